@@ -1,0 +1,4 @@
+//! The Andiron protocol as a pure state machine: no sockets, no threads, no clock.
+#![forbid(unsafe_code)]
+
+pub mod codec;

@@ -1,0 +1,2 @@
+//! The Andiron datastore engine.
+#![forbid(unsafe_code)]

@@ -1,0 +1,1 @@
+//! What Andiron needs of the operating system.
