@@ -2,3 +2,6 @@
 #![forbid(unsafe_code)]
 
 pub mod codec;
+mod failure;
+
+pub use failure::{ErrorKind, Failure, FailureDetail};
