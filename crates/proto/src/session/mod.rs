@@ -1,0 +1,420 @@
+//! One end of a session as a state machine: bytes and the time in, bytes and events out.
+//!
+//! The session owns everything that is half done: half-read frames, half-written ones, calls without an answer. Whoever drives it moves
+//! bytes and does what the events say; it decides nothing.
+//!
+//! ```
+//! use std::time::Instant;
+//! use andiron_proto::{CallRequest, Config, Event, Payload, Role, Session};
+//!
+//! # fn now() -> Instant { static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new(); *START.get_or_init(Instant::now) }
+//! fn pass(from: &mut Session, to: &mut Session) {
+//!     while let Some(transmit) = from.poll_transmit() {
+//!         let bytes: Vec<u8> = transmit.slices().iter().flat_map(|slice| slice.to_vec()).collect();
+//!         from.transmitted(bytes.len());
+//!         to.receive(now(), &bytes, Vec::new(), false);
+//!     }
+//! }
+//!
+//! let mut client = Session::new(Role::Initiator, Config::default(), now());
+//! let mut server = Session::new(Role::Acceptor, Config::default(), now());
+//! pass(&mut client, &mut server);
+//! pass(&mut server, &mut client);
+//! assert!(client.is_open() && server.is_open());
+//!
+//! let id = client.call(now(), CallRequest { target: 0, method: "names", chain: 1, ..CallRequest::default() }).unwrap();
+//! pass(&mut client, &mut server);
+//! while let Some(event) = server.poll_event() {
+//!     if let Event::Call(call) = event {
+//!         assert_eq!(call.method, "names");
+//!         server.reply(call.id, Payload::default());
+//!     }
+//! }
+//! pass(&mut server, &mut client);
+//! let answered = std::iter::from_fn(|| client.poll_event()).any(|event| matches!(event, Event::Answer { id: i, .. } if i == id));
+//! assert!(answered);
+//! ```
+
+mod bodies;
+mod handshake;
+mod ids;
+mod inbox;
+mod outbox;
+mod receive;
+mod references;
+mod send;
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use self::bodies::Bodies;
+use self::handshake::Stage;
+use self::ids::IdMap;
+use self::inbox::Inbox;
+pub use self::outbox::{Attachment, Transmit};
+use self::outbox::Outbox;
+use self::receive::Waiting;
+use self::references::References;
+pub use self::send::{CallRequest, Outgoing};
+use crate::failure::{ErrorKind, Failure};
+use crate::hello::{Hello, Limits};
+use crate::message::Ref;
+use crate::wire::{Kind, Reason, VERSIONS};
+
+/// Which end of the stream this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Opened the stream; speaks first.
+    Initiator,
+    /// Took the stream.
+    Acceptor,
+}
+
+/// What a session is built with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Program and version, for the people at the other end.
+    pub agent: String,
+    /// What this end can do; see the features of the specification.
+    pub features: Vec<String>,
+    /// What this end accepts.
+    pub limits: Limits,
+    /// The incarnation of the store behind this end.
+    pub store: Option<[u8; 16]>,
+    /// How long the handshake may take.
+    pub handshake_timeout: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            agent: concat!("andiron/", env!("CARGO_PKG_VERSION")).to_owned(),
+            features: Vec::new(),
+            limits: Limits::default(),
+            store: None,
+            handshake_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// A body as it arrived, with what it names.
+#[derive(Clone, Debug, Default)]
+pub struct Payload {
+    /// How the body is encoded, one of [`crate::wire::codecs`].
+    pub codec: u8,
+    /// The encoded value.
+    pub body: Bytes,
+    /// The references that the body names by position.
+    pub refs: Vec<Ref>,
+    /// The descriptors that the body names by position.
+    pub attachments: Vec<Attachment>,
+}
+
+/// A call or notify of the peer.
+#[derive(Clone, Debug)]
+pub struct IncomingCall {
+    /// The peer's number of it; for [`Session::reply`] and the like.
+    pub id: u64,
+    /// The object of this end that is called; 0 is the root.
+    pub target: u64,
+    /// The method's name.
+    pub method: String,
+    /// The call chain; 0: none.
+    pub chain: u64,
+    /// When the caller will have given up.
+    pub deadline: Option<Instant>,
+    /// True if no answer is wanted. Then [`Session::done`] or [`Session::fail`] ends it.
+    pub notify: bool,
+    /// The arguments.
+    pub payload: Payload,
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// The handshake is complete; the peer said this.
+    Opened(Hello),
+    /// The peer calls. Ends with [`Session::reply`], [`Session::fail`] or [`Session::done`].
+    Call(IncomingCall),
+    /// The peer no longer waits for the answer to this call of its own (which may be running, and is answered all the same).
+    Cancelled {
+        /// The peer's number of the call.
+        id: u64,
+    },
+    /// An own call came to its end: by an answer, a deadline, a cancel, or the end of the session. Exactly one for each call.
+    Answer {
+        /// The own number of the call.
+        id: u64,
+        /// What came of it.
+        outcome: Result<Payload, Failure>,
+    },
+    /// The peer says that an own notify failed.
+    NotifyFailed {
+        /// The own number of the notify.
+        id: u64,
+        /// Why.
+        failure: Failure,
+    },
+    /// The peer holds no reference to this own object any more.
+    Released {
+        /// Its number.
+        object: u64,
+    },
+    /// The answer to an own ping.
+    Pong(Vec<u8>),
+    /// The peer takes no further calls.
+    Goodbye {
+        /// Why.
+        reason: Reason,
+        /// The peer's words.
+        text: String,
+    },
+    /// The session is over. No event follows.
+    Closed(Failure),
+}
+
+/// A call of this end.
+#[derive(Debug)]
+struct OwnCall {
+    deadline: Option<Instant>,
+    /// Nobody waits any more; the peer's answer is still to come.
+    abandoned: bool,
+}
+
+/// A call or notify of the peer that is not finished.
+#[derive(Debug)]
+struct TheirCall {
+    notify: bool,
+    /// Bytes of its body, counted against the buffer.
+    bytes: u64,
+}
+
+/// One end of a session. See the [module documentation](self).
+#[derive(Debug)]
+pub struct Session {
+    role: Role,
+    config: Config,
+    stage: Stage,
+    peer: Hello,
+    inbox: Inbox,
+    outbox: Outbox,
+    events: VecDeque<Event>,
+
+    own: IdMap<OwnCall>,
+    last_own: u64,
+    last_sent: u64,
+    /// Own calls that the peer has not answered.
+    in_flight: u32,
+    backlog: VecDeque<send::Held>,
+    deadlines: BTreeSet<(Instant, u64)>,
+
+    theirs: IdMap<TheirCall>,
+    last_theirs: u64,
+    their_calls: u32,
+    buffered: u64,
+    /// Frames that this session answered by itself since the peer last had read everything.
+    self_answered: u32,
+
+    bodies: Bodies<Waiting>,
+    references: References,
+    goodbye_sent: bool,
+    /// The peer's goodbye: the highest id of ours that it takes.
+    goodbye_received: Option<u64>,
+}
+
+/// The driver should start no further handlers while so many bytes wait to be sent.
+const CONGESTED_FROM: usize = 8 << 20;
+/// While so many events wait, nothing more should be read.
+const MOST_EVENTS: usize = 4096;
+
+impl Session {
+    /// A session at the beginning of its stream. The initiator has something to send at once.
+    pub fn new(role: Role, config: Config, now: Instant) -> Session {
+        let config = Config { limits: config.limits.clamped(), ..config };
+        let handshake_deadline = now + config.handshake_timeout;
+        let mut session = Session {
+            role,
+            stage: Stage::Preface { deadline: handshake_deadline },
+            peer: Hello::default(),
+            inbox: Inbox::default(),
+            outbox: Outbox::default(),
+            events: VecDeque::new(),
+            own: IdMap::default(),
+            last_own: 0,
+            last_sent: 0,
+            in_flight: 0,
+            backlog: VecDeque::new(),
+            deadlines: BTreeSet::new(),
+            theirs: IdMap::default(),
+            last_theirs: 0,
+            their_calls: 0,
+            buffered: 0,
+            self_answered: 0,
+            bodies: Bodies::new(config.limits.window),
+            references: References::default(),
+            goodbye_sent: false,
+            goodbye_received: None,
+            config,
+        };
+        if role == Role::Initiator {
+            session.introduce(VERSIONS);
+        }
+        session
+    }
+
+    /// What this end was configured to accept.
+    pub fn limits(&self) -> &Limits {
+        &self.config.limits
+    }
+
+    /// What the peer said of itself; empty before [`Event::Opened`].
+    pub fn peer(&self) -> &Hello {
+        &self.peer
+    }
+
+    /// True after the handshake and until the session is over.
+    pub fn is_open(&self) -> bool {
+        matches!(self.stage, Stage::Open)
+    }
+
+    /// True when the session is over; what [`poll_transmit`](Session::poll_transmit) still gives may be sent, then the stream is to be closed.
+    pub fn is_closed(&self) -> bool {
+        matches!(self.stage, Stage::Closed)
+    }
+
+    /// True when a goodbye was said or heard and nothing is outstanding: the stream can be closed.
+    pub fn is_finished(&self) -> bool {
+        let ending = self.goodbye_sent || self.goodbye_received.is_some();
+        self.is_closed() || ending && self.theirs.is_empty() && self.own.is_empty() && self.outbox.is_empty()
+    }
+
+    /// False while so many events wait that the driver should read no further.
+    pub fn want_read(&self) -> bool {
+        self.events.len() < MOST_EVENTS
+    }
+
+    /// True where something can be sent now.
+    pub fn want_write(&self) -> bool {
+        self.outbox.wants_write()
+    }
+
+    /// True while the peer reads so slowly that no further handler should be started for it.
+    pub fn is_congested(&self) -> bool {
+        self.outbox.queued() > CONGESTED_FROM
+    }
+
+    /// What to send next. Send any part of it and tell [`transmitted`](Session::transmitted) how many bytes went.
+    pub fn poll_transmit(&mut self) -> Option<Transmit<'_>> {
+        self.outbox.transmit()
+    }
+
+    /// So many bytes of the last [`poll_transmit`](Session::poll_transmit) were sent, with its attachments if there was at least one.
+    pub fn transmitted(&mut self, count: usize) {
+        self.outbox.transmitted(count);
+        if self.outbox.is_empty() {
+            self.self_answered = 0;
+        }
+    }
+
+    /// What happened, in order.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When [`handle_timeout`](Session::handle_timeout) wants to be called.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let call = self.deadlines.first().map(|(deadline, _)| *deadline);
+        match (self.stage.deadline(), call) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// Ends what has come to its time.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.stage.deadline().is_some_and(|deadline| deadline <= now) {
+            let text = "the handshake took too long";
+            self.say_goodbye(Reason::Timeout, text);
+            return self.close(Failure::new(ErrorKind::Deadline, text));
+        }
+        while let Some(&(deadline, id)) = self.deadlines.first() {
+            if deadline > now {
+                break;
+            }
+            self.abandon(id, Failure::new(ErrorKind::Deadline, "no answer came in the time allowed"));
+        }
+    }
+
+    /// The stream has ended or failed; `why` is for the people who wait for an answer.
+    pub fn disconnected(&mut self, why: &str) {
+        let failure = match (&self.stage, self.goodbye_sent || self.goodbye_received.is_some()) {
+            (Stage::Closed, _) => return,
+            (Stage::Open, true) => Failure::new(ErrorKind::Unavailable, "the session was closed"),
+            (Stage::Open, false) => Failure::new(ErrorKind::Unknown, format!("the connection was lost: {why}")),
+            _ => Failure::new(
+                ErrorKind::Unavailable,
+                format!("the other end closed the connection during the handshake ({why})"),
+            ),
+        };
+        self.close(failure);
+    }
+
+    /// Takes no further calls from the peer and tells it so. What is outstanding is finished; see [`is_finished`](Session::is_finished).
+    pub fn goodbye(&mut self, reason: Reason, text: &str) {
+        if self.goodbye_sent || self.is_closed() {
+            return;
+        }
+        self.say_goodbye(reason, text);
+        if reason.is_abrupt() || !self.is_open() {
+            self.close(Failure::new(ErrorKind::Unavailable, text.to_owned()));
+        }
+    }
+
+    fn say_goodbye(&mut self, reason: Reason, text: &str) {
+        self.goodbye_sent = true;
+        let mut end = text.len().min(1024);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        let mut payload = reason.number().to_be_bytes().to_vec();
+        payload.extend_from_slice(&text.as_bytes()[..end]);
+        self.outbox.frame(Kind::Goodbye, 0, self.last_theirs, &payload);
+    }
+
+    /// The peer broke the rules.
+    fn violation(&mut self, text: String) {
+        if self.is_closed() {
+            return;
+        }
+        // To a stranger who does not even speak the protocol nothing is said.
+        if !matches!(self.stage, Stage::Preface { .. }) {
+            self.say_goodbye(Reason::Protocol, &text);
+        }
+        self.close(Failure::new(ErrorKind::Protocol, text));
+    }
+
+    /// The one way to the end: every outstanding call is told.
+    fn close(&mut self, failure: Failure) {
+        self.stage = Stage::Closed;
+        self.outbox.drop_bodies();
+        self.bodies.clear();
+        self.deadlines.clear();
+        self.backlog.clear();
+        let mut ids: Vec<u64> = self.own.iter().filter(|(_, call)| !call.abandoned).map(|(&id, _)| id).collect();
+        ids.sort_unstable();
+        for id in ids {
+            let mut failure = failure.clone();
+            if failure.kind == ErrorKind::Unknown && id > self.last_sent {
+                failure.kind = ErrorKind::Unavailable; // never sent: it cannot have run
+            }
+            self.events.push_back(Event::Answer { id, outcome: Err(failure) });
+        }
+        self.own.clear();
+        let mut ids: Vec<u64> = self.theirs.drain().map(|(id, _)| id).collect();
+        ids.sort_unstable();
+        self.events.extend(ids.into_iter().map(|id| Event::Cancelled { id }));
+        self.events.push_back(Event::Closed(failure));
+    }
+}

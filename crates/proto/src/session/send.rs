@@ -1,0 +1,349 @@
+//! What this end does: calls, answers, cancels, releases.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::outbox::{Attachment, BodyOf};
+use super::{Event, OwnCall, Payload, Session};
+use crate::codec;
+use crate::failure::{ErrorKind, Failure};
+use crate::message::{self, Body, Head, Long, Ref};
+use crate::wire::{Header, Kind, Reason, codecs};
+
+/// A body on its way out, with what it names.
+#[derive(Clone, Debug)]
+pub struct Outgoing<'a> {
+    /// How the body is encoded.
+    pub codec: u8,
+    /// The encoded value.
+    pub body: Body<'a>,
+    /// The references that the body names by position. Own objects have ids of [`Session::show`].
+    pub refs: Vec<Ref>,
+    /// The descriptors that the body names by position.
+    pub attachments: Vec<Attachment>,
+}
+
+impl Default for Outgoing<'_> {
+    fn default() -> Self {
+        Outgoing { codec: codecs::NONE, body: Body::Slice(&[]), refs: Vec::new(), attachments: Vec::new() }
+    }
+}
+
+impl<'a> Outgoing<'a> {
+    /// A body in the native codec that names nothing.
+    pub fn native(body: &'a [u8]) -> Outgoing<'a> {
+        Outgoing { codec: codecs::NATIVE, body: Body::Slice(body), ..Outgoing::default() }
+    }
+
+    fn into_owned(self) -> Outgoing<'static> {
+        Outgoing {
+            codec: self.codec,
+            body: Body::Shared(self.body.into_bytes()),
+            refs: self.refs,
+            attachments: self.attachments,
+        }
+    }
+}
+
+impl From<Payload> for Outgoing<'_> {
+    fn from(payload: Payload) -> Self {
+        Outgoing {
+            codec: payload.codec,
+            body: Body::Shared(payload.body),
+            refs: payload.refs,
+            attachments: payload.attachments,
+        }
+    }
+}
+
+/// A call or notify to make.
+#[derive(Clone, Debug, Default)]
+pub struct CallRequest<'a> {
+    /// The object of the peer; 0 is its root.
+    pub target: u64,
+    /// The method's name, 1 to 255 bytes.
+    pub method: &'a str,
+    /// The call chain that this belongs to; 0: none.
+    pub chain: u64,
+    /// When to give up.
+    pub deadline: Option<Instant>,
+    /// The arguments.
+    pub arguments: Outgoing<'a>,
+}
+
+/// A call or notify that waits for its turn because the peer takes no more at once.
+#[derive(Debug)]
+pub(super) struct Held {
+    id: u64,
+    kind: Kind,
+    target: u64,
+    method: String,
+    chain: u64,
+    deadline: Option<Instant>,
+    queued_at: Instant,
+    arguments: Outgoing<'static>,
+}
+
+impl Session {
+    /// Calls a method. The number stands in the [`Event::Answer`] that ends the call. More calls than the peer takes at once wait here.
+    ///
+    /// # Errors
+    /// What is wrong with the request or the session; then nothing was sent and no event follows.
+    pub fn call(&mut self, now: Instant, request: CallRequest<'_>) -> Result<u64, Failure> {
+        self.start(now, Kind::Call, request)
+    }
+
+    /// Calls a method without waiting for an answer; if it fails, [`Event::NotifyFailed`] may tell.
+    ///
+    /// # Errors
+    /// As for [`call`](Session::call).
+    pub fn notify(&mut self, now: Instant, request: CallRequest<'_>) -> Result<u64, Failure> {
+        self.start(now, Kind::Notify, request)
+    }
+
+    fn start(&mut self, now: Instant, kind: Kind, request: CallRequest<'_>) -> Result<u64, Failure> {
+        if !self.is_open() || self.goodbye_sent || self.goodbye_received.is_some() {
+            let text = if self.is_open() { "the session is being closed" } else { "the session is not open" };
+            return Err(Failure::new(ErrorKind::Unavailable, text));
+        }
+        if request.method.is_empty() || request.method.len() > 255 {
+            return Err(Failure::new(ErrorKind::NoMethod, "a method name has 1 to 255 bytes"));
+        }
+        self.check_size(&request.arguments)?;
+        self.last_own += 1;
+        let id = self.last_own;
+        if kind == Kind::Call {
+            self.own.insert(id, OwnCall { deadline: request.deadline, abandoned: false });
+            if let Some(deadline) = request.deadline {
+                self.deadlines.insert((deadline, id));
+            }
+        }
+        if self.backlog.is_empty() && (kind == Kind::Notify || self.in_flight < self.peer.limits.calls) {
+            self.send_call(now, id, kind, request);
+        } else {
+            self.backlog.push_back(Held {
+                id,
+                kind,
+                target: request.target,
+                method: request.method.to_owned(),
+                chain: request.chain,
+                deadline: request.deadline,
+                queued_at: now,
+                arguments: request.arguments.into_owned(),
+            });
+        }
+        Ok(id)
+    }
+
+    /// Sends what was held back, as far as the peer takes it.
+    pub(super) fn send_held(&mut self) {
+        while let Some(next) = self.backlog.front() {
+            if next.kind == Kind::Call && self.in_flight >= self.peer.limits.calls {
+                return;
+            }
+            let Some(held) = self.backlog.pop_front() else { return };
+            let request = CallRequest {
+                target: held.target,
+                method: &held.method,
+                chain: held.chain,
+                deadline: held.deadline,
+                arguments: held.arguments,
+            };
+            self.send_call(held.queued_at, held.id, held.kind, request);
+        }
+    }
+
+    fn send_call(&mut self, now: Instant, id: u64, kind: Kind, request: CallRequest<'_>) {
+        self.in_flight += u32::from(kind == Kind::Call);
+        self.last_sent = id;
+        let timeout_us = request.deadline.map_or(0, |deadline| {
+            let left = deadline.saturating_duration_since(now).as_micros();
+            u64::try_from(left).unwrap_or(u64::MAX).max(1)
+        });
+        let Outgoing { codec, body, refs, attachments } = request.arguments;
+        let head =
+            Head::Call { target: request.target, chain: request.chain, timeout_us, codec, method: request.method };
+        self.send_message(kind, id, &head, refs, attachments, body, BodyOf::Call(id));
+    }
+
+    /// Answers a call of the peer. For a notify this is [`done`](Session::done).
+    pub fn reply<'a>(&mut self, id: u64, result: impl Into<Outgoing<'a>>) {
+        let result = result.into();
+        if let Err(failure) = self.check_size(&result) {
+            return self.fail(id, &failure);
+        }
+        let Some(call) = self.finish_theirs(id) else { return };
+        if call.notify {
+            return;
+        }
+        let Outgoing { codec, body, refs, attachments } = result;
+        self.send_message(Kind::Result, id, &Head::Value { codec }, refs, attachments, body, BodyOf::Answer(id));
+    }
+
+    /// Ends a notify of the peer.
+    pub fn done(&mut self, id: u64) {
+        self.finish_theirs(id);
+    }
+
+    /// Tells the peer that its call or notify failed.
+    pub fn fail(&mut self, id: u64, failure: &Failure) {
+        if self.finish_theirs(id).is_some() {
+            self.send_failure(id, failure);
+        }
+    }
+
+    /// Takes a call of the peer off the books; `None` if it is not there, as after the end of the session.
+    fn finish_theirs(&mut self, id: u64) -> Option<super::TheirCall> {
+        let call = self.theirs.remove(&id)?;
+        self.buffered -= call.bytes;
+        self.their_calls -= u32::from(!call.notify);
+        Some(call)
+    }
+
+    pub(super) fn send_failure(&mut self, id: u64, failure: &Failure) {
+        let mut detail = failure.detail.clone();
+        let body = loop {
+            let body = codec::to_vec(&detail).unwrap_or_default();
+            // An error always fits into one frame: it loses its trace, then its words, before it is lost.
+            if body.len() + 2 <= self.peer.limits.frame as usize || detail.message.is_empty() {
+                break body;
+            }
+            if detail.trace.pop().is_none() {
+                detail.type_name = "".into();
+                detail.message = detail.message.chars().take(detail.message.chars().count() / 2).collect();
+            }
+        };
+        let head = Head::Failure { kind: failure.kind.number() };
+        self.send_message(Kind::Error, id, &head, Vec::new(), Vec::new(), Body::Slice(&body), BodyOf::Answer(id));
+    }
+
+    /// Gives an own call up and asks the peer to stop it. Its [`Event::Answer`] follows at once, unless it is there already.
+    pub fn cancel(&mut self, id: u64) {
+        self.abandon(id, Failure::new(ErrorKind::Cancelled, "the caller cancelled the call"));
+    }
+
+    pub(super) fn abandon(&mut self, id: u64, failure: Failure) {
+        let Some(call) = self.own.get_mut(&id).filter(|call| !call.abandoned) else { return };
+        if let Some(deadline) = call.deadline {
+            self.deadlines.remove(&(deadline, id));
+        }
+        if id > self.last_sent {
+            self.own.remove(&id);
+            if let Some(index) = self.backlog.iter().position(|held| held.id == id)
+                && let Some(held) = self.backlog.remove(index)
+            {
+                self.forget_unsent(&held.arguments.refs);
+            }
+        } else {
+            call.abandoned = true;
+            self.outbox.abort(BodyOf::Call(id));
+            self.outbox.frame(Kind::Cancel, 0, id, &[]);
+        }
+        self.events.push_back(Event::Answer { id, outcome: Err(failure) });
+    }
+
+    /// A number under which the peer can be shown an own object, by [`Ref::Local`] in a message.
+    ///
+    /// # Errors
+    /// *Overloaded* if the peer holds references to as many objects as it takes.
+    pub fn show(&mut self) -> Result<u64, Failure> {
+        let most = self.peer.limits.objects;
+        self.references.show(most).map_err(|()| {
+            Failure::new(
+                ErrorKind::Overloaded,
+                format!("the other end holds references to {most} objects and takes no more; drop some proxies there"),
+            )
+        })
+    }
+
+    /// Takes back numbers of [`show`](Session::show) that were not sent after all.
+    pub fn forget_unsent(&mut self, refs: &[Ref]) {
+        for entry in refs {
+            if let Ref::Local(object) = *entry
+                && self.references.forget_unsent(object)
+            {
+                self.events.push_back(Event::Released { object });
+            }
+        }
+    }
+
+    /// Gives back references to an object of the peer: as many as arrived and were counted.
+    pub fn release(&mut self, object: u64, count: u64) {
+        let told = self.references.release(object, count);
+        if told > 0 && self.is_open() {
+            self.outbox.frame(Kind::Release, 0, object, &told.to_be_bytes());
+        }
+    }
+
+    /// Asks the peer for a sign of life; [`Event::Pong`] brings the same bytes, of which the first 64 go.
+    pub fn ping(&mut self, bytes: &[u8]) {
+        if self.is_open() {
+            self.outbox.frame(Kind::Ping, 0, 0, &bytes[..bytes.len().min(64)]);
+        }
+    }
+
+    /// Says goodbye for want of anything more to do.
+    pub fn leave(&mut self) {
+        self.goodbye(Reason::Done, "done");
+    }
+
+    fn check_size(&self, outgoing: &Outgoing<'_>) -> Result<(), Failure> {
+        let limits = &self.peer.limits;
+        let text = if outgoing.body.len() as u64 > limits.message {
+            format!("a message of {} bytes; the other end takes {}", outgoing.body.len(), limits.message)
+        } else if outgoing.refs.len() * 9 + 1024 > limits.frame as usize {
+            format!("a message with {} references; the other end takes less", outgoing.refs.len())
+        } else if outgoing.attachments.len() > usize::from(limits.attachments) {
+            format!("{} descriptors; the other end takes {}", outgoing.attachments.len(), limits.attachments)
+        } else {
+            return Ok(());
+        };
+        Err(Failure::new(ErrorKind::TooLarge, text))
+    }
+
+    #[allow(clippy::too_many_arguments)] // the parts of one frame
+    fn send_message(
+        &mut self,
+        kind: Kind,
+        id: u64,
+        head: &Head<'_>,
+        refs: Vec<Ref>,
+        attachments: Vec<Attachment>,
+        body: Body<'_>,
+        of: BodyOf,
+    ) {
+        self.references.sent(&refs);
+        let room = self.room(message::overhead(head, &refs, false));
+        let long = body.len() > room;
+        let first = if long { self.room(message::overhead(head, &refs, true)) } else { body.len() };
+        let window = self.peer.limits.window as usize;
+        let first = if long { first.min(window) } else { first };
+        let length = message::overhead(head, &refs, long) + first;
+        let header = Header {
+            length: length as u32, // within the peer's frame limit
+            kind,
+            flags: message::tail_flags(&refs, long),
+            attachments: attachments.len() as u16, // at most 64
+            id,
+        };
+        let long = long.then(|| Long { body: self.outbox.next_body(), total: body.len() as u64 });
+        let out = self.outbox.buffer(attachments);
+        out.bytes.extend_from_slice(&header.to_bytes());
+        message::write(head, &refs, long, out.bytes);
+        match (long, body) {
+            (None, Body::Slice(slice)) => out.bytes.extend_from_slice(slice),
+            (None, Body::Shared(bytes)) => {
+                drop(out);
+                self.outbox.body(bytes);
+            }
+            (Some(long), body) => {
+                drop(out);
+                let mut rest: Bytes = body.into_bytes();
+                let beginning = rest.split_to(first);
+                self.outbox.body(beginning);
+                self.outbox.long(long.body, of, rest, (window - first) as u64);
+            }
+        }
+    }
+}
