@@ -17,7 +17,7 @@ pub struct Limits {
     pub calls: u32,
     /// Distinct objects of the peer that this end is ready to hold references to.
     pub objects: u32,
-    /// Bytes of bodies that were received for calls and notifies and are not finished yet.
+    /// Bytes of calls and notifies that were received and are not finished yet. One message counts as three quarters of it at most.
     pub buffer: u64,
     /// Bytes of a long body that may come before it was given credit.
     pub window: u32,
@@ -110,6 +110,9 @@ pub struct Hello {
 /// The authentication method by which the operating system vouches for the peer.
 pub const AUTH_USER: &str = "user";
 
+/// Characters of the agent that are sent and kept.
+const MOST_AGENT: usize = 200;
+
 /// As it travels; keys that a reader does not know are skipped.
 #[derive(Serialize, Deserialize)]
 struct HelloMap {
@@ -133,7 +136,7 @@ impl Hello {
     /// The payload of the frame.
     pub fn to_bytes(&self) -> Vec<u8> {
         let map = HelloMap {
-            agent: self.agent.clone(),
+            agent: self.agent.chars().take(MOST_AGENT).collect(),
             auth: self.auth.clone(),
             features: self.features.clone(),
             limits: self.limits.to_map(),
@@ -144,14 +147,15 @@ impl Hello {
 
     /// Reads a payload; the error is the sentence for the peer.
     pub fn parse(payload: &[u8]) -> Result<Hello, String> {
-        let map: HelloMap = codec::from_slice(payload).map_err(|error| format!("unreadable HELLO: {error}"))?;
+        let map: HelloMap =
+            codec::from_slice(payload).map_err(|error| format!("unreadable HELLO: {error}"))?;
         let store = match map.store {
             None => None,
             Some(codec::Value::Bytes(bytes)) if bytes.len() == 16 => bytes.try_into().ok(),
             Some(_) => return Err("a store incarnation has 16 bytes".to_owned()),
         };
         Ok(Hello {
-            agent: map.agent.chars().take(200).collect(),
+            agent: map.agent.chars().take(MOST_AGENT).collect(),
             auth: map.auth,
             features: map.features,
             limits: Limits::from_map(&map.limits),
@@ -179,7 +183,8 @@ mod tests {
 
     #[test]
     fn unknown_fields_are_skipped_and_absent_ones_have_defaults() {
-        let payload = codec::to_vec(&Value::Map(vec![("later".into(), Value::Array(vec![1.into()]))])).unwrap();
+        let payload =
+            codec::to_vec(&Value::Map(vec![("later".into(), Value::Array(vec![1.into()]))])).unwrap();
         let hello = Hello::parse(&payload).unwrap();
         assert_eq!(hello.auth, user_only());
         assert_eq!(hello.limits, Limits::default());
