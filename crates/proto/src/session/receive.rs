@@ -423,10 +423,14 @@ impl Session {
 
     /// Gives back references that nobody will look at.
     fn discard(&mut self, refs: &[Ref]) {
-        for entry in refs {
-            if let Ref::Remote(object) = *entry {
-                self.release(object, 1);
-            }
+        let remote = |entry: &Ref| match *entry {
+            Ref::Remote(object) => Some(object),
+            Ref::Local(_) => None,
+        };
+        let mut objects: Vec<u64> = refs.iter().filter_map(remote).collect();
+        objects.sort_unstable();
+        for same in objects.chunk_by(|a, b| a == b) {
+            self.release(same[0], same.len() as u64);
         }
     }
 }

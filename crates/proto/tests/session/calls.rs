@@ -22,10 +22,8 @@ fn cancelled(pair: &mut Pair, end: usize) -> Vec<u64> {
 fn a_call_arrives_as_it_was_made_and_its_answer_comes_back() {
     let mut pair = Pair::new(1);
     let arguments = Outgoing { codec: codecs::JSON, ..Outgoing::native(b"[1]") };
-    let id = pair.call(
-        CLIENT,
-        CallRequest { target: 77, method: "größe", chain: 1234, deadline: None, arguments },
-    );
+    let id = pair
+        .call(CLIENT, CallRequest { target: 77, method: "größe", chain: 1234, deadline: None, arguments });
     pair.run();
     let call = pair.one_call(SERVER);
     assert_eq!((call.id, call.target, call.method.as_str(), call.chain), (id, 77, "größe", 1234));
@@ -110,7 +108,11 @@ fn a_failure_too_long_for_a_frame_is_shortened_and_arrives() {
     let mut pair = Pair::with(5, Limits { frame: 4096, ..Limits::default() }, Limits::default());
     let long = || "x".repeat(300_000);
     for detail in [
-        FailureDetail { message: "short".into(), trace: vec!["line".to_owned(); 100_000], ..Default::default() },
+        FailureDetail {
+            message: "short".into(),
+            trace: vec!["line".to_owned(); 100_000],
+            ..Default::default()
+        },
         FailureDetail { message: long().into(), ..Default::default() },
         FailureDetail { type_name: long().into(), ..Default::default() },
         FailureDetail { message: long().into(), type_name: long().into(), trace: vec![long(); 3] },
@@ -379,8 +381,10 @@ fn an_answer_to_a_call_that_was_never_made_ends_the_session() {
             lone.session.call(lone.now, request("x", b"")).unwrap();
             lone.frames();
             lone.receive(&frame(kind, 0, id, payload));
-            assert!(matches!(&lone.session.poll_event(), Some(Event::Answer { id: 1, outcome: Err(failure) })
-                if failure.kind == ErrorKind::Protocol));
+            assert!(
+                matches!(&lone.session.poll_event(), Some(Event::Answer { id: 1, outcome: Err(failure) })
+                if failure.kind == ErrorKind::Protocol)
+            );
             lone.expect_violation("never made");
         }
     }

@@ -28,8 +28,12 @@ fn both_ends_open_and_hear_of_each_other_in_whatever_pieces_the_bytes_come() {
         let mut pair = Pair::unopened(seed, client, server);
         pair.most_piece = [1, 20, 1000][seed as usize % 3];
         pair.run();
-        let Ok([Event::Opened(to_client)]) = <[Event; 1]>::try_from(pair.events(CLIENT)) else { panic!("not opened") };
-        let Ok([Event::Opened(to_server)]) = <[Event; 1]>::try_from(pair.events(SERVER)) else { panic!("not opened") };
+        let Ok([Event::Opened(to_client)]) = <[Event; 1]>::try_from(pair.events(CLIENT)) else {
+            panic!("not opened")
+        };
+        let Ok([Event::Opened(to_server)]) = <[Event; 1]>::try_from(pair.events(SERVER)) else {
+            panic!("not opened")
+        };
         assert_eq!((&to_client.limits, to_client.store), (&limits, Some([9; 16])));
         assert_eq!(to_client.features, ["names"]);
         assert_eq!(to_server.agent, "client/7");
@@ -148,7 +152,8 @@ fn an_empty_hello_is_a_hello() {
 
 #[test]
 fn a_hello_that_cannot_be_read_ends_the_session_with_a_word_behind_the_preface() {
-    for payload in [&b""[..], b"\x01", b"\x81\xa5agent\x01", b"\x81\xa6limits\x81\xa5calls\xff", b"\x80\x80"] {
+    for payload in [&b""[..], b"\x01", b"\x81\xa5agent\x01", b"\x81\xa6limits\x81\xa5calls\xff", b"\x80\x80"]
+    {
         let mut server = Lone::unopened(Role::Acceptor, Config::default());
         server.receive(&preface(&(1..=1)));
         assert_eq!(server.output(), preface(&(1..=1)));
@@ -178,7 +183,8 @@ fn a_long_agent_is_cut_before_it_is_sent() {
 
 #[test]
 fn nothing_but_hello_and_goodbye_comes_before_the_session_is_open() {
-    let kinds = [Kind::Call, Kind::Ping, Kind::Chunk, Kind::Release, Kind::Credit, Kind::Proof, Kind::Optional(0x80)];
+    let kinds =
+        [Kind::Call, Kind::Ping, Kind::Chunk, Kind::Release, Kind::Credit, Kind::Proof, Kind::Optional(0x80)];
     for kind in kinds {
         for role in [Role::Acceptor, Role::Initiator] {
             let mut lone = Lone::unopened(role, Config::default());

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use andiron_proto::wire::{HEADER_LEN, Header, Kind, PREFACE_LEN, preface};
 use andiron_proto::{
-    Attachment, Body, CallRequest, Config, Event, Failure, Hello, IncomingCall, Limits, Outgoing, Payload, Ref,
-    Role, Session,
+    Attachment, Body, CallRequest, Config, Event, Failure, Hello, IncomingCall, Limits, Outgoing, Payload,
+    Ref, Role, Session,
 };
 use fastrand::Rng;
 
@@ -193,7 +193,11 @@ impl Pair {
             }
         }
         let Some(&(write, end)) = self.rng.choice(&moves) else { return false };
-        if write { self.write(end) } else { self.read(end) }
+        if write {
+            self.write(end)
+        } else {
+            self.read(end)
+        }
         true
     }
 
@@ -220,7 +224,10 @@ impl Pair {
         self.now = self.now.max(first.arrives);
         let (mut bytes, mut attachments) = (Vec::new(), Vec::new());
         while bytes.len() < most && attachments.is_empty() {
-            let Some(segment) = link.segments.front_mut().filter(|segment| segment.arrives <= self.now) else { break };
+            let Some(segment) = link.segments.front_mut().filter(|segment| segment.arrives <= self.now)
+            else {
+                break;
+            };
             let count = segment.bytes.len().min(most - bytes.len());
             bytes.extend(segment.bytes.drain(..count));
             attachments = std::mem::take(&mut segment.attachments);
@@ -259,7 +266,9 @@ impl Pair {
         while let Some(event) = end.session.poll_event() {
             assert!(!end.closed, "an event behind the last one: {event:?}");
             match &event {
-                Event::Answer { id, .. } => assert!(end.outstanding.remove(id), "a second answer to {id}: {event:?}"),
+                Event::Answer { id, .. } => {
+                    assert!(end.outstanding.remove(id), "a second answer to {id}: {event:?}")
+                }
                 Event::Closed(_) => {
                     end.closed = true;
                     assert!(end.outstanding.is_empty(), "calls without an answer: {:?}", end.outstanding);
