@@ -1,7 +1,7 @@
 //! Reading bytes: one value after another, down to the tokens of MessagePack.
 
 use serde::Deserialize;
-use serde::de::{Error as _, Unexpected};
+use serde::de::{Error as _, Expected, Unexpected};
 
 use super::MAX_DEPTH;
 use super::error::{DecodeError, Reason};
@@ -54,7 +54,7 @@ impl<'de> Decoder<'de> {
         let at = self.position();
         match self.token()? {
             Token::Array(len) => Ok(len),
-            other => Err(other.unexpected("an array", at)),
+            other => Err(other.unexpected(&"an array", at)),
         }
     }
 
@@ -274,7 +274,7 @@ pub(super) enum Token<'de> {
 impl Token<'_> {
     /// The error that this is not what is wanted.
     #[cold]
-    pub(super) fn unexpected(self, expected: &str, at: usize) -> DecodeError {
+    pub(super) fn unexpected(self, expected: &dyn Expected, at: usize) -> DecodeError {
         let found = match self {
             Token::Nil => Unexpected::Unit,
             Token::Bool(v) => Unexpected::Bool(v),
@@ -288,6 +288,6 @@ impl Token<'_> {
             Token::Map(_) => Unexpected::Map,
             Token::Ext { code, .. } => Unexpected::Other(ext_name(code)),
         };
-        DecodeError::invalid_type(found, &expected).at(at)
+        DecodeError::invalid_type(found, expected).at(at)
     }
 }
