@@ -11,7 +11,7 @@ use super::bigint::BigInt;
 use super::decode::{Decoder, Token};
 use super::error::{DecodeError, elements};
 use super::ext::{EXT_NAME, ExtAccess, REF_NAME};
-use super::marker::{code, ext_name};
+use super::marker::{self, code, ext_name};
 
 type Result<T> = std::result::Result<T, DecodeError>;
 
@@ -29,6 +29,9 @@ macro_rules! texts {
         #[inline]
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
             let at = self.position();
+            if let Some(v) = self.quick_str() {
+                return visitor.visit_borrowed_str(v).map_err(|e: DecodeError| e.at(at));
+            }
             match self.token()? {
                 Token::Str(v) => visitor.visit_borrowed_str(v).map_err(|e: DecodeError| e.at(at)),
                 other => self.visit(other, at, visitor),
@@ -72,7 +75,7 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
 
     #[inline]
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
-        if self.rest().first() == Some(&super::marker::NIL) {
+        if self.rest().first() == Some(&marker::NIL) {
             self.take(1)?;
             visitor.visit_none()
         } else {
@@ -88,6 +91,9 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
     #[inline]
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         let at = self.position();
+        if let Some(len) = self.quick_len(marker::FIXARRAY) {
+            return self.elements("array", len, at, visitor);
+        }
         match self.token()? {
             Token::Array(len) => self.elements("array", len, at, visitor),
             Token::Bin(v) => {
@@ -116,6 +122,9 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
     #[inline]
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         let at = self.position();
+        if let Some(len) = self.quick_len(marker::FIXMAP) {
+            return self.entries(len, at, visitor);
+        }
         match self.token()? {
             Token::Map(len) => self.entries(len, at, visitor),
             Token::Ext { code: code::RECORD, len } => self.record_fields(len, at, visitor),
@@ -169,6 +178,9 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
     #[inline]
     fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         let at = self.position();
+        if let Some(v) = self.quick_str() {
+            return visitor.visit_borrowed_str(v).map_err(|e: DecodeError| e.at(at));
+        }
         match self.token()? {
             Token::Str(v) => visitor.visit_borrowed_str(v).map_err(|e: DecodeError| e.at(at)),
             // A number or bytes would be taken for the index or name of a field.
@@ -190,6 +202,9 @@ impl<'de> Decoder<'de> {
     #[inline]
     fn number<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value> {
         let at = self.position();
+        if let Some(v) = self.quick_uint() {
+            return visitor.visit_u64(v).map_err(|e: DecodeError| e.at(at));
+        }
         match self.token()? {
             Token::Uint(v) => visitor.visit_u64(v).map_err(|e: DecodeError| e.at(at)),
             Token::Int(v) => visitor.visit_i64(v).map_err(|e: DecodeError| e.at(at)),
@@ -313,7 +328,6 @@ impl<'de> Decoder<'de> {
         Ok(value)
     }
 
-    #[cold]
     fn reserved<V: Visitor<'de>>(&mut self, name: &'static str, visitor: V) -> Result<V::Value> {
         let at = self.position();
         match (name, self.token()?) {
