@@ -62,7 +62,7 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
     fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         let at = self.position();
         match self.token()? {
-            Token::Ext { code: code::UUID, len } => {
+            Token::Ext { code: code::UUID, len: len @ 16 } => {
                 visitor.visit_borrowed_bytes(self.take(len)?).map_err(|e: DecodeError| e.at(at))
             }
             other => self.visit(other, at, visitor),
