@@ -16,8 +16,8 @@
 pub mod epoll;
 pub mod fork;
 pub mod limits;
-//pub mod names;
+pub mod names;
 pub mod poll;
 pub mod random;
-//pub mod runtime;
+pub mod runtime;
 pub mod socket;

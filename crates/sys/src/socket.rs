@@ -96,7 +96,7 @@ pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
 }
 
 /// Makes a listening Unix socket at `path`: non-blocking, and usable by this user only from the moment it is there.
-/// Servers with a name get theirs from `names::Claim`.
+/// Servers with a name get theirs from [`names::Claim`](crate::names::Claim).
 ///
 /// # Errors
 /// `AddrInUse` if anything is at `path`; `InvalidFilename` with a [`PathTooLong`]; a folder that is not there or
