@@ -2,12 +2,13 @@
 
 use andiron_proto::ErrorKind;
 use andiron_proto::codec::{self, DecodeError, Decoder, ErrorClass, Reason};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
 /// More keyword arguments than any method has parameters.
-const MAX_KEYWORDS: u32 = 64;
+const MAX_KEYWORDS: usize = 64;
 /// How many parameters a method has at most; `#[expose]` sees to it.
 const MAX_PARAMETERS: usize = 16;
 /// A missing argument of an optional type is read from this.
@@ -33,6 +34,7 @@ const NIL: &[u8] = &[0xc0];
 pub struct Arguments<'a> {
     /// Stands at the next positional argument, and after the last of them at the keyword arguments.
     decoder: Decoder<'a>,
+    /// What the decoder reads, from its start.
     body: &'a [u8],
     method: &'a str,
     positional: usize,
@@ -57,12 +59,12 @@ impl<'a> Arguments<'a> {
     /// `BadArguments` where it is no list of arguments.
     pub fn new(body: &'a [u8], method: &'a str) -> Result<Arguments<'a>> {
         let mut decoder = Decoder::new(body);
-        let positional = decoder.array_header().map_err(|error| malformed(method, &error))?;
+        let positional = decoder.array_len().map_err(|error| malformed(method, &error))?;
         Ok(Arguments {
             decoder,
             body,
             method,
-            positional: positional as usize,
+            positional,
             names: [""; MAX_PARAMETERS],
             asked: 0,
             keywords: None,
@@ -99,7 +101,7 @@ impl<'a> Arguments<'a> {
     /// `BadArguments` where arguments are left over.
     #[inline]
     pub fn finish(&mut self) -> Result<()> {
-        if self.positional <= self.asked && self.keywords.is_none() && self.decoder.is_at_end() {
+        if self.positional <= self.asked && self.keywords.is_none() && self.decoder.is_empty() {
             return Ok(());
         }
         self.leftovers()
@@ -124,10 +126,10 @@ impl<'a> Arguments<'a> {
             return Ok(());
         }
         let mut keywords = Vec::new();
-        if !self.decoder.is_at_end() {
-            let count = self.decoder.map_header().map_err(|error| malformed(self.method, &error))?;
+        if !self.decoder.is_empty() {
+            let count = self.keyword_count()?;
             if count > MAX_KEYWORDS {
-                return Err(self.error(format!("{count} keyword arguments are too many")));
+                return Err(self.error("too many keyword arguments".into()));
             }
             for _ in 0..count {
                 let keyword = self.read_keyword().map_err(|error| malformed(self.method, &error))?;
@@ -142,10 +144,24 @@ impl<'a> Arguments<'a> {
         Ok(())
     }
 
+    /// Reads the header of the map, whose keys and values the decoder then reads one by one.
+    fn keyword_count(&mut self) -> Result<usize> {
+        let rest = &self.body[self.decoder.position()..];
+        let (count, rest) = match *rest {
+            [marker @ 0x80..=0x8f, ref rest @ ..] => (usize::from(marker & 0x0f), rest),
+            [0xde, high, low, ref rest @ ..] => (usize::from(u16::from_be_bytes([high, low])), rest),
+            [0xdf, ..] => return Err(self.error("too many keyword arguments".into())),
+            _ => return Err(self.error("malformed arguments: no map of keyword arguments follows".into())),
+        };
+        self.body = rest;
+        self.decoder = Decoder::new(rest);
+        Ok(count)
+    }
+
     fn read_keyword(&mut self) -> Result<Keyword<'a>, DecodeError> {
         let name = self.decoder.decode()?;
         let start = self.decoder.position();
-        self.decoder.skip()?;
+        self.decoder.decode::<IgnoredAny>()?;
         Ok(Keyword { name, value: &self.body[start..self.decoder.position()], taken: false })
     }
 
@@ -219,5 +235,143 @@ impl Reply {
     /// The encoded value.
     pub fn into_bytes(self) -> Vec<u8> {
         self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reads `seek(seconds: f64, mode: Option<&str>)`.
+    fn read(body: &[u8]) -> Result<(f64, Option<&str>)> {
+        let mut arguments = Arguments::new(body, "Player.seek")?;
+        let seconds = arguments.parameter(0, "seconds", "f64")?;
+        let mode = arguments.parameter(1, "mode", "Option<&str>")?;
+        arguments.finish()?;
+        Ok((seconds, mode))
+    }
+
+    fn complaint(body: &[u8]) -> String {
+        let error = read(body).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::BadArguments);
+        error.to_string()
+    }
+
+    const SECONDS: &[u8] = b"\xa7seconds";
+    const MODE: &[u8] = b"\xa4mode";
+
+    #[test]
+    fn arguments_go_by_position_by_name_or_both() {
+        assert_eq!(read(b"\x92\x05\xa1x").unwrap(), (5.0, Some("x")));
+        assert_eq!(read(&[b"\x91\x05\x81", MODE, b"\xa1x"].concat()).unwrap().1, Some("x"));
+        let both_by_name = [b"\x90\x82", MODE, b"\xa1x", SECONDS, b"\x05"].concat();
+        assert_eq!(read(&both_by_name).unwrap(), (5.0, Some("x")));
+        let long_header = [b"\xdc\x00\x01\x05\xde\x00\x01", MODE, b"\xa1x"].concat();
+        assert_eq!(read(&long_header).unwrap(), (5.0, Some("x")));
+        assert_eq!(read(b"\x91\x05\x80").unwrap(), (5.0, None));
+    }
+
+    #[test]
+    fn an_optional_argument_may_be_missing_and_no_other() {
+        assert_eq!(read(b"\x91\x05").unwrap(), (5.0, None));
+        assert_eq!(read(b"\x92\x05\xc0").unwrap(), (5.0, None));
+        assert_eq!(complaint(b"\x90"), "Player.seek: missing argument `seconds` (f64)");
+        assert_eq!(
+            complaint(&[b"\x90\x81", MODE, b"\xa1x"].concat()),
+            "Player.seek: missing argument `seconds` (f64)"
+        );
+    }
+
+    #[test]
+    fn surplus_arguments_are_refused() {
+        assert_eq!(complaint(b"\x93\x05\xa1x\xc0"), "Player.seek: takes 2 arguments, found 3");
+        assert_eq!(
+            complaint(b"\x91\x05\x81\xa4sped\xc0"),
+            "Player.seek: unknown argument `sped`: there are `seconds`, `mode`"
+        );
+        assert_eq!(
+            complaint(&[b"\x91\x05\x81", SECONDS, b"\x06"].concat()),
+            "Player.seek: argument `seconds` is given twice, by position and by name"
+        );
+        assert_eq!(
+            complaint(&[b"\x90\x82", SECONDS, b"\x05", SECONDS, b"\x06"].concat()),
+            "Player.seek: argument `seconds` is given twice"
+        );
+        let mut nothing = Arguments::new(b"\x90\x81\xa1x\x01", "Player.stop").unwrap();
+        let error = nothing.finish().unwrap_err();
+        assert_eq!(error.to_string(), "Player.stop: unknown argument `x`: there are none");
+    }
+
+    #[test]
+    fn a_wrong_type_is_named_with_what_was_found() {
+        assert_eq!(
+            complaint(b"\x91\xa3far"),
+            "Player.seek: argument `seconds`: expected f64, found string \"far\""
+        );
+        assert_eq!(
+            complaint(&[b"\x91\x05\x81", MODE, b"\x07"].concat()),
+            "Player.seek: argument `mode`: expected Option<&str>, found int 7"
+        );
+        let mut list = Arguments::new(b"\x91\x92\x01\xc2", "Player.queue").unwrap();
+        let error = list.parameter::<Vec<u8>>(0, "tracks", "Vec<u8>").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "Player.queue: argument `tracks` (Vec<u8>): expected u8, found bool false"
+        );
+    }
+
+    #[test]
+    fn malformed_arguments_are_refused() {
+        let name_is_no_string = b"\x91\x05\x81\x01\x01";
+        let surplus = b"\x91\x05\x80\x01";
+        let bodies: [&[u8]; 12] = [
+            b"",
+            b"\x80",
+            b"\xc1",
+            b"\x05",
+            b"\x91",
+            b"\x91\xc1",
+            b"\x91\x05\x05",
+            b"\x91\x05\x81",
+            b"\x91\x05\xde\x00",
+            b"\xdd\xff\xff\xff\xff\x05",
+            name_is_no_string,
+            surplus,
+        ];
+        for body in bodies {
+            let complaint = complaint(body);
+            assert!(complaint.starts_with("Player.seek: malformed arguments: "), "{body:x?}: {complaint}");
+        }
+        assert_eq!(complaint(b"\x91\x05\xdf\xff\xff\xff\xff"), "Player.seek: too many keyword arguments");
+        assert_eq!(complaint(b"\x91\x05\xde\xff\xff"), "Player.seek: too many keyword arguments");
+    }
+
+    #[test]
+    fn no_prefix_of_good_arguments_and_no_changed_byte_is_fatal() {
+        let good = [b"\x91\x05\x81", MODE, b"\xa1x"].concat();
+        assert!(read(&good).is_ok());
+        for end in 0..good.len() {
+            // Without its keywords the call is complete too.
+            assert_eq!(read(&good[..end]).is_ok(), end == 2, "{end}");
+            for byte in 0..=u8::MAX {
+                let mut changed = good.clone();
+                changed[end] = byte;
+                let _ = read(&changed);
+            }
+        }
+    }
+
+    #[test]
+    fn a_result_that_cannot_be_encoded_says_so() {
+        struct Stubborn;
+        impl Serialize for Stubborn {
+            fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+                Err(serde::ser::Error::custom("will not"))
+            }
+        }
+        let error = Reply::encode(&Stubborn).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Encoding);
+        assert_eq!(error.to_string(), "the result cannot be encoded: will not");
+        assert_eq!(Reply::encode("a").unwrap().as_bytes(), b"\xa1a");
     }
 }
