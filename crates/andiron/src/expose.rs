@@ -124,13 +124,13 @@ pub mod private {
 
     /// An argument as it leaves. Opaque, so that nothing but its own bound can fail.
     #[inline]
-    pub fn sent<'de, T: Argument<'de>>(argument: &T) -> impl Serialize + use<'_, 'de, T> {
+    pub fn sent<'de, T: Argument<'de>>(argument: &T) -> impl Serialize {
         argument
     }
 
     /// See [`sent`].
     #[inline]
-    pub fn sent_slice<'de, T: Argument<'de>>(argument: &[T]) -> impl Serialize + use<'_, 'de, T> {
+    pub fn sent_slice<'de, T: Argument<'de>>(argument: &[T]) -> impl Serialize {
         argument
     }
 
