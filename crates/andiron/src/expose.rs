@@ -45,12 +45,14 @@ pub enum Access {
 
 /// What the code of `#[expose]` uses. Nobody else should: it changes without notice.
 pub mod private {
+    use std::borrow::Cow;
     use std::error::Error as StdError;
 
     use serde::de::DeserializeOwned;
     use serde::{Deserialize, Serialize, Serializer};
 
     use super::{Error, ErrorKind, Expose};
+    use crate::{Pending, Proxy, Reply};
 
     pub use serde;
 
@@ -78,7 +80,7 @@ pub mod private {
                 `#[derive(serde::Serialize, serde::Deserialize)]`",
         note = "an object is passed by its proxy, and `#[expose(skip)]` leaves a method out"
     )]
-    pub trait Argument<'de> {}
+    pub trait Argument<'de>: Serialize + Deserialize<'de> {}
 
     #[diagnostic::do_not_recommend]
     impl<'de, T: Serialize + Deserialize<'de>> Argument<'de> for T {}
@@ -91,7 +93,7 @@ pub mod private {
                 `#[derive(serde::Serialize, serde::Deserialize)]`",
         note = "an object is returned as its proxy, and `#[expose(skip)]` leaves a method out"
     )]
-    pub trait Outcome {}
+    pub trait Outcome: Serialize + DeserializeOwned {}
 
     #[diagnostic::do_not_recommend]
     impl<T: Serialize + DeserializeOwned> Outcome for T {}
@@ -111,16 +113,108 @@ pub mod private {
     #[inline(always)]
     pub fn check_argument<'de, T: Argument<'de>>() {}
 
-    /// Fails to compile with a readable message where `T` cannot be a result.
-    #[inline(always)]
-    pub fn check_result<T: Outcome>() {}
+    /// A result as it leaves. This and the functions below only add the bounds whose messages are readable.
+    ///
+    /// # Errors
+    /// Those of [`Reply::encode`].
+    #[inline]
+    pub fn encode<T: Outcome>(result: &T) -> Result<Reply, Error> {
+        Reply::encode(result)
+    }
+
+    /// An argument as it leaves. Opaque, so that nothing but its own bound can fail.
+    #[inline]
+    pub fn sent<'de, T: Argument<'de>>(argument: &T) -> impl Serialize {
+        argument
+    }
+
+    /// See [`sent`].
+    #[inline]
+    pub fn sent_slice<'de, T: Argument<'de>>(argument: &[T]) -> impl Serialize {
+        argument
+    }
+
+    /// Calls and waits.
+    ///
+    /// # Errors
+    /// Those of [`Proxy::call`].
+    #[inline]
+    pub fn call<R: Outcome>(proxy: &Proxy, method: &str, arguments: &impl Serialize) -> Result<R, Error> {
+        proxy.call(method, arguments)
+    }
+
+    /// Calls without waiting.
+    ///
+    /// # Errors
+    /// Those of [`Proxy::start`].
+    #[inline]
+    pub fn start<R: Outcome>(
+        proxy: &Proxy,
+        method: &str,
+        arguments: &impl Serialize,
+    ) -> Result<Pending<R>, Error> {
+        proxy.start(method, arguments)
+    }
 
     /// Bytes that travel as such, not as a list of numbers.
     pub struct Bytes<T>(pub T);
 
-    impl<T: AsRef<[u8]>> Serialize for Bytes<T> {
+    impl<T: ByteContent> Serialize for Bytes<T> {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            serializer.serialize_bytes(self.0.as_ref())
+            match self.0.content() {
+                Some(bytes) => serializer.serialize_some(&ByteSlice(bytes)),
+                None => serializer.serialize_none(),
+            }
+        }
+    }
+
+    struct ByteSlice<'a>(&'a [u8]);
+
+    impl Serialize for ByteSlice<'_> {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.serialize_bytes(self.0)
+        }
+    }
+
+    /// What holds bytes, or nothing.
+    pub trait ByteContent {
+        /// The bytes.
+        fn content(&self) -> Option<&[u8]>;
+    }
+
+    impl ByteContent for [u8] {
+        fn content(&self) -> Option<&[u8]> {
+            Some(self)
+        }
+    }
+
+    impl ByteContent for Vec<u8> {
+        fn content(&self) -> Option<&[u8]> {
+            Some(self)
+        }
+    }
+
+    impl<T: ByteContent + ?Sized> ByteContent for &T {
+        fn content(&self) -> Option<&[u8]> {
+            (**self).content()
+        }
+    }
+
+    impl<T: ByteContent + ?Sized> ByteContent for Box<T> {
+        fn content(&self) -> Option<&[u8]> {
+            (**self).content()
+        }
+    }
+
+    impl<T: ByteContent + ToOwned + ?Sized> ByteContent for Cow<'_, T> {
+        fn content(&self) -> Option<&[u8]> {
+            (**self).content()
+        }
+    }
+
+    impl<T: ByteContent> ByteContent for Option<T> {
+        fn content(&self) -> Option<&[u8]> {
+            self.as_ref().and_then(ByteContent::content)
         }
     }
 }

@@ -11,6 +11,42 @@ mod expose;
 mod interface;
 mod proxy;
 
+/// ```
+/// struct Player {
+///     position: f64,
+/// }
+///
+/// /// Plays things.
+/// #[andiron::expose]
+/// impl Player {
+///     // Without `self`: not exposed.
+///     pub fn new() -> Self {
+///         Player { position: 0.0 }
+///     }
+///
+///     /// Moves to `seconds`; returns the new position.
+///     fn seek(&mut self, seconds: f64) -> Result<f64, String> {
+///         if seconds < 0.0 {
+///             return Err("the beginning is at 0".into());
+///         }
+///         self.position = seconds;
+///         Ok(self.position)
+///     }
+///
+///     #[expose(oneway)]
+///     fn log(&self, line: String) {
+///         println!("{line}");
+///     }
+///
+///     #[expose(skip)]
+///     fn helper(&self) {}
+/// }
+///
+/// let player = PlayerProxy::from(Player::new());
+/// assert_eq!(player.seek(12.5)?, 12.5);
+/// assert_eq!(player.seek(-1.0).unwrap_err().message(), "the beginning is at 0");
+/// # Ok::<(), andiron::Error>(())
+/// ```
 pub use andiron_macros::expose;
 pub use andiron_proto::ErrorKind;
 pub use arguments::{Arguments, Reply};

@@ -1,6 +1,7 @@
 //! What `#[expose]` makes of an `impl` block.
 #![warn(missing_docs)]
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use andiron::{Access, Arguments, Error, ErrorKind, Expose, Result};
@@ -69,7 +70,11 @@ impl Player {
 struct Forms;
 
 #[andiron::expose]
+#[allow(clippy::too_many_arguments, clippy::needless_arbitrary_self_type, clippy::boxed_local)]
 impl Forms {
+    fn held(&self, a: Option<&[u8]>, b: Box<[u8]>, c: Cow<'_, [u8]>) -> Option<Vec<u8>> {
+        a.map(|a| [a, &*b, &*c].concat())
+    }
     fn lent<'a>(&'a self, text: &'a str, bytes: &'a [u8], path: &Path, list: &[u16], number: &u8) -> String {
         format!("{text} {bytes:?} {} {list:?} {number}", path.display())
     }
@@ -230,6 +235,8 @@ fn every_form_of_parameter_arrives() {
     let lent = proxy.lent("a", &[1, 2], Path::new("/b"), &[300], &4).unwrap();
     assert_eq!(lent, "a [1, 2] /b [300] 4");
     assert_eq!(proxy.bytes(vec![1, 200]).unwrap(), [1, 200]);
+    assert_eq!(proxy.held(Some(&[1]), Box::new([2]), Cow::Borrowed(&[3])).unwrap(), Some(vec![1, 2, 3]));
+    assert_eq!(proxy.held(None, Box::new([2]), Cow::Owned(vec![3])).unwrap(), None);
     assert!(proxy.r#type(false).unwrap());
     assert!(proxy.start_type(false).unwrap().wait().unwrap());
     assert_eq!(proxy.names(1, 2, 3).unwrap(), (1, 2, 3));

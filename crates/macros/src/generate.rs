@@ -111,63 +111,94 @@ fn dispatch(path: &Path, method: &Method) -> TokenStream {
     let locals =
         (0..method.parameters.len()).map(|index| format_ident!("argument_{index}")).collect::<Vec<_>>();
     let decode = method.parameters.iter().enumerate().map(|(index, parameter)| {
-        let (name, type_name) = (parameter.ident.unraw().to_string(), &parameter.type_name);
-        let (local, ty) = (&locals[index], Passing::of(parameter).decoded);
-        let span = spot(&parameter.ty);
-        // The check comes first, so that its message is the one that is read.
-        quote_spanned! {span=>
-            ::andiron::__private::check_argument::<#ty>();
-            let #local = arguments.parameter::<#ty>(#index, #name, #type_name)?;
-        }
+        let (name, type_name, local) =
+            (parameter.ident.unraw().to_string(), &parameter.type_name, &locals[index]);
+        let passing = Passing::of(parameter);
+        let (check, ty) = (passing.check(), passing.decoded());
+        let parameter =
+            quote_spanned!(spot(&parameter.ty)=> arguments.parameter::<#ty>(#index, #name, #type_name)?);
+        quote!(#check let #local = #parameter;)
     });
-    let pass = method.parameters.iter().zip(&locals).map(|(parameter, local)| {
-        let reference = Passing::of(parameter).reference;
-        quote!(#reference #local)
+    let pass = method.parameters.iter().zip(&locals).map(|(parameter, local)| match Passing::of(parameter) {
+        Passing::Whole(_) => quote!(#local),
+        Passing::Lent(_) | Passing::LentSlice(_) => quote!(&#local),
     });
-    let span = spot(success);
     let call = quote!(<#path>::#ident(self, #(#pass),*));
-    let call = if method.fallible {
-        quote_spanned!(span=> #call.map_err(::andiron::__private::from_method)?)
-    } else {
-        call
+    let call = match &method.failure {
+        None => call,
+        Some(failure) => {
+            let from_method = quote_spanned!(spot(failure)=> ::andiron::__private::from_method(error));
+            quote! {
+                match #call {
+                    ::core::result::Result::Ok(result) => result,
+                    ::core::result::Result::Err(error) => return ::core::result::Result::Err(#from_method),
+                }
+            }
+        }
     };
-    let result =
-        if types::is_bytes(success) { quote!(::andiron::__private::Bytes(&result)) } else { quote!(result) };
-    let check = quote_spanned!(span=> ::andiron::__private::check_result::<#success>(););
-    let encode = quote_spanned!(span=> ::andiron::Reply::encode(&#result));
+    let encode = if types::is_bytes(success) {
+        quote!(::andiron::Reply::encode(&::andiron::__private::Bytes(&result)))
+    } else {
+        quote_spanned!(spot(success)=> ::andiron::__private::encode::<#success>(&result))
+    };
     quote! {
         #(#conditions)*
         #name => {
             #(#decode)*
             arguments.finish()?;
-            #check
             let result = #call;
             #encode
         }
     }
 }
 
-/// How an argument gets from the request to the method: read in place, or decoded and lent.
-struct Passing {
-    decoded: TokenStream,
-    reference: Option<TokenStream>,
+/// How an argument gets from the caller to the method.
+enum Passing<'a> {
+    /// As it is; references are read in place.
+    Whole(&'a Type),
+    /// The decoded value is lent.
+    Lent(&'a Type),
+    /// The decoded `Vec` of these is lent.
+    LentSlice(&'a Type),
 }
 
-impl Passing {
-    fn of(parameter: &Parameter) -> Passing {
+impl<'a> Passing<'a> {
+    fn of(parameter: &'a Parameter) -> Passing<'a> {
         match types::peel(&parameter.ty) {
             Type::Reference(reference) if !types::is_read_in_place(&reference.elem) => {
-                let target = types::peel(&reference.elem);
-                let decoded = match target {
-                    Type::Slice(slice) => {
-                        let item = &slice.elem;
-                        quote!(::std::vec::Vec<#item>)
-                    }
-                    other => other.to_token_stream(),
-                };
-                Passing { decoded, reference: Some(quote!(&)) }
+                match types::peel(&reference.elem) {
+                    Type::Slice(slice) => Passing::LentSlice(&slice.elem),
+                    target => Passing::Lent(target),
+                }
             }
-            other => Passing { decoded: other.to_token_stream(), reference: None },
+            whole => Passing::Whole(whole),
+        }
+    }
+
+    fn decoded(&self) -> TokenStream {
+        match self {
+            Passing::Whole(ty) | Passing::Lent(ty) => ty.to_token_stream(),
+            Passing::LentSlice(item) => quote!(::std::vec::Vec<#item>),
+        }
+    }
+
+    /// Comes first, so that its message is the one that is read; being the same in `Expose` and in the proxy, it is
+    /// printed once.
+    fn check(&self) -> TokenStream {
+        let (Passing::Whole(ty) | Passing::Lent(ty) | Passing::LentSlice(ty)) = self;
+        quote_spanned!(spot(ty)=> ::andiron::__private::check_argument::<#ty>();)
+    }
+
+    /// What the proxy encodes for the argument in `ident`.
+    fn sent(&self, ident: &Ident) -> TokenStream {
+        let (Passing::Whole(ty) | Passing::Lent(ty) | Passing::LentSlice(ty)) = self;
+        let span = spot(ty);
+        match self {
+            // As numbers in a list, bytes would cost up to twice their size and a step for each.
+            Passing::Whole(ty) if types::is_bytes(ty) => quote!(::andiron::__private::Bytes(&#ident)),
+            Passing::Whole(ty) => quote_spanned!(span=> ::andiron::__private::sent::<#ty>(&#ident)),
+            Passing::Lent(ty) => quote_spanned!(span=> ::andiron::__private::sent::<#ty>(#ident)),
+            Passing::LentSlice(ty) => quote_spanned!(span=> ::andiron::__private::sent_slice::<#ty>(#ident)),
         }
     }
 }
@@ -220,30 +251,37 @@ fn proxy_method(method: &Method, start: Option<Ident>) -> TokenStream {
     let Method { ident, name, conditions, deprecated, success, .. } = method;
     let parameters =
         method.parameters.iter().map(|Parameter { ident, ty, .. }| quote!(#ident: #ty)).collect::<Vec<_>>();
-    let values = method.parameters.iter().map(|Parameter { ident, ty, .. }| {
-        // Decoded as a number each, bytes would cost twice their size and a step for each.
-        if types::is_bytes(ty) { quote!(::andiron::__private::Bytes(&#ident)) } else { quote!(&#ident) }
-    });
-    let values = quote!((#(#values,)*));
+    let values = method.parameters.iter().map(|parameter| Passing::of(parameter).sent(&parameter.ident));
+    let values = quote!(&(#(#values,)*));
+    let checks = method.parameters.iter().map(|parameter| Passing::of(parameter).check());
+    let checks = quote!(#(#checks)*);
     let doc = if method.doc.is_empty() { format!("Calls `{name}`.") } else { method.doc.clone() };
-    let (verb, result) =
-        if method.oneway { (quote!(notify), quote!(())) } else { (quote!(call), quote!(#success)) };
+    let span = spot(success);
+    let call = if method.oneway {
+        quote!(self.0.notify(#name, #values))
+    } else {
+        let call = quote_spanned!(span=> ::andiron::__private::call::<#success>);
+        quote!(#call(&self.0, #name, #values))
+    };
     let waiting = quote! {
         #(#conditions)* #(#deprecated)*
         #[doc = #doc]
-        pub fn #ident(&self, #(#parameters),*) -> ::andiron::Result<#result> {
-            self.0.#verb(#name, &#values)
+        pub fn #ident(&self, #(#parameters),*) -> ::andiron::Result<#success> {
+            #checks
+            #call
         }
     };
     let start = start.map(|start| {
         let doc = format!(
             "Starts [`{ident}`](Self::{ident}) and returns at once with a handle to wait for its result."
         );
+        let call = quote_spanned!(span=> ::andiron::__private::start::<#success>);
         quote! {
             #(#conditions)* #(#deprecated)*
             #[doc = #doc]
             pub fn #start(&self, #(#parameters),*) -> ::andiron::Result<::andiron::Pending<#success>> {
-                self.0.start(#name, &#values)
+                #checks
+                #call(&self.0, #name, #values)
             }
         }
     });

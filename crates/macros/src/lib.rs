@@ -10,25 +10,6 @@ use quote::quote;
 
 /// Makes the methods of an `impl` block callable from other processes, and a proxy type to call them with.
 ///
-/// ```ignore
-/// struct Player { position: f64 }
-///
-/// /// Plays things.
-/// #[andiron::expose]
-/// impl Player {
-///     pub fn new() -> Self { Player { position: 0.0 } } // no `self`: not exposed
-///
-///     /// Moves to `seconds`; returns the new position.
-///     fn seek(&mut self, seconds: f64) -> f64 { self.position = seconds; self.position }
-///
-///     #[expose(oneway)]
-///     fn log(&self, line: String) { println!("{line}") }
-///
-///     #[expose(skip)]
-///     fn helper(&self) {}
-/// }
-/// ```
-///
 /// The block itself stays as it is. Beside it come `impl Expose for Player` and the type `PlayerProxy`, which has for each
 /// method one of the same name that calls it and waits, and one named `start_…` that returns a `Pending` at once. (It is
 /// left out where the block has a method of that name itself; so is the proxy's `with_timeout`.)

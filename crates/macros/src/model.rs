@@ -36,7 +36,8 @@ pub(crate) struct Method {
     pub(crate) oneway: bool,
     pub(crate) parameters: Vec<Parameter>,
     pub(crate) success: Type,
-    pub(crate) fallible: bool,
+    /// Where the method can fail, the type that says so.
+    pub(crate) failure: Option<Type>,
     /// The success type as it is written.
     pub(crate) returns: String,
 }
@@ -234,7 +235,7 @@ fn read_method(function: &ImplItemFn, ours: &[Attribute]) -> Result<Option<Metho
         parameters: typed.map(read_parameter).collect::<Result<_, _>>()?,
         returns: if types::is_unit(&outcome.success) { String::new() } else { types::text(&outcome.success) },
         success: outcome.success,
-        fallible: outcome.fallible,
+        failure: outcome.failure,
     }))
 }
 

@@ -6,35 +6,36 @@ use syn::visit::Visit;
 use syn::visit_mut::VisitMut;
 use syn::{GenericArgument, Lifetime, Path, PathArguments, ReturnType, Type, TypeReference, parse_quote};
 
-/// The type of a method's result as the caller sees it, and whether the method can fail.
+/// What a method returns, as the caller sees it.
 pub(crate) struct Outcome {
     pub(crate) success: Type,
-    pub(crate) fallible: bool,
+    /// Where the method can fail, the type that says so: the `E`, or what hides it.
+    pub(crate) failure: Option<Type>,
 }
 
 impl Outcome {
     /// Any type whose last path segment is `Result` is one; without arguments (`fmt::Result`) its success is `()`.
     pub(crate) fn of(output: &ReturnType) -> Outcome {
         let ReturnType::Type(_, written) = output else {
-            return Outcome { success: parse_quote!(()), fallible: false };
+            return Outcome { success: parse_quote!(()), failure: None };
         };
         let last = match peel(written) {
             Type::Path(path) => path.path.segments.last().filter(|last| last.ident == "Result"),
             _ => None,
         };
         let Some(last) = last else {
-            return Outcome { success: peel(written).clone(), fallible: false };
+            return Outcome { success: peel(written).clone(), failure: None };
         };
-        let success = match &last.arguments {
-            PathArguments::AngleBracketed(arguments) => {
-                arguments.args.iter().find_map(|argument| match argument {
-                    GenericArgument::Type(success) => Some(peel(success).clone()),
-                    _ => None,
-                })
-            }
+        let arguments = match &last.arguments {
+            PathArguments::AngleBracketed(arguments) => arguments.args.iter().collect(),
+            _ => Vec::new(),
+        };
+        let mut types = arguments.into_iter().filter_map(|argument| match argument {
+            GenericArgument::Type(ty) => Some(peel(ty).clone()),
             _ => None,
-        };
-        Outcome { success: success.unwrap_or_else(|| parse_quote!(())), fallible: true }
+        });
+        let success = types.next().unwrap_or_else(|| parse_quote!(()));
+        Outcome { success, failure: Some(types.next().unwrap_or_else(|| peel(written).clone())) }
     }
 }
 
@@ -64,15 +65,21 @@ pub(crate) fn is_read_in_place(target: &Type) -> bool {
     }
 }
 
-/// True for `[u8]` and `Vec<u8>`, which travel as bytes and not as a list of numbers.
+/// True for `[u8]`, `Vec<u8>` and what holds one of them, which travel as bytes and not as a list of numbers.
 pub(crate) fn is_bytes(ty: &Type) -> bool {
     match peel(ty) {
         Type::Slice(slice) => is_byte(&slice.elem),
         Type::Reference(reference) => is_bytes(&reference.elem),
         Type::Path(path) => path.path.segments.last().is_some_and(|last| {
-            last.ident == "Vec"
-                && matches!(&last.arguments, PathArguments::AngleBracketed(arguments)
-                    if matches!(arguments.args.first(), Some(GenericArgument::Type(item)) if is_byte(item)))
+            let PathArguments::AngleBracketed(arguments) = &last.arguments else { return false };
+            let inner = arguments.args.iter().find_map(|argument| match argument {
+                GenericArgument::Type(inner) => Some(inner),
+                _ => None,
+            });
+            inner.is_some_and(|inner| {
+                (last.ident == "Vec" && is_byte(inner))
+                    || (["Option", "Box", "Cow"].iter().any(|holder| last.ident == holder) && is_bytes(inner))
+            })
         }),
         _ => false,
     }
@@ -306,10 +313,23 @@ mod tests {
     }
 
     #[test]
+    fn bytes_are_told_from_numbers() {
+        let bytes = |source: &str| is_bytes(&syn::parse_str(source).unwrap());
+        for source in
+            ["Vec<u8>", "&[u8]", "&Vec<u8>", "Option<&[u8]>", "std::borrow::Cow<'_, [u8]>", "Box<[u8]>"]
+        {
+            assert!(bytes(source), "{source}");
+        }
+        for source in ["Vec<u16>", "[u8; 4]", "Vec<Vec<u8>>", "Option<u8>", "u8", "HashMap<u8, u8>", "&str"] {
+            assert!(!bytes(source), "{source}");
+        }
+    }
+
+    #[test]
     fn a_result_is_told_by_its_last_segment() {
         let outcome = |source: &str| {
             let outcome = Outcome::of(&syn::parse_str(source).unwrap());
-            (text(&outcome.success), outcome.fallible)
+            (text(&outcome.success), outcome.failure.is_some())
         };
         assert_eq!(outcome(""), ("()".into(), false));
         assert_eq!(outcome("-> Vec<u8>"), ("Vec<u8>".into(), false));
