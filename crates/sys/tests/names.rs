@@ -126,6 +126,25 @@ fn a_name_is_taken_within_one_process_too() {
 }
 
 #[test]
+fn asking_for_a_name_that_is_taken_leaves_no_descriptors_open() {
+    common::in_own_process("asking_for_a_name_that_is_taken_leaves_no_descriptors_open", || {
+        let (_base, dir) = folder();
+        let _held = Claim::new(&dir, &name("own")).unwrap();
+        let child = holder(&dir);
+        let open = || fs::read_dir("/proc/self/fd").unwrap().count();
+        let before = open();
+        for _ in 0..3 {
+            for taken in ["own", "n"] {
+                assert!(matches!(Claim::new(&dir, &name(taken)), Err(ClaimError::Taken { .. })));
+                assert_ne!(lock_holder(&dir, &name(taken)).unwrap(), Holder::Nobody);
+            }
+        }
+        assert_eq!(open(), before);
+        child.finish();
+    });
+}
+
+#[test]
 fn the_same_folder_by_another_path_is_the_same_name() {
     let (base, dir) = folder();
     let (_claim, _listener) = Claim::new(&dir, &name("n")).unwrap();

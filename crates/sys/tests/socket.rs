@@ -45,18 +45,21 @@ fn send_any_number(to: &OwnedFd, fds: &[OwnedFd]) {
 
 #[test]
 fn bytes_go_both_ways_and_end_with_zero() {
-    let (here, there) = pair().unwrap();
-    let (mut buf, mut fds) = ([0; 16], Vec::new());
-    assert_eq!(send(&here, &[IoSlice::new(b"hello")], &[]).unwrap(), 5);
-    assert_eq!(recv(&there, &mut buf, false, &mut fds).unwrap(), WHOLE(5));
-    assert_eq!(&buf[..5], b"hello");
-    let pieces = [IoSlice::new(b"and "), IoSlice::new(b""), IoSlice::new(b"back")];
-    assert_eq!(send(&there, &pieces, &[]).unwrap(), 8);
-    drop(there);
-    assert_eq!(recv(&here, &mut buf, true, &mut fds).unwrap(), WHOLE(8));
-    assert_eq!(&buf[..8], b"and back");
-    assert_eq!(recv(&here, &mut buf, true, &mut fds).unwrap(), WHOLE(0));
-    assert!(fds.is_empty());
+    // No other test may start a process meanwhile, which has a copy of every descriptor until it is another program.
+    common::in_own_process("bytes_go_both_ways_and_end_with_zero", || {
+        let (here, there) = pair().unwrap();
+        let (mut buf, mut fds) = ([0; 16], Vec::new());
+        assert_eq!(send(&here, &[IoSlice::new(b"hello")], &[]).unwrap(), 5);
+        assert_eq!(recv(&there, &mut buf, false, &mut fds).unwrap(), WHOLE(5));
+        assert_eq!(&buf[..5], b"hello");
+        let pieces = [IoSlice::new(b"and "), IoSlice::new(b""), IoSlice::new(b"back")];
+        assert_eq!(send(&there, &pieces, &[]).unwrap(), 8);
+        drop(there);
+        assert_eq!(recv(&here, &mut buf, true, &mut fds).unwrap(), WHOLE(8));
+        assert_eq!(&buf[..8], b"and back");
+        assert_eq!(recv(&here, &mut buf, true, &mut fds).unwrap(), WHOLE(0));
+        assert!(fds.is_empty());
+    });
 }
 
 #[test]
@@ -278,22 +281,25 @@ fn accepting_on_no_listener_is_another_error() {
 
 #[test]
 fn connect_says_what_is_wrong() {
-    let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name);
-    assert!(
-        matches!(connect(&at("nothing"), None), Err(ConnectError::NotFound(path)) if path == at("nothing"))
-    );
-    fs::write(at("file"), "").unwrap();
-    assert!(matches!(connect(&at("file"), None), Err(ConnectError::Refused(_))));
-    assert!(matches!(connect(&at("file/below"), None), Err(ConnectError::NotFound(_))));
-    drop(listen(&at("dead")).unwrap());
-    let dead = connect(&at("dead"), None).unwrap_err();
-    assert!(matches!(dead, ConnectError::Refused(_)));
-    assert!(dead.to_string().contains("its server is gone"), "{dead}");
-    let error = connect(&at(&"x".repeat(108)), None).unwrap_err();
-    assert!(matches!(error, ConnectError::PathTooLong(_)), "{error:?}");
-    assert_eq!(listen(&at("dead")).unwrap_err().kind(), ErrorKind::AddrInUse);
-    assert_eq!(listen(&at(&"x".repeat(108))).unwrap_err().kind(), ErrorKind::InvalidFilename);
+    // No other test may start a process meanwhile, which has a copy of every descriptor until it is another program.
+    common::in_own_process("connect_says_what_is_wrong", || {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        assert!(
+            matches!(connect(&at("nothing"), None), Err(ConnectError::NotFound(path)) if path == at("nothing"))
+        );
+        fs::write(at("file"), "").unwrap();
+        assert!(matches!(connect(&at("file"), None), Err(ConnectError::Refused(_))));
+        assert!(matches!(connect(&at("file/below"), None), Err(ConnectError::NotFound(_))));
+        drop(listen(&at("dead")).unwrap());
+        let dead = connect(&at("dead"), None).unwrap_err();
+        assert!(matches!(dead, ConnectError::Refused(_)));
+        assert!(dead.to_string().contains("its server is gone"), "{dead}");
+        let error = connect(&at(&"x".repeat(108)), None).unwrap_err();
+        assert!(matches!(error, ConnectError::PathTooLong(_)), "{error:?}");
+        assert_eq!(listen(&at("dead")).unwrap_err().kind(), ErrorKind::AddrInUse);
+        assert_eq!(listen(&at(&"x".repeat(108))).unwrap_err().kind(), ErrorKind::InvalidFilename);
+    });
 }
 
 #[test]

@@ -5,7 +5,7 @@ mod common;
 
 use std::io::{ErrorKind, IoSlice, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
 use andiron_sys::epoll::{Event, Interest, Poller, Ready, Waker};
@@ -21,15 +21,18 @@ fn put(socket: &OwnedFd, bytes: &[u8]) {
 
 #[test]
 fn poll_tells_reading_writing_and_hangup_apart() {
-    let (here, there) = pair().unwrap();
-    assert_eq!(wait(&here, false, true, None).unwrap(), WRITABLE);
-    assert!(wait(&here, true, false, Some(Duration::ZERO)).unwrap().is_none());
-    put(&there, b"x");
-    assert_eq!(wait(&here, true, false, None).unwrap(), READABLE);
-    drop(there);
-    let gone = wait(&here, true, true, None).unwrap();
-    assert!(gone.hangup && gone.readable, "what was sent before can still be read: {gone:?}");
-    assert!(wait(&here, false, false, None).unwrap().hangup);
+    // No other test may start a process meanwhile, which has a copy of every descriptor until it is another program.
+    common::in_own_process("poll_tells_reading_writing_and_hangup_apart", || {
+        let (here, there) = pair().unwrap();
+        assert_eq!(wait(&here, false, true, None).unwrap(), WRITABLE);
+        assert!(wait(&here, true, false, Some(Duration::ZERO)).unwrap().is_none());
+        put(&there, b"x");
+        assert_eq!(wait(&here, true, false, None).unwrap(), READABLE);
+        drop(there);
+        let gone = wait(&here, true, true, None).unwrap();
+        assert!(gone.hangup && gone.readable, "what was sent before can still be read: {gone:?}");
+        assert!(wait(&here, false, false, None).unwrap().hangup);
+    });
 }
 
 #[test]
@@ -154,32 +157,63 @@ extern "C" fn acknowledge(_signal: libc::c_int) {
     unsafe { libc::write(ACKNOWLEDGE.load(Ordering::Relaxed), c"x".as_ptr().cast(), 1) };
 }
 
-/// Interrupts `blocked` by a hundred signals, each sent when the one before was handled, then sends it a byte.
+/// Runs `blocked` and interrupts it by signals, each sent when the one before was handled, as long as `go_on` says.
+fn interrupt(mut go_on: impl FnMut() -> bool + Send, blocked: impl FnOnce()) {
+    let (mut handled, handler) = std::io::pipe().unwrap();
+    ACKNOWLEDGE.store(handler.as_raw_fd(), Ordering::Relaxed);
+    // SAFETY: a zeroed action is a valid one, and the handler is of the type that it has without SA_SIGINFO.
+    // Without SA_RESTART calls are interrupted.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = acknowledge as extern "C" fn(libc::c_int) as libc::sighandler_t;
+        assert_eq!(libc::sigaction(libc::SIGUSR1, &action, std::ptr::null_mut()), 0);
+    }
+    // SAFETY: asks for this thread's own id.
+    let target = unsafe { libc::pthread_self() };
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while go_on() {
+                // SAFETY: the target thread outlives this scope.
+                assert_eq!(unsafe { libc::pthread_kill(target, libc::SIGUSR1) }, 0);
+                handled.read_exact(&mut [0]).unwrap();
+            }
+        });
+        blocked();
+    });
+}
+
+/// Interrupts `blocked` by a hundred signals, then sends a byte to the socket that it waits for.
 fn through_signals(test: &str, blocked: impl FnOnce(&OwnedFd)) {
     common::in_own_process(test, || {
         let (here, there) = pair().unwrap();
-        let (mut handled, handler) = std::io::pipe().unwrap();
-        ACKNOWLEDGE.store(handler.as_raw_fd(), Ordering::Relaxed);
-        // SAFETY: a zeroed action is a valid one, and the handler is of the type that it has without SA_SIGINFO.
-        // Without SA_RESTART calls are interrupted.
-        unsafe {
-            let mut action: libc::sigaction = std::mem::zeroed();
-            action.sa_sigaction = acknowledge as extern "C" fn(libc::c_int) as libc::sighandler_t;
-            assert_eq!(libc::sigaction(libc::SIGUSR1, &action, std::ptr::null_mut()), 0);
-        }
-        // SAFETY: asks for this thread's own id.
-        let target = unsafe { libc::pthread_self() };
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                for _ in 0..100 {
-                    // SAFETY: the target thread outlives this scope.
-                    assert_eq!(unsafe { libc::pthread_kill(target, libc::SIGUSR1) }, 0);
-                    handled.read_exact(&mut [0]).unwrap();
-                }
+        let mut count = 0;
+        let go_on = || {
+            count += 1;
+            if count > 100 {
                 put(&there, b"x");
-            });
-            blocked(&here);
-        });
+            }
+            count <= 100
+        };
+        interrupt(go_on, || blocked(&here));
+    });
+}
+
+#[test]
+fn signals_do_not_make_a_wait_longer() {
+    common::in_own_process("signals_do_not_make_a_wait_longer", || {
+        let (here, _there) = pair().unwrap();
+        let poller = Poller::new().unwrap();
+        poller.add(&here, 1, Interest::READ).unwrap();
+        let (time, over) = (Some(Duration::from_millis(5)), AtomicBool::new(false));
+        // They come for as long as it waits: if one made it wait anew, it would not end.
+        interrupt(
+            || !over.load(Ordering::Relaxed),
+            || {
+                assert!(wait(&here, true, false, time).unwrap().is_none());
+                assert_eq!(poller.wait_one(time).unwrap(), None);
+                over.store(true, Ordering::Relaxed);
+            },
+        );
     });
 }
 
