@@ -47,7 +47,7 @@ pub enum ClaimError {
     #[error(transparent)]
     Folder(#[from] RuntimeDirError),
     /// Something cannot be made in the runtime folder: read-only, full, no descriptors left.
-    #[error("cannot {doing} {}: {source}; this user must be able to write there", path.display())]
+    #[error("cannot {doing} {}: {source}{}", path.display(), remedy(source))]
     Os {
         /// What failed, for the message.
         doing: &'static str,
@@ -243,7 +243,10 @@ impl Lock {
     /// Locks the lock file of `name`, which is made if it is not there.
     fn take(dir: &RuntimeDir, name: &Name) -> Result<Self, Interrupted> {
         let path = dir.lock_path(name);
-        let failed = |error: Errno| Interrupted::of("lock", path.clone(), error.into());
+        let failed = |doing| {
+            let path = &path;
+            move |error: Errno| Interrupted::of(doing, path.clone(), error.into())
+        };
         let taken = |pid| Interrupted::Failed(ClaimError::Taken { name: name.clone(), pid });
         let pid = this_process();
 
@@ -252,8 +255,8 @@ impl Lock {
             return Err(taken(Some(pid)));
         }
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let file = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR).map_err(failed)?;
-        let inode = Inode::of(&file).map_err(failed)?;
+        let file = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR).map_err(failed("open"))?;
+        let inode = Inode::of(&file).map_err(failed("lock"))?;
         if is_held_here(&held, inode) {
             // Moved there since we looked. To close it would give our lock back.
             let _ = file.into_raw_fd();
@@ -262,14 +265,14 @@ impl Lock {
         match rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(Errno::AGAIN | Errno::ACCESS) => {
-                return Err(match holder_of(&file).map_err(failed)? {
+                return Err(match holder_of(&file).map_err(failed("lock"))? {
                     Holder::Process(pid) => taken(Some(pid)),
                     Holder::Unseen => taken(None),
                     // It ended just now.
                     Holder::Nobody => Interrupted::Changed,
                 });
             }
-            Err(error) => return Err(failed(error)),
+            Err(error) => return Err(failed("lock")(error)),
         }
         // The file may have been removed between opening and locking, and then its lock protects nothing.
         if Inode::at(&path) != Some(inode) {
@@ -368,6 +371,15 @@ fn holder_of(file: impl AsFd) -> Result<Holder, Errno> {
             _ => Holder::Unseen,
         },
     })
+}
+
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            ": make the folder writable for this user, or set XDG_RUNTIME_DIR to one that is"
+        }
+        _ => "",
+    }
 }
 
 fn holder(pid: Option<i32>) -> String {

@@ -4,7 +4,7 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -223,9 +223,9 @@ pub fn recv(
     }
     let mut flags = RecvFlags::CMSG_CLOEXEC;
     flags.set(RecvFlags::DONTWAIT, nonblocking);
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+    let mut space = ControlSpace::new();
     // Whatever is not drained from the control buffer is closed when it goes out of scope.
-    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut control = RecvAncillaryBuffer::new(&mut space.0);
     let received = loop {
         match net::recvmsg(&fd, &mut [IoSliceMut::new(buf)], &mut control, flags) {
             Err(Errno::INTR) => {}
@@ -250,8 +250,8 @@ pub fn recv(
 /// descriptors without a byte to carry them; what else the connection suffered, such as `BrokenPipe`.
 pub fn send(fd: impl AsFd, slices: &[IoSlice<'_>], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
     let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
+    let mut space = ControlSpace::new();
+    let mut control = SendAncillaryBuffer::new(&mut space.0);
     if !fds.is_empty() {
         if slices.iter().all(|slice| slice.is_empty()) {
             return Err(io::Error::new(
@@ -295,6 +295,20 @@ pub(crate) fn address(path: &Path) -> Result<SocketAddrUnix, PathTooLong> {
         return Err(too_long());
     }
     SocketAddrUnix::new(path).map_err(|_| too_long())
+}
+
+/// Room for one control message with [`MAX_DESCRIPTORS`] and not one more, on the stack and not filled. It is
+/// aligned, or else it would need slack, in which a few more descriptors fit or not as chance has it.
+#[repr(align(8))]
+struct ControlSpace([MaybeUninit<u8>; CONTROL_SIZE]);
+
+/// A header and the descriptors.
+const CONTROL_SIZE: usize = size_of::<libc::cmsghdr>() + MAX_DESCRIPTORS * size_of::<RawFd>();
+
+impl ControlSpace {
+    fn new() -> Self {
+        Self([MaybeUninit::uninit(); CONTROL_SIZE])
+    }
 }
 
 fn try_connect(address: &SocketAddrUnix, timeout: Option<Duration>) -> Result<OwnedFd, Errno> {
