@@ -12,7 +12,8 @@ use crate::op::Entry;
 /// Invariants: both hold the same names, sharing each name's text; `bytes` is what author and entries count for.
 #[derive(Debug)]
 pub(crate) struct Shelf {
-    entries: HashMap<Arc<str>, Entry>,
+    /// Boxed, because up to half of the table's places are empty and a table that grows moves them all.
+    entries: HashMap<Arc<str>, Box<Entry>>,
     order: BTreeSet<Arc<str>>,
     bytes: u64,
 }
@@ -31,7 +32,7 @@ impl Shelf {
     }
 
     pub(crate) fn entry(&self, name: &str) -> Option<&Entry> {
-        self.entries.get(name)
+        self.entries.get(name).map(|entry| &**entry)
     }
 
     /// Puts an entry and gives the one that was in its place.
@@ -39,11 +40,11 @@ impl Shelf {
         self.bytes += entry_cost(name, entry.value.len());
         if let Some(place) = self.entries.get_mut(name) {
             self.bytes -= entry_cost(name, place.value.len());
-            return Some(std::mem::replace(place, entry));
+            return Some(std::mem::replace(&mut **place, entry));
         }
         let name: Arc<str> = name.into();
         self.order.insert(Arc::clone(&name));
-        self.entries.insert(name, entry);
+        self.entries.insert(name, Box::new(entry));
         None
     }
 
@@ -52,7 +53,7 @@ impl Shelf {
         self.order.remove(name);
         self.bytes -= entry_cost(name, entry.value.len());
         self.give_back_room();
-        Some(entry)
+        Some(*entry)
     }
 
     /// The entries behind `after`, all if it is `None`, in the order of their names.
@@ -60,7 +61,7 @@ impl Shelf {
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
         self.order
             .range::<str, _>((start, Bound::Unbounded))
-            .map(|name| (name, self.entries.get(name).expect("order and entries hold the same names")))
+            .map(|name| (name, self.entry(name).expect("order and entries hold the same names")))
     }
 
     /// A hash table keeps the room of its fullest time. Without this, filling and emptying one author after the

@@ -260,6 +260,7 @@ fn pages_together_give_every_entry_once() {
                 let page = list(&mut store, author, after.as_ref().map(KeyRef::from), limit);
                 assert!(page.entries.len() == limit || !page.more);
                 seen.extend(page.entries);
+                assert!(seen.len() <= whole.entries.len(), "limit {limit}: an entry came twice");
                 if !page.more {
                     break;
                 }
