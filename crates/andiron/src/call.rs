@@ -8,7 +8,7 @@ use andiron_proto::{Attachment, ErrorKind};
 use bytes::Bytes;
 
 use crate::context::{self, CallState};
-use crate::link::Link;
+use crate::link::{Link, OutCall};
 use crate::sync::lock;
 use crate::target::{Remote, Target};
 use crate::{Error, Reply, Result};
@@ -44,7 +44,7 @@ impl Answer {
 }
 
 /// A call that arrived. It is answered once: by [`answer`](Call::answer), [`forward`](Call::forward), or, if it is dropped, with an error.
-pub struct Call {
+pub(crate) struct Call {
     method: String,
     parcel: Parcel,
     state: Arc<CallState>,
@@ -58,7 +58,13 @@ enum ReplyTo {
 }
 
 impl Call {
-    pub(crate) fn arrived(link: Arc<Link>, id: u64, method: String, parcel: Parcel, state: Arc<CallState>) -> Call {
+    pub(crate) fn arrived(
+        link: Arc<Link>,
+        id: u64,
+        method: String,
+        parcel: Parcel,
+        state: Arc<CallState>,
+    ) -> Call {
         Call { method, parcel, state, reply_to: ReplyTo::Link { link, id } }
     }
 
@@ -72,14 +78,6 @@ impl Call {
 
     pub(crate) fn chain(&self) -> u64 {
         self.state.chain
-    }
-
-    /// The connection on which it came; `None` for a call within this process.
-    pub(crate) fn link(&self) -> Option<&Arc<Link>> {
-        match &self.reply_to {
-            ReplyTo::Link { link, .. } => Some(link),
-            ReplyTo::Here(_) | ReplyTo::Nobody => None,
-        }
     }
 
     /// The encoded arguments.
@@ -127,22 +125,18 @@ impl Call {
 
     /// Passes the call on to an object at the end of another connection, unread, and its answer back. Does not wait.
     pub(crate) fn forward(mut self, to: &Arc<Remote>) {
-        let parcel = std::mem::take(&mut self.parcel);
-        let state = self.state.clone();
-        let notify = self.link().is_some_and(|link| matches!(&self.reply_to, ReplyTo::Link { id, .. } if link.is_notify(*id)));
-        if notify {
-            let sent = to.link.notify(to.id, &self.method, state.chain, state.deadline, parcel);
+        let parcel = std::mem::take(&mut self.parcel).into();
+        let (state, method) = (self.state.clone(), std::mem::take(&mut self.method));
+        let call =
+            OutCall { object: to.id, method: &method, chain: state.chain, deadline: state.deadline, parcel };
+        if matches!(&self.reply_to, ReplyTo::Link { link, id } if link.is_notify(*id)) {
+            let sent = to.link.notify(call);
             return self.settle(sent.map(|()| Parcel::default()));
         }
-        let method = self.method.clone();
-        let (link, id) = (to.link.clone(), to.id);
+        let link = to.link.clone();
         let back = self;
         link.clone().call_with(
-            id,
-            &method,
-            state.chain,
-            state.deadline,
-            parcel,
+            call,
             move |outcome| {
                 let mut back = back;
                 back.state.forget_hooks();

@@ -48,7 +48,10 @@ impl Context {
 
 impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Context").field("cancelled", &self.is_cancelled()).field("time_left", &self.time_left()).finish()
+        f.debug_struct("Context")
+            .field("cancelled", &self.is_cancelled())
+            .field("time_left", &self.time_left())
+            .finish()
     }
 }
 
@@ -74,7 +77,8 @@ impl CallState {
 
     pub(crate) fn is_cancelled(&self) -> bool {
         // Relaxed: a hint that orders nothing.
-        self.cancelled.load(Ordering::Relaxed) || self.deadline.is_some_and(|deadline| deadline <= Instant::now())
+        self.cancelled.load(Ordering::Relaxed)
+            || self.deadline.is_some_and(|deadline| deadline <= Instant::now())
     }
 
     pub(crate) fn cancel(&self) {

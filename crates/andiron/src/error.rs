@@ -60,6 +60,12 @@ impl Error {
         self
     }
 
+    /// Forgets the operation, where it was one that the user did not ask for.
+    pub(crate) fn without_operation(mut self) -> Error {
+        self.0.operation = None;
+        self
+    }
+
     /// Adds a detail that helps to find the cause, for example the address.
     pub fn with_context(mut self, key: &'static str, value: impl Into<String>) -> Error {
         self.0.context.push((key, value.into()));

@@ -14,7 +14,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::link::{BatchGuard, Link};
-use crate::object::Exposed;
 use crate::pool::Pool;
 use crate::root::{Directory, Root};
 use crate::{DEFAULT_ADDRESS, Error, ErrorKind, Expose, Proxy, Result, Store};
@@ -78,7 +77,8 @@ impl Hub {
     /// # Errors
     /// `NoObject` where nothing has that name.
     pub fn object<P: From<Proxy>>(&self, name: &str) -> Result<P> {
-        let found: Proxy = Proxy::root(self.link.clone()).call("lookup", &(name,)).map_err(Error::without_operation)?;
+        let found: Proxy =
+            Proxy::root(self.link.clone()).call("lookup", &(name,)).map_err(Error::without_operation)?;
         Ok(P::from(found.labelled(name)))
     }
 
@@ -87,7 +87,12 @@ impl Hub {
     ///
     /// # Errors
     /// As for [`object`](Hub::object) and [`Proxy::call`].
-    pub fn call<R: DeserializeOwned>(&self, name: &str, method: &str, args: &(impl Serialize + ?Sized)) -> Result<R> {
+    pub fn call<R: DeserializeOwned>(
+        &self,
+        name: &str,
+        method: &str,
+        args: &(impl Serialize + ?Sized),
+    ) -> Result<R> {
         self.object::<Proxy>(name)?.call(method, args)
     }
 
@@ -106,9 +111,9 @@ impl Hub {
     /// `Conflict` where the name is taken, `Denied` where the server takes no objects.
     pub fn register<T: Expose>(&self, name: &str, object: T) -> Result<&Hub> {
         let object = Proxy::local(object);
-        let () = Proxy::root(self.link.clone()).call("register", &(name, &object)).map_err(|error| {
-            error.without_operation().during("register").with_context("name", name)
-        })?;
+        let () = Proxy::root(self.link.clone())
+            .call("register", &(name, &object))
+            .map_err(|error| error.without_operation().during("register").with_context("name", name))?;
         Ok(self)
     }
 
@@ -198,12 +203,17 @@ pub(crate) fn socket_path(address: &str) -> Result<PathBuf> {
     let name: Name = address.parse().map_err(|error: andiron_sys::runtime::NameError| {
         Error::new(ErrorKind::BadArguments, error.to_string()).with_source(error)
     })?;
-    let folder = RuntimeDir::for_user().map_err(|error| Error::new(ErrorKind::Denied, error.to_string()).with_source(error))?;
+    let folder = RuntimeDir::for_user()
+        .map_err(|error| Error::new(ErrorKind::Denied, error.to_string()).with_source(error))?;
     Ok(folder.socket_path(&name))
 }
 
 fn no_server(address: &str, error: ConnectError) -> Error {
-    let serve = if address == DEFAULT_ADDRESS { "andiron serve".to_owned() } else { format!("andiron serve --name {address}") };
+    let serve = if address == DEFAULT_ADDRESS {
+        "andiron serve".to_owned()
+    } else {
+        format!("andiron serve --name {address}")
+    };
     let (kind, text) = match &error {
         ConnectError::NotFound(_) | ConnectError::Refused(_) => {
             (ErrorKind::Unavailable, format!("no server at '{address}': start one with `{serve}`"))

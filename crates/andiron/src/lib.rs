@@ -2,14 +2,28 @@
 #![forbid(unsafe_code)]
 
 // `#[expose]` writes `::andiron`, in here too.
-#[allow(unused_extern_crates)]
 extern crate self as andiron;
 
 mod arguments;
+mod call;
+mod context;
 mod error;
 mod expose;
+mod hub;
 mod interface;
+mod link;
+mod object;
+mod pool;
 mod proxy;
+mod root;
+mod server;
+mod store;
+mod sync;
+mod target;
+mod turnstile;
+
+/// The address of the server where none is given.
+pub const DEFAULT_ADDRESS: &str = "andiron";
 
 /// ```
 /// struct Player {
@@ -48,12 +62,20 @@ mod proxy;
 /// # Ok::<(), andiron::Error>(())
 /// ```
 pub use andiron_macros::expose;
-pub use andiron_proto::ErrorKind;
+pub use andiron_proto::codec::Value;
+pub use andiron_proto::{ErrorKind, Limits};
 pub use arguments::{Arguments, Reply};
+pub use context::{Context, current};
 pub use error::{Error, Result};
 pub use expose::{Access, Expose};
+pub use hub::{Batch, Hub, connect};
 pub use interface::{Interface, Method, Parameter};
 pub use proxy::{Pending, Proxy};
+pub use server::{Running, Server};
+pub use store::{Changed, Entry, Listed, Store};
+
+#[doc(hidden)]
+pub use server::Hosting;
 
 #[doc(hidden)]
 pub use expose::private as __private;

@@ -17,7 +17,7 @@ use crate::{Arguments, Error, Expose, Reply, Result};
 pub(crate) const DESCRIBE: &str = "$describe";
 
 /// Something that answers calls.
-pub trait Object: Send + Sync + 'static {
+pub(crate) trait Object: Send + Sync + 'static {
     /// True where calls never block: they then run at once, in order, on the thread that reads.
     fn is_inline(&self) -> bool {
         false
@@ -34,7 +34,7 @@ pub trait Object: Send + Sync + 'static {
 }
 
 /// What came of [`Object::admit`].
-pub enum Admitted {
+pub(crate) enum Admitted {
     /// Run it.
     Run(Job),
     /// It runs when others are done.
@@ -44,7 +44,7 @@ pub enum Admitted {
 }
 
 /// An admitted call.
-pub struct Job {
+pub(crate) struct Job {
     object: Arc<dyn Object>,
     pub(crate) call: Call,
 }

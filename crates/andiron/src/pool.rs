@@ -107,7 +107,9 @@ impl Pool {
             self.add_thread().map_err(cannot_start)?;
         }
         let pool = self.clone();
-        let monitor = std::thread::Builder::new().name("andiron-monitor".to_owned()).spawn(move || pool.watch_handlers());
+        let monitor = std::thread::Builder::new()
+            .name("andiron-monitor".to_owned())
+            .spawn(move || pool.watch_handlers());
         lock(&self.started).push(monitor.map_err(cannot_start)?);
         Ok(())
     }
@@ -116,7 +118,8 @@ impl Pool {
         let pool = self.clone();
         // Relaxed: a count for decisions that may be a little late.
         self.threads.fetch_add(1, Ordering::Relaxed);
-        let started = std::thread::Builder::new().name("andiron-server".to_owned()).spawn(move || pool.work());
+        let started =
+            std::thread::Builder::new().name("andiron-server".to_owned()).spawn(move || pool.work());
         match started {
             Ok(handle) => lock(&self.started).push(handle),
             Err(error) => {
@@ -330,7 +333,8 @@ impl Pool {
         for link in self.links() {
             link.tick();
         }
-        let sources: Vec<_> = lock(&self.sources).iter().map(|(token, source)| (*token, source.clone())).collect();
+        let sources: Vec<_> =
+            lock(&self.sources).iter().map(|(token, source)| (*token, source.clone())).collect();
         for (token, source) in sources {
             let before = source.socket();
             if source.tick() && !Arc::ptr_eq(&before, &source.socket()) {

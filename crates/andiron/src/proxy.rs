@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use andiron_proto::codec::{self, EXT_REF_NAME};
+use andiron_proto::codec;
 use andiron_proto::wire::codecs;
 use andiron_proto::{Body, ErrorKind};
 use serde::de::DeserializeOwned;
@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::call::{Call, LocalSlot, Parcel};
 use crate::context::{self, CallState, Origin};
-use crate::link::{Link, OutParcel, run_admitted};
+use crate::link::{Link, OutCall, OutParcel, run_admitted};
 use crate::object::{DESCRIBE, Exposed, Object};
 use crate::target::{self, Remote, Target, collecting, with_incoming};
 use crate::{Error, Expose, Interface, Result};
@@ -73,18 +73,23 @@ impl Proxy {
     ///
     /// # Errors
     /// Why the call could not be made.
-    pub fn start<R: DeserializeOwned>(&self, method: &str, args: &(impl Serialize + ?Sized)) -> Result<Pending<R>> {
+    pub fn start<R: DeserializeOwned>(
+        &self,
+        method: &str,
+        args: &(impl Serialize + ?Sized),
+    ) -> Result<Pending<R>> {
         let origin = context::origin(self.timeout).map_err(|error| self.name(error, method))?;
         let (body, targets) = self.encode(method, args)?;
         let state = match &self.target {
             Target::Remote(remote) => {
-                let parcel = out_parcel(&body, targets);
-                let (chain, deadline) = (origin.chain, origin.deadline);
-                let id = remote.link.call(remote.id, method, chain, deadline, parcel).map_err(|error| self.name(error, method))?;
+                let call = out_call(remote, method, &origin, &body, targets);
+                let id = remote.link.call(call).map_err(|error| self.name(error, method))?;
                 cancel_with(&origin, &remote.link, id);
-                Waiting::Remote { link: remote.link.clone(), id, chain }
+                Waiting::Remote { link: remote.link.clone(), id, chain: origin.chain }
             }
-            Target::Local(object) => Waiting::Local(call_local(object, method, body.into(), targets, &origin), origin.deadline),
+            Target::Local(object) => {
+                Waiting::Local(call_local(object, method, body.into(), targets, &origin), origin.deadline)
+            }
         };
         Ok(Pending { state, what: self.what(method), result: PhantomData })
     }
@@ -98,9 +103,8 @@ impl Proxy {
         let (body, targets) = self.encode(method, args)?;
         match &self.target {
             Target::Remote(remote) => {
-                let parcel = Parcel { codec: codecs::NATIVE, body: body.into(), targets, attachments: Vec::new() };
-                let sent = remote.link.notify(remote.id, method, origin.chain, origin.deadline, parcel);
-                sent.map_err(|error| self.name(error, method))
+                let call = out_call(remote, method, &origin, &body, targets);
+                remote.link.notify(call).map_err(|error| self.name(error, method))
             }
             Target::Local(object) => {
                 call_local(object, method, body.into(), targets, &origin);
@@ -123,7 +127,8 @@ impl Proxy {
         match encoded {
             Ok(()) => Ok((body, targets)),
             Err(error) => {
-                let error = Error::new(ErrorKind::Encoding, format!("the arguments cannot be encoded: {error}"));
+                let error =
+                    Error::new(ErrorKind::Encoding, format!("the arguments cannot be encoded: {error}"));
                 Err(self.name(error, method))
             }
         }
@@ -146,13 +151,22 @@ struct What {
 
 impl What {
     fn name(&self, error: Error) -> Error {
-        let method: Cow<'_, str> = if &*self.method == DESCRIBE { "describe".into() } else { (&*self.method).into() };
+        let method: Cow<'_, str> =
+            if &*self.method == DESCRIBE { "describe".into() } else { (&*self.method).into() };
         error.during(format!("{}.{method}", self.label.as_deref().unwrap_or("object")))
     }
 }
 
-fn out_parcel(body: &[u8], targets: Vec<Target>) -> OutParcel<'_> {
-    OutParcel { codec: codecs::NATIVE, body: Body::Slice(body), targets, attachments: Vec::new() }
+fn out_call<'a>(
+    remote: &Remote,
+    method: &'a str,
+    origin: &Origin,
+    body: &'a [u8],
+    targets: Vec<Target>,
+) -> OutCall<'a> {
+    let parcel =
+        OutParcel { codec: codecs::NATIVE, body: Body::Slice(body), targets, attachments: Vec::new() };
+    OutCall { object: remote.id, method, chain: origin.chain, deadline: origin.deadline, parcel }
 }
 
 /// Gives the call up when that one is cancelled on whose behalf it is made.
@@ -201,13 +215,13 @@ impl Serialize for Proxy {
         let Some(position) = target::put(&self.target) else {
             return Err(serde::ser::Error::custom("a proxy can be sent only in a call or its result"));
         };
-        serializer.serialize_newtype_struct(EXT_REF_NAME, &position)
+        codec::Ref(position).serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Proxy {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let position = codec::Reference::deserialize(deserializer)?.0;
+        let position = codec::Ref::deserialize(deserializer)?.0;
         let target = target::take(position);
         let missing = || serde::de::Error::custom("an object reference that is not in the message");
         target.map(Proxy::of).ok_or_else(missing)
@@ -274,9 +288,13 @@ fn decode<R: DeserializeOwned>(parcel: Parcel) -> Result<R> {
 }
 
 fn unknown_codec(codec: u8) -> Error {
-    Error::new(ErrorKind::Unsupported, format!("the result is in codec {codec}, which this program does not know"))
+    Error::new(
+        ErrorKind::Unsupported,
+        format!("the result is in codec {codec}, which this program does not know"),
+    )
 }
 
 fn undecodable(error: codec::DecodeError) -> Error {
-    Error::new(ErrorKind::Encoding, format!("the result is of another type than asked for: {error}")).with_source(error)
+    Error::new(ErrorKind::Encoding, format!("the result is of another type than asked for: {error}"))
+        .with_source(error)
 }

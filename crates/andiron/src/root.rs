@@ -70,7 +70,10 @@ impl Directory {
     fn remove(&self, name: &str, owner: usize) -> Result<()> {
         let mut names = lock(&self.names);
         if names.get(name).is_none_or(|named| named.owner != Some(owner)) {
-            return Err(Error::new(ErrorKind::NoObject, format!("this connection registered no object '{name}'")));
+            return Err(Error::new(
+                ErrorKind::NoObject,
+                format!("this connection registered no object '{name}'"),
+            ));
         }
         let removed = names.remove(name);
         drop(names);

@@ -52,7 +52,8 @@ impl Server {
     /// As [`bind`](Server::bind), for the daemon.
     #[doc(hidden)]
     pub fn host(address: &str, hosting: Hosting) -> Result<Server> {
-        let door = Door::open(address).map_err(|error| error.during("bind").with_context("address", address))?;
+        let door =
+            Door::open(address).map_err(|error| error.during("bind").with_context("address", address))?;
         let pool = Pool::new()?;
         let config = Config {
             features: if hosting.names { vec!["names".to_owned()] } else { Vec::new() },
@@ -275,7 +276,9 @@ impl Source for Listener {
                 true
             }
             Err(error) => {
-                eprintln!("andiron: the socket was removed and cannot be made anew: {error}; trying again in a second");
+                eprintln!(
+                    "andiron: the socket was removed and cannot be made anew: {error}; trying again in a second"
+                );
                 false
             }
         }
@@ -294,9 +297,10 @@ fn cannot_claim(error: ClaimError) -> Error {
 
 fn cannot_listen(path: &std::path::Path, error: std::io::Error) -> Error {
     let (kind, text) = match error.kind() {
-        std::io::ErrorKind::AddrInUse => {
-            (ErrorKind::Conflict, format!("{} is there already; if no server runs there, remove it", path.display()))
-        }
+        std::io::ErrorKind::AddrInUse => (
+            ErrorKind::Conflict,
+            format!("{} is there already; if no server runs there, remove it", path.display()),
+        ),
         std::io::ErrorKind::InvalidFilename => (ErrorKind::BadArguments, error.to_string()),
         _ => (ErrorKind::Unavailable, format!("cannot make a socket at {}: {error}", path.display())),
     };

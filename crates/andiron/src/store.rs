@@ -55,7 +55,8 @@ impl Entry {
             return Err(Error::new(ErrorKind::Encoding, text));
         }
         codec::from_slice(&self.bytes).map_err(|error| {
-            Error::new(ErrorKind::Encoding, format!("the value is of another type: {error}")).with_source(error)
+            Error::new(ErrorKind::Encoding, format!("the value is of another type: {error}"))
+                .with_source(error)
         })
     }
 }
@@ -138,7 +139,8 @@ impl Store {
     /// `Encoding` for what cannot be encoded, `TooLarge` or `Quota` where the store refuses it, or why the store could not be reached.
     pub fn set(&self, name: &str, value: &(impl Serialize + ?Sized)) -> Result<u64> {
         let bytes = codec::to_vec(value).map_err(|error| {
-            Error::new(ErrorKind::Encoding, format!("the value cannot be encoded: {error}")).with_source(error)
+            Error::new(ErrorKind::Encoding, format!("the value cannot be encoded: {error}"))
+                .with_source(error)
         })?;
         self.set_bytes(name, &bytes, codecs::NATIVE)
     }
@@ -149,7 +151,7 @@ impl Store {
     /// As for [`set`](Store::set).
     pub fn set_bytes(&self, name: &str, bytes: &[u8], codec: u8) -> Result<u64> {
         let bytes = crate::__private::Bytes(bytes);
-        let (version, _timestamp): (u64, f64) = self.call("set", &(name, bytes, codec, &self.author))?;
+        let (version, _timestamp): (u64, f64) = self.call("set", &(name, bytes, codec, self.whose()))?;
         Ok(version)
     }
 
@@ -166,7 +168,7 @@ impl Store {
     /// # Errors
     /// Why the store could not be reached.
     pub fn entry(&self, name: &str) -> Result<Option<Entry>> {
-        let answer: Answer = self.call("get", &(name, 0u64, &self.author))?;
+        let answer: Answer = self.call("get", &(name, 0u64, self.whose()))?;
         Ok(answer.entry())
     }
 
@@ -175,7 +177,7 @@ impl Store {
     /// # Errors
     /// Why the store could not be reached.
     pub fn get_if_changed(&self, name: &str, version: u64) -> Result<Changed> {
-        let answer: Answer = self.call("get", &(name, version, &self.author))?;
+        let answer: Answer = self.call("get", &(name, version, self.whose()))?;
         Ok(match answer.0 {
             Answer::NOT_MODIFIED => Changed::No,
             _ => answer.entry().map_or(Changed::Missing, Changed::Yes),
@@ -187,7 +189,7 @@ impl Store {
     /// # Errors
     /// Why the store could not be reached.
     pub fn delete(&self, name: &str) -> Result<Option<Entry>> {
-        let answer: Answer = self.call("delete", &(name, &self.author))?;
+        let answer: Answer = self.call("delete", &(name, self.whose()))?;
         Ok(answer.entry())
     }
 
@@ -202,7 +204,11 @@ impl Store {
     /// # Errors
     /// Why the store could not be reached.
     pub fn clear(&self) -> Result<u64> {
-        self.call("clear", &(&self.author,))
+        self.call("clear", &(self.whose(),))
+    }
+
+    fn whose(&self) -> Option<&str> {
+        self.author.as_deref()
     }
 
     fn call<R: DeserializeOwned>(&self, method: &str, args: &(impl Serialize + ?Sized)) -> Result<R> {
@@ -245,7 +251,7 @@ impl Iterator for Pages {
             if !self.more {
                 return None;
             }
-            let page: Result<(bool, Vec<Row>)> = self.store.call("list", &(&self.store.author, &self.after));
+            let page: Result<(bool, Vec<Row>)> = self.store.call("list", &(self.store.whose(), &self.after));
             match page {
                 Ok((more, rows)) => {
                     self.more = more && !rows.is_empty();

@@ -144,7 +144,8 @@ impl Hello {
 
     /// Reads a payload; the error is the sentence for the peer.
     pub fn parse(payload: &[u8]) -> Result<Hello, String> {
-        let map: HelloMap = codec::from_slice(payload).map_err(|error| format!("unreadable HELLO: {error}"))?;
+        let map: HelloMap =
+            codec::from_slice(payload).map_err(|error| format!("unreadable HELLO: {error}"))?;
         let store = match map.store {
             None => None,
             Some(codec::Value::Bytes(bytes)) if bytes.len() == 16 => bytes.try_into().ok(),
@@ -179,7 +180,8 @@ mod tests {
 
     #[test]
     fn unknown_fields_are_skipped_and_absent_ones_have_defaults() {
-        let payload = codec::to_vec(&Value::Map(vec![("later".into(), Value::Array(vec![1.into()]))])).unwrap();
+        let payload =
+            codec::to_vec(&Value::Map(vec![("later".into(), Value::Array(vec![1.into()]))])).unwrap();
         let hello = Hello::parse(&payload).unwrap();
         assert_eq!(hello.auth, user_only());
         assert_eq!(hello.limits, Limits::default());

@@ -208,7 +208,8 @@ impl Header {
 
     /// Reads a header; the error is the sentence for the peer.
     pub fn parse(bytes: &[u8; HEADER_LEN]) -> Result<Header, String> {
-        let kind = Kind::from_number(bytes[4]).ok_or_else(|| format!("unknown frame kind {:#04x}", bytes[4]))?;
+        let kind =
+            Kind::from_number(bytes[4]).ok_or_else(|| format!("unknown frame kind {:#04x}", bytes[4]))?;
         let flags = bytes[5];
         if flags & !kind.allowed_flags() != 0 {
             return Err(format!("flags {flags:#04x} are not allowed on {kind:?}"));
@@ -274,7 +275,8 @@ mod tests {
         for number in 0..=255u8 {
             if let Some(kind) = Kind::from_number(number) {
                 assert_eq!(kind.number(), number);
-                let header = Header { length: 7, kind, flags: kind.allowed_flags(), attachments: 2, id: u64::MAX - 1 };
+                let header =
+                    Header { length: 7, kind, flags: kind.allowed_flags(), attachments: 2, id: u64::MAX - 1 };
                 assert_eq!(Header::parse(&header.to_bytes()), Ok(header));
             }
         }

@@ -81,9 +81,10 @@ fn every_prefix_of_a_good_vector_is_malformed() {
 /// Whatever arrives is refused, or is a value that survives being written and read, as bytes and as JSON.
 #[test]
 fn mutated_and_random_bytes_do_no_harm() {
-    let iterations: u32 =
-        std::env::var("ANDIRON_FUZZ_ITERATIONS").map_or(20_000, |n| n.parse().expect("ANDIRON_FUZZ_ITERATIONS"));
-    let seed = std::env::var("ANDIRON_FUZZ_SEED").map_or_else(|_| fastrand::u64(..), |s| s.parse().expect("a seed"));
+    let iterations: u32 = std::env::var("ANDIRON_FUZZ_ITERATIONS")
+        .map_or(20_000, |n| n.parse().expect("ANDIRON_FUZZ_ITERATIONS"));
+    let seed =
+        std::env::var("ANDIRON_FUZZ_SEED").map_or_else(|_| fastrand::u64(..), |s| s.parse().expect("a seed"));
     println!("ANDIRON_FUZZ_SEED={seed}");
     let mut rng = fastrand::Rng::with_seed(seed);
     let all = vectors();
@@ -104,7 +105,10 @@ fn mutated_and_random_bytes_do_no_harm() {
         let from_json = Value::from_json(&json).unwrap_or_else(|e| panic!("{}: {json}: {e}", hex(&bytes)));
         assert_eq!(from_json, value, "{}: {json}", hex(&bytes));
     }
-    assert!(read > iterations / 10, "only {read} of {iterations} inputs were values: the mutations are too wild");
+    assert!(
+        read > iterations / 10,
+        "only {read} of {iterations} inputs were values: the mutations are too wild"
+    );
 }
 
 fn mutate(seeds: &[Vec<u8>], rng: &mut fastrand::Rng) -> Vec<u8> {

@@ -10,8 +10,8 @@ use andiron_sys::epoll::Interest;
 use andiron_sys::socket;
 
 use super::{Executor, Incoming, Link, State, Todo};
-use crate::object::Admitted;
 use crate::Error;
+use crate::object::Admitted;
 
 /// The size of the buffer that a thread reads into.
 pub(crate) const READ_BUFFER: usize = 64 << 10;
@@ -37,7 +37,7 @@ pub(super) fn send_what_goes(state: &mut State) {
             socket::send(&socket, transmit.slices(), &[])
         } else {
             let descriptors: Vec<BorrowedFd<'_>> =
-                transmit.attachments.iter().filter_map(|attachment| descriptor(attachment)).collect();
+                transmit.attachments.iter().filter_map(descriptor).collect();
             socket::send(&socket, transmit.slices(), &descriptors)
         };
         match sent {
@@ -63,7 +63,11 @@ impl Link {
     pub(super) fn flush(&self, state: &mut State) -> Todo {
         self.give_back(state);
         send_what_goes(state);
-        if state.session.is_closed() || state.session.is_finished() { self.digest(state) } else { Todo::default() }
+        if state.session.is_closed() || state.session.is_finished() {
+            self.digest(state)
+        } else {
+            Todo::default()
+        }
     }
 
     /// Takes what a read brought.
@@ -72,7 +76,12 @@ impl Link {
             Ok(received) if received.bytes == 0 => state.session.disconnected("the other end closed it"),
             Ok(received) => {
                 let attachments = read.descriptors.into_iter().map(|fd| Arc::new(fd) as Attachment).collect();
-                state.session.receive(Instant::now(), &buffer[..received.bytes], attachments, received.truncated);
+                state.session.receive(
+                    Instant::now(),
+                    &buffer[..received.bytes],
+                    attachments,
+                    received.truncated,
+                );
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(error) => state.session.disconnected(&error.to_string()),
@@ -99,7 +108,9 @@ impl Link {
 
     /// Has the poller look away while a thread reads by hand.
     pub(super) fn disarm(&self, state: &mut State) {
-        if let (Executor::Pool(pool, token), Some(socket), Some(_)) = (&state.executor, &state.socket, state.armed) {
+        if let (Executor::Pool(pool, token), Some(socket), Some(_)) =
+            (&state.executor, &state.socket, state.armed)
+        {
             pool.watch(socket, *token, Interest::NONE | Interest::ONE_SHOT);
         }
         state.armed = None;
@@ -132,7 +143,8 @@ impl Link {
         if run {
             state.runners += 1;
         }
-        let todo = if run && !state.session.is_congested() { Todo::default() } else { self.flush(&mut state) };
+        let todo =
+            if run && !state.session.is_congested() { Todo::default() } else { self.flush(&mut state) };
         self.arm(&mut state);
         drop(state);
         todo.run();
@@ -145,7 +157,11 @@ impl Link {
         loop {
             let incoming = if state.session.is_congested() { None } else { state.incoming.pop_front() };
             let Some(Incoming { object, call }) = incoming else { break };
-            let admitted = if refuse { Admitted::Refused(call, too_many()) } else { object.clone().admit(call, &object) };
+            let admitted = if refuse {
+                Admitted::Refused(call, too_many())
+            } else {
+                object.clone().admit(call, &object)
+            };
             drop(state);
             began();
             super::run_admitted(admitted);
@@ -174,5 +190,8 @@ impl Link {
 }
 
 fn too_many() -> Error {
-    Error::new(crate::ErrorKind::Overloaded, "the server runs as many calls as it can; this one did not run, try again later")
+    Error::new(
+        crate::ErrorKind::Overloaded,
+        "the server runs as many calls as it can; this one did not run, try again later",
+    )
 }

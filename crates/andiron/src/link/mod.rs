@@ -12,15 +12,17 @@ mod objects;
 mod wait;
 
 use std::collections::{HashMap, VecDeque};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::Instant;
 
 use andiron_proto::{Attachment, Body, CallRequest, Config, Limits, Role, Session};
 
 pub(crate) use self::events::Todo;
+pub(crate) use self::io::READ_BUFFER;
 use self::objects::Objects;
-pub(crate) use self::wait::{BatchGuard, run_admitted, run_with_followers};
+pub(crate) use self::wait::{BatchGuard, run_admitted};
+use andiron_proto::wire::Reason;
 use andiron_sys::epoll::Interest;
 
 use crate::call::Parcel;
@@ -79,6 +81,7 @@ pub(crate) struct State {
     /// While this is not 0 answers are not sent one by one.
     holding: u32,
     notify_failed: Option<Error>,
+    closed_here: bool,
     ended: Option<Arc<Error>>,
     on_close: Vec<CloseHook>,
 }
@@ -122,7 +125,8 @@ impl Link {
     /// A connection over this socket. The handshake is still to be done.
     pub(crate) fn new(role: Role, config: Config, socket: OwnedFd, label: String) -> Arc<Link> {
         andiron_sys::fork::watch();
-        let config = Config { limits: Limits { attachments: Limits::MOST_ATTACHMENTS, ..config.limits }, ..config };
+        let config =
+            Config { limits: Limits { attachments: Limits::MOST_ATTACHMENTS, ..config.limits }, ..config };
         let state = State {
             session: Session::new(role, config, Instant::now()),
             socket: Some(Arc::new(socket)),
@@ -140,6 +144,7 @@ impl Link {
             polled: false,
             holding: 0,
             notify_failed: None,
+            closed_here: false,
             ended: None,
             on_close: Vec::new(),
         };
@@ -185,13 +190,10 @@ impl Link {
     fn start(
         &self,
         state: &mut State,
-        object: u64,
-        method: &str,
-        chain: u64,
-        deadline: Option<Instant>,
-        parcel: OutParcel<'_>,
+        outgoing: OutCall<'_>,
         hook: Option<Hook>,
     ) -> std::result::Result<u64, (Error, Option<Hook>)> {
+        let OutCall { object, method, chain, deadline, parcel } = outgoing;
         let arguments = match self.outgoing(state, parcel) {
             Ok(arguments) => arguments,
             Err(error) => return Err((error, hook)),
@@ -213,16 +215,12 @@ impl Link {
     /// Calls; `done` gets the answer, on whatever thread reads it. `started` gets the call's number, if it was made.
     pub(crate) fn call_with(
         self: Arc<Self>,
-        object: u64,
-        method: &str,
-        chain: u64,
-        deadline: Option<Instant>,
-        parcel: Parcel,
+        outgoing: OutCall<'_>,
         done: impl FnOnce(Result<Parcel>) + Send + 'static,
         started: impl FnOnce(u64),
     ) {
         let mut state = self.lock();
-        let begun = self.start(&mut state, object, method, chain, deadline, parcel.into(), Some(Box::new(done)));
+        let begun = self.start(&mut state, outgoing, Some(Box::new(done)));
         let todo = self.flush(&mut state);
         self.arm(&mut state);
         drop(state);
@@ -238,17 +236,10 @@ impl Link {
     }
 
     /// Makes a call that is waited for with [`wait`](Link::wait) and the like.
-    pub(crate) fn call(
-        &self,
-        object: u64,
-        method: &str,
-        chain: u64,
-        deadline: Option<Instant>,
-        parcel: OutParcel<'_>,
-    ) -> Result<u64> {
+    pub(crate) fn call(&self, outgoing: OutCall<'_>) -> Result<u64> {
         self.check_fork()?;
         let mut state = self.lock();
-        let begun = self.start(&mut state, object, method, chain, deadline, parcel, None);
+        let begun = self.start(&mut state, outgoing, None);
         let todo = if wait::is_batching(self) { Todo::default() } else { self.flush(&mut state) };
         self.arm(&mut state);
         drop(state);
@@ -257,17 +248,11 @@ impl Link {
     }
 
     /// Calls one way. Waits only where the peer reads too slowly.
-    pub(crate) fn notify(
-        &self,
-        object: u64,
-        method: &str,
-        chain: u64,
-        deadline: Option<Instant>,
-        parcel: Parcel,
-    ) -> Result<()> {
+    pub(crate) fn notify(&self, outgoing: OutCall<'_>) -> Result<()> {
         self.check_fork()?;
+        let OutCall { object, method, chain, deadline, parcel } = outgoing;
         let mut state = self.lock();
-        let arguments = self.outgoing(&mut state, parcel.into())?;
+        let arguments = self.outgoing(&mut state, parcel)?;
         let refs = arguments.refs.clone();
         let request = CallRequest { target: object, method, chain, deadline, arguments };
         let sent = state.session.notify(Instant::now(), request);
@@ -314,7 +299,9 @@ impl Link {
         let mut state = self.lock();
         let handled = state.handling.remove(&id);
         match outcome {
-            _ if handled.as_ref().is_none_or(|handled| handled.notify && outcome.is_ok()) => state.session.done(id),
+            _ if handled.as_ref().is_none_or(|handled| handled.notify && outcome.is_ok()) => {
+                state.session.done(id)
+            }
             Ok(parcel) => match self.outgoing(&mut state, parcel.into()) {
                 Ok(result) => state.session.reply(id, result),
                 Err(error) => state.session.fail(id, &error.to_failure()),
@@ -343,12 +330,28 @@ impl Link {
         lock(&self.dropped).push((id, count));
     }
 
+    /// Takes no further calls and tells the peer; the connection ends when what is under way is done.
+    pub(crate) fn say_goodbye(&self, text: &str) {
+        let mut state = self.lock();
+        state.session.goodbye(Reason::ShuttingDown, text);
+        let todo = self.flush(&mut state);
+        self.arm(&mut state);
+        drop(state);
+        todo.run();
+    }
+
+    /// True where this end closed the connection.
+    pub(crate) fn closed_here(&self) -> bool {
+        self.lock().closed_here
+    }
+
     /// Says goodbye and ends the connection. What is outstanding fails.
     pub(crate) fn close(&self) {
         if self.check_fork().is_err() {
             return;
         }
         let mut state = self.lock();
+        state.closed_here = true;
         state.session.leave();
         let mut todo = self.flush(&mut state);
         state.session.disconnected("it was closed here");
@@ -376,6 +379,15 @@ impl Link {
 }
 
 impl State {
+    pub(crate) fn take_notify_error(&mut self) -> Option<Error> {
+        self.notify_failed.take()
+    }
+
+    /// The socket's number; -1 when the connection is over.
+    pub(crate) fn raw_fd(&self) -> RawFd {
+        self.socket.as_ref().map_or(-1, |socket| socket.as_raw_fd())
+    }
+
     /// The reason why the connection ended where it has, else this error.
     fn ended_or(&self, error: Error) -> Error {
         match &self.ended {
@@ -400,6 +412,15 @@ impl Drop for Link {
             io::send_what_goes(state);
         }
     }
+}
+
+/// A call on its way out.
+pub(crate) struct OutCall<'a> {
+    pub(crate) object: u64,
+    pub(crate) method: &'a str,
+    pub(crate) chain: u64,
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) parcel: OutParcel<'a>,
 }
 
 /// A parcel on its way out; small bodies are borrowed.

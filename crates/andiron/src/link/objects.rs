@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
-use andiron_proto::{Body, Outgoing, Payload, Ref};
+use andiron_proto::{Outgoing, Payload, Ref};
 
 use super::{Link, OutParcel, State};
 use crate::call::Parcel;
@@ -58,10 +58,6 @@ impl Link {
                 }
             }
         }
-        let body = match body {
-            Body::Shared(bytes) => Body::Shared(bytes),
-            Body::Slice(slice) => Body::Slice(slice),
-        };
         Ok(Outgoing { codec, body, refs, attachments })
     }
 
@@ -132,7 +128,10 @@ impl Object for Gone {
     }
 
     fn run(&self, call: crate::call::Call) -> Vec<crate::object::Job> {
-        call.answer(Err(Error::new(crate::ErrorKind::NoObject, "this object was released before it was handed back")));
+        call.answer(Err(Error::new(
+            crate::ErrorKind::NoObject,
+            "this object was released before it was handed back",
+        )));
         Vec::new()
     }
 }

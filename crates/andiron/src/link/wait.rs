@@ -143,7 +143,11 @@ impl Link {
     }
 
     /// Reads once, waiting for bytes (at most until `until`) with the lock given back.
-    fn read_turn<'a>(&'a self, mut state: MutexGuard<'a, State>, until: Option<Instant>) -> MutexGuard<'a, State> {
+    fn read_turn<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        until: Option<Instant>,
+    ) -> MutexGuard<'a, State> {
         state.reader = true;
         self.disarm(&mut state);
         let mut todo = self.flush(&mut state);
@@ -253,7 +257,8 @@ impl Link {
         }
         if let Some(socket) = state.socket.clone() {
             pool.add(&socket, token).map_err(|error| {
-                Error::new(ErrorKind::Overloaded, format!("cannot watch the connection: {error}")).with_source(error)
+                Error::new(ErrorKind::Overloaded, format!("cannot watch the connection: {error}"))
+                    .with_source(error)
             })?;
         }
         state.executor = Executor::Pool(pool.clone(), token);
@@ -329,7 +334,9 @@ impl State {
     fn outcome(&mut self, what: &WaitFor) -> Option<Result<Parcel>> {
         match what {
             WaitFor::Opened if self.session.is_open() => Some(Ok(Parcel::default())),
-            WaitFor::Opened => self.ended.as_ref().map(|ended| Err(Error::new(ended.kind(), ended.message().to_owned()))),
+            WaitFor::Opened => {
+                self.ended.as_ref().map(|ended| Err(Error::new(ended.kind(), ended.message().to_owned())))
+            }
             WaitFor::Answer(id) => match self.calls.get_mut(id) {
                 Some(call) => {
                     let outcome = call.outcome.take()?;

@@ -71,7 +71,11 @@ impl<T> Bodies<T> {
     }
 
     /// A piece of a chunk. The body, when it is complete; and credit for the next.
-    pub(crate) fn piece(&mut self, body: u64, piece: &[u8]) -> Result<(Option<Arrived<T>>, Option<Grant>), String> {
+    pub(crate) fn piece(
+        &mut self,
+        body: u64,
+        piece: &[u8],
+    ) -> Result<(Option<Arrived<T>>, Option<Grant>), String> {
         let receiving = self.receiving.get_mut(&body).ok_or_else(|| format!("a chunk of no body: {body}"))?;
         receiving.received += piece.len() as u64;
         if receiving.received > receiving.total || receiving.received > receiving.credit {
@@ -83,7 +87,10 @@ impl<T> Bodies<T> {
         if receiving.received < receiving.total {
             return Ok((None, None));
         }
-        let arrived = self.receiving.remove(&body).map(|done| Arrived { message: done.message, body: done.data.into() });
+        let arrived = self
+            .receiving
+            .remove(&body)
+            .map(|done| Arrived { message: done.message, body: done.data.into() });
         Ok((arrived, self.next_grant(body)))
     }
 

@@ -79,7 +79,8 @@ impl Session {
             Role::Initiator => hello.auth == [AUTH_USER],
         };
         if !acceptable {
-            let text = format!("no common authentication method: offered {:?}, known {AUTH_USER:?}", hello.auth);
+            let text =
+                format!("no common authentication method: offered {:?}, known {AUTH_USER:?}", hello.auth);
             self.say_goodbye(Reason::Authentication, &text);
             self.close(Failure::new(ErrorKind::Authentication, text));
             return Ok(());
@@ -100,4 +101,3 @@ impl Session {
         (self.peer.limits.frame as usize).saturating_sub(overhead)
     }
 }
-

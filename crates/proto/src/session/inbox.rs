@@ -99,7 +99,8 @@ impl Inbox {
     /// Refuses attachments that no frame asked for, once no frame can any more.
     fn check_surplus(&mut self, header_of_partial: Option<&Header>) -> Result<(), String> {
         while let Some(arrived) = self.arrived.front() {
-            let begins_in_it = (arrived.from..arrived.to).contains(&self.position) && !self.partial.is_empty();
+            let begins_in_it =
+                (arrived.from..arrived.to).contains(&self.position) && !self.partial.is_empty();
             let may_want = begins_in_it && header_of_partial.is_none_or(|header| header.attachments > 0);
             if may_want {
                 return Ok(());
@@ -111,7 +112,6 @@ impl Inbox {
         }
         Ok(())
     }
-
 }
 
 fn parse_header(bytes: &[u8; HEADER_LEN], most: u32) -> Result<Header, String> {

@@ -53,8 +53,8 @@ use self::bodies::Bodies;
 use self::handshake::Stage;
 use self::ids::IdMap;
 use self::inbox::Inbox;
-pub use self::outbox::{Attachment, Transmit};
 use self::outbox::Outbox;
+pub use self::outbox::{Attachment, Transmit};
 use self::receive::Waiting;
 use self::references::References;
 pub use self::send::{CallRequest, Outgoing};
@@ -357,7 +357,9 @@ impl Session {
         let failure = match (&self.stage, self.goodbye_sent || self.goodbye_received.is_some()) {
             (Stage::Closed, _) => return,
             (Stage::Open, true) => Failure::new(ErrorKind::Unavailable, "the session was closed"),
-            (Stage::Open, false) => Failure::new(ErrorKind::Unknown, format!("the connection was lost: {why}")),
+            (Stage::Open, false) => {
+                Failure::new(ErrorKind::Unknown, format!("the connection was lost: {why}"))
+            }
             _ => Failure::new(
                 ErrorKind::Unavailable,
                 format!("the other end closed the connection during the handshake ({why})"),
@@ -407,7 +409,8 @@ impl Session {
         self.bodies.clear();
         self.deadlines.clear();
         self.backlog.clear();
-        let mut ids: Vec<u64> = self.own.iter().filter(|(_, call)| !call.abandoned).map(|(&id, _)| id).collect();
+        let mut ids: Vec<u64> =
+            self.own.iter().filter(|(_, call)| !call.abandoned).map(|(&id, _)| id).collect();
         ids.sort_unstable();
         for id in ids {
             let mut failure = failure.clone();

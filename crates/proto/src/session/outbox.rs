@@ -244,7 +244,6 @@ impl Drop for Appending<'_> {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;

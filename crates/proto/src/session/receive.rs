@@ -148,7 +148,8 @@ impl Session {
         self.theirs.insert(header.id, TheirCall { notify, bytes: length });
         self.buffered += length;
         self.their_calls += u32::from(!notify);
-        let deadline = if timeout_us == 0 { None } else { now.checked_add(Duration::from_micros(timeout_us)) };
+        let deadline =
+            if timeout_us == 0 { None } else { now.checked_add(Duration::from_micros(timeout_us)) };
         let call = IncomingCall {
             id: header.id,
             target,
@@ -337,7 +338,8 @@ impl Session {
         let reason = Reason::from_number(u16::from_be_bytes(*number));
         let text: String = String::from_utf8_lossy(text).chars().take(1024).collect();
         self.goodbye_received = Some(last);
-        let not_run = Failure::new(ErrorKind::Unavailable, format!("the other end takes no further calls: {text}"));
+        let not_run =
+            Failure::new(ErrorKind::Unavailable, format!("the other end takes no further calls: {text}"));
         self.backlog.clear();
         let mut ids: Vec<u64> = self.own.keys().copied().filter(|&id| id > last).collect();
         ids.sort_unstable();

@@ -61,7 +61,8 @@ impl References {
     /// The peer gives back `count` of an own object: true if none is left.
     pub(crate) fn released(&mut self, object: u64, count: u64) -> Result<bool, String> {
         let held = self.shown.get_mut(&object).filter(|held| **held >= count && count > 0);
-        let held = held.ok_or_else(|| format!("object {object} was released more often than it was shown"))?;
+        let held =
+            held.ok_or_else(|| format!("object {object} was released more often than it was shown"))?;
         *held -= count;
         let gone = *held == 0;
         if gone {

@@ -162,8 +162,13 @@ impl Session {
             u64::try_from(left).unwrap_or(u64::MAX).max(1)
         });
         let Outgoing { codec, body, refs, attachments } = request.arguments;
-        let head =
-            Head::Call { target: request.target, chain: request.chain, timeout_us, codec, method: request.method };
+        let head = Head::Call {
+            target: request.target,
+            chain: request.chain,
+            timeout_us,
+            codec,
+            method: request.method,
+        };
         self.send_message(kind, id, &head, refs, attachments, body, BodyOf::Call(id));
     }
 
@@ -178,7 +183,15 @@ impl Session {
             return;
         }
         let Outgoing { codec, body, refs, attachments } = result;
-        self.send_message(Kind::Result, id, &Head::Value { codec }, refs, attachments, body, BodyOf::Answer(id));
+        self.send_message(
+            Kind::Result,
+            id,
+            &Head::Value { codec },
+            refs,
+            attachments,
+            body,
+            BodyOf::Answer(id),
+        );
     }
 
     /// Ends a notify of the peer.
@@ -215,7 +228,15 @@ impl Session {
             }
         };
         let head = Head::Failure { kind: failure.kind.number() };
-        self.send_message(Kind::Error, id, &head, Vec::new(), Vec::new(), Body::Slice(&body), BodyOf::Answer(id));
+        self.send_message(
+            Kind::Error,
+            id,
+            &head,
+            Vec::new(),
+            Vec::new(),
+            Body::Slice(&body),
+            BodyOf::Answer(id),
+        );
     }
 
     /// Gives an own call up and asks the peer to stop it. Its [`Event::Answer`] follows at once, unless it is there already.
