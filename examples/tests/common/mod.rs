@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 /// How long anything may take before the test says that it does not happen.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-pub struct Machine {
+pub(crate) struct Machine {
     folder: tempfile::TempDir,
     path: String,
     children: Vec<Child>,
 }
 
 impl Machine {
-    pub fn new() -> Machine {
+    pub(crate) fn new() -> Machine {
         let programs = Path::new(env!("CARGO_BIN_EXE_player")).parent().expect("it is in a folder").to_owned();
         build_command(&programs);
         let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap_or_default());
@@ -23,7 +23,7 @@ impl Machine {
     }
 
     /// A command line in this machine.
-    pub fn shell(&self, line: &str) -> Command {
+    pub(crate) fn shell(&self, line: &str) -> Command {
         let mut command = Command::new("sh");
         command.args(["-c", &format!("exec {line}")]);
         command.env("XDG_RUNTIME_DIR", self.folder.path()).env("PATH", &self.path).env_remove("ANDIRON_ADDRESS");
@@ -32,7 +32,7 @@ impl Machine {
     }
 
     /// Runs it to its end: its output.
-    pub fn run(&self, line: &str) -> String {
+    pub(crate) fn run(&self, line: &str) -> String {
         let output = self.shell(line).output().unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "`{line}` ended with {}: {errors}", output.status);
@@ -40,7 +40,7 @@ impl Machine {
     }
 
     /// Starts the daemon and returns when it listens.
-    pub fn serve(&mut self, line: &str) {
+    pub(crate) fn serve(&mut self, line: &str) {
         let mut child = self.shell(line).stderr(Stdio::piped()).spawn().unwrap();
         let mut said = String::new();
         let mut reader = BufReader::new(child.stderr.take().expect("it is piped"));
@@ -53,7 +53,7 @@ impl Machine {
     }
 
     /// Starts a program that registers an object of this name, and returns when it is there.
-    pub fn provide(&mut self, line: &str, object: &str) {
+    pub(crate) fn provide(&mut self, line: &str, object: &str) {
         let child = self.shell(line).spawn().unwrap();
         self.children.push(child);
         let deadline = Instant::now() + PATIENCE;
