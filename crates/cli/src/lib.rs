@@ -49,7 +49,7 @@ pub fn main<A: Into<OsString> + Clone>(arguments: impl IntoIterator<Item = A>) -
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if let Some(message) = failure.message() {
-                eprintln!("andiron: {}", text::one_line(&message));
+                eprintln!("andiron: {}", text::one_line(message));
             }
             failure.exit_code()
         }
