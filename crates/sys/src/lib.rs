@@ -1,1 +1,23 @@
-//! What Andiron needs of the operating system.
+//! What Andiron needs of the operating system, and nothing else: the one room with system calls.
+//!
+//! | Module | What for |
+//! | --- | --- |
+//! | [`runtime`] | the private folder where servers of this user are found, and the rule for their names |
+//! | [`names`] | claiming a name: one server a name, found by its socket, freed by the kernel when it dies |
+//! | [`socket`] | stream sockets, Unix ones with descriptor passing and peer credentials |
+//! | [`poll`] | waiting for one descriptor |
+//! | [`epoll`] | waiting for many, from many threads |
+//! | [`fork`] | noticing that this process is a forked copy |
+//! | [`random`], [`limits`] | random bytes; the limit of open descriptors |
+//!
+//! Everything here is blocking or non-blocking as its name says, keeps no threads, and hands out owned
+//! descriptors ([`std::os::fd::OwnedFd`]) that close on exec. Written for and tested on Linux.
+
+pub mod epoll;
+pub mod fork;
+pub mod limits;
+pub mod names;
+pub mod poll;
+pub mod random;
+pub mod runtime;
+pub mod socket;

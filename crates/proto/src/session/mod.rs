@@ -327,6 +327,11 @@ impl Session {
         self.outbox.wants_write()
     }
 
+    /// Bytes that wait to be sent, without the rest of long bodies.
+    pub fn queued(&self) -> usize {
+        self.outbox.queued()
+    }
+
     /// True while the peer reads so slowly that no further handler should be started for it.
     pub fn is_congested(&self) -> bool {
         self.outbox.queued() > CONGESTED_FROM

@@ -1,0 +1,197 @@
+//! One call that arrived, and the duty to answer it.
+
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Instant;
+
+use andiron_proto::wire::codecs;
+use andiron_proto::{Attachment, ErrorKind};
+use bytes::Bytes;
+
+use crate::context::{self, CallState};
+use crate::link::{Link, OutCall};
+use crate::sync::lock;
+use crate::target::{Remote, Target};
+use crate::{Error, Reply, Result};
+
+/// An encoded value with the objects and descriptors that it names.
+#[derive(Clone, Default)]
+pub(crate) struct Parcel {
+    pub(crate) codec: u8,
+    pub(crate) body: Bytes,
+    pub(crate) targets: Vec<Target>,
+    pub(crate) attachments: Vec<Attachment>,
+}
+
+/// A method's result with the objects that it names.
+pub(crate) struct Answer {
+    pub(crate) reply: Reply,
+    pub(crate) targets: Vec<Target>,
+}
+
+impl Answer {
+    pub(crate) fn plain(reply: Reply) -> Answer {
+        Answer { reply, targets: Vec::new() }
+    }
+
+    fn into_parcel(self) -> Parcel {
+        Parcel {
+            codec: codecs::NATIVE,
+            body: self.reply.into_bytes().into(),
+            targets: self.targets,
+            attachments: Vec::new(),
+        }
+    }
+}
+
+/// A call that arrived. It is answered once: by [`answer`](Call::answer), [`forward`](Call::forward), or, if it is dropped, with an error.
+pub(crate) struct Call {
+    method: String,
+    parcel: Parcel,
+    state: Arc<CallState>,
+    reply_to: ReplyTo,
+}
+
+enum ReplyTo {
+    Link { link: Arc<Link>, id: u64 },
+    Here(Arc<LocalSlot>),
+    Nobody,
+}
+
+impl Call {
+    pub(crate) fn arrived(
+        link: Arc<Link>,
+        id: u64,
+        method: String,
+        parcel: Parcel,
+        state: Arc<CallState>,
+    ) -> Call {
+        Call { method, parcel, state, reply_to: ReplyTo::Link { link, id } }
+    }
+
+    pub(crate) fn local(slot: Arc<LocalSlot>, method: String, parcel: Parcel, state: Arc<CallState>) -> Call {
+        Call { method, parcel, state, reply_to: ReplyTo::Here(slot) }
+    }
+
+    pub(crate) fn method(&self) -> &str {
+        &self.method
+    }
+
+    pub(crate) fn chain(&self) -> u64 {
+        self.state.chain
+    }
+
+    /// The encoded arguments.
+    pub(crate) fn arguments(&self) -> Result<&[u8]> {
+        match self.parcel.codec {
+            codecs::NATIVE => Ok(&self.parcel.body),
+            other => Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("arguments in codec {other}; this object reads the native codec, {}", codecs::NATIVE),
+            )),
+        }
+    }
+
+    /// The objects that the arguments name.
+    pub(crate) fn targets(&self) -> Vec<Target> {
+        self.parcel.targets.clone()
+    }
+
+    /// Refuses to start what nobody waits for.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.state.is_cancelled() {
+            let text = "the caller gave up before the method began; it did not run";
+            return Err(Error::new(ErrorKind::Cancelled, text));
+        }
+        Ok(())
+    }
+
+    /// Runs `handler` as the handler of this call.
+    pub(crate) fn enter<R>(&self, handler: impl FnOnce() -> R) -> R {
+        context::enter(self.state.clone(), handler)
+    }
+
+    /// Answers.
+    pub(crate) fn answer(mut self, outcome: Result<Answer>) {
+        self.settle(outcome.map(Answer::into_parcel));
+    }
+
+    fn settle(&mut self, outcome: Result<Parcel>) {
+        match std::mem::replace(&mut self.reply_to, ReplyTo::Nobody) {
+            ReplyTo::Link { link, id } => link.answer(id, outcome),
+            ReplyTo::Here(slot) => slot.fill(outcome),
+            ReplyTo::Nobody => {}
+        }
+    }
+
+    /// Passes the call on to an object at the end of another connection, unread, and its answer back. Does not wait.
+    pub(crate) fn forward(mut self, to: &Arc<Remote>) {
+        let parcel = std::mem::take(&mut self.parcel).into();
+        let (state, method) = (self.state.clone(), std::mem::take(&mut self.method));
+        let call =
+            OutCall { object: to.id, method: &method, chain: state.chain, deadline: state.deadline, parcel };
+        if matches!(&self.reply_to, ReplyTo::Link { link, id } if link.is_notify(*id)) {
+            let sent = to.link.notify(call);
+            return self.settle(sent.map(|()| Parcel::default()));
+        }
+        let link = to.link.clone();
+        let back = self;
+        link.clone().call_with(
+            call,
+            move |outcome| {
+                let mut back = back;
+                back.state.forget_hooks();
+                back.settle(outcome);
+            },
+            move |forwarded| {
+                let link = Arc::downgrade(&link);
+                state.on_cancel(move || {
+                    if let Some(link) = link.upgrade() {
+                        link.cancel(forwarded);
+                    }
+                });
+            },
+        );
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if !matches!(self.reply_to, ReplyTo::Nobody) {
+            self.settle(Err(Error::new(ErrorKind::Internal, "the handler ended without an answer")));
+        }
+    }
+}
+
+/// Where the answer to a call within this process is put.
+#[derive(Default)]
+pub(crate) struct LocalSlot {
+    outcome: Mutex<Option<Result<Parcel>>>,
+    filled: Condvar,
+}
+
+impl LocalSlot {
+    fn fill(&self, outcome: Result<Parcel>) {
+        *lock(&self.outcome) = Some(outcome);
+        self.filled.notify_all();
+    }
+
+    pub(crate) fn wait(&self, deadline: Option<Instant>) -> Result<Parcel> {
+        let mut outcome = lock(&self.outcome);
+        loop {
+            if let Some(outcome) = outcome.take() {
+                return outcome;
+            }
+            outcome = match deadline {
+                None => self.filled.wait(outcome).unwrap_or_else(std::sync::PoisonError::into_inner),
+                Some(deadline) => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return Err(Error::new(ErrorKind::Deadline, "no answer came in the time allowed"));
+                    }
+                    let waited = self.filled.wait_timeout(outcome, left);
+                    waited.unwrap_or_else(std::sync::PoisonError::into_inner).0
+                }
+            };
+        }
+    }
+}

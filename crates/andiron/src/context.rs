@@ -1,0 +1,168 @@
+//! What the handler that runs on this thread belongs to: a chain of calls with a deadline that can be cancelled.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::sync::lock;
+use crate::{Error, ErrorKind, Hub, Result};
+
+/// The call that a handler is running for: who calls, how much time is left, whether the caller still waits.
+///
+/// ```
+/// # struct Miner;
+/// #[andiron::expose]
+/// impl Miner {
+///     fn dig(&self) -> u64 {
+///         let mut dug = 0;
+///         while dug < 1_000_000 && !andiron::current().is_some_and(|call| call.is_cancelled()) {
+///             dug += 1;
+///         }
+///         dug
+///     }
+/// }
+/// # fn main() {}
+/// ```
+#[derive(Clone)]
+pub struct Context(pub(crate) Arc<CallState>);
+
+impl Context {
+    /// True when nobody waits for the result any more: the caller cancelled, its time is over, or its connection ended.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.is_cancelled()
+    }
+
+    /// The time that is left; `None` where the caller set no limit.
+    pub fn time_left(&self) -> Option<Duration> {
+        self.0.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
+    }
+
+    /// The connection on which the call came: its owner can be called back there. `None` for a call within this process.
+    pub fn hub(&self) -> Option<Hub> {
+        self.0.hub.clone()
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("cancelled", &self.is_cancelled())
+            .field("time_left", &self.time_left())
+            .finish()
+    }
+}
+
+/// The call that this thread is handling; `None` outside of handlers.
+pub fn current() -> Option<Context> {
+    CURRENT.with_borrow(|current| current.clone().map(Context))
+}
+
+/// One call that is being handled.
+pub(crate) struct CallState {
+    pub(crate) chain: u64,
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) hub: Option<Hub>,
+    cancelled: AtomicBool,
+    /// Stops what was started on behalf of this call.
+    on_cancel: Mutex<Vec<Box<dyn FnOnce() + Send>>>,
+}
+
+impl CallState {
+    pub(crate) fn new(chain: u64, deadline: Option<Instant>, hub: Option<Hub>) -> CallState {
+        CallState { chain, deadline, hub, cancelled: AtomicBool::new(false), on_cancel: Mutex::default() }
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        // Relaxed: a hint that orders nothing.
+        self.cancelled.load(Ordering::Relaxed)
+            || self.deadline.is_some_and(|deadline| deadline <= Instant::now())
+    }
+
+    pub(crate) fn cancel(&self) {
+        let hooks = {
+            let mut hooks = lock(&self.on_cancel);
+            self.cancelled.store(true, Ordering::Relaxed); // under the lock: no hook is added behind it
+            std::mem::take(&mut *hooks)
+        };
+        for hook in hooks {
+            hook();
+        }
+    }
+
+    /// Has `hook` run when the call is cancelled; at once if it is.
+    pub(crate) fn on_cancel(&self, hook: impl FnOnce() + Send + 'static) {
+        let mut hooks = lock(&self.on_cancel);
+        if self.cancelled.load(Ordering::Relaxed) {
+            drop(hooks);
+            hook();
+        } else {
+            hooks.push(Box::new(hook));
+        }
+    }
+
+    /// A hook's work is done.
+    pub(crate) fn forget_hooks(&self) {
+        lock(&self.on_cancel).clear();
+    }
+}
+
+thread_local! {
+    static CURRENT: RefCell<Option<Arc<CallState>>> = const { RefCell::new(None) };
+    static CHAINS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Runs a handler for this call.
+pub(crate) fn enter<R>(call: Arc<CallState>, handler: impl FnOnce() -> R) -> R {
+    struct Restore(Option<Arc<CallState>>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            let inner = CURRENT.replace(self.0.take());
+            drop(inner); // outside of the borrow: it may hold the last handle of a connection
+        }
+    }
+    let _restore = Restore(CURRENT.replace(Some(call)));
+    handler()
+}
+
+/// What a call that is made now belongs to.
+pub(crate) struct Origin {
+    pub(crate) chain: u64,
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) call: Option<Arc<CallState>>,
+}
+
+/// The chain and deadline for a call that is made now and may take `timeout`.
+pub(crate) fn origin(timeout: Option<Duration>) -> Result<Origin> {
+    let own = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    let Some(call) = CURRENT.with_borrow(Option::clone) else {
+        return Ok(Origin { chain: new_chain(), deadline: own, call: None });
+    };
+    if call.is_cancelled() {
+        return Err(Error::new(
+            ErrorKind::Cancelled,
+            "the call that this one is made for was cancelled or is out of time",
+        ));
+    }
+    let deadline = match (own, call.deadline) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    };
+    Ok(Origin { chain: call.chain, deadline, call: Some(call) })
+}
+
+/// A number that no other chain has: each thread counts on from a random one, and the count is scattered.
+fn new_chain() -> u64 {
+    let mut count = CHAINS.get();
+    if count == 0 {
+        count = RandomState::new().build_hasher().finish();
+    }
+    count = count.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    CHAINS.set(count);
+    let mut mixed = count;
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (mixed ^ (mixed >> 31)).max(1)
+}

@@ -1,0 +1,346 @@
+//! The one error that users of this crate see.
+
+use std::borrow::Cow;
+use std::error::Error as StdError;
+use std::fmt;
+
+use andiron_proto::{ErrorKind, Failure, FailureDetail};
+
+/// What calls and everything else in this crate return.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// The most lines that a chain of causes contributes to what travels.
+const MAX_CAUSES: usize = 32;
+
+/// What went wrong: a [kind](ErrorKind) to decide on, and words for a person.
+///
+/// `{}` is one line: the operation, the type of the remote error, the message. `{:#}` adds the causes to that line,
+/// `{:?}` puts them and the remote trace below it.
+///
+/// ```
+/// use andiron::{Error, ErrorKind};
+///
+/// let error = Error::new(ErrorKind::NoObject, "no object named `player`").during("player.seek");
+/// assert_eq!(error.kind(), ErrorKind::NoObject);
+/// assert_eq!(error.to_string(), "player.seek: no object named `player`");
+/// assert!(!error.is_temporary());
+/// ```
+pub struct Error(Box<Inner>); // boxed: a `Result` with it stays small
+
+struct Inner {
+    kind: ErrorKind,
+    message: Cow<'static, str>,
+    operation: Option<Cow<'static, str>>,
+    context: Vec<(&'static str, String)>,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+    remote_type: Cow<'static, str>,
+    remote_trace: Vec<String>,
+}
+
+impl Error {
+    /// An error with one line that says what is wrong and what to do.
+    pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Error {
+        Error(Box::new(Inner {
+            kind,
+            message: message.into(),
+            operation: None,
+            context: Vec::new(),
+            source: None,
+            remote_type: Cow::Borrowed(""),
+            remote_trace: Vec::new(),
+        }))
+    }
+
+    /// Says what was being done, for example `player.seek`. An operation that was already named becomes the context
+    /// `called`.
+    pub fn during(mut self, operation: impl Into<Cow<'static, str>>) -> Error {
+        if let Some(inner) = self.0.operation.replace(operation.into()) {
+            self.0.context.insert(0, ("called", inner.into_owned()));
+        }
+        self
+    }
+
+    /// Forgets the operation, where it was one that the user did not ask for.
+    pub(crate) fn without_operation(mut self) -> Error {
+        self.0.operation = None;
+        self
+    }
+
+    /// Adds a detail that helps to find the cause, for example the address.
+    pub fn with_context(mut self, key: &'static str, value: impl Into<String>) -> Error {
+        self.0.context.push((key, value.into()));
+        self
+    }
+
+    /// Keeps the error that caused this one.
+    pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Error {
+        self.0.source = Some(source.into());
+        self
+    }
+
+    /// What went wrong, to decide on.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// What is wrong and what to do, without operation, type and context.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// What was being done, for example `player.seek`.
+    pub fn operation(&self) -> Option<&str> {
+        self.0.operation.as_deref()
+    }
+
+    /// Details that help to find the cause.
+    pub fn context(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.context.iter().map(|(key, value)| (*key, value.as_str()))
+    }
+
+    /// True where the same call may succeed a little later, and has not run.
+    pub fn is_temporary(&self) -> bool {
+        self.0.kind.is_temporary()
+    }
+
+    /// The type of the error that the method returned or raised, as its language writes it.
+    pub fn remote_type(&self) -> Option<&str> {
+        (!self.0.remote_type.is_empty()).then_some(&*self.0.remote_type)
+    }
+
+    /// The causes or the traceback as the other end tells them, outermost first.
+    pub fn remote_trace(&self) -> &[String] {
+        &self.0.remote_trace
+    }
+
+    /// What travels to the caller. The operation does not: the caller knows what it called.
+    pub fn to_failure(&self) -> Failure {
+        let inner = &*self.0;
+        let mut message = inner.message.clone();
+        if !inner.context.is_empty() {
+            message = Cow::Owned(format!("{message}{}", Context(&inner.context)));
+        }
+        let mut trace = causes(self.source());
+        trace.extend(inner.remote_trace.iter().cloned());
+        Failure {
+            kind: inner.kind,
+            detail: FailureDetail { message, type_name: inner.remote_type.clone(), trace },
+        }
+    }
+
+    /// What a method returned as its error, as the caller will see it. An [`Error`] of ours keeps its kind: a method that
+    /// fails because a call of its own failed says so.
+    pub(crate) fn from_method<E: Into<Box<dyn StdError + Send + Sync>>>(error: E) -> Error {
+        let error = match error.into().downcast::<Error>() {
+            Ok(own) => return own.passed_on(),
+            Err(error) => error,
+        };
+        let mut passed = Error::new(ErrorKind::Application, error.to_string());
+        passed.0.remote_type = Cow::Borrowed(telling_type_name::<E>());
+        passed.0.remote_trace = causes(error.source());
+        passed
+    }
+
+    /// The operation was one inside of the method, not the method itself, so it moves into the message.
+    fn passed_on(mut self) -> Error {
+        if let Some(operation) = self.0.operation.take() {
+            self.0.message = Cow::Owned(format!("{operation}: {}", self.0.message));
+        }
+        self
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Error {
+        let FailureDetail { message, type_name, trace } = failure.detail;
+        let mut error = Error::new(failure.kind, message);
+        error.0.remote_type = type_name;
+        error.0.remote_trace = trace;
+        error
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        error.to_failure()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inner = &*self.0;
+        if let Some(operation) = &inner.operation {
+            write!(f, "{operation}: ")?;
+        }
+        match (short_type_name(&inner.remote_type), &*inner.message) {
+            // Many a library calls its only error `Error`: that says nothing.
+            ("" | "Error", "") => f.write_str(inner.kind.text())?,
+            ("" | "Error", message) => f.write_str(message)?,
+            (name, "") => f.write_str(name)?,
+            (name, message) => write!(f, "{name}: {message}")?,
+        }
+        write!(f, "{}", Context(&inner.context))?;
+        if f.alternate() {
+            for cause in causes(self.source()) {
+                write!(f, ": {cause}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Meant for a person too: `fn main() -> andiron::Result<()>` prints this.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self} [{:?}]", self.0.kind)?;
+        for cause in causes(self.source()) {
+            write!(f, "\n  caused by: {cause}")?;
+        }
+        for line in &self.0.remote_trace {
+            write!(f, "\n  remote: {line}")?;
+        }
+        Ok(())
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+    }
+}
+
+/// Writes ` (key: value, key: value)`, and nothing where there is none.
+struct Context<'a>(&'a [(&'static str, String)]);
+
+impl fmt::Display for Context<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (key, value)) in self.0.iter().enumerate() {
+            let opening = if index == 0 { " (" } else { ", " };
+            write!(f, "{opening}{key}: {value}")?;
+        }
+        if self.0.is_empty() { Ok(()) } else { f.write_str(")") }
+    }
+}
+
+fn causes(first: Option<&(dyn StdError + 'static)>) -> Vec<String> {
+    std::iter::successors(first, |&error| error.source()).take(MAX_CAUSES).map(ToString::to_string).collect()
+}
+
+/// The name of `E`, or nothing where it is a mere carrier of text or of another error.
+fn telling_type_name<E>() -> &'static str {
+    let name = std::any::type_name::<E>();
+    let carrier = name == "alloc::string::String"
+        || name == "anyhow::Error"
+        || name.starts_with('&')
+        || name.starts_with("alloc::borrow::Cow<")
+        || name.starts_with("alloc::boxed::Box<dyn ");
+    if carrier { "" } else { name }
+}
+
+/// `PlayerError` of `player::PlayerError` or `player.PlayerError`.
+fn short_type_name(name: &str) -> &str {
+    let path = &name[..name.find('<').unwrap_or(name.len())];
+    path.rsplit([':', '.']).next().unwrap_or(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct PlayerError(std::io::Error);
+
+    impl fmt::Display for PlayerError {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("no such track")
+        }
+    }
+
+    impl StdError for PlayerError {
+        fn source(&self) -> Option<&(dyn StdError + 'static)> {
+            Some(&self.0)
+        }
+    }
+
+    fn player_error() -> PlayerError {
+        PlayerError(std::io::Error::other("the disc is scratched"))
+    }
+
+    #[test]
+    fn an_application_error_arrives_with_its_type_and_causes() {
+        let sent = Error::from_method(player_error()).to_failure();
+        assert_eq!(sent.kind, ErrorKind::Application);
+        assert!(sent.detail.type_name.ends_with("::PlayerError"), "{}", sent.detail.type_name);
+
+        let seen = Error::from(sent).during("player.seek");
+        assert_eq!(seen.to_string(), "player.seek: PlayerError: no such track");
+        assert_eq!(seen.remote_trace(), ["the disc is scratched"]);
+        assert!(seen.remote_type().is_some_and(|name| name.contains("error::tests")));
+    }
+
+    #[test]
+    fn text_as_an_error_carries_no_type() {
+        for error in [
+            Error::from_method("too far"),
+            Error::from_method(String::from("too far")),
+            Error::from_method(Box::<dyn StdError + Send + Sync>::from("too far")),
+            Error::from_method(anyhow::anyhow!("too far")),
+            Error::from_method(std::io::Error::other("too far")),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::Application);
+            assert_eq!(error.to_string(), "too far");
+        }
+    }
+
+    #[test]
+    fn an_error_of_ours_keeps_its_kind_when_a_method_passes_it_on() {
+        let inner = Error::new(ErrorKind::Overloaded, "64 calls are waiting").during("disc.read");
+        let passed = Error::from_method(inner).during("player.seek");
+        assert_eq!(passed.kind(), ErrorKind::Overloaded);
+        assert!(passed.is_temporary());
+        assert_eq!(passed.to_string(), "player.seek: disc.read: 64 calls are waiting");
+    }
+
+    #[test]
+    fn what_caused_an_error_of_ours_travels_with_it() {
+        let failure = Error::new(ErrorKind::Unavailable, "cannot connect")
+            .with_context("address", "tcp://host")
+            .with_source(player_error())
+            .during("connect")
+            .to_failure();
+        assert_eq!(failure.detail.message, "cannot connect (address: tcp://host)");
+        assert_eq!(failure.detail.trace, ["no such track", "the disc is scratched"]);
+    }
+
+    #[test]
+    fn the_longer_forms_show_the_causes() {
+        let error = Error::new(ErrorKind::Unavailable, "cannot connect").with_source(player_error());
+        assert_eq!(error.to_string(), "cannot connect");
+        assert_eq!(format!("{error:#}"), "cannot connect: no such track: the disc is scratched");
+        assert_eq!(
+            format!("{error:?}"),
+            "cannot connect [Unavailable]\n  caused by: no such track\n  caused by: the disc is scratched"
+        );
+    }
+
+    #[test]
+    fn a_second_operation_keeps_the_first() {
+        let error = Error::new(ErrorKind::Denied, "not yours").during("read").during("player.seek");
+        assert_eq!(error.operation(), Some("player.seek"));
+        assert_eq!(error.context().collect::<Vec<_>>(), [("called", "read")]);
+        assert_eq!(error.to_string(), "player.seek: not yours (called: read)");
+    }
+
+    #[test]
+    fn a_failure_without_words_names_its_kind() {
+        let failure = Failure { kind: ErrorKind::Quota, detail: FailureDetail::default() };
+        assert_eq!(Error::from(failure).to_string(), "quota exceeded");
+    }
+
+    #[test]
+    fn a_result_stays_small() {
+        assert_eq!(size_of::<Result<()>>(), size_of::<usize>());
+        fn sendable<T: Send + Sync>() {}
+        sendable::<Error>();
+    }
+}

@@ -1,0 +1,230 @@
+//! One connection as its users see it.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use andiron_proto::{Config, Limits, Role};
+use andiron_sys::runtime::{Name, RuntimeDir};
+use andiron_sys::socket::{self, ConnectError};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::link::{BatchGuard, Link};
+use crate::pool::Pool;
+use crate::root::{Directory, Root};
+use crate::{DEFAULT_ADDRESS, Error, ErrorKind, Expose, Proxy, Result, Store};
+
+/// How long connecting and the handshake may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Connects to the server whose address stands in the environment variable `ANDIRON_ADDRESS`, or else to the one named `andiron`.
+///
+/// # Errors
+/// See [`Hub::connect`].
+pub fn connect() -> Result<Hub> {
+    let address = std::env::var("ANDIRON_ADDRESS").ok().filter(|address| !address.is_empty());
+    Hub::connect(address.as_deref().unwrap_or(DEFAULT_ADDRESS))
+}
+
+/// One connection, the same thing at both ends: calls objects of the other end, and shows it objects of this one. A clone is the same
+/// connection, and any thread may use it.
+///
+/// ```no_run
+/// let hub = andiron::connect()?;
+/// let position: f64 = hub.call("player", "seek", &(12.5,))?;
+/// hub.store().set("x", &20)?;
+/// # Ok::<(), andiron::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Hub {
+    link: Arc<Link>,
+}
+
+impl Hub {
+    /// Connects to a server of this user by its address: its name, or `unix:` and the path of its socket.
+    ///
+    /// # Errors
+    /// `Unavailable` where no server is, `Denied` where it belongs to another user, `Unsupported` where it speaks another version.
+    pub fn connect(address: &str) -> Result<Hub> {
+        Hub::connect_with(address, Limits::default())
+    }
+
+    /// Connects with other [`Limits`] to what the server may send.
+    ///
+    /// # Errors
+    /// As for [`connect`](Hub::connect).
+    pub fn connect_with(address: &str, limits: Limits) -> Result<Hub> {
+        let path = socket_path(address).map_err(|error| error.during("connect"))?;
+        let connected = socket::connect(&path, Some(CONNECT_TIMEOUT));
+        let socket = connected.map_err(|error| no_server(address, error).during("connect"))?;
+        let config = Config { limits, handshake_timeout: CONNECT_TIMEOUT, ..Config::default() };
+        let link = Link::new(Role::Initiator, config, socket, format!("'{address}'"));
+        Root::install(&Directory::new(false), &link);
+        link.wait_opened().map_err(|error| error.during("connect").with_context("address", address))?;
+        Ok(Hub { link })
+    }
+
+    pub(crate) fn of(link: Arc<Link>) -> Hub {
+        Hub { link }
+    }
+
+    /// A proxy of the object that has this name at the other end. `P` is a typed proxy, or [`Proxy`] itself.
+    ///
+    /// # Errors
+    /// `NoObject` where nothing has that name.
+    pub fn object<P: From<Proxy>>(&self, name: &str) -> Result<P> {
+        let found: Proxy =
+            Proxy::root(self.link.clone()).call("lookup", &(name,)).map_err(Error::without_operation)?;
+        Ok(P::from(found.labelled(name)))
+    }
+
+    /// Calls a method of the object that has this name, with a tuple of arguments. For more than one call keep the
+    /// [`object`](Hub::object).
+    ///
+    /// # Errors
+    /// As for [`object`](Hub::object) and [`Proxy::call`].
+    pub fn call<R: DeserializeOwned>(
+        &self,
+        name: &str,
+        method: &str,
+        args: &(impl Serialize + ?Sized),
+    ) -> Result<R> {
+        self.object::<Proxy>(name)?.call(method, args)
+    }
+
+    /// The names of the objects at the other end, sorted.
+    ///
+    /// # Errors
+    /// Why the other end could not be asked.
+    pub fn names(&self) -> Result<Vec<String>> {
+        Proxy::root(self.link.clone()).call("names", &())
+    }
+
+    /// Registers an object of this process at the server, where others find it under this name until this connection ends. Its methods
+    /// run when somebody reads the connection: while this process waits for an answer or in [`run`](Hub::run).
+    ///
+    /// # Errors
+    /// `Conflict` where the name is taken, `Denied` where the server takes no objects.
+    pub fn register<T: Expose>(&self, name: &str, object: T) -> Result<&Hub> {
+        let object = Proxy::local(object);
+        let () = Proxy::root(self.link.clone())
+            .call("register", &(name, &object))
+            .map_err(|error| error.without_operation().during("register").with_context("name", name))?;
+        Ok(self)
+    }
+
+    /// The store of the server.
+    pub fn store(&self) -> Store {
+        Store::of(self.link.clone())
+    }
+
+    /// Serves the objects of this process to the other end, until the connection ends.
+    ///
+    /// # Errors
+    /// Why the connection ended, where nobody here closed it.
+    pub fn run(&self) -> Result<()> {
+        let pool = Pool::new()?;
+        pool.start()?;
+        self.link.attach(&pool)?;
+        pool.wait_empty(None);
+        pool.stop();
+        match self.link.ended() {
+            Some(error) if !self.link.closed_here() => {
+                Err(Error::new(error.kind(), error.message().to_owned()).during("run"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads what the other end sent, waiting at most `timeout` for it, and runs the calls in it on this thread. For programs with a loop of
+    /// their own, which watch the descriptor ([`AsRawFd`]). True if a call came.
+    ///
+    /// # Errors
+    /// Why the connection ended.
+    pub fn poll(&self, timeout: Duration) -> Result<bool> {
+        self.link.poll(Instant::now().checked_add(timeout)).map_err(|error| error.during("poll"))
+    }
+
+    /// Holds back the calls that this thread starts on this connection until the guard is dropped or an answer is waited for: they go together.
+    pub fn batch(&self) -> Batch {
+        Batch { _guard: self.link.batch() }
+    }
+
+    /// Who is at the other end.
+    pub fn peer(&self) -> &str {
+        self.link.peer_label()
+    }
+
+    /// Ends the connection. Calls under way fail; proxies of the other end's objects are dead.
+    pub fn close(&self) {
+        self.link.close();
+    }
+
+    /// Why the last one-way call that the other end complained about failed; each complaint is told once.
+    pub fn take_notify_error(&self) -> Option<Error> {
+        self.link.lock().take_notify_error()
+    }
+}
+
+impl fmt::Debug for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Hub({})", self.peer())
+    }
+}
+
+/// The socket; -1 when the connection is over.
+impl AsRawFd for Hub {
+    fn as_raw_fd(&self) -> RawFd {
+        self.link.lock().raw_fd()
+    }
+}
+
+/// See [`Hub::batch`].
+#[must_use = "calls are held back only while this lives"]
+pub struct Batch {
+    _guard: BatchGuard,
+}
+
+impl fmt::Debug for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Batch")
+    }
+}
+
+/// Where the server with this address has its socket.
+pub(crate) fn socket_path(address: &str) -> Result<PathBuf> {
+    if let Some(path) = address.strip_prefix("unix:") {
+        return Ok(path.into());
+    }
+    let name: Name = address.parse().map_err(|error: andiron_sys::runtime::NameError| {
+        Error::new(ErrorKind::BadArguments, error.to_string()).with_source(error)
+    })?;
+    let folder = RuntimeDir::for_user()
+        .map_err(|error| Error::new(ErrorKind::Denied, error.to_string()).with_source(error))?;
+    Ok(folder.socket_path(&name))
+}
+
+fn no_server(address: &str, error: ConnectError) -> Error {
+    let serve = if address == DEFAULT_ADDRESS {
+        "andiron serve".to_owned()
+    } else {
+        format!("andiron serve --name {address}")
+    };
+    let (kind, text) = match &error {
+        ConnectError::NotFound(_) | ConnectError::Refused(_) => {
+            (ErrorKind::Unavailable, format!("no server at '{address}': start one with `{serve}`"))
+        }
+        ConnectError::Permission(_) => (ErrorKind::Denied, error.to_string()),
+        ConnectError::PathTooLong(_) => (ErrorKind::BadArguments, error.to_string()),
+        ConnectError::Busy(_) => (ErrorKind::Unavailable, error.to_string()),
+        ConnectError::Os { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+            (ErrorKind::Denied, error.to_string())
+        }
+        ConnectError::Os { .. } => (ErrorKind::Unavailable, error.to_string()),
+    };
+    Error::new(kind, text).with_source(error)
+}

@@ -1,0 +1,160 @@
+//! What the session's events ask for.
+
+use std::sync::Arc;
+
+use andiron_proto::{Event, IncomingCall};
+
+use super::{CloseHook, Executor, Handling, Hook, Incoming, Link, State};
+use crate::call::{Call, Parcel};
+use crate::context::CallState;
+use crate::object::{Admitted, Object};
+use crate::{Error, ErrorKind, Hub, Result};
+
+/// What is to be done when the lock is given back, in order.
+#[derive(Default)]
+pub(crate) struct Todo(Vec<Do>);
+
+enum Do {
+    /// A call that never blocks.
+    Inline(Arc<dyn Object>, Call),
+    Refuse(Call, Error),
+    Done(Hook, Result<Parcel>),
+    Cancel(Arc<CallState>),
+    Drop(Arc<dyn Object>),
+    DropParcel(#[allow(dead_code)] Parcel),
+    Closed(CloseHook, Arc<Error>),
+}
+
+impl Todo {
+    pub(super) fn extend(&mut self, other: Todo) {
+        self.0.extend(other.0);
+    }
+
+    /// True where nothing is to be done.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Does it. Must not be called under a link's lock.
+    pub(crate) fn run(self) {
+        for item in self.0 {
+            match item {
+                Do::Inline(object, call) => {
+                    let next = object.run(call);
+                    debug_assert!(next.is_empty(), "inline objects have no turns");
+                }
+                Do::Refuse(call, error) => call.answer(Err(error)),
+                Do::Done(hook, outcome) => hook(outcome),
+                Do::Cancel(state) => state.cancel(),
+                Do::Drop(object) => drop(object),
+                Do::DropParcel(parcel) => drop(parcel),
+                Do::Closed(hook, error) => hook(&error),
+            }
+        }
+    }
+}
+
+impl Link {
+    /// Works through the session's events: wakes who waits, queues calls, and returns what has to wait for the lock.
+    pub(super) fn digest(&self, state: &mut State) -> Todo {
+        let mut todo = Todo::default();
+        while let Some(event) = state.session.poll_event() {
+            match event {
+                Event::Call(call) => self.on_call(state, call, &mut todo),
+                Event::Answer { id, outcome } => {
+                    let outcome = match outcome {
+                        Ok(payload) => Ok(self.parcel(state, payload)),
+                        Err(failure) => Err(failure.into()),
+                    };
+                    self.on_answer(state, id, outcome, &mut todo);
+                }
+                Event::Cancelled { id } => {
+                    todo.0.extend(state.handling.get(&id).map(|handling| Do::Cancel(handling.state.clone())));
+                }
+                Event::Released { object } => todo.0.extend(state.objects.released(object).map(Do::Drop)),
+                Event::NotifyFailed { failure, .. } => state.notify_failed = Some(failure.into()),
+                Event::Opened(_) => self.wake_all(state),
+                Event::Goodbye { .. } | Event::Pong(_) => {}
+                Event::Closed(failure) => self.on_closed(state, failure.into(), &mut todo),
+            }
+        }
+        if state.session.is_finished() && state.ended.is_none() {
+            super::io::send_what_goes(state);
+            state.session.disconnected("both ends said goodbye");
+            todo.extend(self.digest(state));
+        }
+        todo
+    }
+
+    fn on_call(&self, state: &mut State, incoming: IncomingCall, todo: &mut Todo) {
+        let IncomingCall { id, target, method, chain, deadline, notify, payload } = incoming;
+        let object = if target == 0 { self.root.get().cloned() } else { state.objects.shown(target) };
+        let call_state = Arc::new(CallState::new(chain, deadline, Some(Hub::of(self.arc()))));
+        state.handling.insert(id, Handling { state: call_state.clone(), notify });
+        let parcel = self.parcel(state, payload);
+        let call = Call::arrived(self.arc(), id, method, parcel, call_state);
+        let Some(object) = object else {
+            let text = "this object was released, or its provider is gone";
+            return todo.0.push(Do::Refuse(call, Error::new(ErrorKind::NoObject, text)));
+        };
+        if object.is_inline() {
+            return todo.0.push(Do::Inline(object, call));
+        }
+        let waiter = state.waiters.iter().find(|waiter| chain != 0 && waiter.chain == chain);
+        let Some(waiter) = waiter else {
+            state.incoming.push_back(Incoming { object, call });
+            return;
+        };
+        match object.clone().admit(call, &object) {
+            Admitted::Run(job) => {
+                waiter.wake.notify_all();
+                state.chained.push_back((chain, job));
+            }
+            Admitted::Parked => {}
+            Admitted::Refused(call, error) => todo.0.push(Do::Refuse(call, error)),
+        }
+    }
+
+    fn on_answer(&self, state: &mut State, id: u64, outcome: Result<Parcel>, todo: &mut Todo) {
+        let Some(call) = state.calls.get_mut(&id) else {
+            // Nobody waits any more. Its objects are given back without the lock.
+            return todo.0.extend(outcome.ok().map(Do::DropParcel));
+        };
+        if let Some(hook) = call.hook.take() {
+            state.calls.remove(&id);
+            return todo.0.push(Do::Done(hook, outcome));
+        }
+        call.outcome = Some(outcome);
+        if let Some(wake) = call.wake.take() {
+            wake.notify_all();
+        }
+    }
+
+    fn on_closed(&self, state: &mut State, error: Error, todo: &mut Todo) {
+        let error = Arc::new(error);
+        state.ended = Some(error.clone());
+        super::io::send_what_goes(state); // last words
+        if let Some(socket) = state.socket.take() {
+            if let Executor::Pool(pool, token) = &state.executor {
+                pool.forget(&socket, *token);
+            }
+            // Whoever blocks in a read of it is woken by this. An error means that the stream is gone anyway.
+            let _ = andiron_sys::socket::shutdown(&socket);
+        }
+        todo.0.extend(state.objects.clear().into_iter().map(Do::Drop));
+        let hooks = std::mem::take(&mut state.on_close);
+        todo.0.extend(hooks.into_iter().map(|hook| Do::Closed(hook, error.clone())));
+        let unrun = std::mem::take(&mut state.incoming);
+        todo.0.extend(unrun.into_iter().map(|incoming| {
+            Do::Refuse(incoming.call, Error::new(ErrorKind::Cancelled, "the caller's connection ended"))
+        }));
+        self.wake_all(state);
+    }
+
+    /// Wakes everybody who waits at this connection.
+    pub(super) fn wake_all(&self, state: &mut State) {
+        for waiter in &state.waiters {
+            waiter.wake.notify_all();
+        }
+    }
+}

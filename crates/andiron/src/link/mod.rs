@@ -1,0 +1,439 @@
+//! One connection as a driver of its session, the same at both ends.
+//!
+//! Locking rules:
+//! 1. `Link::state` guards the session and everything about it. No thread holds two of them: a call that is passed on to another
+//!    connection, and whatever else runs foreign code (handlers, drops of objects, hooks), waits in [`Todo`] until the lock is given back.
+//! 2. Inside it only a turnstile, `Link::dropped`, a pool's ready queue and the handler thread's queue are locked, in any order.
+//! 3. Reading is a role (`State::reader`), not a lock: who has it reads the socket with the lock given back.
+
+mod events;
+mod io;
+mod objects;
+mod wait;
+
+use std::collections::{HashMap, VecDeque};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, Weak};
+use std::time::Instant;
+
+use andiron_proto::{Attachment, Body, CallRequest, Config, Limits, Role, Session};
+
+pub(crate) use self::events::Todo;
+pub(crate) use self::io::READ_BUFFER;
+use self::objects::Objects;
+pub(crate) use self::wait::{BatchGuard, run_admitted};
+use andiron_proto::wire::Reason;
+use andiron_sys::epoll::Interest;
+
+use crate::call::Parcel;
+use crate::context::CallState;
+use crate::object::{Job, Object};
+use crate::pool::Pool;
+use crate::sync::lock;
+use crate::{Error, ErrorKind, Result};
+
+/// Answers that are held back to be sent together are sent from this many bytes.
+const SEND_FROM: usize = 32 << 10;
+
+/// What a finished call is handed to.
+type Hook = Box<dyn FnOnce(Result<Parcel>) + Send>;
+
+/// Runs when the connection ends, with the reason.
+type CloseHook = Box<dyn FnOnce(&Error) + Send>;
+
+/// One connection.
+pub(crate) struct Link {
+    state: Mutex<State>,
+    /// References that were dropped: a drop may happen anywhere, so it only leaves a note here.
+    dropped: Mutex<Vec<(u64, u64)>>,
+    /// The fork generation in which the connection was made.
+    generation: u32,
+    /// For people: an address or a process.
+    label: String,
+    root: OnceLock<Arc<dyn Object>>,
+    this: Weak<Link>,
+}
+
+pub(crate) struct State {
+    pub(crate) session: Session,
+    /// `None` when the connection is over.
+    socket: Option<Arc<OwnedFd>>,
+    /// Somebody reads, or the poller's next event is being worked on.
+    reader: bool,
+    /// Somebody waits for room to write because the reader does not look for it.
+    flusher: bool,
+    calls: HashMap<u64, OwnCall>,
+    waiters: Vec<Waiter>,
+    /// Calls of the chain of a thread that waits here: chain and job.
+    chained: VecDeque<(u64, Job)>,
+    /// Calls that nobody has begun to run, in the order they came.
+    incoming: VecDeque<Incoming>,
+    /// Threads that run calls of `incoming`.
+    runners: usize,
+    /// Calls of the peer that are not answered: what handlers know of them.
+    handling: HashMap<u64, Handling>,
+    objects: Objects,
+    executor: Executor,
+    /// What the poller watches for, while it does.
+    armed: Option<Interest>,
+    /// Somebody polls, and will run the calls that come.
+    polled: bool,
+    /// While this is not 0 answers are not sent one by one.
+    holding: u32,
+    notify_failed: Option<Error>,
+    closed_here: bool,
+    ended: Option<Arc<Error>>,
+    on_close: Vec<CloseHook>,
+}
+
+struct OwnCall {
+    outcome: Option<Result<Parcel>>,
+    hook: Option<Hook>,
+    /// Who sleeps until the outcome is there.
+    wake: Option<Arc<Condvar>>,
+}
+
+struct Handling {
+    state: Arc<CallState>,
+    notify: bool,
+}
+
+struct Incoming {
+    object: Arc<dyn Object>,
+    call: crate::call::Call,
+}
+
+/// A thread that waits at this connection.
+struct Waiter {
+    chain: u64,
+    wake: Arc<Condvar>,
+    /// It does nothing else, so it can be woken to read.
+    asleep: bool,
+}
+
+/// Who runs the calls of the peer.
+enum Executor {
+    /// Nobody by itself: somebody polls, or nothing is shown to the peer.
+    None,
+    /// A thread of this connection's own, started when the first object is shown.
+    Thread(Arc<wait::HandlerQueue>),
+    /// The threads of a server, which also read.
+    Pool(Arc<Pool>, u64),
+}
+
+impl Link {
+    /// A connection over this socket. The handshake is still to be done.
+    pub(crate) fn new(role: Role, config: Config, socket: OwnedFd, label: String) -> Arc<Link> {
+        andiron_sys::fork::watch();
+        let config =
+            Config { limits: Limits { attachments: Limits::MOST_ATTACHMENTS, ..config.limits }, ..config };
+        let state = State {
+            session: Session::new(role, config, Instant::now()),
+            socket: Some(Arc::new(socket)),
+            reader: false,
+            flusher: false,
+            calls: HashMap::new(),
+            waiters: Vec::new(),
+            chained: VecDeque::new(),
+            incoming: VecDeque::new(),
+            runners: 0,
+            handling: HashMap::new(),
+            objects: Objects::default(),
+            executor: Executor::None,
+            armed: None,
+            polled: false,
+            holding: 0,
+            notify_failed: None,
+            closed_here: false,
+            ended: None,
+            on_close: Vec::new(),
+        };
+        Arc::new_cyclic(|this| Link {
+            state: Mutex::new(state),
+            dropped: Mutex::default(),
+            generation: andiron_sys::fork::generation(),
+            label,
+            root: OnceLock::new(),
+            this: this.clone(),
+        })
+    }
+
+    /// The object that answers to id 0.
+    pub(crate) fn set_root(&self, root: Arc<dyn Object>) {
+        self.root.get_or_init(|| root);
+    }
+
+    pub(crate) fn peer_label(&self) -> &str {
+        &self.label
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    fn arc(&self) -> Arc<Link> {
+        self.this.upgrade().expect("whoever calls a method of a link holds it")
+    }
+
+    /// Refuses to use a connection that belongs to the parent process.
+    fn check_fork(&self) -> Result<()> {
+        if self.generation == andiron_sys::fork::generation() {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Unavailable,
+            "this connection was made before this process was forked and belongs to the parent; connect again",
+        ))
+    }
+
+    /// Makes a call and registers who gets the answer.
+    fn start(
+        &self,
+        state: &mut State,
+        outgoing: OutCall<'_>,
+        hook: Option<Hook>,
+    ) -> std::result::Result<u64, (Error, Option<Hook>)> {
+        let OutCall { object, method, chain, deadline, parcel } = outgoing;
+        let arguments = match self.outgoing(state, parcel) {
+            Ok(arguments) => arguments,
+            Err(error) => return Err((error, hook)),
+        };
+        let refs = arguments.refs.clone();
+        let request = CallRequest { target: object, method, chain, deadline, arguments };
+        match state.session.call(Instant::now(), request) {
+            Ok(id) => {
+                state.calls.insert(id, OwnCall { outcome: None, hook, wake: None });
+                Ok(id)
+            }
+            Err(failure) => {
+                state.session.forget_unsent(&refs);
+                Err((state.ended_or(failure.into()), hook))
+            }
+        }
+    }
+
+    /// Calls; `done` gets the answer, on whatever thread reads it. `started` gets the call's number, if it was made.
+    pub(crate) fn call_with(
+        self: Arc<Self>,
+        outgoing: OutCall<'_>,
+        done: impl FnOnce(Result<Parcel>) + Send + 'static,
+        started: impl FnOnce(u64),
+    ) {
+        let mut state = self.lock();
+        let begun = self.start(&mut state, outgoing, Some(Box::new(done)));
+        let todo = self.flush(&mut state);
+        self.arm(&mut state);
+        drop(state);
+        match begun {
+            Ok(id) => started(id),
+            Err((error, hook)) => {
+                if let Some(hook) = hook {
+                    hook(Err(error));
+                }
+            }
+        }
+        todo.run();
+    }
+
+    /// Makes a call that is waited for with [`wait`](Link::wait) and the like.
+    pub(crate) fn call(&self, outgoing: OutCall<'_>) -> Result<u64> {
+        self.check_fork()?;
+        let mut state = self.lock();
+        let begun = self.start(&mut state, outgoing, None);
+        let todo = if wait::is_batching(self) { Todo::default() } else { self.flush(&mut state) };
+        self.arm(&mut state);
+        drop(state);
+        todo.run();
+        begun.map_err(|(error, _)| error)
+    }
+
+    /// Calls one way. Waits only where the peer reads too slowly.
+    pub(crate) fn notify(&self, outgoing: OutCall<'_>) -> Result<()> {
+        self.check_fork()?;
+        let OutCall { object, method, chain, deadline, parcel } = outgoing;
+        let mut state = self.lock();
+        let arguments = self.outgoing(&mut state, parcel)?;
+        let refs = arguments.refs.clone();
+        let request = CallRequest { target: object, method, chain, deadline, arguments };
+        let sent = state.session.notify(Instant::now(), request);
+        if sent.is_err() {
+            state.session.forget_unsent(&refs);
+        }
+        let todo = if wait::is_batching(self) { Todo::default() } else { self.flush(&mut state) };
+        self.arm(&mut state);
+        let sent = sent.map(drop).map_err(|failure| state.ended_or(failure.into()));
+        drop(state);
+        todo.run();
+        sent
+    }
+
+    /// Gives a call up.
+    pub(crate) fn cancel(&self, id: u64) {
+        if self.check_fork().is_err() {
+            return;
+        }
+        let mut state = self.lock();
+        state.session.cancel(id);
+        let mut todo = self.digest(&mut state);
+        todo.extend(self.flush(&mut state));
+        self.arm(&mut state);
+        drop(state);
+        todo.run();
+    }
+
+    /// Forgets a call whose outcome nobody wants.
+    pub(crate) fn abandon(&self, id: u64) {
+        if self.check_fork().is_err() {
+            return;
+        }
+        let unanswered = self.lock().calls.get(&id).is_some_and(|call| call.outcome.is_none());
+        if unanswered {
+            self.cancel(id);
+        }
+        let outcome = self.lock().calls.remove(&id);
+        drop(outcome);
+    }
+
+    /// Answers a call of the peer.
+    pub(crate) fn answer(&self, id: u64, outcome: Result<Parcel>) {
+        let mut state = self.lock();
+        let handled = state.handling.remove(&id);
+        match outcome {
+            _ if handled.as_ref().is_none_or(|handled| handled.notify && outcome.is_ok()) => {
+                state.session.done(id)
+            }
+            Ok(parcel) => match self.outgoing(&mut state, parcel.into()) {
+                Ok(result) => state.session.reply(id, result),
+                Err(error) => state.session.fail(id, &error.to_failure()),
+            },
+            Err(error) => state.session.fail(id, &error.to_failure()),
+        }
+        // While more calls wait to be run the answers are sent together; see `Pool::run_calls`.
+        let held = state.holding > 0 || !state.incoming.is_empty();
+        let todo = if !held || state.session.queued() > SEND_FROM {
+            self.flush(&mut state)
+        } else {
+            Todo::default()
+        };
+        self.arm(&mut state);
+        drop(state);
+        drop(handled);
+        todo.run();
+    }
+
+    pub(crate) fn is_notify(&self, id: u64) -> bool {
+        self.lock().handling.get(&id).is_some_and(|handling| handling.notify)
+    }
+
+    /// A reference of the peer was dropped; it is told with the next message.
+    pub(crate) fn drop_reference(&self, id: u64, count: u64) {
+        lock(&self.dropped).push((id, count));
+    }
+
+    /// Takes no further calls and tells the peer; the connection ends when what is under way is done.
+    pub(crate) fn say_goodbye(&self, text: &str) {
+        let mut state = self.lock();
+        state.session.goodbye(Reason::ShuttingDown, text);
+        let todo = self.flush(&mut state);
+        self.arm(&mut state);
+        drop(state);
+        todo.run();
+    }
+
+    /// True where this end closed the connection.
+    pub(crate) fn closed_here(&self) -> bool {
+        self.lock().closed_here
+    }
+
+    /// Says goodbye and ends the connection. What is outstanding fails.
+    pub(crate) fn close(&self) {
+        if self.check_fork().is_err() {
+            return;
+        }
+        let mut state = self.lock();
+        state.closed_here = true;
+        state.session.leave();
+        let mut todo = self.flush(&mut state);
+        state.session.disconnected("it was closed here");
+        todo.extend(self.digest(&mut state));
+        drop(state);
+        todo.run();
+    }
+
+    /// Has `hook` run when the connection ends; at once if it has.
+    pub(crate) fn on_close(&self, hook: impl FnOnce(&Error) + Send + 'static) {
+        let mut state = self.lock();
+        match state.ended.clone() {
+            None => state.on_close.push(Box::new(hook)),
+            Some(ended) => {
+                drop(state);
+                hook(&ended);
+            }
+        }
+    }
+
+    /// Why the connection is over, if it is.
+    pub(crate) fn ended(&self) -> Option<Arc<Error>> {
+        self.lock().ended.clone()
+    }
+}
+
+impl State {
+    pub(crate) fn take_notify_error(&mut self) -> Option<Error> {
+        self.notify_failed.take()
+    }
+
+    /// The socket's number; -1 when the connection is over.
+    pub(crate) fn raw_fd(&self) -> RawFd {
+        self.socket.as_ref().map_or(-1, |socket| socket.as_raw_fd())
+    }
+
+    /// The reason why the connection ended where it has, else this error.
+    fn ended_or(&self, error: Error) -> Error {
+        match &self.ended {
+            Some(ended) => Error::new(ErrorKind::Unavailable, ended.message().to_owned()),
+            None => error,
+        }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        // In a forked child the stream belongs to the parent: nothing may be said on it.
+        if self.generation != andiron_sys::fork::generation() {
+            return;
+        }
+        let state: &mut State = self.state.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Executor::Thread(queue) = &state.executor {
+            queue.close();
+        }
+        if state.ended.is_none() {
+            state.session.leave();
+            io::send_what_goes(state);
+        }
+    }
+}
+
+/// A call on its way out.
+pub(crate) struct OutCall<'a> {
+    pub(crate) object: u64,
+    pub(crate) method: &'a str,
+    pub(crate) chain: u64,
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) parcel: OutParcel<'a>,
+}
+
+/// A parcel on its way out; small bodies are borrowed.
+pub(crate) struct OutParcel<'a> {
+    pub(crate) codec: u8,
+    pub(crate) body: Body<'a>,
+    pub(crate) targets: Vec<crate::target::Target>,
+    pub(crate) attachments: Vec<Attachment>,
+}
+
+impl From<Parcel> for OutParcel<'_> {
+    fn from(parcel: Parcel) -> Self {
+        let Parcel { codec, body, targets, attachments } = parcel;
+        OutParcel { codec, body: Body::Shared(body), targets, attachments }
+    }
+}

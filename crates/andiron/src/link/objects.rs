@@ -1,0 +1,137 @@
+//! Which objects this end showed to the peer, and which of the peer's it holds.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+
+use andiron_proto::{Outgoing, Payload, Ref};
+
+use super::{Link, OutParcel, State};
+use crate::call::Parcel;
+use crate::object::{Object, Relay};
+use crate::target::{Remote, Target};
+use crate::{Error, Result};
+
+#[derive(Default)]
+pub(super) struct Objects {
+    shown: HashMap<u64, Shown>,
+    /// The number of a shown object by where it lies in memory, which is its own while it is shown.
+    numbers: HashMap<usize, u64>,
+    held: HashMap<u64, Weak<Remote>>,
+}
+
+struct Shown {
+    object: Arc<dyn Object>,
+    place: usize,
+}
+
+impl Objects {
+    pub(super) fn shown(&self, id: u64) -> Option<Arc<dyn Object>> {
+        self.shown.get(&id).map(|shown| shown.object.clone())
+    }
+
+    /// The peer holds it no more. To be dropped without the lock.
+    pub(super) fn released(&mut self, id: u64) -> Option<Arc<dyn Object>> {
+        let shown = self.shown.remove(&id)?;
+        self.numbers.remove(&shown.place);
+        Some(shown.object)
+    }
+
+    /// All that was shown: the connection is over.
+    pub(super) fn clear(&mut self) -> Vec<Arc<dyn Object>> {
+        self.numbers.clear();
+        self.held.clear();
+        self.shown.drain().map(|(_, shown)| shown.object).collect()
+    }
+}
+
+impl Link {
+    /// Translates what a parcel names into what the peer understands.
+    pub(super) fn outgoing<'a>(&self, state: &mut State, parcel: OutParcel<'a>) -> Result<Outgoing<'a>> {
+        let OutParcel { codec, body, targets, attachments } = parcel;
+        let mut refs = Vec::with_capacity(targets.len());
+        for target in targets {
+            match self.show(state, target) {
+                Ok(entry) => refs.push(entry),
+                Err(error) => {
+                    state.session.forget_unsent(&refs);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(Outgoing { codec, body, refs, attachments })
+    }
+
+    fn show(&self, state: &mut State, target: Target) -> Result<Ref> {
+        let (place, remote) = match &target {
+            Target::Remote(remote) if std::ptr::eq(&*remote.link, self) && remote.id != 0 => {
+                return Ok(Ref::Remote(remote.id));
+            }
+            Target::Remote(remote) => (Arc::as_ptr(remote) as usize, Some(remote.clone())),
+            Target::Local(object) => (Arc::as_ptr(object).cast::<()>() as usize, None),
+        };
+        if let Some(&id) = state.objects.numbers.get(&place) {
+            return Ok(Ref::Local(id));
+        }
+        let id = state.session.show().map_err(Error::from)?;
+        let object: Arc<dyn Object> = match (remote, target) {
+            (Some(remote), _) => Arc::new(Relay(remote)),
+            (None, Target::Local(object)) => object,
+            (None, Target::Remote(remote)) => Arc::new(Relay(remote)),
+        };
+        state.objects.numbers.insert(place, id);
+        state.objects.shown.insert(id, Shown { object, place });
+        self.start_handler_thread(state);
+        Ok(Ref::Local(id))
+    }
+
+    /// Turns what the peer names into what this process understands. Every reference that arrived becomes a handle here, so that
+    /// dropping it gives it back.
+    pub(super) fn parcel(&self, state: &mut State, payload: Payload) -> Parcel {
+        let Payload { codec, body, refs, attachments } = payload;
+        let targets = refs.into_iter().map(|entry| self.target(state, entry)).collect();
+        Parcel { codec, body, targets, attachments }
+    }
+
+    fn target(&self, state: &mut State, entry: Ref) -> Target {
+        match entry {
+            Ref::Local(id) => Target::Local(state.objects.shown(id).unwrap_or_else(|| Arc::new(Gone))),
+            Ref::Remote(id) => {
+                if let Some(remote) = state.objects.held.get(&id).and_then(Weak::upgrade) {
+                    remote.count();
+                    return Target::Remote(remote);
+                }
+                let remote = Arc::new(Remote::received(self.arc(), id));
+                state.objects.held.insert(id, Arc::downgrade(&remote));
+                Target::Remote(remote)
+            }
+        }
+    }
+
+    /// Tells the session which references were dropped, so that the peer is told with what is sent next.
+    pub(super) fn give_back(&self, state: &mut State) {
+        let dropped = std::mem::take(&mut *crate::sync::lock(&self.dropped));
+        for (id, count) in dropped {
+            if state.objects.held.get(&id).is_some_and(|held| held.strong_count() == 0) {
+                state.objects.held.remove(&id);
+            }
+            state.session.release(id, count);
+        }
+    }
+}
+
+/// An own object that the peer handed back after this end had forgotten it.
+struct Gone;
+
+impl Object for Gone {
+    fn is_inline(&self) -> bool {
+        true
+    }
+
+    fn run(&self, call: crate::call::Call) -> Vec<crate::object::Job> {
+        call.answer(Err(Error::new(
+            crate::ErrorKind::NoObject,
+            "this object was released before it was handed back",
+        )));
+        Vec::new()
+    }
+}

@@ -1,0 +1,156 @@
+//! Objects that can be called: what lies between an arriving call and the method.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, RwLock};
+
+use andiron_proto::ErrorKind;
+
+use crate::call::{Answer, Call};
+use crate::expose::Access;
+use crate::sync::{read, write};
+use crate::target::{Remote, collecting, with_incoming};
+use crate::turnstile::{Entered, Turnstile};
+use crate::{Arguments, Error, Expose, Reply, Result};
+
+/// The protocol's own method by which every object tells what it is.
+pub(crate) const DESCRIBE: &str = "$describe";
+
+/// Something that answers calls.
+pub(crate) trait Object: Send + Sync + 'static {
+    /// True where calls never block: they then run at once, in order, on the thread that reads.
+    fn is_inline(&self) -> bool {
+        false
+    }
+
+    /// Gives the call its place in the order of calls to this object, and gives it back if it can run now. Called in the order in which
+    /// calls arrived, under the lock of the connection: it must not run or answer anything.
+    fn admit(&self, call: Call, this: &Arc<dyn Object>) -> Admitted {
+        Admitted::Run(Job { object: this.clone(), call })
+    }
+
+    /// Answers the call, now or later. Gives back the jobs that may run because this one is done.
+    fn run(&self, call: Call) -> Vec<Job>;
+}
+
+/// What came of [`Object::admit`].
+pub(crate) enum Admitted {
+    /// Run it.
+    Run(Job),
+    /// It runs when others are done.
+    Parked,
+    /// It never runs; answer it with this error.
+    Refused(Call, Error),
+}
+
+/// An admitted call.
+pub(crate) struct Job {
+    object: Arc<dyn Object>,
+    pub(crate) call: Call,
+}
+
+impl Job {
+    /// Runs it. Gives back the jobs that may run now.
+    pub(crate) fn run(self) -> Vec<Job> {
+        self.object.run(self.call)
+    }
+}
+
+/// A value of the user's type, in turns.
+pub(crate) struct Exposed<T> {
+    value: RwLock<T>,
+    turns: Turnstile<Job>,
+    /// False where all methods take `&self`: then nobody ever waits.
+    takes_turns: bool,
+    inline: bool,
+}
+
+impl<T: Expose> Exposed<T> {
+    pub(crate) fn new(value: T, inline: bool) -> Exposed<T> {
+        let takes_turns = T::interface().methods.iter().any(|method| method.exclusive);
+        Exposed { value: RwLock::new(value), turns: Turnstile::default(), takes_turns, inline }
+    }
+
+    fn answer(&self, call: &Call) -> Result<Answer> {
+        call.check()?;
+        let interface = T::interface();
+        let method = call.method();
+        let Some(access) = T::access(method) else {
+            if method == DESCRIBE {
+                return Ok(Answer::plain(Reply::encode(interface)?));
+            }
+            return Err(interface.no_method(method));
+        };
+        let body = call.arguments()?;
+        let (reply, targets) = collecting(|| {
+            with_incoming(call.targets(), || {
+                let mut arguments = Arguments::new(body, method)?;
+                call.enter(|| match access {
+                    Access::Shared => read(&self.value).call_shared(method, &mut arguments),
+                    Access::Exclusive => write(&self.value).call_exclusive(method, &mut arguments),
+                })
+            })
+        });
+        Ok(Answer { reply: reply?, targets })
+    }
+}
+
+impl<T: Expose> Object for Exposed<T> {
+    fn is_inline(&self) -> bool {
+        self.inline
+    }
+
+    fn admit(&self, call: Call, this: &Arc<dyn Object>) -> Admitted {
+        let job = Job { object: this.clone(), call };
+        if !self.takes_turns {
+            return Admitted::Run(job);
+        }
+        // What is no method only asks for the interface or gets an error: that needs no turn, but has one.
+        let access = T::access(job.call.method()).unwrap_or(Access::Shared);
+        match self.turns.enter(access, job.call.chain(), job) {
+            Entered::Now(job) => Admitted::Run(job),
+            Entered::Parked => Admitted::Parked,
+            Entered::Reentrant(job) => {
+                let error = Error::new(
+                    ErrorKind::Reentrant,
+                    "this call comes, by way of others, from a method of the same object that is still running: \
+                     the object is held by it; make one of the methods take `&self`, or call back later",
+                );
+                Admitted::Refused(job.call, error)
+            }
+        }
+    }
+
+    fn run(&self, call: Call) -> Vec<Job> {
+        let chain = call.chain();
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.answer(&call))).unwrap_or_else(|panic| {
+            Err(Error::new(ErrorKind::Internal, format!("the method panicked: {}", panic_text(&*panic))))
+        });
+        // The turn ends before the answer goes out: who has the answer can call again and is not called reentrant.
+        let next = if self.takes_turns { self.turns.leave(chain) } else { Vec::new() };
+        call.answer(outcome);
+        next
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    if let Some(text) = panic.downcast_ref::<&str>() {
+        text
+    } else {
+        panic.downcast_ref::<String>().map_or("no message", String::as_str)
+    }
+}
+
+/// Another connection's object, shown to this one: passes calls on without looking into them.
+pub(crate) struct Relay(pub(crate) Arc<Remote>);
+
+impl Object for Relay {
+    fn is_inline(&self) -> bool {
+        true
+    }
+
+    fn run(&self, call: Call) -> Vec<Job> {
+        call.forward(&self.0);
+        Vec::new()
+    }
+}

@@ -1,0 +1,371 @@
+//! The threads of a server: each waits in one poller, reads what came, and runs the calls in it.
+//!
+//! A connection is watched one-shot and armed again before its calls run, so that another thread reads on. A monitor, awake only while
+//! handlers run, notices those that run long: it sends the answers that they hold up, gives the calls behind them to another thread, and
+//! adds threads up to a limit.
+//!
+//! Locking rules: a lock of the pool is never held while one of a link is taken; links call in here under theirs.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use andiron_sys::epoll::{Interest, Poller, Waker};
+
+use crate::link::Link;
+use crate::sync::lock;
+use crate::{Error, ErrorKind, Result};
+
+/// Threads that are there without need: one runs a handler, one reads on.
+const BASE_THREADS: usize = 2;
+/// How many handlers run at once; calls beyond are answered *overloaded*.
+const MOST_HANDLERS: usize = 64;
+/// A handler that runs longer than one to two of these holds others up.
+const TICK: Duration = Duration::from_millis(2);
+/// The monitor goes to sleep after so many ticks without a handler.
+const QUIET_TICKS: u32 = 100;
+/// How often connections are looked after while nothing happens.
+const CARE: Duration = Duration::from_secs(1);
+/// A thread beyond the base ends after this time without work.
+const SURPLUS: Duration = Duration::from_secs(10);
+
+const WAKER: u64 = 0;
+
+/// Something else that the poller watches, a listening socket.
+pub(crate) trait Source: Send + Sync {
+    /// What to watch.
+    fn socket(&self) -> Arc<OwnedFd>;
+    /// It is readable. Afterwards it is watched again, unless the answer is false: then only at the next [`tick`](Source::tick).
+    fn ready(&self, pool: &Arc<Pool>) -> bool;
+    /// Called every second or so. True if there is another socket to be watched from now on.
+    fn tick(&self) -> bool;
+}
+
+pub(crate) struct Pool {
+    poller: Poller,
+    waker: Waker,
+    links: Mutex<HashMap<u64, Arc<Link>>>,
+    no_links: Condvar,
+    sources: Mutex<HashMap<u64, Arc<dyn Source>>>,
+    next_token: AtomicU64,
+    /// Connections with calls that nobody runs.
+    ready: Mutex<VecDeque<Arc<Link>>>,
+    threads: AtomicUsize,
+    handlers: AtomicUsize,
+    desks: Mutex<Vec<Arc<Desk>>>,
+    monitor: Monitor,
+    stopping: AtomicBool,
+    started: Mutex<Vec<JoinHandle<()>>>,
+}
+
+#[derive(Default)]
+struct Monitor {
+    /// Handlers run, so the monitor has to be awake.
+    awake: AtomicBool,
+    asleep: Mutex<bool>,
+    wake: Condvar,
+}
+
+/// What one thread is at, for the monitor.
+#[derive(Default)]
+struct Desk {
+    /// The connection whose calls it runs.
+    link: Mutex<Option<Arc<Link>>>,
+    /// Counts the calls it began.
+    begun: AtomicU64,
+}
+
+impl Pool {
+    pub(crate) fn new() -> Result<Arc<Pool>> {
+        let poller = Poller::new().map_err(cannot_start)?;
+        let waker = Waker::new().map_err(cannot_start)?;
+        poller.add(&waker, WAKER, Interest::READ).map_err(cannot_start)?;
+        Ok(Arc::new(Pool {
+            poller,
+            waker,
+            links: Mutex::default(),
+            no_links: Condvar::new(),
+            sources: Mutex::default(),
+            next_token: AtomicU64::new(WAKER + 1),
+            ready: Mutex::default(),
+            threads: AtomicUsize::new(0),
+            handlers: AtomicUsize::new(0),
+            desks: Mutex::default(),
+            monitor: Monitor::default(),
+            stopping: AtomicBool::new(false),
+            started: Mutex::default(),
+        }))
+    }
+
+    /// Starts the threads.
+    pub(crate) fn start(self: &Arc<Self>) -> Result<()> {
+        for _ in 0..BASE_THREADS {
+            self.add_thread().map_err(cannot_start)?;
+        }
+        let pool = self.clone();
+        let monitor = std::thread::Builder::new()
+            .name("andiron-monitor".to_owned())
+            .spawn(move || pool.watch_handlers());
+        lock(&self.started).push(monitor.map_err(cannot_start)?);
+        Ok(())
+    }
+
+    fn add_thread(self: &Arc<Self>) -> io::Result<()> {
+        let pool = self.clone();
+        // Relaxed: a count for decisions that may be a little late.
+        self.threads.fetch_add(1, Ordering::Relaxed);
+        let started =
+            std::thread::Builder::new().name("andiron-server".to_owned()).spawn(move || pool.work());
+        match started {
+            Ok(handle) => lock(&self.started).push(handle),
+            Err(error) => {
+                self.threads.fetch_sub(1, Ordering::Relaxed);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until all connections are gone, at most until `deadline`. True if they are.
+    pub(crate) fn wait_empty(&self, deadline: Option<Instant>) -> bool {
+        let mut links = lock(&self.links);
+        while !links.is_empty() {
+            links = match deadline {
+                None => self.no_links.wait(links).unwrap_or_else(PoisonError::into_inner),
+                Some(deadline) => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return false;
+                    }
+                    self.no_links.wait_timeout(links, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+        true
+    }
+
+    /// Ends the threads. Handlers that run are not waited for.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Release); // pairs with the Acquire of the threads' loops
+        self.waker.wake();
+        self.monitor.rouse();
+        lock(&self.sources).clear();
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// All connections.
+    pub(crate) fn links(&self) -> Vec<Arc<Link>> {
+        lock(&self.links).values().cloned().collect()
+    }
+
+    pub(crate) fn add_source(&self, source: Arc<dyn Source>) -> Result<()> {
+        let token = self.next_token.fetch_add(1, Ordering::Relaxed);
+        let socket = source.socket();
+        lock(&self.sources).insert(token, source);
+        self.poller.add(&*socket, token, Interest::READ | Interest::ONE_SHOT).map_err(cannot_start)
+    }
+
+    /// Stops watching listening sockets.
+    pub(crate) fn drop_sources(&self) {
+        for (_, source) in lock(&self.sources).drain() {
+            let _ = self.poller.remove(&*source.socket()); // it may have been replaced
+        }
+    }
+
+    pub(crate) fn admit(&self, link: Arc<Link>) -> u64 {
+        let token = self.next_token.fetch_add(1, Ordering::Relaxed);
+        lock(&self.links).insert(token, link);
+        token
+    }
+
+    pub(crate) fn add(&self, socket: &OwnedFd, token: u64) -> io::Result<()> {
+        self.poller.add(socket, token, Interest::NONE | Interest::ONE_SHOT)
+    }
+
+    pub(crate) fn watch(&self, socket: &OwnedFd, token: u64, interest: Interest) {
+        // Fails only when the socket was taken out meanwhile, and then nothing is to be watched.
+        let _ = self.poller.modify(socket, token, interest);
+    }
+
+    /// A connection is over.
+    pub(crate) fn forget(&self, socket: &OwnedFd, token: u64) {
+        let _ = self.poller.remove(socket); // not there if it never was watched
+        self.leave(token);
+    }
+
+    pub(crate) fn leave(&self, token: u64) {
+        let mut links = lock(&self.links);
+        let link = links.remove(&token);
+        if links.is_empty() {
+            self.no_links.notify_all();
+        }
+        drop(links);
+        // Called under the link's lock, so this must not be its last handle; it is not: the caller has one.
+        drop(link);
+    }
+
+    /// Has some thread run the calls of this connection. May be called under its lock.
+    pub(crate) fn ready(&self, link: Arc<Link>) {
+        lock(&self.ready).push_back(link);
+        self.waker.wake();
+    }
+
+    fn work(self: Arc<Self>) {
+        let desk = Arc::new(Desk::default());
+        lock(&self.desks).push(desk.clone());
+        let mut buffer = vec![0; crate::link::READ_BUFFER];
+        while !self.is_stopping() {
+            match self.poller.wait_one(Some(SURPLUS)) {
+                Ok(Some((WAKER, _))) => self.run_ready(&desk),
+                Ok(Some((token, _))) => self.on_event(token, &desk, &mut buffer),
+                Ok(None) if self.threads.load(Ordering::Relaxed) > BASE_THREADS => break,
+                Ok(None) => {}
+                Err(_) => break, // cannot happen to a poller that is open; without it there is no work
+            }
+        }
+        self.threads.fetch_sub(1, Ordering::Relaxed);
+        lock(&self.desks).retain(|other| !Arc::ptr_eq(other, &desk));
+        if self.is_stopping() {
+            self.waker.wake(); // the others too
+        }
+    }
+
+    fn run_ready(&self, desk: &Desk) {
+        if self.is_stopping() {
+            return;
+        }
+        self.waker.clear();
+        let mut ready = lock(&self.ready);
+        let link = ready.pop_front();
+        if !ready.is_empty() {
+            self.waker.wake(); // for another thread: this one may be busy for long
+        }
+        drop(ready);
+        if let Some(link) = link {
+            self.run_calls(&link, desk);
+        }
+    }
+
+    fn on_event(self: &Arc<Self>, token: u64, desk: &Desk, buffer: &mut [u8]) {
+        let link = lock(&self.links).get(&token).cloned();
+        if let Some(link) = link {
+            if link.read_ready(buffer) {
+                self.run_calls(&link, desk);
+            }
+            return;
+        }
+        let source = lock(&self.sources).get(&token).cloned();
+        if let Some(source) = source
+            && source.ready(self)
+        {
+            self.watch(&source.socket(), token, Interest::READ | Interest::ONE_SHOT);
+        }
+    }
+
+    /// Runs the calls that wait at a connection until none is left.
+    fn run_calls(&self, link: &Arc<Link>, desk: &Desk) {
+        *lock(&desk.link) = Some(link.clone());
+        // Relaxed: a bound that may be overstepped by as many threads as look at the same moment.
+        let running = self.handlers.fetch_add(1, Ordering::Relaxed);
+        self.monitor.rouse();
+        link.run_incoming(running >= MOST_HANDLERS, || {
+            desk.begun.fetch_add(1, Ordering::Relaxed); // read by the monitor, which only compares
+        });
+        self.handlers.fetch_sub(1, Ordering::Relaxed);
+        let done = lock(&desk.link).take();
+        drop(done);
+    }
+
+    /// The monitor's thread.
+    fn watch_handlers(self: Arc<Self>) {
+        let mut seen: HashMap<usize, u64> = HashMap::new();
+        let mut quiet = 0;
+        let mut cared = Instant::now();
+        while !self.is_stopping() {
+            if cared.elapsed() >= CARE {
+                cared = Instant::now();
+                self.take_care();
+            }
+            if quiet >= QUIET_TICKS {
+                self.monitor.sleep(CARE);
+                quiet = QUIET_TICKS - 1;
+                seen.clear();
+                continue;
+            }
+            std::thread::sleep(TICK);
+            // Relaxed: only whether there was one at all.
+            quiet = if self.handlers.load(Ordering::Relaxed) == 0 { quiet + 1 } else { 0 };
+            self.look(&mut seen);
+        }
+    }
+
+    /// Helps those who wait behind handlers that run long.
+    fn look(self: &Arc<Self>, seen: &mut HashMap<usize, u64>) {
+        let desks: Vec<Arc<Desk>> = lock(&self.desks).clone();
+        let mut stuck = 0;
+        for desk in &desks {
+            let link = lock(&desk.link).clone();
+            let begun = desk.begun.load(Ordering::Relaxed);
+            let before = seen.insert(Arc::as_ptr(desk) as usize, begun);
+            let Some(link) = link else { continue };
+            if before == Some(begun) {
+                stuck += 1;
+                if link.send_held_up() {
+                    self.ready(link);
+                }
+            }
+        }
+        let threads = self.threads.load(Ordering::Relaxed);
+        if stuck >= threads && threads <= MOST_HANDLERS {
+            // Without another thread the calls wait for those that run.
+            let _ = self.add_thread();
+        }
+    }
+
+    fn take_care(self: &Arc<Self>) {
+        for link in self.links() {
+            link.tick();
+        }
+        let sources: Vec<_> =
+            lock(&self.sources).iter().map(|(token, source)| (*token, source.clone())).collect();
+        for (token, source) in sources {
+            let before = source.socket();
+            if source.tick() && !Arc::ptr_eq(&before, &source.socket()) {
+                let _ = self.poller.remove(&*before);
+                let _ = self.poller.add(&*source.socket(), token, Interest::READ | Interest::ONE_SHOT);
+            } else {
+                self.watch(&source.socket(), token, Interest::READ | Interest::ONE_SHOT);
+            }
+        }
+        lock(&self.started).retain(|thread| !thread.is_finished());
+    }
+}
+
+impl Monitor {
+    fn rouse(&self) {
+        // Relaxed: the lock below orders what matters; a tick that is missed is made up for by the next call.
+        if self.awake.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        *lock(&self.asleep) = false;
+        self.wake.notify_one();
+    }
+
+    fn sleep(&self, time: Duration) {
+        let mut asleep = lock(&self.asleep);
+        self.awake.store(false, Ordering::Relaxed);
+        *asleep = true;
+        let _woken = self.wake.wait_timeout_while(asleep, time, |asleep| *asleep);
+    }
+}
+
+fn cannot_start(error: io::Error) -> Error {
+    Error::new(ErrorKind::Overloaded, format!("the server cannot start: {error}")).with_source(error)
+}

@@ -1,0 +1,300 @@
+//! What callers hold: an object anywhere, and a call under way.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use andiron_proto::codec;
+use andiron_proto::wire::codecs;
+use andiron_proto::{Body, ErrorKind};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::call::{Call, LocalSlot, Parcel};
+use crate::context::{self, CallState, Origin};
+use crate::link::{Link, OutCall, OutParcel, run_admitted};
+use crate::object::{DESCRIBE, Exposed, Object};
+use crate::target::{self, Remote, Target, collecting, with_incoming};
+use crate::{Error, Expose, Interface, Result};
+
+/// An object that can be called: of another process, or of this one. For any thread; a clone is the same object.
+///
+/// Typed proxies (`PlayerProxy`) are made by [`expose`](macro@crate::expose); this one takes names and any arguments that serde knows. A proxy
+/// can be sent as an argument or a result: the receiver gets a proxy of the same object. Dropping the last proxy of an object gives it free
+/// at its owner.
+#[derive(Clone)]
+pub struct Proxy {
+    target: Target,
+    timeout: Option<Duration>,
+    label: Option<Arc<str>>,
+}
+
+impl Proxy {
+    /// A proxy of an object of this process, for instance to pass it as a callback.
+    pub fn local<T: Expose>(object: T) -> Proxy {
+        Proxy::of(Target::Local(Arc::new(Exposed::new(object, false))))
+    }
+
+    pub(crate) fn of(target: Target) -> Proxy {
+        Proxy { target, timeout: None, label: None }
+    }
+
+    pub(crate) fn root(link: Arc<Link>) -> Proxy {
+        Proxy::of(Target::Remote(Arc::new(Remote::root(link)))).labelled("server")
+    }
+
+    /// The same proxy with a name for error messages.
+    pub(crate) fn labelled(mut self, label: &str) -> Proxy {
+        self.label = Some(label.into());
+        self
+    }
+
+    pub(crate) fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// The same object with a limit to the time of each call. Within a handler, a call never takes longer than what its own
+    /// caller has left.
+    pub fn with_timeout(&self, timeout: Duration) -> Proxy {
+        Proxy { timeout: Some(timeout), ..self.clone() }
+    }
+
+    /// Calls a method and waits for its result. `args` is a tuple, one element for each argument.
+    ///
+    /// # Errors
+    /// What the method returned as its error, or why the call could not be made; see [`ErrorKind`].
+    pub fn call<R: DeserializeOwned>(&self, method: &str, args: &(impl Serialize + ?Sized)) -> Result<R> {
+        self.start(method, args)?.wait()
+    }
+
+    /// Calls a method; its result is waited for later.
+    ///
+    /// # Errors
+    /// Why the call could not be made.
+    pub fn start<R: DeserializeOwned>(
+        &self,
+        method: &str,
+        args: &(impl Serialize + ?Sized),
+    ) -> Result<Pending<R>> {
+        let origin = context::origin(self.timeout).map_err(|error| self.name(error, method))?;
+        let (body, targets) = self.encode(method, args)?;
+        let state = match &self.target {
+            Target::Remote(remote) => {
+                let call = out_call(remote, method, &origin, &body, targets);
+                let id = remote.link.call(call).map_err(|error| self.name(error, method))?;
+                cancel_with(&origin, &remote.link, id);
+                Waiting::Remote { link: remote.link.clone(), id, chain: origin.chain }
+            }
+            Target::Local(object) => {
+                Waiting::Local(call_local(object, method, body.into(), targets, &origin), origin.deadline)
+            }
+        };
+        Ok(Pending { state, what: self.what(method), result: PhantomData })
+    }
+
+    /// Calls a method one way: returns as soon as the call is on its way. Whether it succeeds is not known here.
+    ///
+    /// # Errors
+    /// Why the call could not be sent.
+    pub fn notify(&self, method: &str, args: &(impl Serialize + ?Sized)) -> Result<()> {
+        let origin = context::origin(self.timeout).map_err(|error| self.name(error, method))?;
+        let (body, targets) = self.encode(method, args)?;
+        match &self.target {
+            Target::Remote(remote) => {
+                let call = out_call(remote, method, &origin, &body, targets);
+                remote.link.notify(call).map_err(|error| self.name(error, method))
+            }
+            Target::Local(object) => {
+                call_local(object, method, body.into(), targets, &origin);
+                Ok(())
+            }
+        }
+    }
+
+    /// What the object can do.
+    ///
+    /// # Errors
+    /// As for [`call`](Proxy::call).
+    pub fn describe(&self) -> Result<Interface> {
+        self.call(DESCRIBE, &())
+    }
+
+    fn encode(&self, method: &str, args: &(impl Serialize + ?Sized)) -> Result<(Vec<u8>, Vec<Target>)> {
+        let mut body = Vec::with_capacity(64);
+        let (encoded, targets) = collecting(|| codec::encode_args(args, &mut body));
+        match encoded {
+            Ok(()) => Ok((body, targets)),
+            Err(error) => {
+                let error =
+                    Error::new(ErrorKind::Encoding, format!("the arguments cannot be encoded: {error}"));
+                Err(self.name(error, method))
+            }
+        }
+    }
+
+    fn what(&self, method: &str) -> What {
+        What { label: self.label.clone(), method: method.into() }
+    }
+
+    fn name(&self, error: Error, method: &str) -> Error {
+        self.what(method).name(error)
+    }
+}
+
+/// What is being called, for error messages.
+struct What {
+    label: Option<Arc<str>>,
+    method: Box<str>,
+}
+
+impl What {
+    fn name(&self, error: Error) -> Error {
+        let method: Cow<'_, str> =
+            if &*self.method == DESCRIBE { "describe".into() } else { (&*self.method).into() };
+        error.during(format!("{}.{method}", self.label.as_deref().unwrap_or("object")))
+    }
+}
+
+fn out_call<'a>(
+    remote: &Remote,
+    method: &'a str,
+    origin: &Origin,
+    body: &'a [u8],
+    targets: Vec<Target>,
+) -> OutCall<'a> {
+    let parcel =
+        OutParcel { codec: codecs::NATIVE, body: Body::Slice(body), targets, attachments: Vec::new() };
+    OutCall { object: remote.id, method, chain: origin.chain, deadline: origin.deadline, parcel }
+}
+
+/// Gives the call up when that one is cancelled on whose behalf it is made.
+fn cancel_with(origin: &Origin, link: &Arc<Link>, id: u64) {
+    if let Some(call) = &origin.call {
+        let link = Arc::downgrade(link);
+        call.on_cancel(move || {
+            if let Some(link) = link.upgrade() {
+                link.cancel(id);
+            }
+        });
+    }
+}
+
+fn call_local(
+    object: &Arc<dyn Object>,
+    method: &str,
+    body: bytes::Bytes,
+    targets: Vec<Target>,
+    origin: &Origin,
+) -> Arc<LocalSlot> {
+    let slot = Arc::new(LocalSlot::default());
+    let parcel = Parcel { codec: codecs::NATIVE, body, targets, attachments: Vec::new() };
+    let hub = origin.call.as_ref().and_then(|call| call.hub.clone());
+    let state = Arc::new(CallState::new(origin.chain, origin.deadline, hub));
+    let call = Call::local(slot.clone(), method.to_owned(), parcel, state);
+    run_admitted(object.admit(call, object));
+    slot
+}
+
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Proxy({} {:?})", self.label.as_deref().unwrap_or("unnamed"), self.target)
+    }
+}
+
+/// Two proxies are equal when they are of the same object.
+impl PartialEq for Proxy {
+    fn eq(&self, other: &Proxy) -> bool {
+        self.target.is(&other.target)
+    }
+}
+
+impl Serialize for Proxy {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Some(position) = target::put(&self.target) else {
+            return Err(serde::ser::Error::custom("a proxy can be sent only in a call or its result"));
+        };
+        codec::Ref(position).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Proxy {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let position = codec::Ref::deserialize(deserializer)?.0;
+        let target = target::take(position);
+        let missing = || serde::de::Error::custom("an object reference that is not in the message");
+        target.map(Proxy::of).ok_or_else(missing)
+    }
+}
+
+/// A call under way. Dropping it without waiting cancels the call.
+#[must_use = "a call whose handle is dropped is cancelled"]
+pub struct Pending<R> {
+    state: Waiting,
+    what: What,
+    result: PhantomData<fn() -> R>,
+}
+
+enum Waiting {
+    Remote { link: Arc<Link>, id: u64, chain: u64 },
+    Local(Arc<LocalSlot>, Option<Instant>),
+    Done,
+}
+
+impl<R: DeserializeOwned> Pending<R> {
+    /// Waits for the result.
+    ///
+    /// # Errors
+    /// As for [`Proxy::call`].
+    pub fn wait(mut self) -> Result<R> {
+        let outcome = match std::mem::replace(&mut self.state, Waiting::Done) {
+            Waiting::Remote { link, id, chain } => link.wait(id, chain),
+            Waiting::Local(slot, deadline) => slot.wait(deadline),
+            Waiting::Done => Err(Error::new(ErrorKind::Internal, "this call was waited for before")),
+        };
+        outcome.and_then(decode).map_err(|error| self.what.name(error))
+    }
+}
+
+impl<R> Pending<R> {
+    /// Gives the call up: the other end is told, and its handler can learn it.
+    pub fn cancel(self) {}
+}
+
+impl<R> Drop for Pending<R> {
+    fn drop(&mut self) {
+        if let Waiting::Remote { link, id, .. } = &self.state {
+            link.abandon(*id);
+        }
+    }
+}
+
+impl<R> fmt::Debug for Pending<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pending({})", self.what.method)
+    }
+}
+
+fn decode<R: DeserializeOwned>(parcel: Parcel) -> Result<R> {
+    if parcel.codec != codecs::NATIVE {
+        // A one-way method that is called two-way answers with nothing at all.
+        let nothing = parcel.codec == codecs::NONE && parcel.body.is_empty();
+        let body: &[u8] = if nothing { &[0xc0] } else { return Err(unknown_codec(parcel.codec)) };
+        return codec::from_slice(body).map_err(undecodable);
+    }
+    let Parcel { body, targets, .. } = parcel;
+    with_incoming(targets, || codec::from_slice(&body).map_err(undecodable))
+}
+
+fn unknown_codec(codec: u8) -> Error {
+    Error::new(
+        ErrorKind::Unsupported,
+        format!("the result is in codec {codec}, which this program does not know"),
+    )
+}
+
+fn undecodable(error: codec::DecodeError) -> Error {
+    Error::new(ErrorKind::Encoding, format!("the result is of another type than asked for: {error}"))
+        .with_source(error)
+}

@@ -1,0 +1,267 @@
+//! The store as its users see it.
+
+use std::sync::Arc;
+
+use andiron_proto::codec;
+use andiron_proto::wire::codecs;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::link::Link;
+use crate::sync::lock;
+use crate::{Error, ErrorKind, Hub, Proxy, Result};
+
+/// The name of the object that is the store.
+const STORE: &str = "store";
+
+/// Values by author and name that all processes at a server share. Made by [`Hub::store`]; a clone is the same.
+///
+/// ```no_run
+/// let store = andiron::connect()?.store();
+/// store.set("x", &20)?;
+/// assert_eq!(store.get::<i64>("x")?, Some(20));
+/// store.author("weather").set("rain", &vec![0.5, 1.5])?;
+/// # Ok::<(), andiron::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Store {
+    hub: Hub,
+    /// Found at the first use.
+    object: Arc<std::sync::Mutex<Option<Proxy>>>,
+    author: Option<Arc<str>>,
+}
+
+/// A stored value as it is kept: encoded, with what is known about it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// The encoded value.
+    pub bytes: Vec<u8>,
+    /// How it is encoded: 1 the native codec, 2 JSON, 3 bytes as they are.
+    pub codec: u8,
+    /// The version of the write that set it; a later write has a larger one.
+    pub version: u64,
+    /// When it was set, in seconds since the Unix epoch.
+    pub timestamp: f64,
+}
+
+impl Entry {
+    /// The value.
+    ///
+    /// # Errors
+    /// `Encoding` where it is of another type, or not in the native codec.
+    pub fn value<T: DeserializeOwned>(&self) -> Result<T> {
+        if self.codec != codecs::NATIVE {
+            let text = format!("the value is in codec {}, not in the native one; read its bytes", self.codec);
+            return Err(Error::new(ErrorKind::Encoding, text));
+        }
+        codec::from_slice(&self.bytes).map_err(|error| {
+            Error::new(ErrorKind::Encoding, format!("the value is of another type: {error}"))
+                .with_source(error)
+        })
+    }
+}
+
+/// What [`Store::get_if_changed`] found.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Changed {
+    /// The known version is current.
+    No,
+    /// There is no such entry.
+    Missing,
+    /// A newer one.
+    Yes(Entry),
+}
+
+/// An entry in a listing.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Listed {
+    /// Whose entry it is.
+    pub author: String,
+    /// Its name.
+    pub name: String,
+    /// The version of the write that set it.
+    pub version: u64,
+    /// When it was set, in seconds since the Unix epoch.
+    pub timestamp: f64,
+    /// Length of the encoded value in bytes.
+    pub size: u64,
+}
+
+/// The answer to a read as it travels: see `spec/PROTOCOL.md`, section 10.
+#[derive(serde::Deserialize)]
+struct Answer(u8, #[serde(default)] u64, #[serde(default)] f64, #[serde(default)] u8, #[serde(default)] Blob);
+
+impl Answer {
+    const VALUE: u8 = 1;
+    const NOT_MODIFIED: u8 = 2;
+
+    fn entry(self) -> Option<Entry> {
+        let Answer(state, version, timestamp, codec, Blob(bytes)) = self;
+        (state == Answer::VALUE).then_some(Entry { bytes, codec, version, timestamp })
+    }
+}
+
+/// Bytes that are read as such.
+#[derive(Default)]
+struct Blob(Vec<u8>);
+
+impl<'de> serde::Deserialize<'de> for Blob {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl serde::de::Visitor<'_> for Visitor {
+            type Value = Blob;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("bytes")
+            }
+
+            fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Blob, E> {
+                Ok(Blob(bytes.to_vec()))
+            }
+        }
+        deserializer.deserialize_bytes(Visitor)
+    }
+}
+
+impl Store {
+    pub(crate) fn of(link: Arc<Link>) -> Store {
+        Store { hub: Hub::of(link), object: Arc::default(), author: None }
+    }
+
+    /// The entries of another author. Without this the author is `default`.
+    pub fn author(&self, author: &str) -> Store {
+        Store { author: Some(author.into()), ..self.clone() }
+    }
+
+    /// Sets a value. Gives its version.
+    ///
+    /// # Errors
+    /// `Encoding` for what cannot be encoded, `TooLarge` or `Quota` where the store refuses it, or why the store could not be reached.
+    pub fn set(&self, name: &str, value: &(impl Serialize + ?Sized)) -> Result<u64> {
+        let bytes = codec::to_vec(value).map_err(|error| {
+            Error::new(ErrorKind::Encoding, format!("the value cannot be encoded: {error}"))
+                .with_source(error)
+        })?;
+        self.set_bytes(name, &bytes, codecs::NATIVE)
+    }
+
+    /// Sets a value that is encoded already, or bytes as they are (`codec` 3).
+    ///
+    /// # Errors
+    /// As for [`set`](Store::set).
+    pub fn set_bytes(&self, name: &str, bytes: &[u8], codec: u8) -> Result<u64> {
+        let bytes = crate::__private::Bytes(bytes);
+        let (version, _timestamp): (u64, f64) = self.call("set", &(name, bytes, codec, self.whose()))?;
+        Ok(version)
+    }
+
+    /// The value of this name; `None` where there is none.
+    ///
+    /// # Errors
+    /// `Encoding` where it is of another type, or why the store could not be reached.
+    pub fn get<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
+        self.entry(name)?.map(|entry| entry.value()).transpose()
+    }
+
+    /// The entry of this name; `None` where there is none.
+    ///
+    /// # Errors
+    /// Why the store could not be reached.
+    pub fn entry(&self, name: &str) -> Result<Option<Entry>> {
+        let answer: Answer = self.call("get", &(name, 0u64, self.whose()))?;
+        Ok(answer.entry())
+    }
+
+    /// The entry of this name unless it still has this version, which the caller has: then nothing is sent.
+    ///
+    /// # Errors
+    /// Why the store could not be reached.
+    pub fn get_if_changed(&self, name: &str, version: u64) -> Result<Changed> {
+        let answer: Answer = self.call("get", &(name, version, self.whose()))?;
+        Ok(match answer.0 {
+            Answer::NOT_MODIFIED => Changed::No,
+            _ => answer.entry().map_or(Changed::Missing, Changed::Yes),
+        })
+    }
+
+    /// Takes an entry out and gives it back; `None` where there was none.
+    ///
+    /// # Errors
+    /// Why the store could not be reached.
+    pub fn delete(&self, name: &str) -> Result<Option<Entry>> {
+        let answer: Answer = self.call("delete", &(name, self.whose()))?;
+        Ok(answer.entry())
+    }
+
+    /// The entries of this author, or where none was chosen those of all; sorted by author and name. They are asked for in pages as the
+    /// iterator goes on.
+    pub fn list(&self) -> impl Iterator<Item = Result<Listed>> + use<> {
+        Pages { store: self.clone(), page: Vec::new().into_iter(), after: None, more: true }
+    }
+
+    /// Removes the entries of this author, or where none was chosen those of all. Gives their number.
+    ///
+    /// # Errors
+    /// Why the store could not be reached.
+    pub fn clear(&self) -> Result<u64> {
+        self.call("clear", &(self.whose(),))
+    }
+
+    fn whose(&self) -> Option<&str> {
+        self.author.as_deref()
+    }
+
+    fn call<R: DeserializeOwned>(&self, method: &str, args: &(impl Serialize + ?Sized)) -> Result<R> {
+        let known = lock(&self.object).clone();
+        let object = match known {
+            Some(object) => object,
+            None => {
+                let found: Proxy = self.hub.object(STORE).map_err(|error| match error.kind() {
+                    ErrorKind::NoObject => {
+                        let text = "this server has no store; a daemon (`andiron serve`) has one";
+                        Error::new(ErrorKind::Unsupported, text)
+                    }
+                    _ => error,
+                })?;
+                lock(&self.object).insert(found).clone()
+            }
+        };
+        object.call(method, args)
+    }
+}
+
+type Row = (String, String, u64, f64, u64);
+
+struct Pages {
+    store: Store,
+    page: std::vec::IntoIter<Row>,
+    after: Option<(String, String)>,
+    more: bool,
+}
+
+impl Iterator for Pages {
+    type Item = Result<Listed>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some((author, name, version, timestamp, size)) = self.page.next() {
+                self.after = Some((author.clone(), name.clone()));
+                return Some(Ok(Listed { author, name, version, timestamp, size }));
+            }
+            if !self.more {
+                return None;
+            }
+            let page: Result<(bool, Vec<Row>)> = self.store.call("list", &(self.store.whose(), &self.after));
+            match page {
+                Ok((more, rows)) => {
+                    self.more = more && !rows.is_empty();
+                    self.page = rows.into_iter();
+                }
+                Err(error) => {
+                    self.more = false;
+                    return Some(Err(error));
+                }
+            }
+        }
+    }
+}

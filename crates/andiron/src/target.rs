@@ -1,0 +1,124 @@
+//! What a proxy points at, and how objects get in and out of messages.
+//!
+//! While a value is encoded or decoded, the objects in it go through a table beside it: the value holds a position, the table the
+//! object. The table of the value at hand lies in a thread-local, since serde passes nothing along.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::link::Link;
+use crate::object::Object;
+
+/// An object here or at the other end of a connection.
+#[derive(Clone)]
+pub(crate) enum Target {
+    Local(Arc<dyn Object>),
+    Remote(Arc<Remote>),
+}
+
+/// An object of the peer. Dropping the last handle gives the reference back.
+pub(crate) struct Remote {
+    pub(crate) link: Arc<Link>,
+    /// 0 is the root, which is not counted.
+    pub(crate) id: u64,
+    received: AtomicU64,
+}
+
+impl Remote {
+    pub(crate) fn root(link: Arc<Link>) -> Remote {
+        Remote { link, id: 0, received: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn received(link: Arc<Link>, id: u64) -> Remote {
+        Remote { link, id, received: AtomicU64::new(1) }
+    }
+
+    /// The same reference arrived once more.
+    pub(crate) fn count(&self) {
+        // Relaxed: the count is read by the drop of the last handle only, and whoever counts holds one.
+        self.received.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Remote {
+    fn drop(&mut self) {
+        let count = *self.received.get_mut();
+        if count > 0 {
+            self.link.drop_reference(self.id, count);
+        }
+    }
+}
+
+impl Target {
+    /// Tells whether both are the same object.
+    pub(crate) fn is(&self, other: &Target) -> bool {
+        match (self, other) {
+            (Target::Local(a), Target::Local(b)) => Arc::ptr_eq(a, b),
+            (Target::Remote(a), Target::Remote(b)) => Arc::ptr_eq(&a.link, &b.link) && a.id == b.id,
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::Local(_) => f.write_str("local object"),
+            Target::Remote(remote) => write!(f, "object {} of {}", remote.id, remote.link.peer_label()),
+        }
+    }
+}
+
+thread_local! {
+    static OUTGOING: RefCell<Option<Vec<Target>>> = const { RefCell::new(None) };
+    static INCOMING: RefCell<Vec<Target>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Runs an encoder and gives back which objects its value names.
+pub(crate) fn collecting<R>(encode: impl FnOnce() -> R) -> (R, Vec<Target>) {
+    let outer = OUTGOING.replace(Some(Vec::new()));
+    let restore = Restore(outer);
+    let result = encode();
+    let collected = OUTGOING.take().unwrap_or_default();
+    drop(restore);
+    (result, collected)
+}
+
+/// Puts back the table of the value that was being encoded around this one, also after a panic.
+struct Restore(Option<Vec<Target>>);
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        OUTGOING.replace(self.0.take());
+    }
+}
+
+/// Names an object in the value that is being encoded: its position; `None` where no value of a call is.
+pub(crate) fn put(target: &Target) -> Option<u16> {
+    OUTGOING.with_borrow_mut(|outgoing| {
+        let table = outgoing.as_mut()?;
+        let position = u16::try_from(table.len()).ok()?;
+        table.push(target.clone());
+        Some(position)
+    })
+}
+
+/// Runs a decoder whose value names these objects.
+pub(crate) fn with_incoming<R>(targets: Vec<Target>, decode: impl FnOnce() -> R) -> R {
+    struct Restore(Vec<Target>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            let inner = INCOMING.replace(std::mem::take(&mut self.0));
+            drop(inner); // outside of the borrow: dropping a proxy may run anything
+        }
+    }
+    let _restore = Restore(INCOMING.replace(targets));
+    decode()
+}
+
+/// The object at a position of the value that is being decoded.
+pub(crate) fn take(position: u16) -> Option<Target> {
+    INCOMING.with_borrow(|incoming| incoming.get(usize::from(position)).cloned())
+}

@@ -1,0 +1,12 @@
+#![allow(unused)]
+
+struct Player;
+
+struct Track;
+
+#[andiron::expose]
+impl Player {
+    fn play(&self, track: Track) {}
+}
+
+fn main() {}

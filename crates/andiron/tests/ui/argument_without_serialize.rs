@@ -1,0 +1,13 @@
+#![allow(unused)]
+
+struct Player;
+
+#[derive(serde::Deserialize)]
+struct Track;
+
+#[andiron::expose]
+impl Player {
+    fn play(&self, track: Track) {}
+}
+
+fn main() {}

@@ -1,0 +1,14 @@
+#![allow(unused)]
+
+struct Player;
+
+struct Track;
+
+#[andiron::expose]
+impl Player {
+    fn current(&self) -> Result<Track, String> {
+        Ok(Track)
+    }
+}
+
+fn main() {}

@@ -1,0 +1,57 @@
+//! How much a store may hold, and how that is counted.
+
+/// Bytes counted for an entry on top of its name and value: its place in the hash table and in the order, and what
+/// the allocator adds, rounded up.
+pub const ENTRY_OVERHEAD: u64 = 256;
+
+/// Bytes counted for an author that has entries, on top of the author's text, which its entries share.
+pub const AUTHOR_OVERHEAD: u64 = 1024;
+
+/// What a store may hold. What would pass a limit is refused and changes nothing.
+///
+/// The defaults are generous for a daemon that serves one user. A limit may be zero: then nothing fits.
+///
+/// ```
+/// use andiron_store::Limits;
+///
+/// let small = Limits { max_bytes: 16 << 20, ..Limits::default() };
+/// assert_eq!(small.max_key_bytes, 64 << 10);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Entries in the store. Default 4,000,000.
+    pub max_entries: usize,
+    /// Bytes of all names and values and of each author once, with [`ENTRY_OVERHEAD`] for each entry and
+    /// [`AUTHOR_OVERHEAD`] for each author. Default 2 GiB.
+    pub max_bytes: u64,
+    /// Bytes of one key: author and name together, in UTF-8. Default 64 KiB.
+    pub max_key_bytes: usize,
+    /// Entries on one page of a listing. Default 1,000.
+    pub max_page_entries: usize,
+    /// Bytes of the keys on one page of a listing; a page has at least one entry, whatever the length of its key.
+    /// Default 256 KiB.
+    pub max_page_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_entries: 4_000_000,
+            max_bytes: 2 << 30,
+            max_key_bytes: 64 << 10,
+            max_page_entries: 1_000,
+            max_page_bytes: 256 << 10,
+        }
+    }
+}
+
+/// Bytes counted for one entry of an author who is counted already.
+pub(crate) fn entry_cost(name: &str, value_len: usize) -> u64 {
+    // Each length is at most isize::MAX, so the sum stays far below u64::MAX.
+    name.len() as u64 + value_len as u64 + ENTRY_OVERHEAD
+}
+
+/// Bytes counted for an author before the first entry.
+pub(crate) fn author_cost(author: &str) -> u64 {
+    author.len() as u64 + AUTHOR_OVERHEAD
+}
