@@ -15,7 +15,7 @@ fn vectors(name: &str) -> Vec<Value> {
 }
 
 fn unhex(text: &str) -> Vec<u8> {
-    assert!(text.len() % 2 == 0 && text.is_ascii());
+    assert!(text.len().is_multiple_of(2) && text.is_ascii());
     (0..text.len()).step_by(2).map(|index| u8::from_str_radix(&text[index..index + 2], 16).unwrap()).collect()
 }
 
