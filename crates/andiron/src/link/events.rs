@@ -142,7 +142,6 @@ impl Link {
             let _ = andiron_sys::socket::shutdown(&socket);
         }
         todo.0.extend(state.objects.clear().into_iter().map(Do::Drop));
-        todo.0.extend(state.handling.drain().map(|(_, handling)| Do::Cancel(handling.state)));
         // Behind the calls that came before the end, which may have set what these take back, but ahead of the answers: who hears that
         // the peer is gone finds its names gone.
         let hooks = std::mem::take(&mut state.on_close);
