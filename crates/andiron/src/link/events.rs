@@ -142,8 +142,12 @@ impl Link {
             let _ = andiron_sys::socket::shutdown(&socket);
         }
         todo.0.extend(state.objects.clear().into_iter().map(Do::Drop));
+        // Behind the calls that came before the end, which may have set what these take back, but ahead of the answers: who hears that
+        // the peer is gone finds its names gone.
         let hooks = std::mem::take(&mut state.on_close);
-        todo.0.extend(hooks.into_iter().map(|hook| Do::Closed(hook, error.clone())));
+        let behind =
+            todo.0.iter().rposition(|item| matches!(item, Do::Inline(..))).map_or(0, |last| last + 1);
+        todo.0.splice(behind..behind, hooks.into_iter().map(|hook| Do::Closed(hook, error.clone())));
         let unrun = std::mem::take(&mut state.incoming);
         todo.0.extend(unrun.into_iter().map(|incoming| {
             Do::Refuse(incoming.call, Error::new(ErrorKind::Cancelled, "the caller's connection ended"))
