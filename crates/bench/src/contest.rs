@@ -25,6 +25,8 @@ pub(crate) fn run(rounds: usize) -> Result<()> {
     let mut all = Vec::new();
     for pinning in Pinning::ALL {
         println!("{rounds} rounds, {}", pinning.describe());
+        let _awake =
+            pinning.cores_that_sleep().iter().map(|&core| Awake::keep(core)).collect::<Result<Vec<_>>>()?;
         let mut contestants = Vec::new();
         for peer in PEERS {
             let program = if peer == "tarpc" { peers.clone() } else { std::env::current_exe()? };
@@ -75,6 +77,29 @@ fn build_peers(root: &Path) -> Result<PathBuf> {
         .status()?;
     ensure!(built.success(), "the peers could not be built");
     Ok(target.join("release/bench-peers"))
+}
+
+/// Keeps a core from going to sleep with a process that only runs where nothing else wants to. On a virtual machine, waking a core
+/// that sleeps takes several times as long as all that is to be measured here, and never the same time.
+struct Awake(Child);
+
+impl Awake {
+    fn keep(core: usize) -> Result<Awake> {
+        let spinner = Command::new("chrt")
+            .args(["--idle", "0"])
+            .arg(std::env::current_exe()?)
+            .args([crate::SPIN, &core.to_string()])
+            .stdin(Stdio::piped())
+            .spawn();
+        Ok(Awake(spinner.context("cannot start chrt, of util-linux")?))
+    }
+}
+
+impl Drop for Awake {
+    fn drop(&mut self) {
+        let _ = self.0.kill(); // it may have ended by itself
+        let _ = self.0.wait();
+    }
 }
 
 /// A server and a client that wait for their turn.

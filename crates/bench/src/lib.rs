@@ -56,11 +56,19 @@ impl Start {
             "call" => Role::Call,
             other => bail!("the role is serve or call, not {other}"),
         };
-        let mut cores = CpuSet::new();
-        cores.set(core.parse().context("the core is a number")?);
-        sched_setaffinity(None, &cores).with_context(|| format!("cannot run on core {core}"))?;
+        run_on(&core)?;
         Ok(Start { peer, role, socket: socket.into() })
     }
+}
+
+/// Moves this process to a core, with all threads it will start.
+///
+/// # Errors
+/// No number, or a core that is not there.
+pub fn run_on(core: &str) -> Result<()> {
+    let mut cores = CpuSet::new();
+    cores.set(core.parse().context("the core is a number")?);
+    sched_setaffinity(None, &cores).with_context(|| format!("cannot run on core {core}"))
 }
 
 /// Tells the harness that clients may connect.

@@ -8,17 +8,23 @@ mod floor;
 mod own;
 mod report;
 
-use andiron_bench::{Role, Start, obey};
+use std::io::Read;
+
+use andiron_bench::{Role, Start, obey, run_on};
 use anyhow::{Result, bail};
 
 /// Enough for medians that stay put on a machine that is not quiet; about a minute.
 const ROUNDS: usize = 60;
+
+/// The argument that makes this program keep a core busy.
+const SPIN: &str = "spin";
 
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.len() {
         0 => contest::run(ROUNDS),
         1 => contest::run(args[0].parse()?),
+        2 if args[0] == SPIN => spin(&args[1]),
         _ => take_part(Start::from_args(args.into_iter())?),
     }
 }
@@ -31,4 +37,16 @@ fn take_part(start: Start) -> Result<()> {
         ("andiron", Role::Call) => obey(&mut own::Own::connect(&start.socket)?),
         (other, _) => bail!("no contestant {other} here"),
     }
+}
+
+/// Until the harness is gone.
+fn spin(core: &str) -> Result<()> {
+    run_on(core)?;
+    std::thread::spawn(|| {
+        loop {
+            std::hint::spin_loop();
+        }
+    });
+    std::io::stdin().read_to_end(&mut Vec::new())?;
+    Ok(())
 }

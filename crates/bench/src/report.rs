@@ -65,6 +65,14 @@ impl Pinning {
         }
     }
 
+    /// Where two processes share a core there is always something to do.
+    pub(crate) fn cores_that_sleep(self) -> &'static [usize] {
+        match self {
+            Pinning::TwoCores => &[0, 1],
+            Pinning::OneCore => &[],
+        }
+    }
+
     pub(crate) fn client_core(self) -> usize {
         0
     }
