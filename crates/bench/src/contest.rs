@@ -1,7 +1,7 @@
 //! Starts the contestants, gives them turns, and collects what they measure.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use andiron_bench::{Order, READY};
@@ -20,7 +20,8 @@ const FIRST_TURN: usize = 2000;
 pub(crate) fn run(rounds: usize) -> Result<()> {
     ensure!(rounds > 0, "at least one round");
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
-    let peers = build_peers(&root)?;
+    let peers = root.join("bench-peers/target/release/bench-peers");
+    ensure!(peers.exists(), "the peers are not built: `make bench` builds them, then runs this program");
     let sockets = tempfile::tempdir()?;
     let mut all = Vec::new();
     for pinning in Pinning::ALL {
@@ -62,21 +63,6 @@ fn rounds_of(
     }
     println!();
     Ok(measured)
-}
-
-/// The peers are a workspace of their own, so that nobody has to build them who does not measure.
-fn build_peers(root: &Path) -> Result<PathBuf> {
-    println!("building the peers");
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let target = root.join("target/bench-peers");
-    let built = Command::new(cargo)
-        .args(["build", "--release", "--locked", "--quiet", "--manifest-path"])
-        .arg(root.join("bench-peers/Cargo.toml"))
-        .arg("--target-dir")
-        .arg(&target)
-        .status()?;
-    ensure!(built.success(), "the peers could not be built");
-    Ok(target.join("release/bench-peers"))
 }
 
 /// Keeps a core from going to sleep with a process that only runs where nothing else wants to. On a virtual machine, waking a core

@@ -11,12 +11,12 @@ mod io;
 mod objects;
 mod wait;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::Instant;
 
-use andiron_proto::{Attachment, Body, CallRequest, Config, Limits, Role, Session};
+use andiron_proto::{Attachment, Body, CallRequest, Config, IdMap, Limits, Role, Session};
 
 pub(crate) use self::events::Todo;
 pub(crate) use self::io::READ_BUFFER;
@@ -62,7 +62,7 @@ pub(crate) struct State {
     reader: bool,
     /// Somebody waits for room to write because the reader does not look for it.
     flusher: bool,
-    calls: HashMap<u64, OwnCall>,
+    calls: IdMap<OwnCall>,
     waiters: Vec<Waiter>,
     /// Calls of the chain of a thread that waits here: chain and job.
     chained: VecDeque<(u64, Job)>,
@@ -71,7 +71,7 @@ pub(crate) struct State {
     /// Threads that run calls of `incoming`.
     runners: usize,
     /// Calls of the peer that are not answered: what handlers know of them.
-    handling: HashMap<u64, Handling>,
+    handling: IdMap<Handling>,
     objects: Objects,
     executor: Executor,
     /// What the poller watches for, while it does.
@@ -132,12 +132,12 @@ impl Link {
             socket: Some(Arc::new(socket)),
             reader: false,
             flusher: false,
-            calls: HashMap::new(),
+            calls: IdMap::default(),
             waiters: Vec::new(),
             chained: VecDeque::new(),
             incoming: VecDeque::new(),
             runners: 0,
-            handling: HashMap::new(),
+            handling: IdMap::default(),
             objects: Objects::default(),
             executor: Executor::None,
             armed: None,

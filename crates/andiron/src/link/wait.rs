@@ -357,7 +357,7 @@ fn set_asleep(state: &mut State, wake: &Arc<Condvar>, asleep: bool) {
 
 /// Runs a job, and on this thread those that were waiting for it.
 pub(crate) fn run_with_followers(job: Job) {
-    let mut jobs = VecDeque::from([job]);
+    let mut jobs = VecDeque::from(job.run());
     while let Some(job) = jobs.pop_front() {
         jobs.extend(job.run());
     }

@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-/// A map from call, body or object ids.
-pub(crate) type IdMap<T> = HashMap<u64, T, BuildHasherDefault<IdHasher>>;
+/// A map from call, body or object ids, which are hashed at almost no cost.
+pub type IdMap<T> = HashMap<u64, T, BuildHasherDefault<IdHasher>>;
 
 /// Spreads consecutive numbers. A peer that chooses its ids badly slows its own session only.
-#[derive(Default)]
-pub(crate) struct IdHasher(u64);
+#[derive(Clone, Debug, Default)]
+pub struct IdHasher(u64);
 
 impl Hasher for IdHasher {
     fn finish(&self) -> u64 {
