@@ -32,8 +32,8 @@ use crate::pool::Pool;
 use crate::sync::lock;
 use crate::{Error, ErrorKind, Result};
 
-/// Answers that are held back to be sent together are sent from this many bytes.
-const SEND_FROM: usize = 32 << 10;
+/// Answers that are held back to be sent together are sent from this many bytes: then the peer reads them while the rest is worked on.
+const SEND_FROM: usize = 1 << 10;
 
 /// What a finished call is handed to.
 type Hook = Box<dyn FnOnce(Result<Parcel>) + Send>;
