@@ -14,6 +14,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use andiron_proto::IdMap;
 use andiron_sys::epoll::{Interest, Poller, Waker};
 
 use crate::link::Link;
@@ -48,7 +49,7 @@ pub(crate) trait Source: Send + Sync {
 pub(crate) struct Pool {
     poller: Poller,
     waker: Waker,
-    links: Mutex<HashMap<u64, Arc<Link>>>,
+    links: Mutex<IdMap<Arc<Link>>>,
     no_links: Condvar,
     sources: Mutex<HashMap<u64, Arc<dyn Source>>>,
     next_token: AtomicU64,
