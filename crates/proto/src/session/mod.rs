@@ -17,7 +17,7 @@ use bytes::Bytes;
 
 use self::bodies::Bodies;
 use self::handshake::Stage;
-use self::ids::IdMap;
+pub use self::ids::{IdHasher, IdMap};
 use self::inbox::Inbox;
 use self::outbox::Outbox;
 pub use self::outbox::{Attachment, Transmit};
