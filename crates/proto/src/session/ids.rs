@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 
-/// A map from call, body or object ids.
-pub(crate) type IdMap<T> = HashMap<u64, T, IdHashing>;
+/// A map from call, body or object ids, which are hashed at almost no cost.
+pub type IdMap<T> = HashMap<u64, T, IdHashing>;
 
 /// Many of the numbers are the peer's choice: the seed keeps it from choosing ones that collide.
 #[derive(Clone, Debug)]
-pub(crate) struct IdHashing(u64);
+pub struct IdHashing(u64);
 
 impl Default for IdHashing {
     fn default() -> IdHashing {
@@ -26,7 +26,8 @@ impl BuildHasher for IdHashing {
 }
 
 /// One multiplication for each number.
-pub(crate) struct IdHasher(u64);
+#[derive(Clone, Debug)]
+pub struct IdHasher(u64);
 
 impl Hasher for IdHasher {
     fn finish(&self) -> u64 {
