@@ -211,7 +211,8 @@ fn each_of_the_two_signals_ends_a_daemon_with_success() {
         daemon.signal(signal);
         assert_eq!(daemon.wait().code(), Some(0), "{signal}");
         assert!(!home.socket("andiron").exists());
-        idle.store().set("x", &1).unwrap_err();
+        let error = idle.store().set("x", &1).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     }
 }
 

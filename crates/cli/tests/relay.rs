@@ -97,6 +97,14 @@ impl Player {
     fn open(&self, track: TrackProxy) -> andiron::Result<String> {
         Ok(format!("{} opened {}", self.name, track.title()?))
     }
+
+    fn vault(&self) -> VaultProxy {
+        Vault.into()
+    }
+
+    fn open_vault(&self, vault: VaultProxy) -> andiron::Result<()> {
+        vault.look()
+    }
 }
 
 struct Track {
@@ -115,6 +123,19 @@ impl Drop for Track {
     fn drop(&mut self) {
         say(&format!("track {} was released", self.number));
     }
+}
+
+/// Has itself to itself while a method runs.
+struct Vault;
+
+#[andiron::expose]
+impl Vault {
+    /// Has the player call this vault again, while it is open.
+    fn open(&mut self, player: PlayerProxy, vault: VaultProxy) -> andiron::Result<()> {
+        player.open_vault(vault)
+    }
+
+    fn look(&mut self) {}
 }
 
 /// Called back in the process of a test.
@@ -294,6 +315,19 @@ fn objects_are_handed_on_between_processes_and_released_by_the_last() {
     second.name().unwrap();
     first.name().unwrap();
     one.wait_for("track 7 was released");
+}
+
+#[test]
+fn a_chain_that_comes_back_to_an_object_that_it_holds_is_told_so_at_once() {
+    let home = Home::new();
+    let _daemon = home.serve();
+    let (_one, _two) = (provide(&home, "one"), provide(&home, "two"));
+    let hub = home.hub();
+    let vault = hub.object::<PlayerProxy>("one").unwrap().vault().unwrap();
+    let other: PlayerProxy = hub.object("two").unwrap();
+    let error = vault.open(other, vault.clone()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Reentrant, "{error}");
+    vault.look().unwrap();
 }
 
 #[test]
