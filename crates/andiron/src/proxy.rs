@@ -66,7 +66,14 @@ impl Proxy {
     /// # Errors
     /// What the method returned as its error, or why the call could not be made; see [`ErrorKind`].
     pub fn call<R: DeserializeOwned>(&self, method: &str, args: &(impl Serialize + ?Sized)) -> Result<R> {
-        self.start(method, args)?.wait()
+        let Target::Remote(remote) = &self.target else { return self.start(method, args)?.wait() };
+        let outcome = context::origin(self.timeout).and_then(|origin| {
+            let (body, targets) = self.encode(args)?;
+            let begun = remote.link.call_to_wait(out_call(remote, method, &origin, &body, targets))?;
+            let _behalf = cancel_with(&origin, &remote.link, begun.0);
+            remote.link.wait_as(begun, origin.chain).and_then(decode)
+        });
+        outcome.map_err(|error| self.name(error, method))
     }
 
     /// Calls a method; its result is waited for later.
@@ -79,7 +86,7 @@ impl Proxy {
         args: &(impl Serialize + ?Sized),
     ) -> Result<Pending<R>> {
         let origin = context::origin(self.timeout).map_err(|error| self.name(error, method))?;
-        let (body, targets) = self.encode(method, args)?;
+        let (body, targets) = self.encode(args).map_err(|error| self.name(error, method))?;
         let state = match &self.target {
             Target::Remote(remote) => {
                 let call = out_call(remote, method, &origin, &body, targets);
@@ -100,7 +107,7 @@ impl Proxy {
     /// Why the call could not be sent.
     pub fn notify(&self, method: &str, args: &(impl Serialize + ?Sized)) -> Result<()> {
         let origin = context::origin(self.timeout).map_err(|error| self.name(error, method))?;
-        let (body, targets) = self.encode(method, args)?;
+        let (body, targets) = self.encode(args).map_err(|error| self.name(error, method))?;
         match &self.target {
             Target::Remote(remote) => {
                 let call = out_call(remote, method, &origin, &body, targets);
@@ -121,15 +128,14 @@ impl Proxy {
         self.call(DESCRIBE, &())
     }
 
-    fn encode(&self, method: &str, args: &(impl Serialize + ?Sized)) -> Result<(Vec<u8>, Vec<Target>)> {
+    fn encode(&self, args: &(impl Serialize + ?Sized)) -> Result<(Vec<u8>, Vec<Target>)> {
         let mut body = Vec::with_capacity(64);
         let (encoded, targets) = collecting(|| codec::encode_args(args, &mut body));
         match encoded {
             Ok(()) => Ok((body, targets)),
             Err(error) => {
-                let error =
-                    Error::new(ErrorKind::Encoding, format!("the arguments cannot be encoded: {error}"));
-                Err(self.name(error, method))
+                let text = format!("the arguments cannot be encoded: {error}");
+                Err(Error::new(ErrorKind::Encoding, text).with_source(error))
             }
         }
     }
