@@ -10,7 +10,8 @@ stop() {
     [ -z "$daemon" ] || kill "$daemon" 2>/dev/null || true
     [ -z "$daemon" ] || wait "$daemon" || true
 }
-trap stop INT TERM EXIT
+trap 'stop; exit 0' INT TERM
+trap stop EXIT
 
 ready=$(mktemp)
 "$programs/andiron" serve 2>"$ready" &

@@ -66,7 +66,8 @@ impl Proxy {
     /// # Errors
     /// What the method returned as its error, or why the call could not be made; see [`ErrorKind`].
     pub fn call<R: DeserializeOwned>(&self, method: &str, args: &(impl Serialize + ?Sized)) -> Result<R> {
-        self.start(method, args)?.wait()
+        let waiting = self.begin(method, args)?;
+        waiting.wait().and_then(decode).map_err(|error| self.name(error, method))
     }
 
     /// Calls a method; its result is waited for later.
@@ -78,9 +79,14 @@ impl Proxy {
         method: &str,
         args: &(impl Serialize + ?Sized),
     ) -> Result<Pending<R>> {
+        let waiting = self.begin(method, args)?;
+        Ok(Pending { waiting, what: self.what(method), result: PhantomData })
+    }
+
+    fn begin(&self, method: &str, args: &(impl Serialize + ?Sized)) -> Result<Waiting> {
         let origin = context::origin(self.timeout).map_err(|error| self.name(error, method))?;
         let (body, targets) = self.encode(method, args)?;
-        let state = match &self.target {
+        Ok(match &self.target {
             Target::Remote(remote) => {
                 let call = out_call(remote, method, &origin, &body, targets);
                 let id = remote.link.call(call).map_err(|error| self.name(error, method))?;
@@ -90,8 +96,7 @@ impl Proxy {
             Target::Local(object) => {
                 Waiting::Local(call_local(object, method, body.into(), targets, &origin), origin.deadline)
             }
-        };
-        Ok(Pending { state, what: self.what(method), result: PhantomData })
+        })
     }
 
     /// Calls a method one way: returns as soon as the call is on its way. Whether it succeeds is not known here.
@@ -231,7 +236,7 @@ impl<'de> Deserialize<'de> for Proxy {
 /// A call under way. Dropping it without waiting cancels the call.
 #[must_use = "a call whose handle is dropped is cancelled"]
 pub struct Pending<R> {
-    state: Waiting,
+    waiting: Waiting,
     what: What,
     result: PhantomData<fn() -> R>,
 }
@@ -242,18 +247,32 @@ enum Waiting {
     Done,
 }
 
+impl Waiting {
+    fn wait(self) -> Result<Parcel> {
+        match self {
+            Waiting::Remote { link, id, chain } => link.wait(id, chain),
+            Waiting::Local(slot, deadline) => slot.wait(deadline),
+            Waiting::Done => Err(Error::new(ErrorKind::Internal, "this call was waited for before")),
+        }
+    }
+}
+
+impl<R> Drop for Pending<R> {
+    fn drop(&mut self) {
+        if let Waiting::Remote { link, id, .. } = &self.waiting {
+            link.abandon(*id);
+        }
+    }
+}
+
 impl<R: DeserializeOwned> Pending<R> {
     /// Waits for the result.
     ///
     /// # Errors
     /// As for [`Proxy::call`].
     pub fn wait(mut self) -> Result<R> {
-        let outcome = match std::mem::replace(&mut self.state, Waiting::Done) {
-            Waiting::Remote { link, id, chain } => link.wait(id, chain),
-            Waiting::Local(slot, deadline) => slot.wait(deadline),
-            Waiting::Done => Err(Error::new(ErrorKind::Internal, "this call was waited for before")),
-        };
-        outcome.and_then(decode).map_err(|error| self.what.name(error))
+        let waiting = std::mem::replace(&mut self.waiting, Waiting::Done);
+        waiting.wait().and_then(decode).map_err(|error| self.what.name(error))
     }
 }
 
@@ -262,13 +281,6 @@ impl<R> Pending<R> {
     pub fn cancel(self) {}
 }
 
-impl<R> Drop for Pending<R> {
-    fn drop(&mut self) {
-        if let Waiting::Remote { link, id, .. } = &self.state {
-            link.abandon(*id);
-        }
-    }
-}
 
 impl<R> fmt::Debug for Pending<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -16,7 +16,8 @@ pub(crate) struct Machine {
 
 impl Machine {
     pub(crate) fn new() -> Machine {
-        let programs = Path::new(env!("CARGO_BIN_EXE_player")).parent().expect("it is in a folder").to_owned();
+        let programs =
+            Path::new(env!("CARGO_BIN_EXE_player")).parent().expect("it is in a folder").to_owned();
         build_command(&programs);
         let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap_or_default());
         Machine { folder: tempfile::tempdir().unwrap(), path, children: Vec::new() }
@@ -26,7 +27,10 @@ impl Machine {
     pub(crate) fn shell(&self, line: &str) -> Command {
         let mut command = Command::new("sh");
         command.args(["-c", &format!("exec {line}")]);
-        command.env("XDG_RUNTIME_DIR", self.folder.path()).env("PATH", &self.path).env_remove("ANDIRON_ADDRESS");
+        command
+            .env("XDG_RUNTIME_DIR", self.folder.path())
+            .env("PATH", &self.path)
+            .env_remove("ANDIRON_ADDRESS");
         command.stdin(Stdio::null());
         command
     }
