@@ -5,6 +5,8 @@ use andiron_proto::codec::{self, DecodeError, Decoder, ErrorClass, Reason};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
+use crate::call::Call;
+use crate::target::{Target, collecting, with_incoming};
 use crate::{Error, Result};
 
 /// More keyword arguments than any method has parameters.
@@ -43,6 +45,8 @@ pub struct Arguments<'a> {
     asked: usize,
     /// `None` until they are needed.
     keywords: Option<Vec<Keyword<'a>>>,
+    /// The call that they belong to; it begins when all are read.
+    call: Option<&'a Call>,
 }
 
 #[derive(Debug)]
@@ -68,7 +72,17 @@ impl<'a> Arguments<'a> {
             names: [""; MAX_PARAMETERS],
             asked: 0,
             keywords: None,
+            call: None,
         })
+    }
+
+    /// The arguments of a call, with the objects that they name.
+    pub(crate) fn of(call: &'a Call) -> Result<Arguments<'a>> {
+        Ok(Arguments { call: Some(call), ..Arguments::new(call.arguments()?, call.method())? })
+    }
+
+    fn targets(&self) -> &'a [Target] {
+        self.call.map_or(&[], Call::targets)
     }
 
     /// The next parameter: the one at `index`, counted from 0, which must be asked for in order. `type_name` is for
@@ -92,7 +106,8 @@ impl<'a> Arguments<'a> {
             return self.keyword(name, type_name);
         }
         let start = self.decoder.position();
-        self.decoder.decode().map_err(|error| self.misfit(&error, start, name, type_name))
+        let decoded = with_incoming(self.targets(), || self.decoder.decode());
+        decoded.map_err(|error| self.misfit(&error, start, name, type_name))
     }
 
     /// Says that all parameters were asked for.
@@ -101,10 +116,13 @@ impl<'a> Arguments<'a> {
     /// `BadArguments` where arguments are left over.
     #[inline]
     pub fn finish(&mut self) -> Result<()> {
-        if self.positional <= self.asked && self.keywords.is_none() && self.decoder.is_empty() {
-            return Ok(());
+        if self.positional > self.asked || self.keywords.is_some() || !self.decoder.is_empty() {
+            self.leftovers()?;
         }
-        self.leftovers()
+        if let Some(call) = self.call {
+            call.begin();
+        }
+        Ok(())
     }
 
     #[cold]
@@ -117,7 +135,8 @@ impl<'a> Arguments<'a> {
         };
         keyword.taken = true;
         let value = keyword.value;
-        codec::from_slice(value).map_err(|error| self.misfit(&error, 0, name, type_name))
+        let decoded = with_incoming(self.targets(), || codec::from_slice(value));
+        decoded.map_err(|error| self.misfit(&error, 0, name, type_name))
     }
 
     /// Once all positional arguments are read.
@@ -213,7 +232,11 @@ fn malformed(method: &str, error: &DecodeError) -> Error {
 
 /// The encoded result of a method.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Reply(Vec<u8>);
+pub struct Reply {
+    bytes: Vec<u8>,
+    /// The objects that the value names.
+    targets: Vec<Target>,
+}
 
 impl Reply {
     /// Encodes what a method returned.
@@ -221,20 +244,28 @@ impl Reply {
     /// # Errors
     /// `Encoding` where the value cannot be encoded.
     pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Reply> {
-        codec::to_vec(value).map(Reply).map_err(|error| {
-            Error::new(ErrorKind::Encoding, format!("the result cannot be encoded: {error}"))
-                .with_source(error)
-        })
+        let (bytes, targets) = collecting(|| codec::to_vec(value));
+        match bytes {
+            Ok(bytes) => Ok(Reply { bytes, targets }),
+            Err(error) => {
+                let text = format!("the result cannot be encoded: {error}");
+                Err(Error::new(ErrorKind::Encoding, text).with_source(error))
+            }
+        }
     }
 
     /// The encoded value.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        &self.bytes
     }
 
     /// The encoded value.
     pub fn into_bytes(self) -> Vec<u8> {
-        self.0
+        self.bytes
+    }
+
+    pub(crate) fn into_parts(self) -> (Vec<u8>, Vec<Target>) {
+        (self.bytes, self.targets)
     }
 }
 

@@ -1,5 +1,7 @@
 //! One call that arrived, and the duty to answer it.
 
+use std::cell::Cell;
+use std::fmt;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
@@ -22,24 +24,10 @@ pub(crate) struct Parcel {
     pub(crate) attachments: Vec<Attachment>,
 }
 
-/// A method's result with the objects that it names.
-pub(crate) struct Answer {
-    pub(crate) reply: Reply,
-    pub(crate) targets: Vec<Target>,
-}
-
-impl Answer {
-    pub(crate) fn plain(reply: Reply) -> Answer {
-        Answer { reply, targets: Vec::new() }
-    }
-
-    fn into_parcel(self) -> Parcel {
-        Parcel {
-            codec: codecs::NATIVE,
-            body: self.reply.into_bytes().into(),
-            targets: self.targets,
-            attachments: Vec::new(),
-        }
+impl From<Reply> for Parcel {
+    fn from(reply: Reply) -> Parcel {
+        let (body, targets) = reply.into_parts();
+        Parcel { codec: codecs::NATIVE, body: body.into(), targets, attachments: Vec::new() }
     }
 }
 
@@ -49,6 +37,8 @@ pub(crate) struct Call {
     parcel: Parcel,
     state: Arc<CallState>,
     reply_to: ReplyTo,
+    /// Its connection waits for it to begin before it starts another.
+    starting: Cell<bool>,
 }
 
 enum ReplyTo {
@@ -65,11 +55,11 @@ impl Call {
         parcel: Parcel,
         state: Arc<CallState>,
     ) -> Call {
-        Call { method, parcel, state, reply_to: ReplyTo::Link { link, id } }
+        Call { method, parcel, state, reply_to: ReplyTo::Link { link, id }, starting: Cell::new(false) }
     }
 
     pub(crate) fn local(slot: Arc<LocalSlot>, method: String, parcel: Parcel, state: Arc<CallState>) -> Call {
-        Call { method, parcel, state, reply_to: ReplyTo::Here(slot) }
+        Call { method, parcel, state, reply_to: ReplyTo::Here(slot), starting: Cell::new(false) }
     }
 
     pub(crate) fn method(&self) -> &str {
@@ -92,8 +82,37 @@ impl Call {
     }
 
     /// The objects that the arguments name.
-    pub(crate) fn targets(&self) -> Vec<Target> {
-        self.parcel.targets.clone()
+    pub(crate) fn targets(&self) -> &[Target] {
+        &self.parcel.targets
+    }
+
+    /// The connection that it came on.
+    pub(crate) fn link(&self) -> Option<&Arc<Link>> {
+        match &self.reply_to {
+            ReplyTo::Link { link, .. } => Some(link),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn is_notify(&self) -> bool {
+        matches!(&self.reply_to, ReplyTo::Link { link, id } if link.is_notify(*id))
+    }
+
+    /// A thread takes it to run it. Until [`begin`](Call::begin) its connection starts no other.
+    pub(crate) fn start(&self) {
+        if let Some(link) = self.link() {
+            self.starting.set(true);
+            link.starting(true);
+        }
+    }
+
+    /// Its method begins, or never will.
+    pub(crate) fn begin(&self) {
+        if self.starting.replace(false)
+            && let Some(link) = self.link()
+        {
+            link.starting(false);
+        }
     }
 
     /// Refuses to start what nobody waits for.
@@ -111,11 +130,12 @@ impl Call {
     }
 
     /// Answers.
-    pub(crate) fn answer(mut self, outcome: Result<Answer>) {
-        self.settle(outcome.map(Answer::into_parcel));
+    pub(crate) fn answer(mut self, outcome: Result<Reply>) {
+        self.settle(outcome.map(Parcel::from));
     }
 
     fn settle(&mut self, outcome: Result<Parcel>) {
+        self.begin();
         match std::mem::replace(&mut self.reply_to, ReplyTo::Nobody) {
             ReplyTo::Link { link, id } => link.answer(id, outcome),
             ReplyTo::Here(slot) => slot.fill(outcome),
@@ -127,10 +147,11 @@ impl Call {
     pub(crate) fn forward(mut self, to: &Arc<Remote>) {
         let parcel = std::mem::take(&mut self.parcel).into();
         let (state, method) = (self.state.clone(), std::mem::take(&mut self.method));
+        self.begin();
         let call =
             OutCall { object: to.id, method: &method, chain: state.chain, deadline: state.deadline, parcel };
-        if matches!(&self.reply_to, ReplyTo::Link { link, id } if link.is_notify(*id)) {
-            let sent = to.link.notify(call);
+        if self.is_notify() {
+            let sent = to.link.pass_on(call);
             return self.settle(sent.map(|()| Parcel::default()));
         }
         let link = to.link.clone();
@@ -151,6 +172,12 @@ impl Call {
                 });
             },
         );
+    }
+}
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Call({})", self.method)
     }
 }
 

@@ -67,7 +67,14 @@ pub(crate) struct CallState {
     pub(crate) hub: Option<Hub>,
     cancelled: AtomicBool,
     /// Stops what was started on behalf of this call.
-    on_cancel: Mutex<Vec<Box<dyn FnOnce() + Send>>>,
+    on_cancel: Mutex<Hooks>,
+}
+
+#[derive(Default)]
+struct Hooks {
+    added: u64,
+    /// By number; most are forgotten in the reverse order.
+    all: Vec<(u64, Box<dyn FnOnce() + Send>)>,
 }
 
 impl CallState {
@@ -85,27 +92,40 @@ impl CallState {
         let hooks = {
             let mut hooks = lock(&self.on_cancel);
             self.cancelled.store(true, Ordering::Relaxed); // under the lock: no hook is added behind it
-            std::mem::take(&mut *hooks)
+            std::mem::take(&mut hooks.all)
         };
-        for hook in hooks {
+        for (_, hook) in hooks {
             hook();
         }
     }
 
-    /// Has `hook` run when the call is cancelled; at once if it is.
-    pub(crate) fn on_cancel(&self, hook: impl FnOnce() + Send + 'static) {
+    /// Has `hook` run when the call is cancelled; at once if it is. The number is for [`forget_hook`](CallState::forget_hook).
+    pub(crate) fn on_cancel(&self, hook: impl FnOnce() + Send + 'static) -> u64 {
         let mut hooks = lock(&self.on_cancel);
         if self.cancelled.load(Ordering::Relaxed) {
             drop(hooks);
             hook();
-        } else {
-            hooks.push(Box::new(hook));
+            return 0;
         }
+        hooks.added += 1;
+        let number = hooks.added;
+        hooks.all.push((number, Box::new(hook)));
+        number
     }
 
     /// A hook's work is done.
+    pub(crate) fn forget_hook(&self, number: u64) {
+        let mut hooks = lock(&self.on_cancel);
+        let found = hooks.all.iter().rposition(|(of, _)| *of == number);
+        let hook = found.map(|index| hooks.all.swap_remove(index));
+        drop(hooks);
+        drop(hook); // without the lock: it may hold the last handle of something
+    }
+
+    /// The work of all hooks is done.
     pub(crate) fn forget_hooks(&self) {
-        lock(&self.on_cancel).clear();
+        let hooks = std::mem::take(&mut lock(&self.on_cancel).all);
+        drop(hooks);
     }
 }
 

@@ -127,11 +127,23 @@ impl Hub {
     /// # Errors
     /// Why the connection ended, where nobody here closed it.
     pub fn run(&self) -> Result<()> {
-        let pool = Pool::new()?;
-        pool.start()?;
-        self.link.attach(&pool)?;
-        pool.wait_empty(None);
-        pool.stop();
+        self.link.check_fork().map_err(|error| error.during("run"))?;
+        let (ended, wait) = std::sync::mpsc::channel();
+        self.link.on_close(move |_| {
+            let _ = ended.send(()); // nobody listens where `run` failed
+        });
+        if self.link.is_attached() {
+            let _ = wait.recv(); // others read it: a server's threads, or another `run`
+        } else {
+            let pool = Pool::new()?;
+            pool.start()?;
+            let attached = self.link.attach(&pool);
+            if attached.is_ok() {
+                let _ = wait.recv(); // an error cannot be: the sender is kept until the end
+            }
+            pool.stop();
+            attached?;
+        }
         match self.link.ended() {
             Some(error) if !self.link.closed_here() => {
                 Err(Error::new(error.kind(), error.message().to_owned()).during("run"))
@@ -166,6 +178,7 @@ impl Hub {
 
     /// Why the last one-way call that the other end complained about failed; each complaint is told once.
     pub fn take_notify_error(&self) -> Option<Error> {
+        self.link.check_fork().ok()?;
         self.link.lock().take_notify_error()
     }
 }
@@ -179,7 +192,8 @@ impl fmt::Debug for Hub {
 /// The socket; -1 when the connection is over.
 impl AsRawFd for Hub {
     fn as_raw_fd(&self) -> RawFd {
-        self.link.lock().raw_fd()
+        // In a forked child the lock may be held by a thread that is not there.
+        if self.link.check_fork().is_err() { -1 } else { self.link.lock().raw_fd() }
     }
 }
 

@@ -1,15 +1,16 @@
 //! Objects that can be called: what lies between an arriving call and the method.
 
 use std::any::Any;
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, RwLock};
 
 use andiron_proto::ErrorKind;
 
-use crate::call::{Answer, Call};
+use crate::call::Call;
 use crate::expose::Access;
-use crate::sync::{read, write};
-use crate::target::{Remote, collecting, with_incoming};
+use crate::sync::{contained, read, write};
+use crate::target::Remote;
 use crate::turnstile::{Entered, Turnstile};
 use crate::{Arguments, Error, Expose, Reply, Result};
 
@@ -21,6 +22,11 @@ pub(crate) trait Object: Send + Sync + 'static {
     /// True where calls never block: they then run at once, in order, on the thread that reads.
     fn is_inline(&self) -> bool {
         false
+    }
+
+    /// What it passes calls on to, if it is only that.
+    fn relayed(&self) -> Option<&Arc<Remote>> {
+        None
     }
 
     /// Gives the call its place in the order of calls to this object, and gives it back if it can run now. Called in the order in which
@@ -43,6 +49,17 @@ pub(crate) enum Admitted {
     Refused(Call, Error),
 }
 
+impl Admitted {
+    /// Runs or refuses it, if it is not parked.
+    pub(crate) fn run(self) {
+        match self {
+            Admitted::Run(job) => job.run(),
+            Admitted::Parked => {}
+            Admitted::Refused(call, error) => call.answer(Err(error)),
+        }
+    }
+}
+
 /// An admitted call.
 pub(crate) struct Job {
     object: Arc<dyn Object>,
@@ -50,9 +67,17 @@ pub(crate) struct Job {
 }
 
 impl Job {
-    /// Runs it. Gives back the jobs that may run now.
-    pub(crate) fn run(self) -> Vec<Job> {
-        self.object.run(self.call)
+    /// Runs it. The jobs that waited for its turn to end go to their own connections' threads; those of calls within this process run
+    /// here.
+    pub(crate) fn run(self) {
+        let mut here = VecDeque::from([self]);
+        while let Some(Job { object, call }) = here.pop_front() {
+            let next = contained(move || object.run(call)).unwrap_or_default();
+            here.extend(next.into_iter().filter_map(|job| match job.call.link().cloned() {
+                Some(link) => link.run_later(job),
+                None => Some(job),
+            }));
+        }
     }
 }
 
@@ -71,27 +96,21 @@ impl<T: Expose> Exposed<T> {
         Exposed { value: RwLock::new(value), turns: Turnstile::default(), takes_turns, inline }
     }
 
-    fn answer(&self, call: &Call) -> Result<Answer> {
+    fn answer(&self, call: &Call) -> Result<Reply> {
         call.check()?;
         let interface = T::interface();
         let method = call.method();
         let Some(access) = T::access(method) else {
             if method == DESCRIBE {
-                return Ok(Answer::plain(Reply::encode(interface)?));
+                return Reply::encode(interface);
             }
             return Err(interface.no_method(method));
         };
-        let body = call.arguments()?;
-        let (reply, targets) = collecting(|| {
-            with_incoming(call.targets(), || {
-                let mut arguments = Arguments::new(body, method)?;
-                call.enter(|| match access {
-                    Access::Shared => read(&self.value).call_shared(method, &mut arguments),
-                    Access::Exclusive => write(&self.value).call_exclusive(method, &mut arguments),
-                })
-            })
-        });
-        Ok(Answer { reply: reply?, targets })
+        let mut arguments = Arguments::of(call)?;
+        call.enter(|| match access {
+            Access::Shared => read(&self.value).call_shared(method, &mut arguments),
+            Access::Exclusive => write(&self.value).call_exclusive(method, &mut arguments),
+        })
     }
 }
 
@@ -128,7 +147,8 @@ impl<T: Expose> Object for Exposed<T> {
         });
         // The turn ends before the answer goes out: who has the answer can call again and is not called reentrant.
         let next = if self.takes_turns { self.turns.leave(chain) } else { Vec::new() };
-        call.answer(outcome);
+        // What the call brought is dropped with it, and that may be anything.
+        contained(move || call.answer(outcome));
         next
     }
 }
@@ -147,6 +167,10 @@ pub(crate) struct Relay(pub(crate) Arc<Remote>);
 impl Object for Relay {
     fn is_inline(&self) -> bool {
         true
+    }
+
+    fn relayed(&self) -> Option<&Arc<Remote>> {
+        Some(&self.0)
     }
 
     fn run(&self, call: Call) -> Vec<Job> {

@@ -132,19 +132,14 @@ impl Pool {
     }
 
     /// Waits until all connections are gone, at most until `deadline`. True if they are.
-    pub(crate) fn wait_empty(&self, deadline: Option<Instant>) -> bool {
+    pub(crate) fn wait_empty(&self, deadline: Instant) -> bool {
         let mut links = lock(&self.links);
         while !links.is_empty() {
-            links = match deadline {
-                None => self.no_links.wait(links).unwrap_or_else(PoisonError::into_inner),
-                Some(deadline) => {
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        return false;
-                    }
-                    self.no_links.wait_timeout(links, left).unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            links = self.no_links.wait_timeout(links, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         true
     }
@@ -212,10 +207,14 @@ impl Pool {
         drop(link);
     }
 
-    /// Has some thread run the calls of this connection. May be called under its lock.
-    pub(crate) fn ready(&self, link: Arc<Link>) {
+    /// Has some thread run the calls of this connection. May be called under its lock. False: the threads have ended.
+    pub(crate) fn ready(&self, link: Arc<Link>) -> bool {
+        if self.is_stopping() {
+            return false; // nothing is lost where the threads end at this moment: their connections are closed
+        }
         lock(&self.ready).push_back(link);
         self.waker.wake();
+        true
     }
 
     fn work(self: Arc<Self>) {
@@ -228,13 +227,23 @@ impl Pool {
             match self.poller.wait_one(surplus.then_some(SURPLUS)) {
                 Ok(Some((WAKER, _))) => self.run_ready(&desk),
                 Ok(Some((token, _))) => self.on_event(token, &desk, &mut buffer),
-                Ok(None) if self.threads.load(Ordering::Relaxed) > BASE_THREADS => break,
+                Ok(None) if self.is_surplus() => return self.retire(&desk),
                 Ok(None) => {}
                 Err(_) => break, // cannot happen to a poller that is open; without it there is no work
             }
         }
         self.threads.fetch_sub(1, Ordering::Relaxed);
-        lock(&self.desks).retain(|other| !Arc::ptr_eq(other, &desk));
+        self.retire(&desk);
+    }
+
+    /// True for a thread that may end, which then is not counted any more.
+    fn is_surplus(&self) -> bool {
+        let fewer = |threads: usize| threads.checked_sub(1).filter(|left| *left >= BASE_THREADS);
+        self.threads.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer).is_ok()
+    }
+
+    fn retire(&self, desk: &Arc<Desk>) {
+        lock(&self.desks).retain(|other| !Arc::ptr_eq(other, desk));
         if self.is_stopping() {
             self.waker.wake(); // the others too
         }
@@ -275,8 +284,8 @@ impl Pool {
     /// Runs the calls that wait at a connection until none is left.
     fn run_calls(&self, link: &Arc<Link>, desk: &Desk) {
         *lock(&desk.link) = Some(link.clone());
-        // Relaxed: a bound that may be overstepped by as many threads as look at the same moment.
-        let running = self.handlers.fetch_add(1, Ordering::Relaxed);
+        // A bound that may be overstepped by as many threads as look at the same moment. SeqCst: see `Monitor`.
+        let running = self.handlers.fetch_add(1, Ordering::SeqCst);
         self.monitor.rouse();
         link.run_incoming(running >= MOST_HANDLERS, || {
             desk.begun.fetch_add(1, Ordering::Relaxed); // read by the monitor, which only compares
@@ -297,7 +306,7 @@ impl Pool {
                 self.take_care();
             }
             if quiet >= QUIET_TICKS {
-                self.monitor.sleep(CARE);
+                self.monitor.sleep(CARE, &self.handlers);
                 quiet = QUIET_TICKS - 1;
                 seen.clear();
                 continue;
@@ -320,9 +329,7 @@ impl Pool {
             let Some(link) = link else { continue };
             if before == Some(begun) {
                 stuck += 1;
-                if link.send_held_up() {
-                    self.ready(link);
-                }
+                link.send_held_up();
             }
         }
         let threads = self.threads.load(Ordering::Relaxed);
@@ -352,19 +359,20 @@ impl Pool {
 }
 
 impl Monitor {
+    /// Called after a handler was counted. Either this sees that the monitor goes to sleep, or that one sees the handler: both write their
+    /// own and then read the other's, all SeqCst.
     fn rouse(&self) {
-        // Relaxed: the lock below orders what matters; a tick that is missed is made up for by the next call.
-        if self.awake.swap(true, Ordering::Relaxed) {
+        if self.awake.swap(true, Ordering::SeqCst) {
             return;
         }
         *lock(&self.asleep) = false;
         self.wake.notify_one();
     }
 
-    fn sleep(&self, time: Duration) {
+    fn sleep(&self, time: Duration, handlers: &AtomicUsize) {
         let mut asleep = lock(&self.asleep);
-        self.awake.store(false, Ordering::Relaxed);
-        *asleep = true;
+        self.awake.store(false, Ordering::SeqCst);
+        *asleep = handlers.load(Ordering::SeqCst) == 0;
         let _woken = self.wake.wait_timeout_while(asleep, time, |asleep| *asleep);
     }
 }

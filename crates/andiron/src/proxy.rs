@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::call::{Call, LocalSlot, Parcel};
 use crate::context::{self, CallState, Origin};
-use crate::link::{Link, OutCall, OutParcel, run_admitted};
+use crate::link::{Link, OutCall, OutParcel};
 use crate::object::{DESCRIBE, Exposed, Object};
 use crate::target::{self, Remote, Target, collecting, with_incoming};
 use crate::{Error, Expose, Interface, Result};
@@ -90,8 +90,8 @@ impl Proxy {
             Target::Remote(remote) => {
                 let call = out_call(remote, method, &origin, &body, targets);
                 let id = remote.link.call(call).map_err(|error| self.name(error, method))?;
-                cancel_with(&origin, &remote.link, id);
-                Waiting::Remote { link: remote.link.clone(), id, chain: origin.chain }
+                let behalf = cancel_with(&origin, &remote.link, id);
+                Waiting::Remote { link: remote.link.clone(), id, chain: origin.chain, _behalf: behalf }
             }
             Target::Local(object) => {
                 Waiting::Local(call_local(object, method, body.into(), targets, &origin), origin.deadline)
@@ -175,14 +175,26 @@ fn out_call<'a>(
 }
 
 /// Gives the call up when that one is cancelled on whose behalf it is made.
-fn cancel_with(origin: &Origin, link: &Arc<Link>, id: u64) {
-    if let Some(call) = &origin.call {
-        let link = Arc::downgrade(link);
-        call.on_cancel(move || {
-            if let Some(link) = link.upgrade() {
-                link.cancel(id);
-            }
-        });
+fn cancel_with(origin: &Origin, link: &Arc<Link>, id: u64) -> Option<Behalf> {
+    let call = origin.call.clone()?;
+    let link = Arc::downgrade(link);
+    let hook = call.on_cancel(move || {
+        if let Some(link) = link.upgrade() {
+            link.cancel(id);
+        }
+    });
+    Some(Behalf { call, hook })
+}
+
+/// That a call is made on behalf of another one, which need not know of it any longer than it lasts.
+struct Behalf {
+    call: Arc<CallState>,
+    hook: u64,
+}
+
+impl Drop for Behalf {
+    fn drop(&mut self) {
+        self.call.forget_hook(self.hook);
     }
 }
 
@@ -198,7 +210,7 @@ fn call_local(
     let hub = origin.call.as_ref().and_then(|call| call.hub.clone());
     let state = Arc::new(CallState::new(origin.chain, origin.deadline, hub));
     let call = Call::local(slot.clone(), method.to_owned(), parcel, state);
-    run_admitted(object.admit(call, object));
+    object.admit(call, object).run();
     slot
 }
 
@@ -242,7 +254,7 @@ pub struct Pending<R> {
 }
 
 enum Waiting {
-    Remote { link: Arc<Link>, id: u64, chain: u64 },
+    Remote { link: Arc<Link>, id: u64, chain: u64, _behalf: Option<Behalf> },
     Local(Arc<LocalSlot>, Option<Instant>),
     Done,
 }
@@ -250,7 +262,7 @@ enum Waiting {
 impl Waiting {
     fn wait(self) -> Result<Parcel> {
         match self {
-            Waiting::Remote { link, id, chain } => link.wait(id, chain),
+            Waiting::Remote { link, id, chain, _behalf } => link.wait(id, chain),
             Waiting::Local(slot, deadline) => slot.wait(deadline),
             Waiting::Done => Err(Error::new(ErrorKind::Internal, "this call was waited for before")),
         }
@@ -296,7 +308,7 @@ fn decode<R: DeserializeOwned>(parcel: Parcel) -> Result<R> {
         return codec::from_slice(body).map_err(undecodable);
     }
     let Parcel { body, targets, .. } = parcel;
-    with_incoming(targets, || codec::from_slice(&body).map_err(undecodable))
+    with_incoming(&targets, || codec::from_slice(&body).map_err(undecodable))
 }
 
 fn unknown_codec(codec: u8) -> Error {

@@ -127,7 +127,11 @@ impl Root {
             let text = "this server takes no objects of others; register them at a daemon (`andiron serve`)";
             return Err(Error::new(ErrorKind::Denied, text));
         }
-        self.directory.insert(name, Named { target: object.target().clone(), owner: Some(self.owner()) })
+        self.directory.insert(name, Named { target: object.target().clone(), owner: Some(self.owner()) })?;
+        if self.link.upgrade().is_none_or(|link| link.ended().is_some()) {
+            self.directory.forget(self.owner()); // it ended meanwhile, and what forgets its names may have run before
+        }
+        Ok(())
     }
 
     /// Takes the name back.

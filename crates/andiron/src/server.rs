@@ -94,7 +94,12 @@ impl Server {
         andiron_sys::limits::raise_descriptor_limit();
         self.pool.add_source(self.listener.clone())?;
         self.pool.start()?;
-        Ok(Running { pool: self.pool, listener: self.listener, stopped: Arc::default() })
+        Ok(Running {
+            pool: self.pool,
+            listener: self.listener,
+            stopped: Arc::default(),
+            generation: andiron_sys::fork::generation(),
+        })
     }
 
     /// Serves until the process ends.
@@ -130,6 +135,8 @@ pub struct Running {
     pool: Arc<Pool>,
     listener: Arc<Listener>,
     stopped: Arc<(Mutex<bool>, Condvar)>,
+    /// The fork generation that it belongs to.
+    generation: u32,
 }
 
 impl Running {
@@ -146,7 +153,12 @@ impl Running {
     }
 
     /// Takes no further calls, waits at most five seconds for those under way, and ends all connections. True if all were finished in time.
+    ///
+    /// In a forked child, whose parent the server belongs to, it does nothing.
     pub fn stop(&self) -> bool {
+        if self.generation != andiron_sys::fork::generation() {
+            return true;
+        }
         let (stopped, wake) = &*self.stopped;
         if std::mem::replace(&mut *lock(stopped), true) {
             return true;
@@ -156,7 +168,7 @@ impl Running {
         for link in self.pool.links() {
             link.say_goodbye("the server is shutting down");
         }
-        let drained = self.pool.wait_empty(Instant::now().checked_add(DRAIN));
+        let drained = self.pool.wait_empty(Instant::now() + DRAIN);
         for link in self.pool.links() {
             link.close();
         }
@@ -184,7 +196,8 @@ struct Door {
     socket: Arc<OwnedFd>,
     /// `None` for a path that was given as such, and when the server has stopped.
     claim: Option<Claim>,
-    own_path: bool,
+    /// The fork generation in which `path` was made, until it is removed again.
+    own_path: Option<u32>,
 }
 
 impl Door {
@@ -192,7 +205,12 @@ impl Door {
         if let Some(path) = address.strip_prefix("unix:") {
             let path = PathBuf::from(path);
             let socket = socket::listen(&path).map_err(|error| cannot_listen(&path, error))?;
-            return Ok(Door { path, socket: Arc::new(socket), claim: None, own_path: true });
+            return Ok(Door {
+                path,
+                socket: Arc::new(socket),
+                claim: None,
+                own_path: Some(andiron_sys::fork::generation()),
+            });
         }
         let name: Name = address.parse().map_err(|error: andiron_sys::runtime::NameError| {
             Error::new(ErrorKind::BadArguments, error.to_string()).with_source(error)
@@ -200,11 +218,11 @@ impl Door {
         let folder = RuntimeDir::for_user()
             .map_err(|error| Error::new(ErrorKind::Denied, error.to_string()).with_source(error))?;
         let (claim, socket) = Claim::new(&folder, &name).map_err(cannot_claim)?;
-        Ok(Door { path: claim.socket_path(), socket: Arc::new(socket), claim: Some(claim), own_path: false })
+        Ok(Door { path: claim.socket_path(), socket: Arc::new(socket), claim: Some(claim), own_path: None })
     }
 
     fn shut(&mut self) {
-        if std::mem::take(&mut self.own_path) {
+        if self.own_path.take() == Some(andiron_sys::fork::generation()) {
             let _ = std::fs::remove_file(&self.path); // it may be gone already
         }
         self.claim = None;

@@ -62,6 +62,14 @@ impl Target {
     }
 }
 
+impl PartialEq for Target {
+    fn eq(&self, other: &Target) -> bool {
+        self.is(other)
+    }
+}
+
+impl Eq for Target {}
+
 impl fmt::Debug for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -106,7 +114,7 @@ pub(crate) fn put(target: &Target) -> Option<u16> {
 }
 
 /// Runs a decoder whose value names these objects.
-pub(crate) fn with_incoming<R>(targets: Vec<Target>, decode: impl FnOnce() -> R) -> R {
+pub(crate) fn with_incoming<R>(targets: &[Target], decode: impl FnOnce() -> R) -> R {
     struct Restore(Vec<Target>);
     impl Drop for Restore {
         fn drop(&mut self) {
@@ -114,7 +122,7 @@ pub(crate) fn with_incoming<R>(targets: Vec<Target>, decode: impl FnOnce() -> R)
             drop(inner); // outside of the borrow: dropping a proxy may run anything
         }
     }
-    let _restore = Restore(INCOMING.replace(targets));
+    let _restore = Restore(INCOMING.replace(targets.to_vec()));
     decode()
 }
 

@@ -1,13 +1,16 @@
 //! What the session's events ask for.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use andiron_proto::{Event, IncomingCall};
 
-use super::{CloseHook, Executor, Handling, Hook, Incoming, Link, State};
+use super::{CloseHook, Executor, Handling, Hook, Incoming, Link, State, wait};
 use crate::call::{Call, Parcel};
 use crate::context::CallState;
-use crate::object::{Admitted, Object};
+use crate::object::{Admitted, Job, Object};
+use crate::sync::contained;
+use crate::target::Target;
 use crate::{Error, ErrorKind, Hub, Result};
 
 /// What is to be done when the lock is given back, in order.
@@ -20,14 +23,37 @@ enum Do {
     Refuse(Call, Error),
     Done(Hook, Result<Parcel>),
     Cancel(Arc<CallState>),
-    Drop(Arc<dyn Object>),
-    DropParcel(#[allow(dead_code)] Parcel),
+    /// A call whose turn has come although nobody waits for its end.
+    Run(Job),
+    Drop(Vec<Target>),
+    DropParcel(Parcel),
     Closed(CloseHook, Arc<Error>),
 }
 
 impl Todo {
     pub(super) fn extend(&mut self, other: Todo) {
         self.0.extend(other.0);
+    }
+
+    pub(super) fn drop_targets(&mut self, targets: Vec<Target>) {
+        if !targets.is_empty() {
+            self.0.push(Do::Drop(targets));
+        }
+    }
+
+    pub(super) fn drop_later(&mut self, parcel: Parcel) {
+        self.0.push(Do::DropParcel(parcel));
+    }
+
+    pub(super) fn followed_by(mut self, other: Todo) -> Todo {
+        self.extend(other);
+        self
+    }
+
+    /// This, and then an inline call that was held.
+    pub(super) fn inline(mut self, (object, call): (Arc<dyn Object>, Call)) -> Todo {
+        self.0.push(Do::Inline(object, call));
+        self
     }
 
     /// True where nothing is to be done.
@@ -38,18 +64,27 @@ impl Todo {
     /// Does it. Must not be called under a link's lock.
     pub(crate) fn run(self) {
         for item in self.0 {
-            match item {
-                Do::Inline(object, call) => {
+            contained(|| item.run());
+        }
+    }
+}
+
+impl Do {
+    fn run(self) {
+        match self {
+            Do::Inline(object, call) => {
+                if let Some((object, call)) = Link::unless_congested(object, call) {
                     let next = object.run(call);
                     debug_assert!(next.is_empty(), "inline objects have no turns");
                 }
-                Do::Refuse(call, error) => call.answer(Err(error)),
-                Do::Done(hook, outcome) => hook(outcome),
-                Do::Cancel(state) => state.cancel(),
-                Do::Drop(object) => drop(object),
-                Do::DropParcel(parcel) => drop(parcel),
-                Do::Closed(hook, error) => hook(&error),
             }
+            Do::Refuse(call, error) => call.answer(Err(error)),
+            Do::Run(job) => job.run(),
+            Do::Done(hook, outcome) => hook(outcome),
+            Do::Cancel(state) => state.cancel(),
+            Do::Drop(targets) => drop(targets),
+            Do::DropParcel(parcel) => drop(parcel),
+            Do::Closed(hook, error) => hook(&error),
         }
     }
 }
@@ -71,7 +106,10 @@ impl Link {
                 Event::Cancelled { id } => {
                     todo.0.extend(state.handling.get(&id).map(|handling| Do::Cancel(handling.state.clone())));
                 }
-                Event::Released { object } => todo.0.extend(state.objects.released(object).map(Do::Drop)),
+                Event::Released { object } => {
+                    let released = state.objects.released(object);
+                    todo.drop_targets(released.into_iter().map(Target::Local).collect());
+                }
                 Event::NotifyFailed { failure, .. } => state.notify_failed = Some(failure.into()),
                 Event::Opened(_) => self.wake_all(state),
                 Event::Goodbye { .. } | Event::Pong(_) => {}
@@ -79,7 +117,7 @@ impl Link {
             }
         }
         if state.session.is_finished() && state.ended.is_none() {
-            super::io::send_what_goes(state);
+            let _ = super::io::send_what_goes(state); // last words
             state.session.disconnected("both ends said goodbye");
             todo.extend(self.digest(state));
         }
@@ -100,16 +138,16 @@ impl Link {
         if object.is_inline() {
             return todo.0.push(Do::Inline(object, call));
         }
-        let waiter = state.waiters.iter().find(|waiter| chain != 0 && waiter.chain == chain);
-        let Some(waiter) = waiter else {
-            state.incoming.push_back(Incoming { object, call });
-            return;
+        let Some(waiter) = state.waiter_of(chain) else {
+            state.incoming.push_back(Incoming { object, call, notify });
+            return state.wake_pollers();
         };
+        if waiter.depth >= wait::DEEPEST {
+            let text = "calls that go to and fro are nested too deep here; this one did not run";
+            return todo.0.push(Do::Refuse(call, Error::new(ErrorKind::Overloaded, text)));
+        }
         match object.clone().admit(call, &object) {
-            Admitted::Run(job) => {
-                waiter.wake.notify_all();
-                state.chained.push_back((chain, job));
-            }
+            Admitted::Run(job) => state.chain(job),
             Admitted::Parked => {}
             Admitted::Refused(call, error) => todo.0.push(Do::Refuse(call, error)),
         }
@@ -133,7 +171,7 @@ impl Link {
     fn on_closed(&self, state: &mut State, error: Error, todo: &mut Todo) {
         let error = Arc::new(error);
         state.ended = Some(error.clone());
-        super::io::send_what_goes(state); // last words
+        let _ = super::io::send_what_goes(state); // last words
         if let Some(socket) = state.socket.take() {
             if let Executor::Pool(pool, token) = &state.executor {
                 pool.forget(&socket, *token);
@@ -141,20 +179,41 @@ impl Link {
             // Whoever blocks in a read of it is woken by this. An error means that the stream is gone anyway.
             let _ = andiron_sys::socket::shutdown(&socket);
         }
-        todo.0.extend(state.objects.clear().into_iter().map(Do::Drop));
+        todo.drop_targets(state.objects.clear().into_iter().map(Target::Local).collect());
+        // Behind the calls that came before the end, which may have set what these take back, but ahead of the answers: who hears that
+        // the peer is gone finds its names gone.
         let hooks = std::mem::take(&mut state.on_close);
-        todo.0.extend(hooks.into_iter().map(|hook| Do::Closed(hook, error.clone())));
-        let unrun = std::mem::take(&mut state.incoming);
-        todo.0.extend(unrun.into_iter().map(|incoming| {
-            Do::Refuse(incoming.call, Error::new(ErrorKind::Cancelled, "the caller's connection ended"))
-        }));
+        let behind =
+            todo.0.iter().rposition(|item| matches!(item, Do::Inline(..))).map_or(0, |last| last + 1);
+        todo.0.splice(behind..behind, hooks.into_iter().map(|hook| Do::Closed(hook, error.clone())));
+        self.drop_unrun(state, todo);
         self.wake_all(state);
+    }
+
+    /// The connection is over: nobody waits for the results of calls that did not begin. What came one way runs all the same, where
+    /// somebody is there to run it.
+    fn drop_unrun(&self, state: &mut State, todo: &mut Todo) {
+        let gone = || Error::new(ErrorKind::Cancelled, "the caller's connection ended");
+        let held = std::mem::take(&mut state.held_inline);
+        todo.0.extend(held.into_iter().map(|(_, call)| Do::Refuse(call, gone())));
+        let runs = !matches!(state.executor, Executor::None);
+        let (kept, unrun) = std::mem::take(&mut state.incoming)
+            .into_iter()
+            .partition::<VecDeque<_>, _>(|incoming| runs && incoming.notify);
+        state.incoming = kept;
+        todo.0.extend(unrun.into_iter().map(|incoming| Do::Refuse(incoming.call, gone())));
+        self.dispatch(state);
+        if state.runners == 0 {
+            todo.0.extend(std::mem::take(&mut state.admitted).into_iter().map(Do::Run));
+            let unrun = std::mem::take(&mut state.incoming);
+            todo.0.extend(unrun.into_iter().map(|incoming| Do::Refuse(incoming.call, gone())));
+        }
     }
 
     /// Wakes everybody who waits at this connection.
     pub(super) fn wake_all(&self, state: &mut State) {
         for waiter in &state.waiters {
-            waiter.wake.notify_all();
+            waiter.wake();
         }
     }
 }

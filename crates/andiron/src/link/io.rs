@@ -2,7 +2,8 @@
 
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard};
 use std::time::Instant;
 
 use andiron_proto::Attachment;
@@ -11,7 +12,8 @@ use andiron_sys::socket;
 
 use super::{Executor, Incoming, Link, State, Todo};
 use crate::Error;
-use crate::object::Admitted;
+use crate::call::Call;
+use crate::object::{Admitted, Job, Object};
 
 /// The size of the buffer that a thread reads into.
 pub(crate) const READ_BUFFER: usize = 64 << 10;
@@ -29,9 +31,9 @@ pub(super) fn read(socket: &OwnedFd, buffer: &mut [u8], nonblocking: bool) -> Re
     Read { outcome, descriptors }
 }
 
-/// Sends what can be sent without waiting.
-pub(super) fn send_what_goes(state: &mut State) {
-    let Some(socket) = state.socket.clone() else { return };
+/// Sends what can be sent without waiting. An error means that the stream is broken.
+pub(super) fn send_what_goes(state: &mut State) -> io::Result<()> {
+    let Some(socket) = state.socket.clone() else { return Ok(()) };
     while let Some(transmit) = state.session.poll_transmit() {
         let sent = if transmit.attachments.is_empty() {
             socket::send(&socket, transmit.slices(), &[])
@@ -42,16 +44,11 @@ pub(super) fn send_what_goes(state: &mut State) {
         };
         match sent {
             Ok(count) => state.session.transmitted(count),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-            Err(error) => {
-                // The peer's last words may still be readable: the reader notices the end.
-                if state.reader || state.session.is_closed() {
-                    return;
-                }
-                return state.session.disconnected(&error.to_string());
-            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(error),
         }
     }
+    Ok(())
 }
 
 fn descriptor(attachment: &Attachment) -> Option<BorrowedFd<'_>> {
@@ -62,12 +59,30 @@ impl Link {
     /// Sends what can be sent now. Returns what is to be done without the lock.
     pub(super) fn flush(&self, state: &mut State) -> Todo {
         self.give_back(state);
-        send_what_goes(state);
+        let mut todo = Todo::default();
+        if let Err(error) = send_what_goes(state)
+            && !state.reader
+        {
+            todo.extend(self.hear_last_words(state, &error));
+        } // else: the reader comes upon the end of the stream
         if state.session.is_closed() || state.session.is_finished() {
-            self.digest(state)
-        } else {
-            Todo::default()
+            todo.extend(self.digest(state));
         }
+        todo
+    }
+
+    /// The stream is broken, and what the peer sent before may still tell why.
+    fn hear_last_words(&self, state: &mut State, error: &io::Error) -> Todo {
+        let mut todo = Todo::default();
+        let mut buffer = vec![0; READ_BUFFER];
+        while let Some(socket) = state.socket.clone() {
+            let read = read(&socket, &mut buffer, true);
+            if read.outcome.is_err() {
+                state.session.disconnected(&error.to_string());
+            }
+            todo.extend(self.take(state, read, &buffer));
+        }
+        todo
     }
 
     /// Takes what a read brought.
@@ -91,14 +106,22 @@ impl Link {
 
     /// Has the poller watch for what is needed now, where there is one and nobody reads by hand.
     pub(crate) fn arm(&self, state: &mut State) {
-        if state.reader {
+        if state.reader && !state.blind {
             return; // whoever reads arms when done
         }
-        let (Executor::Pool(pool, token), Some(socket)) = (&state.executor, &state.socket) else { return };
-        let mut interest = Interest::READ | Interest::ONE_SHOT;
-        if state.session.want_write() {
-            interest = interest | Interest::WRITE;
-        }
+        let write = state.session.want_write();
+        let (pool, token) = match &state.executor {
+            Executor::Pool(pool, token) => (pool, token),
+            Executor::Thread(queue) if write && state.blind => return queue.push_out(),
+            _ => return,
+        };
+        let Some(socket) = &state.socket else { return };
+        let interest = match (state.reader, write) {
+            (true, false) => return,
+            (true, true) => Interest::WRITE | Interest::ONE_SHOT,
+            (false, false) => Interest::READ | Interest::ONE_SHOT,
+            (false, true) => Interest::READ | Interest::WRITE | Interest::ONE_SHOT,
+        };
         if state.armed == Some(interest) {
             return;
         }
@@ -123,23 +146,27 @@ impl Link {
     pub(crate) fn read_ready(&self, buffer: &mut [u8]) -> bool {
         let mut state = self.lock();
         state.armed = None;
-        let Some(socket) = state.socket.clone().filter(|_| !state.reader) else { return false };
+        if state.reader {
+            // A thread reads by hand and does not see that there is room to write.
+            let todo = self.flush(&mut state);
+            self.arm(&mut state);
+            drop(state);
+            todo.run();
+            return false;
+        }
+        let Some(socket) = state.socket.clone() else { return false };
         state.reader = true;
         drop(state);
         let read = read(&socket, buffer, true);
         drop(socket);
         state = self.lock();
-        let nobody_behind = state.incoming.is_empty();
+        let nobody_behind = !state.has_calls();
         let todo = self.take(&mut state, read, buffer);
-        if !todo.is_empty() {
-            state.holding += 1;
-            drop(state); // the role is kept: what runs inline runs in the order it came
-            todo.run();
-            state = self.lock();
-            state.holding -= 1;
-        }
+        state.holding += 1;
+        state = self.run_inline(state, todo);
+        state.holding -= 1;
         state.reader = false;
-        let run = !state.incoming.is_empty() && (state.runners == 0 || nobody_behind);
+        let run = state.has_calls() && (state.runners == 0 || nobody_behind);
         if run {
             state.runners += 1;
         }
@@ -151,41 +178,119 @@ impl Link {
         run
     }
 
+    /// Does what a read brought, and then the inline calls that were held, as long as the peer reads their answers. For the reader, who
+    /// keeps the role meanwhile: what runs inline runs in the order it came.
+    pub(super) fn run_inline<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        mut todo: Todo,
+    ) -> MutexGuard<'a, State> {
+        loop {
+            if !state.held_inline.is_empty() {
+                todo.extend(self.flush(&mut state));
+                if !state.session.is_congested() {
+                    let held = std::mem::take(&mut state.held_inline);
+                    todo = held.into_iter().fold(Todo::default(), Todo::inline).followed_by(todo);
+                }
+            }
+            if todo.is_empty() {
+                return state;
+            }
+            drop(state);
+            std::mem::take(&mut todo).run();
+            state = self.lock();
+        }
+    }
+
+    /// Gives an inline call back where it can run now. It cannot while the peer does not read the answers to those before it.
+    pub(super) fn unless_congested(object: Arc<dyn Object>, call: Call) -> Option<(Arc<dyn Object>, Call)> {
+        if let Some(link) = call.link().cloned() {
+            let mut state = link.lock();
+            if state.session.is_congested() || !state.held_inline.is_empty() {
+                state.held_inline.push_back((object, call));
+                return None;
+            }
+        }
+        Some((object, call))
+    }
+
+    /// The next call for this thread to run.
+    fn next_call(&self, state: &mut State, refuse: bool, todo: &mut Todo) -> Option<Admitted> {
+        if state.session.is_congested() {
+            todo.extend(self.flush(state));
+            if state.session.is_congested() {
+                return None; // room to write starts it again
+            }
+        }
+        if let Some(job) = state.admitted.pop_front() {
+            return Some(Admitted::Run(job));
+        }
+        // Acquire pairs with the Release of `starting`: what began there is seen here.
+        if self.starting.load(Ordering::Acquire) > 0 {
+            return None; // whoever starts that one comes back for this, or the monitor sends somebody
+        }
+        let Incoming { object, call, .. } = state.incoming.pop_front()?;
+        if refuse {
+            return Some(Admitted::Refused(call, too_many()));
+        }
+        let admitted = object.clone().admit(call, &object);
+        if let Admitted::Run(job) = &admitted {
+            job.call.start();
+        }
+        Some(admitted)
+    }
+
+    /// Counts a call that a thread took, or off again when it begins.
+    pub(crate) fn starting(&self, more: bool) {
+        if more {
+            self.starting.fetch_add(1, Ordering::Relaxed); // under the lock
+        } else {
+            self.starting.fetch_sub(1, Ordering::Release); // pairs with the Acquire of `next_call`
+        }
+    }
+
+    /// Has a call run whose turn has come. Gives it back where nobody is there to do it.
+    pub(crate) fn run_later(&self, job: Job) -> Option<Job> {
+        let mut state = self.lock();
+        if state.waiter_of(job.call.chain()).is_some() {
+            state.chain(job);
+            return None;
+        }
+        state.admitted.push_back(job);
+        self.dispatch(&mut state);
+        let nobody = state.ended.is_some() && state.runners == 0;
+        if nobody { state.admitted.pop_back() } else { None }
+    }
+
     /// Runs the calls that wait until none is left. `refuse`: there are too many handlers already. `began` is called for each.
     pub(crate) fn run_incoming(&self, refuse: bool, began: impl Fn()) {
         let mut state = self.lock();
-        loop {
-            let incoming = if state.session.is_congested() { None } else { state.incoming.pop_front() };
-            let Some(Incoming { object, call }) = incoming else { break };
-            let admitted = if refuse {
-                Admitted::Refused(call, too_many())
-            } else {
-                object.clone().admit(call, &object)
-            };
+        state.called_up = false;
+        let mut todo = Todo::default();
+        while let Some(admitted) = self.next_call(&mut state, refuse, &mut todo) {
             drop(state);
+            std::mem::take(&mut todo).run();
             began();
-            super::run_admitted(admitted);
+            admitted.run();
             state = self.lock();
         }
         state.runners = state.runners.saturating_sub(1);
-        let todo = self.flush(&mut state);
+        todo.extend(self.flush(&mut state));
         self.arm(&mut state);
         drop(state);
         todo.run();
     }
 
-    /// A handler of this connection runs long: sends the answers that it holds up. True if calls wait behind it.
-    pub(crate) fn send_held_up(&self) -> bool {
+    /// A handler of this connection runs long: sends the answers that it holds up, and has another thread run the calls behind it.
+    pub(crate) fn send_held_up(&self) {
         let mut state = self.lock();
         let todo = self.flush(&mut state);
         self.arm(&mut state);
-        let waiting = !state.incoming.is_empty() && !state.session.is_congested();
-        if waiting {
-            state.runners += 1;
+        if state.has_calls() && !state.session.is_congested() {
+            self.call_up(&mut state);
         }
         drop(state);
         todo.run();
-        waiting
     }
 }
 

@@ -13,6 +13,7 @@ mod wait;
 
 use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::Instant;
 
@@ -21,11 +22,12 @@ use andiron_proto::{Attachment, Body, CallRequest, Config, IdMap, Limits, Role, 
 pub(crate) use self::events::Todo;
 pub(crate) use self::io::READ_BUFFER;
 use self::objects::Objects;
-pub(crate) use self::wait::{BatchGuard, run_admitted};
+pub(crate) use self::wait::BatchGuard;
+use self::wait::Waiter;
 use andiron_proto::wire::Reason;
 use andiron_sys::epoll::Interest;
 
-use crate::call::Parcel;
+use crate::call::{Call, Parcel};
 use crate::context::CallState;
 use crate::object::{Job, Object};
 use crate::pool::Pool;
@@ -46,6 +48,8 @@ pub(crate) struct Link {
     state: Mutex<State>,
     /// References that were dropped: a drop may happen anywhere, so it only leaves a note here.
     dropped: Mutex<Vec<(u64, u64)>>,
+    /// Calls that a thread took and has not begun: while there are any, no other thread starts one. See [`Call::start`].
+    starting: AtomicUsize,
     /// The fork generation in which the connection was made.
     generation: u32,
     /// For people: an address or a process.
@@ -60,24 +64,31 @@ pub(crate) struct State {
     socket: Option<Arc<OwnedFd>>,
     /// Somebody reads, or the poller's next event is being worked on.
     reader: bool,
+    /// It sleeps until bytes come, and does not look for room to write.
+    blind: bool,
     /// Somebody waits for room to write because the reader does not look for it.
     flusher: bool,
     calls: IdMap<OwnCall>,
     waiters: Vec<Waiter>,
+    last_waiter: u64,
     /// Calls of the chain of a thread that waits here: chain and job.
     chained: VecDeque<(u64, Job)>,
+    /// Inline calls that wait because the peer does not read the answers to those before them.
+    held_inline: VecDeque<(Arc<dyn Object>, Call)>,
+    /// Calls that had to wait for their turn, and now have it.
+    admitted: VecDeque<Job>,
     /// Calls that nobody has begun to run, in the order they came.
     incoming: VecDeque<Incoming>,
     /// Threads that run calls of `incoming`.
     runners: usize,
+    /// The pool was asked for a thread that has not come yet.
+    called_up: bool,
     /// Calls of the peer that are not answered: what handlers know of them.
     handling: IdMap<Handling>,
     objects: Objects,
     executor: Executor,
     /// What the poller watches for, while it does.
     armed: Option<Interest>,
-    /// Somebody polls, and will run the calls that come.
-    polled: bool,
     /// While this is not 0 answers are not sent one by one.
     holding: u32,
     notify_failed: Option<Error>,
@@ -100,15 +111,8 @@ struct Handling {
 
 struct Incoming {
     object: Arc<dyn Object>,
-    call: crate::call::Call,
-}
-
-/// A thread that waits at this connection.
-struct Waiter {
-    chain: u64,
-    wake: Arc<Condvar>,
-    /// It does nothing else, so it can be woken to read.
-    asleep: bool,
+    call: Call,
+    notify: bool,
 }
 
 /// Who runs the calls of the peer.
@@ -131,17 +135,21 @@ impl Link {
             session: Session::new(role, config, Instant::now()),
             socket: Some(Arc::new(socket)),
             reader: false,
+            blind: false,
             flusher: false,
             calls: IdMap::default(),
             waiters: Vec::new(),
+            last_waiter: 0,
             chained: VecDeque::new(),
+            held_inline: VecDeque::new(),
+            admitted: VecDeque::new(),
             incoming: VecDeque::new(),
             runners: 0,
+            called_up: false,
             handling: IdMap::default(),
             objects: Objects::default(),
             executor: Executor::None,
             armed: None,
-            polled: false,
             holding: 0,
             notify_failed: None,
             closed_here: false,
@@ -151,6 +159,7 @@ impl Link {
         Arc::new_cyclic(|this| Link {
             state: Mutex::new(state),
             dropped: Mutex::default(),
+            starting: AtomicUsize::new(0),
             generation: andiron_sys::fork::generation(),
             label,
             root: OnceLock::new(),
@@ -175,9 +184,14 @@ impl Link {
         self.this.upgrade().expect("whoever calls a method of a link holds it")
     }
 
+    /// True in a forked child of the process that made the connection.
+    fn is_inherited(&self) -> bool {
+        self.generation != andiron_sys::fork::generation()
+    }
+
     /// Refuses to use a connection that belongs to the parent process.
-    fn check_fork(&self) -> Result<()> {
-        if self.generation == andiron_sys::fork::generation() {
+    pub(crate) fn check_fork(&self) -> Result<()> {
+        if !self.is_inherited() {
             return Ok(());
         }
         Err(Error::new(
@@ -192,9 +206,10 @@ impl Link {
         state: &mut State,
         outgoing: OutCall<'_>,
         hook: Option<Hook>,
+        todo: &mut Todo,
     ) -> std::result::Result<u64, (Error, Option<Hook>)> {
         let OutCall { object, method, chain, deadline, parcel } = outgoing;
-        let arguments = match self.outgoing(state, parcel) {
+        let arguments = match self.outgoing(state, parcel, todo) {
             Ok(arguments) => arguments,
             Err(error) => return Err((error, hook)),
         };
@@ -206,7 +221,7 @@ impl Link {
                 Ok(id)
             }
             Err(failure) => {
-                state.session.forget_unsent(&refs);
+                self.forget_unsent(state, &refs, todo);
                 Err((state.ended_or(failure.into()), hook))
             }
         }
@@ -220,8 +235,9 @@ impl Link {
         started: impl FnOnce(u64),
     ) {
         let mut state = self.lock();
-        let begun = self.start(&mut state, outgoing, Some(Box::new(done)));
-        let todo = self.flush(&mut state);
+        let mut todo = Todo::default();
+        let begun = self.start(&mut state, outgoing, Some(Box::new(done)), &mut todo);
+        todo.extend(self.flush(&mut state));
         self.arm(&mut state);
         drop(state);
         match begun {
@@ -239,8 +255,11 @@ impl Link {
     pub(crate) fn call(&self, outgoing: OutCall<'_>) -> Result<u64> {
         self.check_fork()?;
         let mut state = self.lock();
-        let begun = self.start(&mut state, outgoing, None);
-        let todo = if wait::is_batching(self) { Todo::default() } else { self.flush(&mut state) };
+        let mut todo = Todo::default();
+        let begun = self.start(&mut state, outgoing, None, &mut todo);
+        if !wait::is_batching(self) {
+            todo.extend(self.flush(&mut state));
+        }
         self.arm(&mut state);
         drop(state);
         todo.run();
@@ -250,18 +269,44 @@ impl Link {
     /// Calls one way. Waits only where the peer reads too slowly.
     pub(crate) fn notify(&self, outgoing: OutCall<'_>) -> Result<()> {
         self.check_fork()?;
-        let OutCall { object, method, chain, deadline, parcel } = outgoing;
-        let mut state = self.lock();
-        let arguments = self.outgoing(&mut state, parcel)?;
-        let refs = arguments.refs.clone();
-        let request = CallRequest { target: object, method, chain, deadline, arguments };
-        let sent = state.session.notify(Instant::now(), request);
-        if sent.is_err() {
-            state.session.forget_unsent(&refs);
+        let (chain, deadline) = (outgoing.chain, outgoing.deadline);
+        if self.send_notify(self.lock(), outgoing)? {
+            self.wait_for_room(chain, deadline)?;
         }
-        let todo = if wait::is_batching(self) { Todo::default() } else { self.flush(&mut state) };
+        Ok(())
+    }
+
+    /// Passes a one-way call on that came on another connection. Never waits.
+    pub(crate) fn pass_on(&self, outgoing: OutCall<'_>) -> Result<()> {
+        let state = self.lock();
+        if state.session.is_congested() {
+            drop(state);
+            let text = "the object's process does not read what is sent to it; this call did not run, try again later";
+            return Err(Error::new(ErrorKind::Overloaded, text));
+        }
+        self.send_notify(state, outgoing).map(drop)
+    }
+
+    /// True where it is not on its way yet.
+    fn send_notify(&self, mut state: MutexGuard<'_, State>, outgoing: OutCall<'_>) -> Result<bool> {
+        let OutCall { object, method, chain, deadline, parcel } = outgoing;
+        let mut todo = Todo::default();
+        let sent = self.outgoing(&mut state, parcel, &mut todo).and_then(|arguments| {
+            let refs = arguments.refs.clone();
+            let request = CallRequest { target: object, method, chain, deadline, arguments };
+            state.session.notify(Instant::now(), request).map_err(|failure| {
+                self.forget_unsent(&mut state, &refs, &mut todo);
+                state.ended_or(failure.into())
+            })
+        });
+        if !wait::is_batching(self) || state.session.is_congested() {
+            todo.extend(self.flush(&mut state));
+        }
         self.arm(&mut state);
-        let sent = sent.map(drop).map_err(|failure| state.ended_or(failure.into()));
+        let sent = sent.and_then(|_| match &state.ended {
+            Some(ended) => Err(Error::new(ErrorKind::Unavailable, ended.message().to_owned())),
+            None => Ok(state.lacks_room() && !wait::is_batching(self) || state.session.is_congested()),
+        });
         drop(state);
         todo.run();
         sent
@@ -297,24 +342,28 @@ impl Link {
     /// Answers a call of the peer.
     pub(crate) fn answer(&self, id: u64, outcome: Result<Parcel>) {
         let mut state = self.lock();
+        let mut todo = Todo::default();
         let handled = state.handling.remove(&id);
         match outcome {
-            _ if handled.as_ref().is_none_or(|handled| handled.notify && outcome.is_ok()) => {
-                state.session.done(id)
+            Ok(parcel) if handled.as_ref().is_none_or(|handled| handled.notify) => {
+                todo.drop_later(parcel);
+                state.session.done(id);
             }
-            Ok(parcel) => match self.outgoing(&mut state, parcel.into()) {
-                Ok(result) => state.session.reply(id, result),
+            Ok(parcel) => match self.outgoing(&mut state, parcel.into(), &mut todo) {
+                Ok(result) => {
+                    let refs = result.refs.clone();
+                    state.session.reply(id, result);
+                    self.forget_unsent(&mut state, &refs, &mut todo); // if it could not be sent
+                }
                 Err(error) => state.session.fail(id, &error.to_failure()),
             },
             Err(error) => state.session.fail(id, &error.to_failure()),
         }
-        // While more calls wait to be run the answers are sent together; see `Pool::run_calls`.
-        let held = state.holding > 0 || !state.incoming.is_empty();
-        let todo = if !held || state.session.queued() > SEND_FROM {
-            self.flush(&mut state)
-        } else {
-            Todo::default()
-        };
+        // While a thread of the pool has more calls to run the answers are sent together; see `Pool::run_calls`.
+        let held = state.holding > 0 || state.runners > 0 && state.has_calls();
+        if !held || state.session.queued() > SEND_FROM {
+            todo.extend(self.flush(&mut state));
+        }
         self.arm(&mut state);
         drop(state);
         drop(handled);
@@ -327,11 +376,17 @@ impl Link {
 
     /// A reference of the peer was dropped; it is told with the next message.
     pub(crate) fn drop_reference(&self, id: u64, count: u64) {
-        lock(&self.dropped).push((id, count));
+        // In a forked child the lock may be held for ever, by a thread that is not there.
+        if !self.is_inherited() {
+            lock(&self.dropped).push((id, count));
+        }
     }
 
     /// Takes no further calls and tells the peer; the connection ends when what is under way is done.
     pub(crate) fn say_goodbye(&self, text: &str) {
+        if self.is_inherited() {
+            return;
+        }
         let mut state = self.lock();
         state.session.goodbye(Reason::ShuttingDown, text);
         let todo = self.flush(&mut state);
@@ -379,6 +434,16 @@ impl Link {
 }
 
 impl State {
+    /// Calls of the peer wait to be run by somebody.
+    fn has_calls(&self) -> bool {
+        !self.incoming.is_empty() || !self.admitted.is_empty()
+    }
+
+    /// Bytes wait to be sent, and nothing but a waiting thread will send them.
+    fn lacks_room(&self) -> bool {
+        self.session.want_write() && !matches!(self.executor, Executor::Pool(..))
+    }
+
     pub(crate) fn take_notify_error(&mut self) -> Option<Error> {
         self.notify_failed.take()
     }
@@ -400,7 +465,7 @@ impl State {
 impl Drop for Link {
     fn drop(&mut self) {
         // In a forked child the stream belongs to the parent: nothing may be said on it.
-        if self.generation != andiron_sys::fork::generation() {
+        if self.is_inherited() {
             return;
         }
         let state: &mut State = self.state.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -409,7 +474,11 @@ impl Drop for Link {
         }
         if state.ended.is_none() {
             state.session.leave();
-            io::send_what_goes(state);
+            let _ = io::send_what_goes(state); // last words to somebody who may be gone
+        }
+        if let Some(socket) = &state.socket {
+            // Whoever waits for room to write gives up.
+            let _ = andiron_sys::socket::shutdown(socket);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 
 use andiron_proto::{IdMap, Outgoing, Payload, Ref};
 
-use super::{Link, OutParcel, State};
+use super::{Link, OutParcel, State, Todo};
 use crate::call::Parcel;
 use crate::object::{Object, Relay};
 use crate::target::{Remote, Target};
@@ -46,37 +46,51 @@ impl Objects {
 
 impl Link {
     /// Translates what a parcel names into what the peer understands.
-    pub(super) fn outgoing<'a>(&self, state: &mut State, parcel: OutParcel<'a>) -> Result<Outgoing<'a>> {
+    pub(super) fn outgoing<'a>(
+        &self,
+        state: &mut State,
+        parcel: OutParcel<'a>,
+        todo: &mut Todo,
+    ) -> Result<Outgoing<'a>> {
         let OutParcel { codec, body, targets, attachments } = parcel;
         let mut refs = Vec::with_capacity(targets.len());
-        for target in targets {
-            match self.show(state, target) {
-                Ok(entry) => refs.push(entry),
-                Err(error) => {
-                    state.session.forget_unsent(&refs);
-                    return Err(error);
-                }
-            }
+        let shown = targets.iter().try_for_each(|target| {
+            refs.push(self.show(state, target)?);
+            Ok(())
+        });
+        todo.drop_targets(targets);
+        if shown.is_err() {
+            self.forget_unsent(state, &refs, todo);
         }
-        Ok(Outgoing { codec, body, refs, attachments })
+        shown.map(|()| Outgoing { codec, body, refs, attachments })
     }
 
-    fn show(&self, state: &mut State, target: Target) -> Result<Ref> {
-        let (place, remote) = match &target {
+    /// A message with these references was not sent after all.
+    pub(super) fn forget_unsent(&self, state: &mut State, refs: &[Ref], todo: &mut Todo) {
+        if !refs.is_empty() {
+            state.session.forget_unsent(refs);
+            todo.extend(self.digest(state));
+            if state.ended.is_some() {
+                todo.drop_targets(state.objects.clear().into_iter().map(Target::Local).collect());
+            }
+        }
+    }
+
+    fn show(&self, state: &mut State, target: &Target) -> Result<Ref> {
+        let place = match target {
             Target::Remote(remote) if std::ptr::eq(&*remote.link, self) && remote.id != 0 => {
                 return Ok(Ref::Remote(remote.id));
             }
-            Target::Remote(remote) => (Arc::as_ptr(remote) as usize, Some(remote.clone())),
-            Target::Local(object) => (Arc::as_ptr(object).cast::<()>() as usize, None),
+            Target::Remote(remote) => Arc::as_ptr(remote) as usize,
+            Target::Local(object) => Arc::as_ptr(object).cast::<()>() as usize,
         };
         if let Some(&id) = state.objects.numbers.get(&place) {
             return Ok(Ref::Local(id));
         }
         let id = state.session.show().map_err(Error::from)?;
-        let object: Arc<dyn Object> = match (remote, target) {
-            (Some(remote), _) => Arc::new(Relay(remote)),
-            (None, Target::Local(object)) => object,
-            (None, Target::Remote(remote)) => Arc::new(Relay(remote)),
+        let object: Arc<dyn Object> = match target {
+            Target::Local(object) => object.clone(),
+            Target::Remote(remote) => Arc::new(Relay(remote.clone())),
         };
         state.objects.numbers.insert(place, id);
         state.objects.shown.insert(id, Shown { object, place });
@@ -94,7 +108,14 @@ impl Link {
 
     fn target(&self, state: &mut State, entry: Ref) -> Target {
         match entry {
-            Ref::Local(id) => Target::Local(state.objects.shown(id).unwrap_or_else(|| Arc::new(Gone))),
+            Ref::Local(id) => {
+                let object = state.objects.shown(id).unwrap_or_else(|| Arc::new(Gone));
+                match object.relayed() {
+                    // So that it comes home as itself when it is passed on.
+                    Some(remote) => Target::Remote(remote.clone()),
+                    None => Target::Local(object),
+                }
+            }
             Ref::Remote(id) => {
                 if let Some(remote) = state.objects.held.get(&id).and_then(Weak::upgrade) {
                     remote.count();

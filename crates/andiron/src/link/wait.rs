@@ -2,10 +2,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::marker::PhantomData;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use super::{Executor, Link, State, Todo, Waiter, io};
+use super::{Executor, Link, State, Todo, io};
 use crate::call::Parcel;
 use crate::object::{Admitted, Job};
 use crate::pool::Pool;
@@ -14,25 +15,65 @@ use crate::{Error, ErrorKind, Result};
 
 thread_local! {
     static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-    static WAKE: Arc<Condvar> = Arc::new(Condvar::new());
-    /// The link whose calls this thread holds back to send them together, and how deep.
-    static BATCHING: Cell<(usize, u32)> = const { Cell::new((0, 0)) };
+    /// The links whose calls this thread holds back to send them together, each as often as it was told to.
+    static BATCHING: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+    /// How many calls this thread runs, each while it waits for an answer in the one before.
+    static DEPTH: Cell<u32> = const { Cell::new(0) };
 }
+
+/// How deep calls may go to and fro on one thread. A peer could fill its stack with them.
+pub(super) const DEEPEST: u32 = 64;
 
 /// The longest wait for room to write that does not look whether there is still something to be written.
 const FLUSH_SLICE: Duration = Duration::from_millis(10);
 
 pub(super) fn is_batching(link: &Link) -> bool {
-    let (batching, depth) = BATCHING.get();
-    depth > 0 && batching == std::ptr::from_ref(link) as usize
+    BATCHING.with_borrow(|batching| batching.contains(&(std::ptr::from_ref(link) as usize)))
+}
+
+/// A thread that waits at a connection.
+pub(super) struct Waiter {
+    number: u64,
+    chain: u64,
+    /// What it sleeps on, from its first sleep.
+    wake: Option<Arc<Condvar>>,
+    /// It does nothing else, so it can be woken to read.
+    asleep: bool,
+    /// It runs a call of its chain, and may wait elsewhere in it.
+    busy: bool,
+    /// It wants to run calls of any chain.
+    polls: bool,
+    /// How many calls its thread is in.
+    pub(super) depth: u32,
+}
+
+impl Waiter {
+    pub(super) fn wake(&self) {
+        if let Some(wake) = &self.wake {
+            wake.notify_one();
+        }
+    }
 }
 
 /// What a thread waits for.
-pub(crate) enum WaitFor {
+enum WaitFor {
     /// The answer to a call.
     Answer(u64),
     /// The end of the handshake.
     Opened,
+    /// Calls of the peer, no longer than until then.
+    Calls(Option<Instant>),
+    /// Room for what is to be sent, no longer than until then.
+    Room(Option<Instant>),
+}
+
+impl WaitFor {
+    fn until(&self) -> Option<Instant> {
+        match self {
+            WaitFor::Calls(until) | WaitFor::Room(until) => *until,
+            _ => None,
+        }
+    }
 }
 
 impl Link {
@@ -46,44 +87,76 @@ impl Link {
             return outcome; // it came with the answer to another call
         }
         drop(state);
-        self.wait_for(WaitFor::Answer(id), chain)
+        self.wait_for(&WaitFor::Answer(id), chain)
     }
 
     /// Waits for the end of the handshake.
     pub(crate) fn wait_opened(&self) -> Result<()> {
-        self.wait_for(WaitFor::Opened, 0).map(drop)
+        self.wait_for(&WaitFor::Opened, 0).map(drop)
     }
 
-    fn wait_for(&self, what: WaitFor, chain: u64) -> Result<Parcel> {
-        let wake = WAKE.with(Arc::clone);
+    /// Waits until the peer has read enough.
+    pub(super) fn wait_for_room(&self, chain: u64, until: Option<Instant>) -> Result<()> {
+        self.wait_for(&WaitFor::Room(until), chain).map(drop)
+    }
+
+    fn wait_for(&self, what: &WaitFor, chain: u64) -> Result<Parcel> {
         let mut state = self.lock();
-        state.waiters.push(Waiter { chain, wake: wake.clone(), asleep: false });
+        let number = state.add_waiter(chain, matches!(what, WaitFor::Calls(_)));
+        let mut looked = false;
         let outcome = loop {
-            if let Some(outcome) = state.outcome(&what) {
+            // What came before the answer runs before the answer is taken.
+            if let Some(job) = state.take_chained(chain) {
+                state = self.run_chained(state, number, job);
+                continue;
+            }
+            if let Some(outcome) = state.outcome(what) {
                 break outcome;
             }
-            if let Some(index) = state.chained.iter().position(|(of, _)| *of == chain)
-                && let Some((_, job)) = state.chained.remove(index)
-            {
-                self.hand_over(&mut state);
-                drop(state);
-                run_with_followers(job);
-                state = self.lock();
-                continue;
+            if looked && what.until().is_some_and(|until| until <= Instant::now()) {
+                break Ok(Parcel::default());
             }
-            if !state.reader {
-                state = self.read_turn(state, None);
+            looked = true;
+            if state.reader {
+                state = self.sleep(state, what, number);
+            } else {
+                state = self.read_turn(state, what.until());
                 self.dispatch(&mut state);
-                continue;
             }
-            state = self.sleep(state, &what, &wake);
         };
-        let own = state.waiters.iter().rposition(|waiter| Arc::ptr_eq(&waiter.wake, &wake));
-        if let Some(own) = own {
-            state.waiters.remove(own);
-        }
+        state.waiters.retain(|waiter| waiter.number != number);
+        self.unchain(&mut state, chain);
         self.hand_over(&mut state);
         outcome
+    }
+
+    fn run_chained<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        number: u64,
+        job: Job,
+    ) -> MutexGuard<'a, State> {
+        state.set(number, |waiter| waiter.busy = true);
+        self.hand_over(&mut state);
+        drop(state);
+        DEPTH.set(DEPTH.get() + 1);
+        job.run();
+        DEPTH.set(DEPTH.get() - 1);
+        state = self.lock();
+        state.set(number, |waiter| waiter.busy = false);
+        state
+    }
+
+    /// Calls that were left to a waiting thread of this chain go to others, where none waits any more.
+    fn unchain(&self, state: &mut State, chain: u64) {
+        if state.chained.iter().any(|(of, _)| *of == chain) && state.waiter_of(chain).is_none() {
+            let (own, others) =
+                std::mem::take(&mut state.chained).into_iter().partition(|(of, _)| *of == chain);
+            state.chained = others;
+            let own: VecDeque<(u64, Job)> = own;
+            state.admitted.extend(own.into_iter().map(|(_, job)| job));
+            self.dispatch(state);
+        }
     }
 
     /// Somebody else reads: sleeps until it brings something, or looks for room to write.
@@ -91,7 +164,7 @@ impl Link {
         &'a self,
         mut state: MutexGuard<'a, State>,
         what: &WaitFor,
-        wake: &Arc<Condvar>,
+        number: u64,
     ) -> MutexGuard<'a, State> {
         if state.session.want_write() {
             let todo = self.flush(&mut state);
@@ -111,18 +184,37 @@ impl Link {
             state.flusher = false;
             return state;
         }
-        if let WaitFor::Answer(id) = what
-            && let Some(call) = state.calls.get_mut(id)
-        {
-            call.wake = Some(wake.clone());
+        let Some(wake) = state.falls_asleep(number) else { return state };
+        match what {
+            WaitFor::Answer(id) => {
+                if let Some(call) = state.calls.get_mut(id) {
+                    call.wake = Some(wake.clone());
+                }
+            }
+            // Whoever makes room does not tell.
+            WaitFor::Room(_) => return self.doze(state, &wake, number, Some(FLUSH_SLICE)),
+            _ => {}
         }
-        let timeout = state.session.poll_timeout().map(|at| at.saturating_duration_since(Instant::now()));
-        set_asleep(&mut state, wake, true);
+        let at = match (state.session.poll_timeout(), what.until()) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        let timeout = at.map(|at| at.saturating_duration_since(Instant::now()));
+        self.doze(state, &wake, number, timeout)
+    }
+
+    fn doze<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        wake: &Condvar,
+        number: u64,
+        timeout: Option<Duration>,
+    ) -> MutexGuard<'a, State> {
         state = match timeout {
             None => wake.wait(state).unwrap_or_else(PoisonError::into_inner),
             Some(timeout) => wake.wait_timeout(state, timeout).unwrap_or_else(PoisonError::into_inner).0,
         };
-        set_asleep(&mut state, wake, false);
+        state.set(number, |waiter| waiter.asleep = false);
         if timeout.is_some() {
             state = self.look_at_the_clock(state);
         }
@@ -141,11 +233,16 @@ impl Link {
         self.lock()
     }
 
-    /// Ends calls whose time is over; for connections that nobody waits at.
+    /// Ends calls whose time is over, and tells which references were dropped; for connections that nobody waits at.
     pub(crate) fn tick(&self) {
         let state = self.lock();
-        if state.session.poll_timeout().is_some_and(|at| at <= Instant::now()) {
-            drop(self.look_at_the_clock(state));
+        let due = state.session.poll_timeout().is_some_and(|at| at <= Instant::now());
+        if due || !lock(&self.dropped).is_empty() {
+            let mut state = self.look_at_the_clock(state);
+            let todo = self.flush(&mut state);
+            self.arm(&mut state);
+            drop(state);
+            todo.run();
         }
     }
 
@@ -169,6 +266,7 @@ impl Link {
             (a, b) => a.or(b),
         };
         let want_write = state.session.want_write();
+        state.blind = !want_write;
         drop(state);
         todo.run();
         let polled = until.is_some() || want_write;
@@ -185,6 +283,7 @@ impl Link {
         let read = readable.then(|| io::read(&socket, &mut buffer, polled));
         drop(socket);
         state = self.lock();
+        state.blind = false;
         todo = match read {
             Some(read) => self.take(&mut state, read, &buffer),
             None => Todo::default(),
@@ -194,11 +293,7 @@ impl Link {
             state.session.handle_timeout(Instant::now());
             todo.extend(self.digest(&mut state));
         }
-        if !todo.is_empty() {
-            drop(state); // the role is kept: what runs inline runs in the order it came
-            todo.run();
-            state = self.lock();
-        }
+        state = self.run_inline(state, todo);
         state.reader = false;
         let todo = self.flush(&mut state);
         self.arm(&mut state);
@@ -215,30 +310,42 @@ impl Link {
         if !state.reader
             && let Some(waiter) = state.waiters.iter().find(|waiter| waiter.asleep)
         {
-            waiter.wake.notify_one();
+            waiter.wake();
         }
     }
 
     /// Has somebody run the calls that wait.
-    fn dispatch(&self, state: &mut State) {
-        if state.incoming.is_empty() || state.polled {
+    pub(super) fn dispatch(&self, state: &mut State) {
+        if !state.has_calls() || state.waiters.iter().any(|waiter| waiter.polls) {
             return;
         }
         match &state.executor {
             Executor::None => {}
             Executor::Thread(queue) => {
                 let queue = queue.clone();
+                while let Some(job) = state.admitted.pop_front() {
+                    queue.push(Admitted::Run(job));
+                }
                 while let Some(incoming) = state.incoming.pop_front() {
                     queue.push(incoming.object.clone().admit(incoming.call, &incoming.object));
                 }
             }
-            Executor::Pool(pool, _) => {
+            Executor::Pool(..) => {
                 if state.runners == 0 {
-                    let pool = pool.clone();
-                    state.runners += 1;
-                    pool.ready(self.arc());
+                    self.call_up(state);
                 }
             }
+        }
+    }
+
+    /// Asks the pool for a thread to run the calls that wait, if none is on its way.
+    pub(super) fn call_up(&self, state: &mut State) {
+        if let Executor::Pool(pool, _) = &state.executor
+            && !state.called_up
+            && pool.ready(self.arc())
+        {
+            state.called_up = true;
+            state.runners += 1;
         }
     }
 
@@ -247,7 +354,11 @@ impl Link {
         if !matches!(state.executor, Executor::None) {
             return;
         }
-        let queue = Arc::new(HandlerQueue::default());
+        let queue = Arc::new(HandlerQueue {
+            link: self.this.clone(),
+            jobs: Mutex::default(),
+            filled: Condvar::new(),
+        });
         let (of_thread, name) = (queue.clone(), "andiron-handler".to_owned());
         let started = std::thread::Builder::new().name(name).spawn(move || of_thread.work());
         if started.is_ok() {
@@ -259,14 +370,15 @@ impl Link {
     pub(crate) fn attach(&self, pool: &Arc<Pool>) -> Result<()> {
         let token = pool.admit(self.arc());
         let mut state = self.lock();
+        if let Some(socket) = state.socket.clone()
+            && let Err(error) = pool.add(&socket, token)
+        {
+            pool.leave(token);
+            let text = format!("cannot watch the connection: {error}");
+            return Err(Error::new(ErrorKind::Overloaded, text).with_source(error));
+        }
         if let Executor::Thread(queue) = &state.executor {
             queue.close();
-        }
-        if let Some(socket) = state.socket.clone() {
-            pool.add(&socket, token).map_err(|error| {
-                Error::new(ErrorKind::Overloaded, format!("cannot watch the connection: {error}"))
-                    .with_source(error)
-            })?;
         }
         state.executor = Executor::Pool(pool.clone(), token);
         let todo = self.flush(&mut state);
@@ -283,50 +395,42 @@ impl Link {
     /// Reads what is there, waiting at most until `until`, and runs the calls that came on this thread. Tells whether anything came.
     pub(crate) fn poll(&self, until: Option<Instant>) -> Result<bool> {
         self.check_fork()?;
+        self.wait_for(&WaitFor::Calls(until), 0)?;
         let mut state = self.lock();
-        if state.ended.is_some() {
-            return Err(state.ended_or(Error::new(ErrorKind::Unavailable, "")));
-        }
-        if state.reader {
-            return Ok(false);
-        }
-        state.polled = true;
-        state = self.read_turn(state, until);
-        state.polled = false;
-        let came = !state.incoming.is_empty();
-        while let Some(incoming) = state.incoming.pop_front() {
-            let admitted = incoming.object.clone().admit(incoming.call, &incoming.object);
-            drop(state);
-            run_admitted(admitted);
-            state = self.lock();
-        }
-        let todo = self.flush(&mut state);
-        self.hand_over(&mut state);
+        let came = state.has_calls();
+        state.runners += 1;
         drop(state);
-        todo.run();
+        self.run_incoming(false, || {});
         Ok(came)
+    }
+
+    /// True where a pool reads the connection and runs its calls.
+    pub(crate) fn is_attached(&self) -> bool {
+        matches!(self.lock().executor, Executor::Pool(..))
     }
 
     /// Holds this thread's calls back until the guard is dropped or an answer is waited for.
     pub(crate) fn batch(self: &Arc<Self>) -> BatchGuard {
-        let own = Arc::as_ptr(self) as usize;
-        let outer = BATCHING.get();
-        let depth = if outer.0 == own { outer.1 + 1 } else { 1 };
-        BATCHING.set((own, depth));
-        BatchGuard { link: self.clone(), outer }
+        BATCHING.with_borrow_mut(|batching| batching.push(Arc::as_ptr(self) as usize));
+        BatchGuard { link: self.clone(), of_this_thread: PhantomData }
     }
 }
 
 /// See [`Link::batch`].
 pub(crate) struct BatchGuard {
     link: Arc<Link>,
-    outer: (usize, u32),
+    of_this_thread: PhantomData<*const ()>,
 }
 
 impl Drop for BatchGuard {
     fn drop(&mut self) {
-        BATCHING.set(self.outer);
-        if is_batching(&self.link) {
+        let own = Arc::as_ptr(&self.link) as usize;
+        BATCHING.with_borrow_mut(|batching| {
+            if let Some(index) = batching.iter().rposition(|link| *link == own) {
+                batching.remove(index);
+            }
+        });
+        if is_batching(&self.link) || self.link.check_fork().is_err() {
             return;
         }
         let mut state = self.link.lock();
@@ -338,11 +442,68 @@ impl Drop for BatchGuard {
 }
 
 impl State {
+    fn add_waiter(&mut self, chain: u64, polls: bool) -> u64 {
+        self.last_waiter += 1;
+        let number = self.last_waiter;
+        let depth = DEPTH.get();
+        self.waiters.push(Waiter { number, chain, wake: None, asleep: false, busy: false, polls, depth });
+        number
+    }
+
+    fn set(&mut self, number: u64, change: impl FnOnce(&mut Waiter)) {
+        if let Some(waiter) = self.waiters.iter_mut().rev().find(|waiter| waiter.number == number) {
+            change(waiter);
+        }
+    }
+
+    fn falls_asleep(&mut self, number: u64) -> Option<Arc<Condvar>> {
+        let waiter = self.waiters.iter_mut().rev().find(|waiter| waiter.number == number)?;
+        waiter.asleep = true;
+        Some(waiter.wake.get_or_insert_default().clone())
+    }
+
+    /// A thread that waits here for an answer in this chain and can run its calls.
+    pub(super) fn waiter_of(&self, chain: u64) -> Option<&Waiter> {
+        self.waiters.iter().rev().find(|waiter| chain != 0 && waiter.chain == chain && !waiter.busy)
+    }
+
+    /// Leaves a call to the thread that waits in its chain.
+    pub(super) fn chain(&mut self, job: Job) {
+        let chain = job.call.chain();
+        self.chained.push_back((chain, job));
+        if let Some(waiter) = self.waiter_of(chain) {
+            waiter.wake();
+        }
+    }
+
+    fn take_chained(&mut self, chain: u64) -> Option<Job> {
+        if self.session.is_congested() {
+            return None; // the peer shall first read the answers to those before
+        }
+        let index = self.chained.iter().position(|(of, _)| *of == chain)?;
+        self.chained.remove(index).map(|(_, job)| job)
+    }
+
+    pub(super) fn wake_pollers(&self) {
+        self.waiters.iter().filter(|waiter| waiter.polls).for_each(Waiter::wake);
+    }
+
     fn outcome(&mut self, what: &WaitFor) -> Option<Result<Parcel>> {
         match what {
             WaitFor::Opened if self.session.is_open() => Some(Ok(Parcel::default())),
             WaitFor::Opened => {
                 self.ended.as_ref().map(|ended| Err(Error::new(ended.kind(), ended.message().to_owned())))
+            }
+            WaitFor::Calls(_) if self.has_calls() => Some(Ok(Parcel::default())),
+            WaitFor::Room(_)
+                if self.ended.is_some() || !self.session.is_congested() && !self.lacks_room() =>
+            {
+                Some(Ok(Parcel::default()))
+            }
+            WaitFor::Room(_) => None,
+            WaitFor::Calls(_) => {
+                let ended = self.ended.as_ref()?;
+                Some(Err(Error::new(ErrorKind::Unavailable, ended.message().to_owned())))
             }
             WaitFor::Answer(id) => match self.calls.get_mut(id) {
                 Some(call) => {
@@ -356,31 +517,9 @@ impl State {
     }
 }
 
-fn set_asleep(state: &mut State, wake: &Arc<Condvar>, asleep: bool) {
-    if let Some(own) = state.waiters.iter_mut().rev().find(|waiter| Arc::ptr_eq(&waiter.wake, wake)) {
-        own.asleep = asleep;
-    }
-}
-
-/// Runs a job, and on this thread those that were waiting for it.
-pub(crate) fn run_with_followers(job: Job) {
-    let mut jobs = VecDeque::from(job.run());
-    while let Some(job) = jobs.pop_front() {
-        jobs.extend(job.run());
-    }
-}
-
-pub(crate) fn run_admitted(admitted: Admitted) {
-    match admitted {
-        Admitted::Run(job) => run_with_followers(job),
-        Admitted::Parked => {}
-        Admitted::Refused(call, error) => call.answer(Err(error)),
-    }
-}
-
 /// The queue of a connection's handler thread. The thread holds the queue only, so it does not keep the connection open.
-#[derive(Default)]
 pub(super) struct HandlerQueue {
+    link: Weak<Link>,
     jobs: Mutex<Jobs>,
     filled: Condvar,
 }
@@ -388,12 +527,20 @@ pub(super) struct HandlerQueue {
 #[derive(Default)]
 struct Jobs {
     waiting: VecDeque<Admitted>,
+    /// Bytes wait to be sent.
+    push_out: bool,
     closed: bool,
 }
 
 impl HandlerQueue {
     fn push(&self, admitted: Admitted) {
         lock(&self.jobs).waiting.push_back(admitted);
+        self.filled.notify_one();
+    }
+
+    /// Has the thread send what waits to be sent.
+    pub(super) fn push_out(&self) {
+        lock(&self.jobs).push_out = true;
         self.filled.notify_one();
     }
 
@@ -404,17 +551,43 @@ impl HandlerQueue {
     }
 
     fn work(&self) {
+        while let Some(admitted) = self.next() {
+            admitted.run();
+            self.send_out();
+        }
+    }
+
+    /// The next call, when there is one; `None`: never again.
+    fn next(&self) -> Option<Admitted> {
+        let mut jobs = lock(&self.jobs);
         loop {
-            let mut jobs = lock(&self.jobs);
-            let admitted = loop {
-                match jobs.waiting.pop_front() {
-                    Some(admitted) => break admitted,
-                    None if jobs.closed => return,
-                    None => jobs = self.filled.wait(jobs).unwrap_or_else(PoisonError::into_inner),
-                }
-            };
-            drop(jobs);
-            run_admitted(admitted);
+            if std::mem::take(&mut jobs.push_out) {
+                drop(jobs);
+                self.send_out();
+                jobs = lock(&self.jobs);
+            } else if let Some(admitted) = jobs.waiting.pop_front() {
+                return Some(admitted);
+            } else if jobs.closed {
+                return None;
+            } else {
+                jobs = self.filled.wait(jobs).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+    }
+
+    /// Waits until the peer has taken what this thread had to say, unless somebody else sees to it.
+    fn send_out(&self) {
+        while let Some(link) = self.link.upgrade() {
+            let mut state = link.lock();
+            let todo = link.flush(&mut state);
+            let alone = !state.reader || state.blind || state.session.is_congested();
+            let socket = state.socket.clone().filter(|_| alone && state.session.want_write());
+            drop(state);
+            todo.run();
+            drop(link); // the socket alone does not keep the connection open
+            let Some(socket) = socket else { return };
+            // An error shows again at the next write.
+            let _ = andiron_sys::poll::wait(&*socket, false, true, None);
         }
     }
 }

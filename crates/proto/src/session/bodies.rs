@@ -76,17 +76,19 @@ impl<T> Bodies<T> {
         Ok(())
     }
 
-    /// A piece of a chunk. The message with its body, when that is complete; and credit for the next.
+    /// A piece of a chunk, of which `left` bytes are still to come: a chunk that is too long is refused before any of it is taken.
+    /// The message with its body, when that is complete; and credit for the next.
     pub(crate) fn piece(
         &mut self,
         body: u64,
         piece: &[u8],
+        left: usize,
     ) -> Result<(Option<Complete<T>>, Option<Grant>), String> {
         let Some(receiving) = self.receiving.get_mut(&body) else {
             return self.known(body).map(|()| (None, None));
         };
         let received = (receiving.data.len() + piece.len()) as u64;
-        if received > receiving.total || received > receiving.credit {
+        if received + left as u64 > receiving.total.min(receiving.credit) {
             return Err(format!("body {body} is longer than announced or than its credit"));
         }
         receiving.data.extend_from_slice(piece);
@@ -146,8 +148,9 @@ mod tests {
         let mut bodies = Bodies::new(10);
         assert_eq!(bodies.begin(1, 100, b"0123", "a"), Ok(Some((1, 90))));
         assert_eq!(bodies.begin(2, 50, b"", "b"), Ok(None));
-        assert!(bodies.piece(2, &[0; 11]).is_err(), "no credit yet");
-        let (arrived, grant) = bodies.piece(1, &[0; 96]).unwrap();
+        assert!(bodies.piece(2, &[0; 11], 0).is_err(), "no credit yet");
+        assert!(bodies.piece(1, &[0; 96], 1).is_err(), "the whole chunk counts");
+        let (arrived, grant) = bodies.piece(1, &[0; 96], 0).unwrap();
         assert_eq!(arrived.map(|(message, body)| (message, body.len())), Some(("a", 100)));
         assert_eq!(grant, Some((2, 40)));
     }
@@ -174,7 +177,7 @@ mod tests {
     fn bytes_that_nobody_wants_are_skipped_and_leave_nothing_behind() {
         let mut bodies = Bodies::<()>::new(10);
         bodies.announce(1, 20, b"").unwrap();
-        assert_eq!(bodies.piece(1, &[0; 10]), Ok((None, None)));
+        assert_eq!(bodies.piece(1, &[0; 10], 0), Ok((None, None)));
         assert!(bodies.receiving.is_empty() && bodies.waiting.is_empty());
     }
 }

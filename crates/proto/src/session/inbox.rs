@@ -19,10 +19,11 @@ pub(crate) enum Found<'a> {
         attachments: Vec<Attachment>,
         cut_off: bool,
     },
-    /// A piece of a chunk.
+    /// A piece of a chunk, of which `left` bytes are still to come.
     Chunk {
         body: u64,
         piece: &'a [u8],
+        left: usize,
     },
 }
 
@@ -96,12 +97,10 @@ fn parse_header(bytes: &[u8; HEADER_LEN], most: u32) -> Result<Header, String> {
 impl<'a> Reading<'a> {
     /// The next frame, with at most `most` bytes of payload; `None` when this read is used up. After an error nothing more can be read.
     pub(crate) fn next(&mut self, most: u32) -> Result<Option<Found<'_>>, String> {
-        if let Some((body, left)) = self.inbox.chunk
+        if let Some((body, length)) = self.inbox.chunk
             && !self.bytes.is_empty()
         {
-            let piece = self.take(left);
-            self.inbox.chunk = (piece.len() < left).then_some((body, left - piece.len()));
-            return Ok(Some(Found::Chunk { body, piece }));
+            return Ok(Some(self.chunk(body, length)));
         }
         if !self.inbox.preface_seen {
             return self.preface();
@@ -112,10 +111,7 @@ impl<'a> Reading<'a> {
         let header = parse_header(self.front().first_chunk().expect("gathered a whole header"), most)?;
         if header.kind == Kind::Chunk && header.flags & flags::ABORT == 0 {
             self.skip(HEADER_LEN);
-            let left = header.length as usize;
-            let piece = self.take(left);
-            self.inbox.chunk = (piece.len() < left).then_some((header.id, left - piece.len()));
-            return Ok(Some(Found::Chunk { body: header.id, piece }));
+            return Ok(Some(self.chunk(header.id, header.length as usize)));
         }
         let length = HEADER_LEN + header.length as usize;
         if !self.gather(length) {
@@ -136,6 +132,16 @@ impl<'a> Reading<'a> {
             &self.whole[HEADER_LEN..]
         };
         Ok(Some(Found::Frame { header, payload, attachments, cut_off }))
+    }
+
+    /// What this read has of the next `length` bytes of a chunk.
+    fn chunk(&mut self, body: u64, length: usize) -> Found<'a> {
+        let (piece, rest) = self.bytes.split_at(length.min(self.bytes.len()));
+        self.bytes = rest;
+        self.inbox.position += piece.len() as u64;
+        let left = length - piece.len();
+        self.inbox.chunk = (left > 0).then_some((body, left));
+        Found::Chunk { body, piece, left }
     }
 
     fn preface(&mut self) -> Result<Option<Found<'_>>, String> {
@@ -180,14 +186,6 @@ impl<'a> Reading<'a> {
             self.inbox.partial.clear();
         }
         self.inbox.position += count as u64;
-    }
-
-    /// Up to `most` bytes of this read.
-    fn take(&mut self, most: usize) -> &'a [u8] {
-        let (taken, rest) = self.bytes.split_at(most.min(self.bytes.len()));
-        self.bytes = rest;
-        self.inbox.position += taken.len() as u64;
-        taken
     }
 
     /// To be called when all frames of a read are handled: refuses attachments that no frame has asked for and none can any more.

@@ -1,39 +1,5 @@
-//! One end of a session as a state machine: bytes and the time in, bytes and events out.
-//!
-//! The session owns everything that is half done: half-read frames, half-written ones, calls without an answer. Whoever drives it moves
-//! bytes and does what the events say; it decides nothing.
-//!
-//! ```
-//! use std::time::Instant;
-//! use andiron_proto::{CallRequest, Config, Event, Payload, Role, Session};
-//!
-//! # fn now() -> Instant { static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new(); *START.get_or_init(Instant::now) }
-//! fn pass(from: &mut Session, to: &mut Session) {
-//!     while let Some(transmit) = from.poll_transmit() {
-//!         let bytes: Vec<u8> = transmit.slices().iter().flat_map(|slice| slice.to_vec()).collect();
-//!         from.transmitted(bytes.len());
-//!         to.receive(now(), &bytes, Vec::new(), false);
-//!     }
-//! }
-//!
-//! let mut client = Session::new(Role::Initiator, Config::default(), now());
-//! let mut server = Session::new(Role::Acceptor, Config::default(), now());
-//! pass(&mut client, &mut server);
-//! pass(&mut server, &mut client);
-//! assert!(client.is_open() && server.is_open());
-//!
-//! let id = client.call(now(), CallRequest { target: 0, method: "names", chain: 1, ..CallRequest::default() }).unwrap();
-//! pass(&mut client, &mut server);
-//! while let Some(event) = server.poll_event() {
-//!     if let Event::Call(call) = event {
-//!         assert_eq!(call.method, "names");
-//!         server.reply(call.id, Payload::default());
-//!     }
-//! }
-//! pass(&mut server, &mut client);
-//! let answered = std::iter::from_fn(|| client.poll_event()).any(|event| matches!(event, Event::Answer { id: i, .. } if i == id));
-//! assert!(answered);
-//! ```
+//! One end of a session as a state machine. This file has its state, its beginning and its end; `receive` what the peer does, `send` what
+//! this end does.
 
 mod bodies;
 mod handshake;
@@ -51,7 +17,7 @@ use bytes::Bytes;
 
 use self::bodies::Bodies;
 use self::handshake::Stage;
-pub use self::ids::{IdHasher, IdHashing, IdMap};
+pub use self::ids::{IdHasher, IdMap};
 use self::inbox::Inbox;
 use self::outbox::Outbox;
 pub use self::outbox::{Attachment, Transmit};
@@ -209,7 +175,42 @@ enum Side {
     Theirs,
 }
 
-/// One end of a session. See the [module documentation](self).
+/// One end of a session: bytes and the time in, bytes and events out.
+///
+/// It owns everything that is half done: half-read frames, half-written ones, calls without an answer. Whoever drives it moves bytes and
+/// does what the events say; it decides nothing.
+///
+/// ```
+/// use std::time::Instant;
+/// use andiron_proto::{CallRequest, Config, Event, Payload, Role, Session};
+///
+/// # fn now() -> Instant { static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new(); *START.get_or_init(Instant::now) }
+/// fn pass(from: &mut Session, to: &mut Session) {
+///     while let Some(transmit) = from.poll_transmit() {
+///         let bytes: Vec<u8> = transmit.slices().iter().flat_map(|slice| slice.to_vec()).collect();
+///         from.transmitted(bytes.len());
+///         to.receive(now(), &bytes, Vec::new(), false);
+///     }
+/// }
+///
+/// let mut client = Session::new(Role::Initiator, Config::default(), now());
+/// let mut server = Session::new(Role::Acceptor, Config::default(), now());
+/// pass(&mut client, &mut server);
+/// pass(&mut server, &mut client);
+/// assert!(client.is_open() && server.is_open());
+///
+/// let id = client.call(now(), CallRequest { target: 0, method: "names", chain: 1, ..CallRequest::default() }).unwrap();
+/// pass(&mut client, &mut server);
+/// while let Some(event) = server.poll_event() {
+///     if let Event::Call(call) = event {
+///         assert_eq!(call.method, "names");
+///         server.reply(call.id, Payload::default());
+///     }
+/// }
+/// pass(&mut server, &mut client);
+/// let answered = std::iter::from_fn(|| client.poll_event()).any(|event| matches!(event, Event::Answer { id: i, .. } if i == id));
+/// assert!(answered);
+/// ```
 #[derive(Debug)]
 pub struct Session {
     role: Role,

@@ -44,7 +44,7 @@ impl Session {
                 Found::Frame { header, payload, attachments, cut_off } => {
                     self.on_frame(now, header, payload, attachments, cut_off)
                 }
-                Found::Chunk { body, piece } => self.on_chunk(body, piece),
+                Found::Chunk { body, piece, left } => self.on_chunk(body, piece, left),
             };
             if handled.is_err() || self.is_closed() {
                 break handled;
@@ -310,11 +310,11 @@ impl Session {
         }
     }
 
-    fn on_chunk(&mut self, body: u64, piece: &[u8]) -> Result<(), String> {
+    fn on_chunk(&mut self, body: u64, piece: &[u8], left: usize) -> Result<(), String> {
         if !self.is_open() {
             return Err("a chunk before the session is open".to_owned());
         }
-        let (arrived, grant) = self.bodies.piece(body, piece)?;
+        let (arrived, grant) = self.bodies.piece(body, piece, left)?;
         self.grant(grant);
         match arrived {
             Some((Waiting::Call(call), body)) => {

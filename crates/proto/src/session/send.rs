@@ -198,13 +198,15 @@ impl Session {
     /// Answers a call of the peer. For a notify this is [`done`](Session::done). A result that cannot be sent becomes a failure.
     pub fn reply<'a>(&mut self, id: u64, result: impl Into<Outgoing<'a>>) {
         let result = result.into();
+        if self.theirs.get(&id).is_none_or(|call| call.notify) {
+            self.finish_theirs(id);
+            return self.forget_unsent(&result.refs);
+        }
         if let Err(failure) = self.check(&result) {
             self.forget_unsent(&result.refs);
             return self.fail(id, &failure);
         }
-        if self.finish_theirs(id).is_none_or(|call| call.notify) {
-            return self.forget_unsent(&result.refs);
-        }
+        self.finish_theirs(id);
         let Outgoing { codec, body, refs, attachments } = result;
         self.references.count(&refs);
         self.send_message(Kind::Result, id, &Head::Value { codec }, &refs, attachments, body);

@@ -457,6 +457,17 @@ fn requests_that_cannot_be_sent_are_refused_here_and_the_session_goes_on() {
 }
 
 #[test]
+fn a_result_of_a_notify_is_dropped_whatever_its_size() {
+    let mut pair = Pair::with(21, Limits { message: 5000, ..Limits::default() }, Limits::default());
+    let id = pair.notify(CLIENT, request("big", b""));
+    pair.run();
+    pair.one_call(SERVER);
+    pair.reply(SERVER, id, &[0; 5001]);
+    pair.run();
+    pair.expect_silence();
+}
+
+#[test]
 fn a_result_that_cannot_be_sent_becomes_a_failure_that_the_caller_hears_of() {
     let mut pair = Pair::with(17, Limits { message: 5000, ..Limits::default() }, Limits::default());
     let id = pair.call(CLIENT, request("big", b""));

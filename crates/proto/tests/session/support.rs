@@ -87,15 +87,18 @@ pub struct Pair {
     pub ends: [End; 2],
     pub now: Instant,
     pub rng: Rng,
-    seed: u64,
+    _seed: Seed,
     /// The most bytes of one write or read.
     pub most_piece: usize,
 }
 
-impl Drop for Pair {
+/// Tells a failure's seed.
+pub struct Seed(pub u64);
+
+impl Drop for Seed {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("the seed of this pair is {}", self.seed);
+            eprintln!("the seed was {}", self.0);
         }
     }
 }
@@ -113,7 +116,7 @@ impl Pair {
             closed: false,
         };
         let ends = [end(Role::Initiator, client), end(Role::Acceptor, server)];
-        Pair { ends, now, rng: Rng::with_seed(seed), seed, most_piece: 100_000 }
+        Pair { ends, now, rng: Rng::with_seed(seed), _seed: Seed(seed), most_piece: 100_000 }
     }
 
     /// An open pair, its [`Event::Opened`] taken.
@@ -147,8 +150,13 @@ impl Pair {
     /// Calls, and counts the call as one that wants an answer.
     pub fn call(&mut self, end: usize, request: CallRequest<'_>) -> u64 {
         let id = self.ends[end].session.call(self.now, request).unwrap();
-        assert!(self.ends[end].outstanding.insert(id), "call {id} for the second time");
+        self.expect_answer(end, id);
         id
+    }
+
+    /// Counts a call as one that wants an answer.
+    pub fn expect_answer(&mut self, end: usize, id: u64) {
+        assert!(self.ends[end].outstanding.insert(id), "call {id} for the second time");
     }
 
     pub fn notify(&mut self, end: usize, request: CallRequest<'_>) -> u64 {
@@ -247,6 +255,15 @@ impl Pair {
             self.collect(end);
             let next = self.ends[end].session.poll_timeout();
             assert!(next.is_none_or(|next| next > self.now), "a timeout was not handled");
+        }
+    }
+
+    /// Changes a byte that is under way.
+    pub fn spoil(&mut self) {
+        let end = self.rng.usize(0..2);
+        if let Some(segment) = self.ends[end].incoming.segments.back_mut() {
+            let index = self.rng.usize(..segment.bytes.len());
+            segment.bytes[index] ^= 1 << self.rng.u8(0..8);
         }
     }
 
