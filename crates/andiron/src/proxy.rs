@@ -66,8 +66,14 @@ impl Proxy {
     /// # Errors
     /// What the method returned as its error, or why the call could not be made; see [`ErrorKind`].
     pub fn call<R: DeserializeOwned>(&self, method: &str, args: &(impl Serialize + ?Sized)) -> Result<R> {
-        let waiting = self.begin(method, args)?;
-        waiting.wait().and_then(decode).map_err(|error| self.name(error, method))
+        let Target::Remote(remote) = &self.target else { return self.start(method, args)?.wait() };
+        let outcome = context::origin(self.timeout).and_then(|origin| {
+            let (body, targets) = self.encode(args)?;
+            let begun = remote.link.call_to_wait(out_call(remote, method, &origin, &body, targets))?;
+            let _behalf = cancel_with(&origin, &remote.link, begun.0);
+            remote.link.wait_as(begun, origin.chain).and_then(decode)
+        });
+        outcome.map_err(|error| self.name(error, method))
     }
 
     /// Calls a method; its result is waited for later.
@@ -79,14 +85,9 @@ impl Proxy {
         method: &str,
         args: &(impl Serialize + ?Sized),
     ) -> Result<Pending<R>> {
-        let waiting = self.begin(method, args)?;
-        Ok(Pending { waiting, what: self.what(method), result: PhantomData })
-    }
-
-    fn begin(&self, method: &str, args: &(impl Serialize + ?Sized)) -> Result<Waiting> {
         let origin = context::origin(self.timeout).map_err(|error| self.name(error, method))?;
-        let (body, targets) = self.encode(method, args)?;
-        Ok(match &self.target {
+        let (body, targets) = self.encode(args).map_err(|error| self.name(error, method))?;
+        let state = match &self.target {
             Target::Remote(remote) => {
                 let call = out_call(remote, method, &origin, &body, targets);
                 let id = remote.link.call(call).map_err(|error| self.name(error, method))?;
@@ -96,7 +97,8 @@ impl Proxy {
             Target::Local(object) => {
                 Waiting::Local(call_local(object, method, body.into(), targets, &origin), origin.deadline)
             }
-        })
+        };
+        Ok(Pending { state, what: self.what(method), result: PhantomData })
     }
 
     /// Calls a method one way: returns as soon as the call is on its way. Whether it succeeds is not known here.
@@ -105,7 +107,7 @@ impl Proxy {
     /// Why the call could not be sent.
     pub fn notify(&self, method: &str, args: &(impl Serialize + ?Sized)) -> Result<()> {
         let origin = context::origin(self.timeout).map_err(|error| self.name(error, method))?;
-        let (body, targets) = self.encode(method, args)?;
+        let (body, targets) = self.encode(args).map_err(|error| self.name(error, method))?;
         match &self.target {
             Target::Remote(remote) => {
                 let call = out_call(remote, method, &origin, &body, targets);
@@ -126,15 +128,14 @@ impl Proxy {
         self.call(DESCRIBE, &())
     }
 
-    fn encode(&self, method: &str, args: &(impl Serialize + ?Sized)) -> Result<(Vec<u8>, Vec<Target>)> {
+    fn encode(&self, args: &(impl Serialize + ?Sized)) -> Result<(Vec<u8>, Vec<Target>)> {
         let mut body = Vec::with_capacity(64);
         let (encoded, targets) = collecting(|| codec::encode_args(args, &mut body));
         match encoded {
             Ok(()) => Ok((body, targets)),
             Err(error) => {
-                let error =
-                    Error::new(ErrorKind::Encoding, format!("the arguments cannot be encoded: {error}"));
-                Err(self.name(error, method))
+                let text = format!("the arguments cannot be encoded: {error}");
+                Err(Error::new(ErrorKind::Encoding, text).with_source(error))
             }
         }
     }
@@ -248,7 +249,7 @@ impl<'de> Deserialize<'de> for Proxy {
 /// A call under way. Dropping it without waiting cancels the call.
 #[must_use = "a call whose handle is dropped is cancelled"]
 pub struct Pending<R> {
-    waiting: Waiting,
+    state: Waiting,
     what: What,
     result: PhantomData<fn() -> R>,
 }
@@ -259,32 +260,18 @@ enum Waiting {
     Done,
 }
 
-impl Waiting {
-    fn wait(self) -> Result<Parcel> {
-        match self {
-            Waiting::Remote { link, id, chain, _behalf } => link.wait(id, chain),
-            Waiting::Local(slot, deadline) => slot.wait(deadline),
-            Waiting::Done => Err(Error::new(ErrorKind::Internal, "this call was waited for before")),
-        }
-    }
-}
-
-impl<R> Drop for Pending<R> {
-    fn drop(&mut self) {
-        if let Waiting::Remote { link, id, .. } = &self.waiting {
-            link.abandon(*id);
-        }
-    }
-}
-
 impl<R: DeserializeOwned> Pending<R> {
     /// Waits for the result.
     ///
     /// # Errors
     /// As for [`Proxy::call`].
     pub fn wait(mut self) -> Result<R> {
-        let waiting = std::mem::replace(&mut self.waiting, Waiting::Done);
-        waiting.wait().and_then(decode).map_err(|error| self.what.name(error))
+        let outcome = match std::mem::replace(&mut self.state, Waiting::Done) {
+            Waiting::Remote { link, id, chain, _behalf } => link.wait(id, chain),
+            Waiting::Local(slot, deadline) => slot.wait(deadline),
+            Waiting::Done => Err(Error::new(ErrorKind::Internal, "this call was waited for before")),
+        };
+        outcome.and_then(decode).map_err(|error| self.what.name(error))
     }
 }
 
@@ -293,6 +280,13 @@ impl<R> Pending<R> {
     pub fn cancel(self) {}
 }
 
+impl<R> Drop for Pending<R> {
+    fn drop(&mut self) {
+        if let Waiting::Remote { link, id, .. } = &self.state {
+            link.abandon(*id);
+        }
+    }
+}
 
 impl<R> fmt::Debug for Pending<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -266,6 +266,20 @@ impl Link {
         begun.map_err(|(error, _)| error)
     }
 
+    /// Makes a call that this thread waits for next, with [`wait_as`](Link::wait_as): until then it is not sent, and this thread is known as
+    /// one that waits in its chain. Gives the call's number and the waiter's.
+    pub(crate) fn call_to_wait(&self, outgoing: OutCall<'_>) -> Result<(u64, u64)> {
+        self.check_fork()?;
+        let chain = outgoing.chain;
+        let mut state = self.lock();
+        let mut todo = Todo::default();
+        let begun = self.start(&mut state, outgoing, None, &mut todo);
+        let begun = begun.map(|id| (id, state.add_waiter(chain, false)));
+        drop(state);
+        todo.run();
+        begun.map_err(|(error, _)| error)
+    }
+
     /// Calls one way. Waits only where the peer reads too slowly.
     pub(crate) fn notify(&self, outgoing: OutCall<'_>) -> Result<()> {
         self.check_fork()?;

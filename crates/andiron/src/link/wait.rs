@@ -90,6 +90,11 @@ impl Link {
         self.wait_for(&WaitFor::Answer(id), chain)
     }
 
+    /// Waits for the answer to a call of [`call_to_wait`](Link::call_to_wait).
+    pub(crate) fn wait_as(&self, (id, number): (u64, u64), chain: u64) -> Result<Parcel> {
+        self.wait_at(self.lock(), &WaitFor::Answer(id), chain, number)
+    }
+
     /// Waits for the end of the handshake.
     pub(crate) fn wait_opened(&self) -> Result<()> {
         self.wait_for(&WaitFor::Opened, 0).map(drop)
@@ -103,6 +108,16 @@ impl Link {
     fn wait_for(&self, what: &WaitFor, chain: u64) -> Result<Parcel> {
         let mut state = self.lock();
         let number = state.add_waiter(chain, matches!(what, WaitFor::Calls(_)));
+        self.wait_at(state, what, chain, number)
+    }
+
+    fn wait_at<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        what: &WaitFor,
+        chain: u64,
+        number: u64,
+    ) -> Result<Parcel> {
         let mut looked = false;
         let outcome = loop {
             // What came before the answer runs before the answer is taken.
@@ -442,7 +457,7 @@ impl Drop for BatchGuard {
 }
 
 impl State {
-    fn add_waiter(&mut self, chain: u64, polls: bool) -> u64 {
+    pub(super) fn add_waiter(&mut self, chain: u64, polls: bool) -> u64 {
         self.last_waiter += 1;
         let number = self.last_waiter;
         let depth = DEPTH.get();
