@@ -222,7 +222,9 @@ impl Pool {
         lock(&self.desks).push(desk.clone());
         let mut buffer = vec![0; crate::link::READ_BUFFER];
         while !self.is_stopping() {
-            match self.poller.wait_one(Some(SURPLUS)) {
+            // Relaxed, here and below: whoever is the surplus, some thread beyond the base sees that there is one.
+            let surplus = self.threads.load(Ordering::Relaxed) > BASE_THREADS;
+            match self.poller.wait_one(surplus.then_some(SURPLUS)) {
                 Ok(Some((WAKER, _))) => self.run_ready(&desk),
                 Ok(Some((token, _))) => self.on_event(token, &desk, &mut buffer),
                 Ok(None) if self.is_surplus() => return self.retire(&desk),
