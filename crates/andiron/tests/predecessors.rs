@@ -33,7 +33,8 @@ fn idle_clients_block_nobody() {
 fn an_object_is_served_again_after_a_stop() {
     let folder = tempfile::tempdir().unwrap();
     for _ in 0..3 {
-        let server = Server::bind(&address(&folder)).unwrap().object("adder", Adder).unwrap().start().unwrap();
+        let server =
+            Server::bind(&address(&folder)).unwrap().object("adder", Adder).unwrap().start().unwrap();
         let adder: AdderProxy = Hub::connect(&address(&folder)).unwrap().object("adder").unwrap();
         assert_eq!(adder.add(1, 2).unwrap(), 3);
         assert!(server.stop());

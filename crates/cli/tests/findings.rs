@@ -12,7 +12,9 @@ fn every_test_that_the_findings_name_is_there() {
         let mut file = None;
         for quoted in line.split('`').skip(1).step_by(2) {
             if quoted.ends_with(".rs") {
-                file = Some(fs::read_to_string(root.join(quoted)).unwrap_or_else(|_| panic!("{quoted} is gone")));
+                file = Some(
+                    fs::read_to_string(root.join(quoted)).unwrap_or_else(|_| panic!("{quoted} is gone")),
+                );
             } else if let Some(text) = &file
                 && quoted.contains('_')
             {
