@@ -303,16 +303,19 @@ fn descriptors_nobody_asked_for_are_closed() {
     // Not announced.
     peer.write_with(&frame(CALL, 0, 0, 3, &call_payload(0, "names", &[0x90])), 2);
     while peer.receive() {}
+    drop(peer);
     // Announced and not there.
     let mut peer = scene.peer();
     peer.write(&frame(CALL, 0, 2, 1, &call_payload(0, "names", &[0x90])));
     while peer.receive() {}
+    drop(peer);
     // Half a frame, and then a descriptor.
     let mut peer = scene.peer();
     let bytes = frame(CALL, 0, 0, 1, &call_payload(0, "names", &[0x90]));
     peer.write(&bytes[..20]);
     peer.write_with(&bytes[20..], 1);
     while peer.receive() {}
+    drop(peer);
     // As soon as one speaks at all.
     let mut peer = Peer {
         stream: scene.stranger(),
@@ -564,5 +567,6 @@ fn a_session_that_says_goodbye_and_stays_is_closed() {
     peer.session.leave();
     peer.send();
     while peer.receive() {}
+    drop(peer);
     scene.is_clean();
 }
