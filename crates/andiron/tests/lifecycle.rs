@@ -135,7 +135,7 @@ fn a_stopping_server_finishes_what_is_under_way_and_takes_nothing_new() {
     next(&wait_entered);
     let stopping = thread::spawn(move || site.server.stop());
     // An idle client learns at its next call what was said to it.
-    eventually("the server takes no calls", || idle.names().is_err());
+    eventually("the server takes no calls", || idle.names().is_err() && hub.names().is_err());
     let error = in_time(move || run(&other, 6, &[])).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     release.send(()).unwrap();
