@@ -14,6 +14,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use andiron_proto::IdMap;
 use andiron_sys::epoll::{Interest, Poller, Waker};
 
 use crate::link::Link;
@@ -48,7 +49,7 @@ pub(crate) trait Source: Send + Sync {
 pub(crate) struct Pool {
     poller: Poller,
     waker: Waker,
-    links: Mutex<HashMap<u64, Arc<Link>>>,
+    links: Mutex<IdMap<Arc<Link>>>,
     no_links: Condvar,
     sources: Mutex<HashMap<u64, Arc<dyn Source>>>,
     next_token: AtomicU64,
@@ -227,7 +228,9 @@ impl Pool {
         lock(&self.desks).push(desk.clone());
         let mut buffer = vec![0; crate::link::READ_BUFFER];
         while !self.is_stopping() {
-            match self.poller.wait_one(Some(SURPLUS)) {
+            // Relaxed, here and below: whoever is the surplus, some thread beyond the base sees that there is one.
+            let surplus = self.threads.load(Ordering::Relaxed) > BASE_THREADS;
+            match self.poller.wait_one(surplus.then_some(SURPLUS)) {
                 Ok(Some((WAKER, _))) => self.run_ready(&desk),
                 Ok(Some((token, _))) => self.on_event(token, &desk, &mut buffer),
                 Ok(None) if self.is_surplus() => return self.retire(&desk),

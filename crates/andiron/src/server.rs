@@ -55,8 +55,9 @@ impl Server {
         let door =
             Door::open(address).map_err(|error| error.during("bind").with_context("address", address))?;
         let pool = Pool::new()?;
+        let features = [("names", hosting.names), ("store", hosting.store.is_some())];
         let config = Config {
-            features: if hosting.names { vec!["names".to_owned()] } else { Vec::new() },
+            features: features.iter().filter(|(_, on)| *on).map(|(name, _)| (*name).to_owned()).collect(),
             limits: hosting.limits,
             store: hosting.store,
             ..Config::default()

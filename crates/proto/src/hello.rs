@@ -17,7 +17,7 @@ pub struct Limits {
     pub calls: u32,
     /// Distinct objects of the peer that this end is ready to hold references to.
     pub objects: u32,
-    /// Bytes of bodies that were received for calls and notifies and are not finished yet.
+    /// Bytes of calls and notifies that were received and are not finished yet. One message counts as three quarters of it at most.
     pub buffer: u64,
     /// Bytes of a long body that may come before it was given credit.
     pub window: u32,
@@ -110,6 +110,9 @@ pub struct Hello {
 /// The authentication method by which the operating system vouches for the peer.
 pub const AUTH_USER: &str = "user";
 
+/// Characters of the agent that are sent and kept.
+const MOST_AGENT: usize = 200;
+
 /// As it travels; keys that a reader does not know are skipped.
 #[derive(Serialize, Deserialize)]
 struct HelloMap {
@@ -133,7 +136,7 @@ impl Hello {
     /// The payload of the frame.
     pub fn to_bytes(&self) -> Vec<u8> {
         let map = HelloMap {
-            agent: self.agent.clone(),
+            agent: self.agent.chars().take(MOST_AGENT).collect(),
             auth: self.auth.clone(),
             features: self.features.clone(),
             limits: self.limits.to_map(),
@@ -152,7 +155,7 @@ impl Hello {
             Some(_) => return Err("a store incarnation has 16 bytes".to_owned()),
         };
         Ok(Hello {
-            agent: map.agent.chars().take(200).collect(),
+            agent: map.agent.chars().take(MOST_AGENT).collect(),
             auth: map.auth,
             features: map.features,
             limits: Limits::from_map(&map.limits),

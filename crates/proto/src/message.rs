@@ -202,3 +202,120 @@ impl Body<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::wire::{HEADER_LEN, Header};
+
+    fn unhex(text: &str) -> Vec<u8> {
+        (0..text.len())
+            .step_by(2)
+            .map(|index| u8::from_str_radix(&text[index..index + 2], 16).unwrap())
+            .collect()
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn flag_names(kind: Kind, bits: u8) -> Vec<&'static str> {
+        let first = if kind == Kind::Chunk { "ABORT" } else { "LONG" };
+        let names = [first, "REFS", "EXTRA", "PROMISE", "STREAM", "CALLEE"];
+        names
+            .into_iter()
+            .enumerate()
+            .filter(|(bit, _)| bits & (1 << bit) != 0)
+            .map(|(_, name)| name)
+            .collect()
+    }
+
+    /// A frame in the words of `spec/vectors/frames.json`.
+    fn meaning(header: &Header, payload: &[u8]) -> Value {
+        let Header { kind, flags: bits, attachments, id, .. } = *header;
+        let mut fields = json!({
+            "kind": format!("{kind:?}").to_uppercase(),
+            "flags": flag_names(kind, bits),
+            "attachments": attachments,
+            "id": id,
+        });
+        let number = || u64::from_be_bytes(payload.try_into().unwrap());
+        match kind {
+            Kind::Optional(number) => {
+                fields["kind"] = json!(number);
+                fields["flags"] = json!(bits);
+                fields["body"] = json!(hex(payload));
+            }
+            Kind::Cancel => assert!(payload.is_empty()),
+            Kind::End if payload.is_empty() => {}
+            Kind::Chunk | Kind::Ping | Kind::Pong => fields["body"] = json!(hex(payload)),
+            Kind::Credit => fields["amount"] = json!(number()),
+            Kind::Release => fields["count"] = json!(number()),
+            Kind::Goodbye => {
+                fields["reason"] = json!(u16::from_be_bytes([payload[0], payload[1]]));
+                fields["text"] = json!(std::str::from_utf8(&payload[2..]).unwrap());
+            }
+            _ => message_meaning(kind, bits, payload, &mut fields),
+        }
+        fields
+    }
+
+    fn message_meaning(kind: Kind, bits: u8, payload: &[u8], fields: &mut Value) {
+        let message = parse(kind, bits, payload).unwrap();
+        match message.head {
+            Head::Call { target, chain, timeout_us, codec, method } => {
+                fields["target"] = json!(target);
+                fields["chain"] = json!(chain);
+                fields["timeout"] = json!(timeout_us);
+                fields["codec"] = json!(codec);
+                fields["method"] = json!(method);
+            }
+            Head::Value { codec } => fields["codec"] = json!(codec),
+            Head::Failure { kind } => fields["error"] = json!(kind),
+        }
+        if bits & flags::REFS != 0 {
+            let entry = |entry: &Ref| match *entry {
+                Ref::Remote(id) => [0, id],
+                Ref::Local(id) => [1, id],
+            };
+            fields["refs"] = message.refs.iter().map(entry).map(|pair| json!(pair)).collect();
+        }
+        if let Some(Long { body, total }) = message.long {
+            fields["long"] = json!({ "body": body, "total": total });
+        }
+        fields["body"] = json!(hex(message.body));
+        let written_so = bits & flags::EXTRA == 0 && (bits & flags::REFS == 0 || !message.refs.is_empty());
+        if written_so {
+            // What is read as the peer's was written as the own.
+            let turned = |entry: &Ref| match *entry {
+                Ref::Remote(id) => Ref::Local(id),
+                Ref::Local(id) => Ref::Remote(id),
+            };
+            let refs: Vec<Ref> = message.refs.iter().map(turned).collect();
+            let long = message.long.is_some();
+            let mut written = Vec::new();
+            write(&message.head, &refs, message.long, &mut written);
+            assert_eq!(written.len(), overhead(&message.head, &refs, long));
+            assert_eq!(tail_flags(&refs, long), bits & (flags::REFS | flags::LONG));
+            written.extend_from_slice(message.body);
+            assert_eq!(hex(&written), hex(payload), "written again");
+        }
+    }
+
+    #[test]
+    fn good_frames_of_the_vectors_mean_what_they_say() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../spec/vectors/frames.json");
+        let vectors: Vec<Value> = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let good = vectors.iter().filter(|vector| vector["meaning"].is_object());
+        for vector in good.filter(|vector| vector["meaning"]["kind"] != "HELLO") {
+            let bytes = unhex(vector["hex"].as_str().unwrap());
+            let (head, payload) = bytes.split_first_chunk::<HEADER_LEN>().unwrap();
+            let header = Header::parse(head).unwrap();
+            assert_eq!(header.length as usize, payload.len(), "{}", vector["name"]);
+            assert_eq!(&header.to_bytes(), head, "{}", vector["name"]);
+            assert_eq!(meaning(&header, payload), vector["meaning"], "{}", vector["name"]);
+        }
+    }
+}

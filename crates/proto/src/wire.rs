@@ -96,40 +96,49 @@ pub enum Kind {
 }
 
 impl Kind {
-    const NUMBERS: [(Kind, u8); 15] = [
-        (Kind::Hello, 0x01),
-        (Kind::Proof, 0x02),
-        (Kind::Call, 0x10),
-        (Kind::Notify, 0x11),
-        (Kind::Result, 0x12),
-        (Kind::Error, 0x13),
-        (Kind::Cancel, 0x14),
-        (Kind::Item, 0x20),
-        (Kind::End, 0x21),
-        (Kind::Chunk, 0x30),
-        (Kind::Credit, 0x31),
-        (Kind::Release, 0x40),
-        (Kind::Ping, 0x41),
-        (Kind::Pong, 0x42),
-        (Kind::Goodbye, 0x43),
-    ];
-
     /// The number on the wire.
     pub fn number(self) -> u8 {
         match self {
+            Kind::Hello => 0x01,
+            Kind::Proof => 0x02,
+            Kind::Call => 0x10,
+            Kind::Notify => 0x11,
+            Kind::Result => 0x12,
+            Kind::Error => 0x13,
+            Kind::Cancel => 0x14,
+            Kind::Item => 0x20,
+            Kind::End => 0x21,
+            Kind::Chunk => 0x30,
+            Kind::Credit => 0x31,
+            Kind::Release => 0x40,
+            Kind::Ping => 0x41,
+            Kind::Pong => 0x42,
+            Kind::Goodbye => 0x43,
             Kind::Optional(number) => number,
-            known => Kind::NUMBERS.iter().find(|(kind, _)| *kind == known).map_or(0, |(_, number)| *number),
         }
     }
 
     /// The kind with this number; `None` where it is unknown and may not be skipped.
     pub fn from_number(number: u8) -> Option<Kind> {
-        match number {
-            0x10 => Some(Kind::Call),
-            0x12 => Some(Kind::Result),
-            0x80.. => Some(Kind::Optional(number)),
-            _ => Kind::NUMBERS.iter().find(|(_, n)| *n == number).map(|(kind, _)| *kind),
-        }
+        Some(match number {
+            0x01 => Kind::Hello,
+            0x02 => Kind::Proof,
+            0x10 => Kind::Call,
+            0x11 => Kind::Notify,
+            0x12 => Kind::Result,
+            0x13 => Kind::Error,
+            0x14 => Kind::Cancel,
+            0x20 => Kind::Item,
+            0x21 => Kind::End,
+            0x30 => Kind::Chunk,
+            0x31 => Kind::Credit,
+            0x40 => Kind::Release,
+            0x41 => Kind::Ping,
+            0x42 => Kind::Pong,
+            0x43 => Kind::Goodbye,
+            0x80.. => Kind::Optional(number),
+            _ => return None,
+        })
     }
 
     /// The flags that may be set on this kind.
@@ -139,13 +148,19 @@ impl Kind {
             Kind::Call => message | flags::PROMISE | flags::STREAM,
             Kind::Notify => message | flags::PROMISE,
             Kind::Result => message | flags::STREAM,
-            Kind::Error => message,
-            Kind::Item | Kind::End => message | flags::CALLEE,
+            Kind::Item => message | flags::CALLEE,
+            Kind::Error => flags::REFS | flags::EXTRA,
+            Kind::End => flags::REFS | flags::EXTRA | flags::CALLEE,
             Kind::Chunk => flags::ABORT,
             Kind::Credit => flags::STREAM | flags::CALLEE,
             Kind::Optional(_) => 0xff,
             _ => 0,
         }
+    }
+
+    /// True where descriptors may belong to frames of this kind.
+    pub fn takes_attachments(self) -> bool {
+        matches!(self, Kind::Call | Kind::Notify | Kind::Result | Kind::Item | Kind::Optional(_))
     }
 }
 
@@ -214,11 +229,15 @@ impl Header {
         if flags & !kind.allowed_flags() != 0 {
             return Err(format!("flags {flags:#04x} are not allowed on {kind:?}"));
         }
+        let attachments = u16::from_be_bytes([bytes[6], bytes[7]]);
+        if attachments > 0 && !kind.takes_attachments() {
+            return Err(format!("{kind:?} takes no descriptors"));
+        }
         Ok(Header {
             length: u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]),
             kind,
             flags,
-            attachments: u16::from_be_bytes([bytes[6], bytes[7]]),
+            attachments,
             id: u64::from_be_bytes([
                 bytes[8], bytes[9], bytes[10], bytes[11], bytes[12], bytes[13], bytes[14], bytes[15],
             ]),
@@ -275,8 +294,9 @@ mod tests {
         for number in 0..=255u8 {
             if let Some(kind) = Kind::from_number(number) {
                 assert_eq!(kind.number(), number);
+                let attachments = if kind.takes_attachments() { 2 } else { 0 };
                 let header =
-                    Header { length: 7, kind, flags: kind.allowed_flags(), attachments: 2, id: u64::MAX - 1 };
+                    Header { length: 7, kind, flags: kind.allowed_flags(), attachments, id: u64::MAX - 1 };
                 assert_eq!(Header::parse(&header.to_bytes()), Ok(header));
             }
         }

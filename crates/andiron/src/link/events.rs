@@ -182,8 +182,12 @@ impl Link {
             let _ = andiron_sys::socket::shutdown(&socket);
         }
         todo.drop_targets(state.objects.clear().into_iter().map(Target::Local).collect());
+        // Behind the calls that came before the end, which may have set what these take back, but ahead of the answers: who hears that
+        // the peer is gone finds its names gone.
         let hooks = std::mem::take(&mut state.on_close);
-        todo.0.extend(hooks.into_iter().map(|hook| Do::Closed(hook, error.clone())));
+        let behind =
+            todo.0.iter().rposition(|item| matches!(item, Do::Inline(..))).map_or(0, |last| last + 1);
+        todo.0.splice(behind..behind, hooks.into_iter().map(|hook| Do::Closed(hook, error.clone())));
         self.drop_unrun(state, todo);
         self.wake_all(state);
     }

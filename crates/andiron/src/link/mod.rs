@@ -11,13 +11,13 @@ mod io;
 mod objects;
 mod wait;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::Instant;
 
-use andiron_proto::{Attachment, Body, CallRequest, Config, Limits, Role, Session};
+use andiron_proto::{Attachment, Body, CallRequest, Config, IdMap, Limits, Role, Session};
 
 pub(crate) use self::events::Todo;
 pub(crate) use self::io::READ_BUFFER;
@@ -34,8 +34,8 @@ use crate::pool::Pool;
 use crate::sync::lock;
 use crate::{Error, ErrorKind, Result};
 
-/// Answers that are held back to be sent together are sent from this many bytes.
-const SEND_FROM: usize = 32 << 10;
+/// Answers that are held back to be sent together are sent from this many bytes: then the peer reads them while the rest is worked on.
+const SEND_FROM: usize = 1 << 10;
 
 /// What a finished call is handed to.
 type Hook = Box<dyn FnOnce(Result<Parcel>) + Send>;
@@ -68,7 +68,7 @@ pub(crate) struct State {
     blind: bool,
     /// Somebody waits for room to write because the reader does not look for it.
     flusher: bool,
-    calls: HashMap<u64, OwnCall>,
+    calls: IdMap<OwnCall>,
     waiters: Vec<Waiter>,
     last_waiter: u64,
     /// Calls of the chain of a thread that waits here: chain and job.
@@ -84,7 +84,7 @@ pub(crate) struct State {
     /// The pool was asked for a thread that has not come yet.
     called_up: bool,
     /// Calls of the peer that are not answered: what handlers know of them.
-    handling: HashMap<u64, Handling>,
+    handling: IdMap<Handling>,
     objects: Objects,
     executor: Executor,
     /// What the poller watches for, while it does.
@@ -137,7 +137,7 @@ impl Link {
             reader: false,
             blind: false,
             flusher: false,
-            calls: HashMap::new(),
+            calls: IdMap::default(),
             waiters: Vec::new(),
             last_waiter: 0,
             chained: VecDeque::new(),
@@ -146,7 +146,7 @@ impl Link {
             incoming: VecDeque::new(),
             runners: 0,
             called_up: false,
-            handling: HashMap::new(),
+            handling: IdMap::default(),
             objects: Objects::default(),
             executor: Executor::None,
             armed: None,

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
-use andiron_proto::{Outgoing, Payload, Ref};
+use andiron_proto::{IdMap, Outgoing, Payload, Ref};
 
 use super::{Link, OutParcel, State, Todo};
 use crate::call::Parcel;
@@ -13,10 +13,10 @@ use crate::{Error, Result};
 
 #[derive(Default)]
 pub(super) struct Objects {
-    shown: HashMap<u64, Shown>,
+    shown: IdMap<Shown>,
     /// The number of a shown object by where it lies in memory, which is its own while it is shown.
     numbers: HashMap<usize, u64>,
-    held: HashMap<u64, Weak<Remote>>,
+    held: IdMap<Weak<Remote>>,
 }
 
 struct Shown {

@@ -80,6 +80,13 @@ impl Link {
     /// Waits for the answer to a call of this chain.
     pub(crate) fn wait(&self, id: u64, chain: u64) -> Result<Parcel> {
         self.check_fork()?;
+        let mut state = self.lock();
+        if state.chained.is_empty()
+            && let Some(outcome) = state.outcome(&WaitFor::Answer(id))
+        {
+            return outcome; // it came with the answer to another call
+        }
+        drop(state);
         self.wait_for(&WaitFor::Answer(id), chain)
     }
 

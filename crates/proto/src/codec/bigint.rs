@@ -89,12 +89,24 @@ impl BigInt {
 
     /// Its value, if it fits.
     pub fn to_i128(&self) -> Option<i128> {
-        to_i128(&self.bytes)
+        let mut wide = if self.is_negative() { [0xff; 16] } else { [0; 16] };
+        wide[16usize.checked_sub(self.bytes.len())?..].copy_from_slice(&self.bytes);
+        Some(i128::from_be_bytes(wide))
     }
 
     /// Its value, if it fits.
     pub fn to_u128(&self) -> Option<u128> {
-        to_u128(&self.bytes)
+        match (self.to_i128(), self.bytes.as_slice()) {
+            (Some(v), _) => v.try_into().ok(),
+            (None, [0, rest @ ..]) => Some(u128::from_be_bytes(rest.try_into().ok()?)),
+            _ => None,
+        }
+    }
+
+    /// Reads the payload of an extension.
+    pub(super) fn from_payload(payload: &[u8]) -> Result<Self, &'static str> {
+        BigInt::from_be_bytes(payload)
+            .map_err(|e| if e == ParseIntError::TooLong { "it is longer than 64 KiB" } else { "it is empty" })
     }
 
     /// The absolute value, big-endian.
@@ -122,33 +134,6 @@ pub(super) fn minimal(mut bytes: &[u8]) -> &[u8] {
         bytes = &bytes[1..];
     }
     bytes
-}
-
-/// The minimal form of the payload of an extension.
-pub(super) fn check(payload: &[u8]) -> Result<&[u8], &'static str> {
-    match payload.len() {
-        0 => Err("it is empty"),
-        1..=MAX_BYTES => Ok(minimal(payload)),
-        _ => Err("it is longer than 64 KiB"),
-    }
-}
-
-/// The value of a minimal form, if it fits.
-pub(super) fn to_i128(bytes: &[u8]) -> Option<i128> {
-    let mut wide = if bytes[0] >= 0x80 { [0xff; 16] } else { [0; 16] };
-    wide[16usize.checked_sub(bytes.len())?..].copy_from_slice(bytes);
-    Some(i128::from_be_bytes(wide))
-}
-
-/// The value of a minimal form, if it fits.
-pub(super) fn to_u128(bytes: &[u8]) -> Option<u128> {
-    if let Some(v) = to_i128(bytes) {
-        return v.try_into().ok();
-    }
-    match bytes {
-        [0, rest @ ..] => Some(u128::from_be_bytes(rest.try_into().ok()?)),
-        _ => None,
-    }
 }
 
 fn negate(bytes: &mut [u8]) {
@@ -296,7 +281,7 @@ impl Scalar for BigInt {
     }
 
     fn from_ext(code: i8, payload: &[u8]) -> Option<Result<Self, &'static str>> {
-        (code == code::BIGINT).then(|| check(payload).map(|bytes| BigInt { bytes: bytes.to_vec() }))
+        (code == code::BIGINT).then(|| BigInt::from_payload(payload))
     }
 
     fn from_int(v: i128) -> Option<Self> {

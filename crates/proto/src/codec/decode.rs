@@ -1,7 +1,7 @@
 //! Reading bytes: one value after another, down to the tokens of MessagePack.
 
 use serde::Deserialize;
-use serde::de::{Error as _, Unexpected};
+use serde::de::{Error as _, Expected, Unexpected};
 
 use super::MAX_DEPTH;
 use super::error::{DecodeError, Reason};
@@ -50,11 +50,15 @@ impl<'de> Decoder<'de> {
     ///
     /// # Errors
     /// When the next value is no array.
+    #[inline]
     pub fn array_len(&mut self) -> Result<usize> {
         let at = self.position();
+        if let Some(len) = self.quick_len(m::FIXARRAY) {
+            return Ok(len);
+        }
         match self.token()? {
             Token::Array(len) => Ok(len),
-            other => Err(other.unexpected("an array", at)),
+            other => Err(other.unexpected(&"an array", at)),
         }
     }
 
@@ -121,8 +125,47 @@ impl<'de> Decoder<'de> {
         std::str::from_utf8(bytes).map_err(|_| DecodeError::new(Reason::Utf8, at))
     }
 
-    /// Reads the next value, or for arrays, maps and extensions its header.
+    /// Reads the next value if it is an integer that is not negative, by far the most frequent numbers.
     #[inline]
+    pub(super) fn quick_uint(&mut self) -> Option<u64> {
+        let (v, rest) = match self.rest {
+            [v @ 0..=0x7f, rest @ ..] => (u64::from(*v), rest),
+            [m::U8, a, rest @ ..] => (u64::from(*a), rest),
+            [m::U16, a, b, rest @ ..] => (u16::from_be_bytes([*a, *b]).into(), rest),
+            [m::U32, a, b, c, d, rest @ ..] => (u32::from_be_bytes([*a, *b, *c, *d]).into(), rest),
+            _ => return None,
+        };
+        self.rest = rest;
+        Some(v)
+    }
+
+    /// Reads the next value if it is a string of up to 31 bytes, as names and most texts are.
+    #[inline]
+    pub(super) fn quick_str(&mut self) -> Option<&'de str> {
+        let (marker, rest) = self.rest.split_first()?;
+        let (text, rest) = rest.split_at_checked(usize::from(marker.checked_sub(m::FIXSTR)?))?;
+        if *marker >= m::NIL {
+            return None;
+        }
+        let text = std::str::from_utf8(text).ok()?;
+        self.rest = rest;
+        Some(text)
+    }
+
+    /// Reads the header of an array or map of up to 15 elements, whose first length has the marker `empty`, if that
+    /// comes next. So few need no check that the input can hold them.
+    #[inline]
+    pub(super) fn quick_len(&mut self, empty: u8) -> Option<usize> {
+        let (marker, rest) = self.rest.split_first()?;
+        let len = marker.wrapping_sub(empty);
+        if len > 15 {
+            return None;
+        }
+        self.rest = rest;
+        Some(len.into())
+    }
+
+    /// Reads the next value, or for arrays, maps and extensions its header.
     pub(super) fn token(&mut self) -> Result<Token<'de>> {
         let Some((&marker, rest)) = self.rest.split_first() else { return Err(self.truncated()) };
         let at = self.position();
@@ -274,7 +317,7 @@ pub(super) enum Token<'de> {
 impl Token<'_> {
     /// The error that this is not what is wanted.
     #[cold]
-    pub(super) fn unexpected(self, expected: &str, at: usize) -> DecodeError {
+    pub(super) fn unexpected(self, expected: &dyn Expected, at: usize) -> DecodeError {
         let found = match self {
             Token::Nil => Unexpected::Unit,
             Token::Bool(v) => Unexpected::Bool(v),
@@ -288,6 +331,6 @@ impl Token<'_> {
             Token::Map(_) => Unexpected::Map,
             Token::Ext { code, .. } => Unexpected::Other(ext_name(code)),
         };
-        DecodeError::invalid_type(found, &expected).at(at)
+        DecodeError::invalid_type(found, expected).at(at)
     }
 }

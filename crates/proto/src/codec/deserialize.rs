@@ -3,15 +3,15 @@
 use serde::de::value::{BorrowedStrDeserializer, SeqDeserializer, U16Deserializer};
 use serde::de::{
     DeserializeSeed, Deserializer, EnumAccess, Error as _, IntoDeserializer, MapAccess, SeqAccess,
-    VariantAccess, Visitor,
+    Unexpected, VariantAccess, Visitor,
 };
 use serde::forward_to_deserialize_any;
 
-use super::bigint;
+use super::bigint::BigInt;
 use super::decode::{Decoder, Token};
-use super::error::DecodeError;
+use super::error::{DecodeError, elements};
 use super::ext::{EXT_NAME, ExtAccess, REF_NAME};
-use super::marker::{code, ext_name};
+use super::marker::{self, code, ext_name};
 
 type Result<T> = std::result::Result<T, DecodeError>;
 
@@ -29,6 +29,9 @@ macro_rules! texts {
         #[inline]
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
             let at = self.position();
+            if let Some(v) = self.quick_str() {
+                return visitor.visit_borrowed_str(v).map_err(|e: DecodeError| e.at(at));
+            }
             match self.token()? {
                 Token::Str(v) => visitor.visit_borrowed_str(v).map_err(|e: DecodeError| e.at(at)),
                 other => self.visit(other, at, visitor),
@@ -59,7 +62,7 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
     fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         let at = self.position();
         match self.token()? {
-            Token::Ext { code: code::UUID, len } => {
+            Token::Ext { code: code::UUID, len: len @ 16 } => {
                 visitor.visit_borrowed_bytes(self.take(len)?).map_err(|e: DecodeError| e.at(at))
             }
             other => self.visit(other, at, visitor),
@@ -72,7 +75,7 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
 
     #[inline]
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
-        if self.rest().first() == Some(&super::marker::NIL) {
+        if self.rest().first() == Some(&marker::NIL) {
             self.take(1)?;
             visitor.visit_none()
         } else {
@@ -88,6 +91,9 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
     #[inline]
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         let at = self.position();
+        if let Some(len) = self.quick_len(marker::FIXARRAY) {
+            return self.elements("array", len, at, visitor);
+        }
         match self.token()? {
             Token::Array(len) => self.elements("array", len, at, visitor),
             Token::Bin(v) => {
@@ -116,9 +122,17 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
     #[inline]
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         let at = self.position();
+        if let Some(len) = self.quick_len(marker::FIXMAP) {
+            return self.entries(len, at, visitor);
+        }
         match self.token()? {
             Token::Map(len) => self.entries(len, at, visitor),
             Token::Ext { code: code::RECORD, len } => self.record_fields(len, at, visitor),
+            // Structs would take the elements of a sequence for their fields, in the order of their declaration.
+            other
+            @ (Token::Array(_) | Token::Ext { code: code::TUPLE | code::SET | code::FROZENSET, .. }) => {
+                Err(other.unexpected(&visitor, at))
+            }
             other => self.visit(other, at, visitor),
         }
     }
@@ -164,10 +178,13 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
     #[inline]
     fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         let at = self.position();
+        if let Some(v) = self.quick_str() {
+            return visitor.visit_borrowed_str(v).map_err(|e: DecodeError| e.at(at));
+        }
         match self.token()? {
             Token::Str(v) => visitor.visit_borrowed_str(v).map_err(|e: DecodeError| e.at(at)),
             // A number or bytes would be taken for the index or name of a field.
-            other => Err(other.unexpected("the name of a field or variant, a string", at)),
+            other => Err(other.unexpected(&"the name of a field or variant, a string", at)),
         }
     }
 
@@ -185,6 +202,9 @@ impl<'de> Decoder<'de> {
     #[inline]
     fn number<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value> {
         let at = self.position();
+        if let Some(v) = self.quick_uint() {
+            return visitor.visit_u64(v).map_err(|e: DecodeError| e.at(at));
+        }
         match self.token()? {
             Token::Uint(v) => visitor.visit_u64(v).map_err(|e: DecodeError| e.at(at)),
             Token::Int(v) => visitor.visit_i64(v).map_err(|e: DecodeError| e.at(at)),
@@ -195,20 +215,21 @@ impl<'de> Decoder<'de> {
 
     #[cold]
     fn wide_number<V: Visitor<'de>>(&mut self, len: usize, at: usize, visitor: V) -> Result<V::Value> {
-        let bytes = bigint::check(self.take(len)?).map_err(|why| DecodeError::malformed("int", why, at))?;
-        let visited: Result<_> = if let Some(v) = bigint::to_i128(bytes) {
-            match (i64::try_from(v), u64::try_from(v)) {
-                (Ok(v), _) => visitor.visit_i64(v),
-                (_, Ok(v)) => visitor.visit_u64(v),
-                _ => visitor.visit_i128(v),
+        let malformed = |why| DecodeError::malformed(ext_name(code::BIGINT), why, at);
+        let int = BigInt::from_payload(self.take(len)?).map_err(malformed)?;
+        let visited: Result<_> = match (int.to_i64(), int.to_u64(), int.to_i128(), int.to_u128()) {
+            (Some(v), ..) => visitor.visit_i64(v),
+            (_, Some(v), ..) => visitor.visit_u64(v),
+            (.., Some(v), _) => visitor.visit_i128(v),
+            (.., Some(v)) => visitor.visit_u128(v),
+            _ => {
+                let bytes = int.as_be_bytes().len();
+                let found =
+                    if bytes > 32 { format!("an int of {bytes} bytes") } else { format!("int {int}") };
+                return Err(DecodeError::invalid_value(Unexpected::Other(&found), &visitor).at(at));
             }
-        } else if let Some(v) = bigint::to_u128(bytes) {
-            visitor.visit_u128(v)
-        } else {
-            let found = format!("an int of {} bytes", bytes.len());
-            Err(DecodeError::invalid_value(serde::de::Unexpected::Other(&found), &visitor))
         };
-        visited.map_err(|e: DecodeError| e.at(at))
+        visited.map_err(|e| e.at_int(&int, at))
     }
 
     /// Hands a token to the visitor as what it is; the visitor refuses it if it wants something else.
@@ -244,7 +265,7 @@ impl<'de> Decoder<'de> {
         let mut items = Items { decoder: self, left: len };
         let value = visitor.visit_seq(&mut items).map_err(|e| e.at_ext(name, at))?;
         if items.left > 0 {
-            let wanted = format!("{} elements", len - items.left);
+            let wanted = elements(len - items.left);
             return Err(DecodeError::invalid_length(len, &wanted.as_str()).at(at));
         }
         self.leave();
@@ -257,7 +278,7 @@ impl<'de> Decoder<'de> {
         let mut items = Items { decoder: self, left: len };
         let value = visitor.visit_map(&mut items).map_err(|e: DecodeError| e.at(at))?;
         if items.left > 0 {
-            let wanted = format!("{} entries", len - items.left);
+            let wanted = elements(len - items.left);
             return Err(DecodeError::invalid_length(len, &wanted.as_str()).at(at));
         }
         self.leave();
@@ -307,7 +328,6 @@ impl<'de> Decoder<'de> {
         Ok(value)
     }
 
-    #[cold]
     fn reserved<V: Visitor<'de>>(&mut self, name: &'static str, visitor: V) -> Result<V::Value> {
         let at = self.position();
         match (name, self.token()?) {

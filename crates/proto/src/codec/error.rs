@@ -6,6 +6,7 @@ use serde::de::{self, Expected, Unexpected};
 use serde::ser;
 
 use super::MAX_DEPTH;
+use super::bigint::BigInt;
 
 /// Why a value could not be written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -138,6 +139,15 @@ impl DecodeError {
         self.at(position)
     }
 
+    /// Says where, and shows an integer that serde has no form for.
+    #[cold]
+    pub(super) fn at_int(mut self, shown: &BigInt, position: usize) -> Self {
+        if let (Reason::Unexpected { found, .. }, None) = (&mut self.0.reason, self.0.position) {
+            *found = format!("int {shown}");
+        }
+        self.at(position)
+    }
+
     #[cold]
     fn unexpected(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
         let reason = Reason::Unexpected { expected: expected.to_string(), found: describe(found) };
@@ -179,9 +189,13 @@ impl de::Error for DecodeError {
     }
 
     fn invalid_length(len: usize, expected: &dyn Expected) -> Self {
-        let reason = Reason::Unexpected { expected: expected.to_string(), found: format!("{len} elements") };
+        let reason = Reason::Unexpected { expected: expected.to_string(), found: elements(len) };
         DecodeError(Box::new(Inner { reason, position: None }))
     }
+}
+
+pub(super) fn elements(count: usize) -> String {
+    if count == 1 { "1 element".to_owned() } else { format!("{count} elements") }
 }
 
 /// Names a value in the words of this codec. Long strings are cut: errors travel and are logged.

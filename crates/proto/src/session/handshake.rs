@@ -14,7 +14,7 @@ pub(super) const MOST_PAYLOAD: u32 = 4096;
 #[derive(Debug)]
 pub(super) enum Stage {
     Preface { deadline: Instant },
-    Hello { deadline: Instant, version: u16 },
+    Hello { deadline: Instant },
     Open,
     Closed,
 }
@@ -22,15 +22,18 @@ pub(super) enum Stage {
 impl Stage {
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self {
-            Stage::Preface { deadline } | Stage::Hello { deadline, .. } => Some(*deadline),
+            Stage::Preface { deadline } | Stage::Hello { deadline } => Some(*deadline),
             Stage::Open | Stage::Closed => None,
         }
     }
 }
 
 impl Session {
-    /// Queues preface and hello.
-    pub(super) fn introduce(&mut self, versions: RangeInclusive<u16>) {
+    pub(super) fn send_preface(&mut self, versions: RangeInclusive<u16>) {
+        self.outbox.buffer(Vec::new()).bytes.extend_from_slice(&wire::preface(&versions));
+    }
+
+    pub(super) fn send_hello(&mut self) {
         let hello = Hello {
             agent: self.config.agent.clone(),
             auth: vec![AUTH_USER.to_owned()],
@@ -38,41 +41,48 @@ impl Session {
             limits: self.config.limits.clone(),
             store: self.config.store,
         };
-        self.outbox.buffer(Vec::new()).bytes.extend_from_slice(&wire::preface(&versions));
         self.outbox.frame(Kind::Hello, 0, 0, &hello.to_bytes());
     }
 
-    pub(super) fn on_preface(&mut self, bytes: &[u8; PREFACE_LEN]) {
-        let Stage::Preface { deadline } = self.stage else { return };
-        let Some(theirs) = wire::parse_preface(bytes) else {
-            return self.violation("this is not an Andiron stream".to_owned());
-        };
+    /// True once the preface is sent that makes sense of a frame. An acceptor says nothing to a stranger.
+    pub(super) fn can_speak(&self) -> bool {
+        self.role == Role::Initiator || !matches!(self.stage, Stage::Preface { .. })
+    }
+
+    pub(super) fn on_preface(&mut self, bytes: &[u8; PREFACE_LEN]) -> Result<(), String> {
+        let Stage::Preface { deadline } = self.stage else { return Ok(()) };
+        let theirs =
+            wire::parse_preface(bytes).ok_or("this is not an Andiron stream: its versions make no sense")?;
         let common = wire::common_version(&VERSIONS, &theirs);
-        let agreed = match self.role {
-            Role::Acceptor => common.is_some(),
-            Role::Initiator => common.is_some() && theirs.start() == theirs.end(),
-        };
-        if let (true, Some(version)) = (agreed, common) {
-            self.stage = Stage::Hello { deadline, version };
-            return;
+        match (self.role, common) {
+            (Role::Acceptor, Some(version)) => {
+                self.send_preface(version..=version);
+                self.stage = Stage::Hello { deadline };
+            }
+            (Role::Initiator, Some(_)) if theirs.start() == theirs.end() => {
+                self.stage = Stage::Hello { deadline }
+            }
+            _ => {
+                if self.role == Role::Acceptor {
+                    self.send_preface(VERSIONS);
+                }
+                let (start, end) = (theirs.start(), theirs.end());
+                self.close(Failure::new(
+                    ErrorKind::Unsupported,
+                    format!(
+                        "no common protocol version: the other end speaks {start} to {end}, this program {} to {}; \
+                         update the older one",
+                        VERSIONS.start(),
+                        VERSIONS.end(),
+                    ),
+                ));
+            }
         }
-        if self.role == Role::Acceptor {
-            self.outbox.buffer(Vec::new()).bytes.extend_from_slice(&wire::preface(&VERSIONS));
-        }
-        self.close(Failure::new(
-            ErrorKind::Unsupported,
-            format!(
-                "no common protocol version: the other end speaks {} to {}, this program {} to {}; update the older one",
-                theirs.start(),
-                theirs.end(),
-                VERSIONS.start(),
-                VERSIONS.end(),
-            ),
-        ));
+        Ok(())
     }
 
     pub(super) fn on_hello(&mut self, payload: &[u8]) -> Result<(), String> {
-        let Stage::Hello { version, .. } = self.stage else { return Err("a second HELLO".to_owned()) };
+        let Stage::Hello { .. } = self.stage else { return Err("a second HELLO".to_owned()) };
         let hello = Hello::parse(payload)?;
         let acceptable = match self.role {
             Role::Acceptor => hello.auth.iter().any(|method| method == AUTH_USER),
@@ -86,18 +96,12 @@ impl Session {
             return Ok(());
         }
         if self.role == Role::Acceptor {
-            self.introduce(version..=version);
+            self.send_hello();
         }
         self.stage = Stage::Open;
-        self.outbox.most_chunk = hello.limits.frame as usize;
+        self.outbox.limit_frames(hello.limits.frame);
         self.peer = hello.clone();
         self.events.push_back(Event::Opened(hello));
-        self.send_held();
         Ok(())
-    }
-
-    /// The most body bytes that fit into one frame to the peer beside `overhead` bytes.
-    pub(super) fn room(&self, overhead: usize) -> usize {
-        (self.peer.limits.frame as usize).saturating_sub(overhead)
     }
 }

@@ -19,31 +19,45 @@ pub(crate) enum Found<'a> {
         attachments: Vec<Attachment>,
         cut_off: bool,
     },
-    /// A piece of a chunk.
+    /// A piece of a chunk, of which `left` bytes are still to come.
     Chunk {
         body: u64,
         piece: &'a [u8],
+        left: usize,
     },
 }
 
-/// Attachments that came with one read, and where in the stream that read lies.
-#[derive(Debug)]
+/// Attachments of one read that no frame has claimed yet.
+#[derive(Debug, Default)]
 struct Arrived {
-    from: u64,
-    to: u64,
     attachments: VecDeque<Attachment>,
+    /// There were more than could be received.
     cut_off: bool,
+}
+
+impl Arrived {
+    fn claim(&mut self, count: usize) -> Result<(Vec<Attachment>, bool), String> {
+        if count <= self.attachments.len() {
+            return Ok((self.attachments.drain(..count).collect(), false));
+        }
+        if !self.cut_off {
+            return Err("a frame came without the descriptors that it announced".to_owned());
+        }
+        self.attachments.clear(); // the last ones are lost: what is left belongs to this frame
+        Ok((Vec::new(), true))
+    }
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
     /// The beginning of a frame whose end has not come.
     partial: Vec<u8>,
+    /// What came with the read in which that frame began.
+    held: Arrived,
     /// Position in the stream of the first byte of `partial`, or of what comes next.
     position: u64,
     /// Body and bytes left of the chunk in which the last read ended.
     chunk: Option<(u64, usize)>,
-    arrived: VecDeque<Arrived>,
     preface_seen: bool,
 }
 
@@ -51,6 +65,9 @@ pub(crate) struct Inbox {
 pub(crate) struct Reading<'a> {
     inbox: &'a mut Inbox,
     bytes: &'a [u8],
+    /// Position in the stream of the first byte of this read.
+    from: u64,
+    arrived: Arrived,
     /// Holds a frame that was put together from two reads, while it is looked at.
     whole: Vec<u8>,
 }
@@ -63,54 +80,9 @@ impl Inbox {
         attachments: Vec<Attachment>,
         cut_off: bool,
     ) -> Reading<'a> {
-        if !attachments.is_empty() || cut_off {
-            let from = self.position + self.partial.len() as u64;
-            let (to, attachments) = (from + bytes.len() as u64, attachments.into());
-            self.arrived.push_back(Arrived { from, to, attachments, cut_off });
-        }
-        Reading { inbox: self, bytes, whole: Vec::new() }
-    }
-
-    /// The attachments of the frame that begins at `position`.
-    fn claim(&mut self, position: u64, count: u16) -> Result<(Vec<Attachment>, bool), String> {
-        let mut claimed = Vec::new();
-        let Some(arrived) = self.arrived.front_mut() else {
-            return if count == 0 { Ok((claimed, false)) } else { Err(MISSING.to_owned()) };
-        };
-        if count == 0 {
-            return Ok((claimed, false));
-        }
-        if !(arrived.from..arrived.to).contains(&position) {
-            return Err(MISSING.to_owned());
-        }
-        while claimed.len() < usize::from(count) {
-            match arrived.attachments.pop_front() {
-                Some(attachment) => claimed.push(attachment),
-                None if arrived.cut_off => return Ok((Vec::new(), true)),
-                None => return Err(MISSING.to_owned()),
-            }
-        }
-        if arrived.attachments.is_empty() && !arrived.cut_off {
-            self.arrived.pop_front();
-        }
-        Ok((claimed, false))
-    }
-
-    /// Refuses attachments that no frame asked for, once no frame can any more.
-    fn check_surplus(&mut self, header_of_partial: Option<&Header>) -> Result<(), String> {
-        while let Some(arrived) = self.arrived.front() {
-            let begins_in_it =
-                (arrived.from..arrived.to).contains(&self.position) && !self.partial.is_empty();
-            let may_want = begins_in_it && header_of_partial.is_none_or(|header| header.attachments > 0);
-            if may_want {
-                return Ok(());
-            }
-            if !arrived.attachments.is_empty() {
-                return Err("descriptors came that no frame asked for".to_owned());
-            }
-            self.arrived.pop_front();
-        }
-        Ok(())
+        let from = self.position + self.partial.len() as u64;
+        let arrived = Arrived { attachments: attachments.into(), cut_off };
+        Reading { inbox: self, bytes, from, arrived, whole: Vec::new() }
     }
 }
 
@@ -122,40 +94,34 @@ fn parse_header(bytes: &[u8; HEADER_LEN], most: u32) -> Result<Header, String> {
     Ok(header)
 }
 
-const MISSING: &str = "a frame came without the descriptors that it announced";
-
 impl<'a> Reading<'a> {
     /// The next frame, with at most `most` bytes of payload; `None` when this read is used up. After an error nothing more can be read.
     pub(crate) fn next(&mut self, most: u32) -> Result<Option<Found<'_>>, String> {
-        if let Some((body, left)) = self.inbox.chunk
+        if let Some((body, length)) = self.inbox.chunk
             && !self.bytes.is_empty()
         {
-            let piece = self.take(left);
-            self.inbox.chunk = (piece.len() < left).then_some((body, left - piece.len()));
-            return Ok(Some(Found::Chunk { body, piece }));
+            return Ok(Some(self.chunk(body, length)));
         }
         if !self.inbox.preface_seen {
             return self.preface();
         }
-        if !self.gather(HEADER_LEN, most)? {
+        if !self.gather(HEADER_LEN) {
             return Ok(None);
         }
         let header = parse_header(self.front().first_chunk().expect("gathered a whole header"), most)?;
         if header.kind == Kind::Chunk && header.flags & flags::ABORT == 0 {
-            if header.attachments > 0 {
-                return Err("a chunk takes no descriptors".to_owned());
-            }
             self.skip(HEADER_LEN);
-            let left = header.length as usize;
-            let piece = self.take(left);
-            self.inbox.chunk = (piece.len() < left).then_some((header.id, left - piece.len()));
-            return Ok(Some(Found::Chunk { body: header.id, piece }));
+            return Ok(Some(self.chunk(header.id, header.length as usize)));
         }
         let length = HEADER_LEN + header.length as usize;
-        if !self.gather(length, most)? {
+        if !self.gather(length) {
             return Ok(None);
         }
-        let (attachments, cut_off) = self.inbox.claim(self.inbox.position, header.attachments)?;
+        let (attachments, cut_off) = match usize::from(header.attachments) {
+            0 => (Vec::new(), false),
+            count if self.inbox.position < self.from => self.inbox.held.claim(count)?,
+            count => self.arrived.claim(count)?,
+        };
         self.inbox.position += length as u64;
         let payload = if self.inbox.partial.is_empty() {
             let (frame, rest) = self.bytes.split_at(length);
@@ -168,13 +134,23 @@ impl<'a> Reading<'a> {
         Ok(Some(Found::Frame { header, payload, attachments, cut_off }))
     }
 
+    /// What this read has of the next `length` bytes of a chunk.
+    fn chunk(&mut self, body: u64, length: usize) -> Found<'a> {
+        let (piece, rest) = self.bytes.split_at(length.min(self.bytes.len()));
+        self.bytes = rest;
+        self.inbox.position += piece.len() as u64;
+        let left = length - piece.len();
+        self.inbox.chunk = (left > 0).then_some((body, left));
+        Found::Chunk { body, piece, left }
+    }
+
     fn preface(&mut self) -> Result<Option<Found<'_>>, String> {
         // A stranger is told from a slow friend by the first bytes, not at the twelfth.
         let seen = self.inbox.partial.iter().chain(self.bytes).zip(&MAGIC).all(|(seen, magic)| seen == magic);
         if !seen {
             return Err("this is not an Andiron stream".to_owned());
         }
-        if !self.gather(PREFACE_LEN, 0)? {
+        if !self.gather(PREFACE_LEN) {
             return Ok(None);
         }
         self.inbox.preface_seen = true;
@@ -184,10 +160,10 @@ impl<'a> Reading<'a> {
     }
 
     /// Makes sure that `count` bytes lie together in front; keeps what there is if they have not all come.
-    fn gather(&mut self, count: usize, most: u32) -> Result<bool, String> {
+    fn gather(&mut self, count: usize) -> bool {
         let have = self.inbox.partial.len();
         if have == 0 && self.bytes.len() >= count {
-            return Ok(true);
+            return true;
         }
         if have < count {
             let wanted = (count - have).min(self.bytes.len());
@@ -195,15 +171,7 @@ impl<'a> Reading<'a> {
             self.inbox.partial.extend_from_slice(head);
             self.bytes = rest;
         }
-        let complete = self.inbox.partial.len() >= count;
-        if !complete {
-            let header = match self.inbox.partial.first_chunk() {
-                Some(bytes) if self.inbox.preface_seen => Some(parse_header(bytes, most)?),
-                _ => None,
-            };
-            self.inbox.check_surplus(header.as_ref())?;
-        }
-        Ok(complete)
+        self.inbox.partial.len() >= count
     }
 
     fn front(&self) -> &[u8] {
@@ -220,18 +188,20 @@ impl<'a> Reading<'a> {
         self.inbox.position += count as u64;
     }
 
-    /// Up to `most` bytes of this read.
-    fn take(&mut self, most: usize) -> &'a [u8] {
-        let (taken, rest) = self.bytes.split_at(most.min(self.bytes.len()));
-        self.bytes = rest;
-        self.inbox.position += taken.len() as u64;
-        taken
-    }
-
-    /// To be called when all frames of a read are handled.
+    /// To be called when all frames of a read are handled: refuses attachments that no frame has asked for and none can any more.
     pub(crate) fn finish(self) -> Result<(), String> {
-        if self.inbox.partial.is_empty() {
-            self.inbox.check_surplus(None)?;
+        let Reading { inbox, from, arrived, .. } = self;
+        let held = std::mem::take(&mut inbox.held);
+        let (own, other) = if inbox.position < from { (held, arrived) } else { (arrived, held) };
+        let may_want = match inbox.partial.first_chunk::<HEADER_LEN>() {
+            Some(header) => header[6..8] != [0, 0],
+            None => !inbox.partial.is_empty(),
+        };
+        if !other.attachments.is_empty() || !may_want && !own.attachments.is_empty() {
+            return Err("descriptors came that no frame asked for".to_owned());
+        }
+        if may_want {
+            inbox.held = own;
         }
         Ok(())
     }

@@ -1,39 +1,5 @@
-//! One end of a session as a state machine: bytes and the time in, bytes and events out.
-//!
-//! The session owns everything that is half done: half-read frames, half-written ones, calls without an answer. Whoever drives it moves
-//! bytes and does what the events say; it decides nothing.
-//!
-//! ```
-//! use std::time::Instant;
-//! use andiron_proto::{CallRequest, Config, Event, Payload, Role, Session};
-//!
-//! # fn now() -> Instant { static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new(); *START.get_or_init(Instant::now) }
-//! fn pass(from: &mut Session, to: &mut Session) {
-//!     while let Some(transmit) = from.poll_transmit() {
-//!         let bytes: Vec<u8> = transmit.slices().iter().flat_map(|slice| slice.to_vec()).collect();
-//!         from.transmitted(bytes.len());
-//!         to.receive(now(), &bytes, Vec::new(), false);
-//!     }
-//! }
-//!
-//! let mut client = Session::new(Role::Initiator, Config::default(), now());
-//! let mut server = Session::new(Role::Acceptor, Config::default(), now());
-//! pass(&mut client, &mut server);
-//! pass(&mut server, &mut client);
-//! assert!(client.is_open() && server.is_open());
-//!
-//! let id = client.call(now(), CallRequest { target: 0, method: "names", chain: 1, ..CallRequest::default() }).unwrap();
-//! pass(&mut client, &mut server);
-//! while let Some(event) = server.poll_event() {
-//!     if let Event::Call(call) = event {
-//!         assert_eq!(call.method, "names");
-//!         server.reply(call.id, Payload::default());
-//!     }
-//! }
-//! pass(&mut server, &mut client);
-//! let answered = std::iter::from_fn(|| client.poll_event()).any(|event| matches!(event, Event::Answer { id: i, .. } if i == id));
-//! assert!(answered);
-//! ```
+//! One end of a session as a state machine. This file has its state, its beginning and its end; `receive` what the peer does, `send` what
+//! this end does.
 
 mod bodies;
 mod handshake;
@@ -51,7 +17,7 @@ use bytes::Bytes;
 
 use self::bodies::Bodies;
 use self::handshake::Stage;
-use self::ids::IdMap;
+pub use self::ids::{IdHasher, IdMap};
 use self::inbox::Inbox;
 use self::outbox::Outbox;
 pub use self::outbox::{Attachment, Transmit};
@@ -138,7 +104,8 @@ pub enum Event {
     Opened(Hello),
     /// The peer calls. Ends with [`Session::reply`], [`Session::fail`] or [`Session::done`].
     Call(IncomingCall),
-    /// The peer no longer waits for the answer to this call of its own (which may be running, and is answered all the same).
+    /// The peer no longer waits for the answer to this call of its own: it said so, its time is over, or the session is. The call may be
+    /// running and is answered all the same. At most once for each call, behind its [`Event::Call`]; never for a notify.
     Cancelled {
         /// The peer's number of the call.
         id: u64,
@@ -181,17 +148,69 @@ struct OwnCall {
     deadline: Option<Instant>,
     /// Nobody waits any more; the peer's answer is still to come.
     abandoned: bool,
+    /// Where in the stream its frame ends; `u64::MAX` while it is held back.
+    ends_at: u64,
+    /// The answer has begun; its body is under way.
+    answering: bool,
 }
 
 /// A call or notify of the peer that is not finished.
 #[derive(Debug)]
 struct TheirCall {
     notify: bool,
-    /// Bytes of its body, counted against the buffer.
-    bytes: u64,
+    /// What it counts for against the buffer.
+    cost: u64,
+    /// The body that it still waits for.
+    body: Option<u64>,
+    /// When the peer stops waiting, until that is told.
+    deadline: Option<Instant>,
+    /// The peer waits no more, and that is told.
+    cancelled: bool,
 }
 
-/// One end of a session. See the [module documentation](self).
+/// Whose call it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Side {
+    Own,
+    Theirs,
+}
+
+/// One end of a session: bytes and the time in, bytes and events out.
+///
+/// It owns everything that is half done: half-read frames, half-written ones, calls without an answer. Whoever drives it moves bytes and
+/// does what the events say; it decides nothing.
+///
+/// ```
+/// use std::time::Instant;
+/// use andiron_proto::{CallRequest, Config, Event, Payload, Role, Session};
+///
+/// # fn now() -> Instant { static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new(); *START.get_or_init(Instant::now) }
+/// fn pass(from: &mut Session, to: &mut Session) {
+///     while let Some(transmit) = from.poll_transmit() {
+///         let bytes: Vec<u8> = transmit.slices().iter().flat_map(|slice| slice.to_vec()).collect();
+///         from.transmitted(bytes.len());
+///         to.receive(now(), &bytes, Vec::new(), false);
+///     }
+/// }
+///
+/// let mut client = Session::new(Role::Initiator, Config::default(), now());
+/// let mut server = Session::new(Role::Acceptor, Config::default(), now());
+/// pass(&mut client, &mut server);
+/// pass(&mut server, &mut client);
+/// assert!(client.is_open() && server.is_open());
+///
+/// let id = client.call(now(), CallRequest { target: 0, method: "names", chain: 1, ..CallRequest::default() }).unwrap();
+/// pass(&mut client, &mut server);
+/// while let Some(event) = server.poll_event() {
+///     if let Event::Call(call) = event {
+///         assert_eq!(call.method, "names");
+///         server.reply(call.id, Payload::default());
+///     }
+/// }
+/// pass(&mut server, &mut client);
+/// let answered = std::iter::from_fn(|| client.poll_event()).any(|event| matches!(event, Event::Answer { id: i, .. } if i == id));
+/// assert!(answered);
+/// ```
 #[derive(Debug)]
 pub struct Session {
     role: Role,
@@ -207,21 +226,29 @@ pub struct Session {
     last_sent: u64,
     /// Own calls that the peer has not answered.
     in_flight: u32,
+    /// Calls and notifies that wait for their turn, by number.
     backlog: VecDeque<send::Held>,
-    deadlines: BTreeSet<(Instant, u64)>,
+    deadlines: BTreeSet<(Instant, Side, u64)>,
 
     theirs: IdMap<TheirCall>,
     last_theirs: u64,
     their_calls: u32,
     buffered: u64,
-    /// Frames that this session answered by itself since the peer last had read everything.
-    self_answered: u32,
+    unread: Unread,
 
     bodies: Bodies<Waiting>,
     references: References,
     goodbye_sent: bool,
     /// The peer's goodbye: the highest id of ours that it takes.
     goodbye_received: Option<u64>,
+}
+
+/// Bytes that this end answered by itself (pongs, refusals, credit) and the peer did not read yet: at least half of them are not sent.
+#[derive(Debug, Default)]
+struct Unread {
+    bytes: usize,
+    /// When so much of the stream is sent, counting begins anew.
+    until: u64,
 }
 
 /// The driver should start no further handlers while so many bytes wait to be sent.
@@ -239,7 +266,7 @@ impl Session {
             stage: Stage::Preface { deadline: handshake_deadline },
             peer: Hello::default(),
             inbox: Inbox::default(),
-            outbox: Outbox::default(),
+            outbox: Outbox::new(),
             events: VecDeque::new(),
             own: IdMap::default(),
             last_own: 0,
@@ -251,7 +278,7 @@ impl Session {
             last_theirs: 0,
             their_calls: 0,
             buffered: 0,
-            self_answered: 0,
+            unread: Unread::default(),
             bodies: Bodies::new(config.limits.window),
             references: References::default(),
             goodbye_sent: false,
@@ -259,7 +286,8 @@ impl Session {
             config,
         };
         if role == Role::Initiator {
-            session.introduce(VERSIONS);
+            session.send_preface(VERSIONS);
+            session.send_hello();
         }
         session
     }
@@ -308,6 +336,7 @@ impl Session {
     /// True while the peer reads so slowly that no further handler should be started for it.
     pub fn is_congested(&self) -> bool {
         self.outbox.queued() > CONGESTED_FROM
+            || self.outbox.answers().bytes as u64 > self.config.limits.buffer
     }
 
     /// What to send next. Send any part of it and tell [`transmitted`](Session::transmitted) how many bytes went.
@@ -318,19 +347,23 @@ impl Session {
     /// So many bytes of the last [`poll_transmit`](Session::poll_transmit) were sent, with its attachments if there was at least one.
     pub fn transmitted(&mut self, count: usize) {
         self.outbox.transmitted(count);
-        if self.outbox.is_empty() {
-            self.self_answered = 0;
-        }
     }
 
     /// What happened, in order.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        loop {
+            let event = self.events.pop_front()?;
+            match event {
+                // It may have been shown again since: only whoever is told this forgets the object.
+                Event::Released { object } if !self.references.forget_unused(object) => {}
+                event => return Some(event),
+            }
+        }
     }
 
     /// When [`handle_timeout`](Session::handle_timeout) wants to be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let call = self.deadlines.first().map(|(deadline, _)| *deadline);
+        let call = self.deadlines.first().map(|(deadline, ..)| *deadline);
         match (self.stage.deadline(), call) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
@@ -341,22 +374,35 @@ impl Session {
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.stage.deadline().is_some_and(|deadline| deadline <= now) {
             let text = "the handshake took too long";
-            self.say_goodbye(Reason::Timeout, text);
+            if self.can_speak() {
+                self.say_goodbye(Reason::Timeout, text);
+            }
             return self.close(Failure::new(ErrorKind::Deadline, text));
         }
-        while let Some(&(deadline, id)) = self.deadlines.first() {
+        while let Some(&(deadline, side, id)) = self.deadlines.first() {
             if deadline > now {
                 break;
             }
-            self.abandon(id, Failure::new(ErrorKind::Deadline, "no answer came in the time allowed"));
+            self.deadlines.pop_first();
+            match side {
+                Side::Own => {
+                    self.abandon(id, Failure::new(ErrorKind::Deadline, "no answer came in the time allowed"))
+                }
+                Side::Theirs => {
+                    self.stop(id, Failure::new(ErrorKind::Deadline, "the call did not arrive in time"))
+                }
+            }
         }
     }
 
     /// The stream has ended or failed; `why` is for the people who wait for an answer.
     pub fn disconnected(&mut self, why: &str) {
-        let failure = match (&self.stage, self.goodbye_sent || self.goodbye_received.is_some()) {
+        let said_goodbye = self.goodbye_sent || self.goodbye_received.is_some();
+        // Who is owed an answer cannot know what became of the call, goodbye or not.
+        let owed = self.own.values().any(|call| !call.abandoned);
+        let failure = match (&self.stage, said_goodbye && !owed) {
             (Stage::Closed, _) => return,
-            (Stage::Open, true) => Failure::new(ErrorKind::Unavailable, "the session was closed"),
+            (Stage::Open, true) => Failure::new(ErrorKind::Unavailable, "the session has ended"),
             (Stage::Open, false) => {
                 Failure::new(ErrorKind::Unknown, format!("the connection was lost: {why}"))
             }
@@ -368,14 +414,19 @@ impl Session {
         self.close(failure);
     }
 
-    /// Takes no further calls from the peer and tells it so. What is outstanding is finished; see [`is_finished`](Session::is_finished).
+    /// Takes no further calls from the peer and tells it so; none can be made either. What is outstanding is finished, see
+    /// [`is_finished`](Session::is_finished), except with a reason that ends the session at once; that can also follow a milder one.
     pub fn goodbye(&mut self, reason: Reason, text: &str) {
-        if self.goodbye_sent || self.is_closed() {
+        if self.is_closed() || self.goodbye_sent && !reason.is_abrupt() {
             return;
         }
-        self.say_goodbye(reason, text);
+        if self.can_speak() {
+            self.say_goodbye(reason, text);
+        }
         if reason.is_abrupt() || !self.is_open() {
             self.close(Failure::new(ErrorKind::Unavailable, text.to_owned()));
+        } else {
+            self.drop_held(&Failure::new(ErrorKind::Unavailable, "this end has said goodbye"));
         }
     }
 
@@ -392,10 +443,7 @@ impl Session {
 
     /// The peer broke the rules.
     fn violation(&mut self, text: String) {
-        if self.is_closed() {
-            return;
-        }
-        // To a stranger who does not even speak the protocol nothing is said.
+        // To a stranger who does not even speak the protocol nothing is said, by neither end.
         if !matches!(self.stage, Stage::Preface { .. }) {
             self.say_goodbye(Reason::Protocol, &text);
         }
@@ -409,20 +457,23 @@ impl Session {
         self.bodies.clear();
         self.deadlines.clear();
         self.backlog.clear();
-        let mut ids: Vec<u64> =
-            self.own.iter().filter(|(_, call)| !call.abandoned).map(|(&id, _)| id).collect();
-        ids.sort_unstable();
-        for id in ids {
+        let sent = self.outbox.position();
+        let mut own: Vec<(u64, OwnCall)> = self.own.drain().filter(|(_, call)| !call.abandoned).collect();
+        own.sort_unstable_by_key(|(id, _)| *id);
+        for (id, call) in own {
             let mut failure = failure.clone();
-            if failure.kind == ErrorKind::Unknown && id > self.last_sent {
-                failure.kind = ErrorKind::Unavailable; // never sent: it cannot have run
-            }
+            failure.kind = match failure.kind {
+                _ if call.ends_at > sent => ErrorKind::Unavailable, // it never left: it cannot have run
+                ErrorKind::Protocol | ErrorKind::Deadline => failure.kind,
+                _ => ErrorKind::Unknown,
+            };
             self.events.push_back(Event::Answer { id, outcome: Err(failure) });
         }
-        self.own.clear();
-        let mut ids: Vec<u64> = self.theirs.drain().map(|(id, _)| id).collect();
-        ids.sort_unstable();
-        self.events.extend(ids.into_iter().map(|id| Event::Cancelled { id }));
+        let told = |call: &TheirCall| call.notify || call.cancelled || call.body.is_some();
+        let mut theirs: Vec<u64> =
+            self.theirs.drain().filter(|(_, call)| !told(call)).map(|(id, _)| id).collect();
+        theirs.sort_unstable();
+        self.events.extend(theirs.into_iter().map(|id| Event::Cancelled { id }));
         self.events.push_back(Event::Closed(failure));
     }
 }

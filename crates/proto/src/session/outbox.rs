@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::ids::IdMap;
 use crate::wire::{Header, Kind, flags};
 
 /// Something that travels beside the bytes, a descriptor for instance. The session only carries it.
@@ -14,8 +15,8 @@ pub type Attachment = Arc<dyn Any + Send + Sync>;
 
 /// Bodies at least this long are not copied into the stream.
 const SHARE_FROM: usize = 16 << 10;
-/// While so many bytes wait, no further chunk is queued: other frames shall not wait behind more.
-const CHUNKS_BELOW: usize = 1;
+/// A longer chunk would keep other frames waiting, whatever the peer takes.
+const MOST_CHUNK: usize = 256 << 10;
 /// A buffer for small frames is kept for the next ones if it is not larger.
 const KEEP: usize = 16 << 10;
 /// Small frames share a buffer up to this size.
@@ -71,29 +72,75 @@ pub(crate) enum BodyOf {
 /// The rest of a long body.
 #[derive(Debug)]
 struct Sending {
-    body: u64,
-    /// Whose body it is.
     of: BodyOf,
     rest: Bytes,
     credit: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Outbox {
     pieces: VecDeque<Piece>,
     /// Bytes of the first piece that are sent already.
     sent: usize,
     queued: usize,
-    sending: VecDeque<Sending>,
+    /// Bytes of the stream that are sent.
+    position: u64,
+    /// The long bodies under way, by number.
+    sending: IdMap<Sending>,
+    /// Those that have credit, in the order of their turns.
+    ready: VecDeque<u64>,
     last_body: u64,
+    answers: Answers,
     spare: Vec<u8>,
-    pub(crate) most_chunk: usize,
+    most_chunk: usize,
+}
+
+/// The long answers under way.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Answers {
+    pub(crate) count: usize,
+    /// Bytes of them that are not queued yet.
+    pub(crate) bytes: usize,
 }
 
 impl Outbox {
+    pub(crate) fn new() -> Outbox {
+        Outbox {
+            pieces: VecDeque::new(),
+            sent: 0,
+            queued: 0,
+            position: 0,
+            sending: IdMap::default(),
+            ready: VecDeque::new(),
+            last_body: 0,
+            answers: Answers::default(),
+            spare: Vec::new(),
+            most_chunk: MOST_CHUNK,
+        }
+    }
+
+    /// The peer takes frames of at most so many bytes.
+    pub(crate) fn limit_frames(&mut self, most: u32) {
+        self.most_chunk = MOST_CHUNK.min(most as usize);
+    }
+
     /// Bytes that wait, without the rest of long bodies.
     pub(crate) fn queued(&self) -> usize {
         self.queued
+    }
+
+    /// How many bytes of the stream are sent.
+    pub(crate) fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Where in the stream the next frame will begin, if no long body gets in between.
+    pub(crate) fn end(&self) -> u64 {
+        self.position + self.queued as u64
+    }
+
+    pub(crate) fn answers(&self) -> Answers {
+        self.answers
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -102,7 +149,7 @@ impl Outbox {
 
     /// True where `transmit` has something to give.
     pub(crate) fn wants_write(&self) -> bool {
-        !self.pieces.is_empty() || self.sending.iter().any(|sending| sending.credit > 0)
+        !self.pieces.is_empty() || !self.ready.is_empty()
     }
 
     /// The buffer to append small frames to.
@@ -134,6 +181,9 @@ impl Outbox {
 
     /// Queues bytes that end the frame which was just begun in `buffer`.
     pub(crate) fn body(&mut self, body: Bytes) {
+        if body.is_empty() {
+            return;
+        }
         if body.len() < SHARE_FROM {
             self.buffer(Vec::new()).bytes.extend_from_slice(&body);
         } else {
@@ -142,6 +192,7 @@ impl Outbox {
         }
     }
 
+    /// The number of the next long body.
     pub(crate) fn next_body(&mut self) -> u64 {
         self.last_body += 1;
         self.last_body
@@ -149,32 +200,64 @@ impl Outbox {
 
     /// Queues the rest of a long body, of which `credit` bytes may go without being asked for.
     pub(crate) fn long(&mut self, body: u64, of: BodyOf, rest: Bytes, credit: u64) {
-        self.sending.push_back(Sending { body, of, rest, credit });
+        if let BodyOf::Answer(_) = of {
+            self.answers.count += 1;
+            self.answers.bytes += rest.len();
+        }
+        self.sending.insert(body, Sending { of, rest, credit });
+        if credit > 0 {
+            self.ready.push_back(body);
+        }
     }
 
-    pub(crate) fn credit(&mut self, body: u64, amount: u64) {
-        if let Some(sending) = self.sending.iter_mut().find(|sending| sending.body == body) {
+    /// More of a body may be sent; the error is the sentence for the peer.
+    pub(crate) fn credit(&mut self, body: u64, amount: u64) -> Result<(), String> {
+        if body == 0 || body > self.last_body {
+            return Err(format!("credit for body {body}, which never began"));
+        }
+        if let Some(sending) = self.sending.get_mut(&body)
+            && amount > 0
+        {
+            if sending.credit == 0 {
+                self.ready.push_back(body);
+            }
             sending.credit = sending.credit.saturating_add(amount);
         }
+        Ok(())
     }
 
     /// Gives up a long body; true if some of it was still to be sent.
     pub(crate) fn abort(&mut self, of: BodyOf) -> bool {
-        let Some(index) = self.sending.iter().position(|sending| sending.of == of) else { return false };
-        if let Some(sending) = self.sending.remove(index) {
-            self.frame(Kind::Chunk, flags::ABORT, sending.body, &[]);
+        if self.sending.is_empty() {
+            return false; // as mostly; otherwise there are as many as calls in flight at most
         }
+        let Some(body) = self.sending.iter().find(|(_, sending)| sending.of == of).map(|(&body, _)| body)
+        else {
+            return false;
+        };
+        self.ready.retain(|&other| other != body);
+        self.remove(body);
+        self.frame(Kind::Chunk, flags::ABORT, body, &[]);
         true
     }
 
     /// Gives up all long bodies silently: the session is over.
     pub(crate) fn drop_bodies(&mut self) {
         self.sending.clear();
+        self.ready.clear();
+        self.answers = Answers::default();
+    }
+
+    fn remove(&mut self, body: u64) {
+        if let Some(Sending { of: BodyOf::Answer(_), rest, .. }) = self.sending.remove(&body) {
+            self.answers.count -= 1;
+            self.answers.bytes -= rest.len();
+        }
     }
 
     pub(crate) fn transmit(&mut self) -> Option<Transmit<'_>> {
-        if self.queued < CHUNKS_BELOW {
-            self.queue_chunk();
+        if self.pieces.is_empty() {
+            self.queue_chunk(); // one at a time: no other frame shall wait behind more
         }
         let first = self.pieces.front()?;
         let mut slices = [IoSlice::new(&[]); MOST_SLICES];
@@ -192,7 +275,10 @@ impl Outbox {
     }
 
     pub(crate) fn transmitted(&mut self, mut count: usize) {
-        self.queued = self.queued.saturating_sub(count);
+        debug_assert!(count <= self.queued, "more was sent than there was");
+        count = count.min(self.queued);
+        self.queued -= count;
+        self.position += count as u64;
         while let Some(first) = self.pieces.front_mut() {
             let left = first.bytes().len() - self.sent;
             if count > 0 {
@@ -216,18 +302,23 @@ impl Outbox {
 
     /// One chunk of the body whose turn it is.
     fn queue_chunk(&mut self) {
-        let Some(index) = self.sending.iter().position(|sending| sending.credit > 0) else { return };
-        let Some(mut sending) = self.sending.remove(index) else { return };
+        let Some(body) = self.ready.pop_front() else { return };
+        let Some(sending) = self.sending.get_mut(&body) else { return };
         let most = self.most_chunk.min(usize::try_from(sending.credit).unwrap_or(usize::MAX));
         let chunk = sending.rest.split_to(most.min(sending.rest.len()));
         sending.credit -= chunk.len() as u64;
+        if let BodyOf::Answer(_) = sending.of {
+            self.answers.bytes -= chunk.len();
+        }
+        if sending.rest.is_empty() {
+            self.remove(body);
+        } else if sending.credit > 0 {
+            self.ready.push_back(body);
+        }
         let length = chunk.len() as u32;
-        let header = Header { length, kind: Kind::Chunk, flags: 0, attachments: 0, id: sending.body };
+        let header = Header { length, kind: Kind::Chunk, flags: 0, attachments: 0, id: body };
         self.buffer(Vec::new()).bytes.extend_from_slice(&header.to_bytes());
         self.body(chunk);
-        if !sending.rest.is_empty() {
-            self.sending.push_back(sending);
-        }
     }
 }
 
@@ -249,6 +340,12 @@ mod tests {
     use super::*;
     use crate::wire::HEADER_LEN;
 
+    fn small_frames() -> Outbox {
+        let mut outbox = Outbox::new();
+        outbox.limit_frames(4096);
+        outbox
+    }
+
     fn drain(outbox: &mut Outbox, step: usize) -> Vec<u8> {
         let mut all = Vec::new();
         while let Some(transmit) = outbox.transmit() {
@@ -263,20 +360,20 @@ mod tests {
     #[test]
     fn partial_writes_lose_and_repeat_nothing() {
         for step in [1, 7, 1000, usize::MAX] {
-            let mut outbox = Outbox { most_chunk: 4096, ..Outbox::default() };
+            let mut outbox = small_frames();
             outbox.frame(Kind::Ping, 0, 1, b"abc");
             outbox.body(Bytes::from(vec![9; SHARE_FROM]));
             outbox.frame(Kind::Pong, 0, 2, b"");
             let all = drain(&mut outbox, step);
             assert_eq!(all.len(), HEADER_LEN * 2 + 3 + SHARE_FROM);
             assert!(outbox.is_empty());
-            assert_eq!(outbox.queued(), 0);
+            assert_eq!((outbox.queued(), outbox.position()), (0, all.len() as u64));
         }
     }
 
     #[test]
     fn a_frame_overtakes_the_chunks_of_a_long_body() {
-        let mut outbox = Outbox { most_chunk: 4096, ..Outbox::default() };
+        let mut outbox = small_frames();
         let body = outbox.next_body();
         outbox.long(body, BodyOf::Call(1), Bytes::from(vec![1; 3 * 4096]), u64::MAX);
         let first = outbox.transmit().unwrap().slices().iter().map(|slice| slice.len()).sum::<usize>();
@@ -289,8 +386,26 @@ mod tests {
     }
 
     #[test]
+    fn a_body_without_credit_waits_and_a_body_given_up_is_gone() {
+        let mut outbox = small_frames();
+        let (first, second) = (outbox.next_body(), outbox.next_body());
+        outbox.long(first, BodyOf::Answer(1), Bytes::from(vec![1; 5000]), 0);
+        outbox.long(second, BodyOf::Answer(2), Bytes::from(vec![2; 5000]), 10);
+        assert_eq!(drain(&mut outbox, usize::MAX).len(), HEADER_LEN + 10);
+        assert!(!outbox.wants_write() && !outbox.is_empty());
+        assert_eq!(outbox.answers().bytes, 9990);
+        outbox.credit(first, 5000).unwrap();
+        outbox.credit(second, 5000).unwrap();
+        assert!(outbox.abort(BodyOf::Answer(2)) && !outbox.abort(BodyOf::Answer(2)));
+        assert_eq!(drain(&mut outbox, usize::MAX).len(), 3 * HEADER_LEN + 5000, "an abort and two chunks");
+        assert!(outbox.is_empty());
+        assert_eq!((outbox.answers().count, outbox.answers().bytes), (0, 0));
+        assert!(outbox.credit(3, 1).is_err(), "never began");
+    }
+
+    #[test]
     fn attachments_go_with_the_first_byte_of_their_frame_and_once() {
-        let mut outbox = Outbox { most_chunk: 4096, ..Outbox::default() };
+        let mut outbox = small_frames();
         outbox.frame(Kind::Ping, 0, 1, b"abc");
         outbox.buffer(vec![Arc::new(5)]).bytes.extend_from_slice(b"frame");
         let transmit = outbox.transmit().unwrap();

@@ -6,21 +6,21 @@ use bytes::Bytes;
 
 use super::inbox::Found;
 use super::outbox::{Attachment, BodyOf};
-use super::{Event, IncomingCall, Payload, Session, Stage, TheirCall};
+use super::{Event, IncomingCall, Payload, Session, Side, Stage, TheirCall};
 use crate::codec;
 use crate::failure::{ErrorKind, Failure, FailureDetail};
 use crate::message::{self, Head, Message, Ref};
-use crate::wire::{Header, Kind, Reason, codecs, flags};
+use crate::wire::{Header, Kind, Reason, flags};
 
 /// A message that waits for the rest of its body.
 #[derive(Debug)]
 pub(super) enum Waiting {
     Call(IncomingCall),
-    Answer { id: u64, kind: Option<ErrorKind>, payload: Payload },
+    Answer { id: u64, payload: Payload },
 }
 
-/// After so many refusals and pongs that the peer does not read, it is given up.
-const MOST_SELF_ANSWERED: u32 = 65536;
+/// A peer that provokes more bytes of refusals, pongs and the like, and does not read them, is given up.
+const MOST_UNREAD: usize = 8 << 20;
 
 impl Session {
     /// Takes the bytes of one read, with the attachments that came with it. `cut_off`: there were more attachments than could be
@@ -38,24 +38,41 @@ impl Session {
                 Ok(None) => break reading.finish(),
                 Err(text) => break Err(text),
             };
+            let queued = self.outbox.queued();
             let handled = match found {
-                Found::Preface(bytes) => {
-                    self.on_preface(bytes);
-                    Ok(())
-                }
+                Found::Preface(bytes) => self.on_preface(bytes),
                 Found::Frame { header, payload, attachments, cut_off } => {
                     self.on_frame(now, header, payload, attachments, cut_off)
                 }
-                Found::Chunk { body, piece } => self.on_chunk(body, piece),
+                Found::Chunk { body, piece, left } => self.on_chunk(body, piece, left),
             };
             if handled.is_err() || self.is_closed() {
                 break handled;
             }
+            if let Err(text) = self.count_unread(self.outbox.queued() - queued) {
+                break Err(text);
+            }
         };
         self.inbox = inbox;
-        if let Err(text) = outcome {
-            self.violation(text);
+        match outcome {
+            Ok(()) => self.send_held(now),
+            Err(text) => self.violation(text),
         }
+    }
+
+    /// Counts what this end answered by itself.
+    fn count_unread(&mut self, queued: usize) -> Result<(), String> {
+        if queued == 0 {
+            return Ok(());
+        }
+        if self.outbox.position() >= self.unread.until {
+            self.unread = super::Unread { bytes: 0, until: self.outbox.end() };
+        }
+        self.unread.bytes += queued;
+        if self.unread.bytes > MOST_UNREAD {
+            return Err("the other end asks on and on and does not read the answers".to_owned());
+        }
+        Ok(())
     }
 
     fn on_frame(
@@ -89,12 +106,10 @@ impl Session {
                 let message = message::parse(header.kind, header.flags, payload)?;
                 self.on_answer(header, message, attachments, cut_off)
             }
-            Kind::Cancel => self.on_cancel(header.id),
-            Kind::Chunk => self.on_abort(header.id),
-            Kind::Credit if header.flags == 0 => {
-                self.outbox.credit(header.id, exactly_u64(payload)?);
-                Ok(())
-            }
+            Kind::Cancel if payload.is_empty() => self.on_cancel(header.id),
+            Kind::Chunk if payload.is_empty() => self.on_abort(header.id), // the others are found piece by piece
+            Kind::Cancel | Kind::Chunk => Err(format!("{:?} with a payload", header.kind)),
+            Kind::Credit if header.flags == 0 => self.outbox.credit(header.id, exactly_u64(payload)?),
             Kind::Release => {
                 if self.references.released(header.id, exactly_u64(payload)?)? {
                     self.events.push_back(Event::Released { object: header.id });
@@ -103,7 +118,7 @@ impl Session {
             }
             Kind::Ping if payload.len() <= 64 => {
                 self.outbox.frame(Kind::Pong, 0, header.id, payload);
-                self.answered_itself()
+                Ok(())
             }
             Kind::Pong if payload.len() <= 64 => {
                 self.events.push_back(Event::Pong(payload.to_vec()));
@@ -132,24 +147,27 @@ impl Session {
         if header.id <= self.last_theirs {
             return Err(format!("call {} comes after call {}", header.id, self.last_theirs));
         }
+        let length = self.announced(&message)?;
         self.references.received(&message.refs, self.config.limits.objects)?;
+        let notify = header.kind == Kind::Notify;
         if self.goodbye_sent {
-            return self.skip_body(&message); // it knows from the goodbye that the call does not run
+            return self.drop_call(&message); // the peer knows from the goodbye that it does not run
         }
         self.last_theirs = header.id;
-        let notify = header.kind == Kind::Notify;
-        let length = self.announced(&message)?;
-        if let Some(refusal) = self.refusal(notify, length, cut_off) {
-            self.skip_body(&message)?;
-            self.discard(&message.refs);
+        let cost = self.cost(length, &message);
+        if let Some(refusal) = self.refusal(notify, cost, cut_off) {
+            self.drop_call(&message)?;
             self.send_failure(header.id, &refusal);
-            return self.answered_itself();
+            return Ok(());
         }
-        self.theirs.insert(header.id, TheirCall { notify, bytes: length });
-        self.buffered += length;
-        self.their_calls += u32::from(!notify);
         let deadline =
             if timeout_us == 0 { None } else { now.checked_add(Duration::from_micros(timeout_us)) };
+        let body = message.long.map(|long| long.body);
+        let told = deadline.filter(|_| !notify);
+        self.theirs.insert(header.id, TheirCall { notify, cost, body, deadline: told, cancelled: false });
+        self.deadlines.extend(told.map(|deadline| (deadline, Side::Theirs, header.id)));
+        self.buffered += cost;
+        self.their_calls += u32::from(!notify);
         let call = IncomingCall {
             id: header.id,
             target,
@@ -159,25 +177,46 @@ impl Session {
             notify,
             payload: Payload { codec, body: Bytes::new(), refs: message.refs, attachments },
         };
-        self.deliver_or_wait(Waiting::Call(call), message.long, message.body)
+        match message.long {
+            None => self.deliver(call, Bytes::copy_from_slice(message.body)),
+            Some(long) => self.wait(Waiting::Call(call), long, message.body)?,
+        }
+        Ok(())
+    }
+
+    /// What a call counts for against the buffer: never all of it, so that small calls still pass beside the largest one.
+    fn cost(&self, length: u64, message: &Message<'_>) -> u64 {
+        let names = message.refs.len() * size_of::<Ref>();
+        (length + names as u64).min(self.config.limits.buffer / 4 * 3)
     }
 
     /// Why a call is not taken, if so.
-    fn refusal(&self, notify: bool, length: u64, cut_off: bool) -> Option<Failure> {
+    fn refusal(&self, notify: bool, cost: u64, cut_off: bool) -> Option<Failure> {
         let limits = &self.config.limits;
-        let unfinished = self.theirs.len() as u64;
+        // A call is in flight until the last byte of its answer is on its way.
+        let in_flight = self.their_calls as usize + self.outbox.answers().count;
+        let most_unfinished = 8 * u64::from(limits.calls);
         let text = if cut_off {
             "descriptors of this call were lost: the receiver has no more descriptors free".to_owned()
-        } else if !notify && self.their_calls >= limits.calls {
+        } else if !notify && in_flight >= limits.calls as usize {
             format!("more than {} calls in flight", limits.calls)
-        } else if notify && unfinished >= 8 * u64::from(limits.calls) {
-            format!("more than {unfinished} calls and notifies wait")
-        } else if self.buffered > 0 && self.buffered.saturating_add(length) > limits.buffer {
+        } else if notify && self.theirs.len() as u64 >= most_unfinished {
+            format!("more than {most_unfinished} calls and notifies wait")
+        } else if self.buffered + cost > limits.buffer {
             format!("more than {} bytes of calls wait", limits.buffer)
         } else {
             return None;
         };
         Some(Failure::new(ErrorKind::Overloaded, text))
+    }
+
+    /// A call that is not taken leaves nothing behind.
+    fn drop_call(&mut self, message: &Message<'_>) -> Result<(), String> {
+        if let Some(long) = message.long {
+            self.bodies.announce(long.body, long.total, message.body)?;
+        }
+        self.discard(&message.refs);
+        Ok(())
     }
 
     fn on_answer(
@@ -187,32 +226,48 @@ impl Session {
         attachments: Vec<Attachment>,
         cut_off: bool,
     ) -> Result<(), String> {
+        let Header { id, .. } = header;
         if header.flags & flags::STREAM != 0 {
             return Err("streams were not agreed on".to_owned());
         }
-        let (kind, codec) = match message.head {
-            Head::Failure { kind } => (Some(ErrorKind::from_number(kind)), codecs::NATIVE),
-            Head::Value { codec } => (None, codec),
+        if id == 0 || id > self.last_sent {
+            return Err(format!("an answer to call {id}, which was never made"));
+        }
+        let own = self.own.get_mut(&id);
+        if own.as_ref().is_some_and(|call| call.answering) {
+            return Err(format!("a second answer to call {id}"));
+        }
+        let codec = match message.head {
+            Head::Failure { kind } => {
+                self.references.received(&message.refs, self.config.limits.objects)?;
+                self.outbox.abort(BodyOf::Call(id));
+                self.discard(&message.refs);
+                self.settle(id, Err(read_failure(kind, message.body)));
+                return Ok(());
+            }
+            Head::Value { codec } => codec,
             Head::Call { .. } => return Err("an answer with the head of a call".to_owned()),
         };
-        if header.id == 0 || header.id > self.last_sent {
-            return Err(format!("an answer to call {}, which was never made", header.id));
-        }
-        if kind.is_none() && !self.own.contains_key(&header.id) {
-            return Err(format!("a result for call {}, which was answered before or wants none", header.id));
-        }
+        let call =
+            own.ok_or_else(|| format!("a result for call {id}, which was answered before or wants none"))?;
+        call.answering = message.long.is_some();
         self.announced(&message)?;
         self.references.received(&message.refs, self.config.limits.objects)?;
-        self.outbox.abort(BodyOf::Call(header.id));
-        let payload = Payload { codec, body: Bytes::new(), refs: message.refs, attachments };
+        self.outbox.abort(BodyOf::Call(id));
         if cut_off {
-            self.discard(&payload.refs);
+            // The rest of the answer comes as it would after a cancel.
             let text = "descriptors of the result were lost: this process has no more descriptors free";
-            self.settle(header.id, Err(Failure::new(ErrorKind::Overloaded, text)));
-            return self.bodies_skip(message.long, message.body);
+            self.abandon(id, Failure::new(ErrorKind::Overloaded, text));
         }
-        let waiting = Waiting::Answer { id: header.id, kind, payload };
-        self.deliver_or_wait(waiting, message.long, message.body)
+        let payload = Payload { codec, body: Bytes::new(), refs: message.refs, attachments };
+        match message.long {
+            None => {
+                let body = Bytes::copy_from_slice(message.body);
+                self.settle(id, Ok(Payload { body, ..payload }));
+            }
+            Some(long) => self.wait(Waiting::Answer { id, payload }, long, message.body)?,
+        }
+        Ok(())
     }
 
     /// The length of a message's body, checked against the limit.
@@ -224,79 +279,54 @@ impl Session {
         Ok(length)
     }
 
-    fn deliver_or_wait(
-        &mut self,
-        waiting: Waiting,
-        long: Option<message::Long>,
-        body: &[u8],
-    ) -> Result<(), String> {
-        match long {
-            None => self.deliver(waiting, Bytes::copy_from_slice(body)),
-            Some(long) => {
-                let grant = self.bodies.begin(long.body, long.total, body, Some(waiting))?;
-                self.grant(grant);
-                Ok(())
-            }
-        }
+    fn wait(&mut self, waiting: Waiting, long: message::Long, beginning: &[u8]) -> Result<(), String> {
+        let grant = self.bodies.begin(long.body, long.total, beginning, waiting)?;
+        self.grant(grant);
+        Ok(())
     }
 
-    fn deliver(&mut self, waiting: Waiting, body: Bytes) -> Result<(), String> {
-        match waiting {
-            Waiting::Call(mut call) => {
-                call.payload.body = body;
-                self.events.push_back(Event::Call(call));
-            }
-            Waiting::Answer { id, kind, mut payload } => {
-                payload.body = body;
-                match kind {
-                    None => self.settle(id, Ok(payload)),
-                    Some(kind) => {
-                        self.discard(&payload.refs);
-                        let detail = codec::from_slice(&payload.body).unwrap_or_else(|_| FailureDetail {
-                            message: "the other end sent an error that cannot be read".into(),
-                            ..FailureDetail::default()
-                        });
-                        self.settle(id, Err(Failure { kind, detail }));
-                    }
-                }
-            }
-        }
-        Ok(())
+    fn deliver(&mut self, mut call: IncomingCall, body: Bytes) {
+        call.payload.body = body;
+        self.events.push_back(Event::Call(call));
     }
 
     /// The answer to an own call, or the failure of a notify, is here.
     fn settle(&mut self, id: u64, outcome: Result<Payload, Failure>) {
-        match (self.own.remove(&id), outcome) {
-            (Some(call), outcome) => {
-                self.in_flight -= 1;
-                if let Some(deadline) = call.deadline {
-                    self.deadlines.remove(&(deadline, id));
-                }
-                match outcome {
-                    Ok(payload) if call.abandoned => self.discard(&payload.refs),
-                    _ if call.abandoned => {}
-                    outcome => self.events.push_back(Event::Answer { id, outcome }),
-                }
-                self.send_held();
+        let Some(call) = self.own.remove(&id) else {
+            match outcome {
+                Ok(payload) => self.discard(&payload.refs),
+                Err(failure) => self.events.push_back(Event::NotifyFailed { id, failure }),
             }
-            (None, Err(failure)) => self.events.push_back(Event::NotifyFailed { id, failure }),
-            (None, Ok(payload)) => self.discard(&payload.refs),
+            return;
+        };
+        self.in_flight -= 1;
+        if let Some(deadline) = call.deadline {
+            self.deadlines.remove(&(deadline, Side::Own, id));
+        }
+        match outcome {
+            Ok(payload) if call.abandoned => self.discard(&payload.refs),
+            Err(_) if call.abandoned => {}
+            outcome => self.events.push_back(Event::Answer { id, outcome }),
         }
     }
 
-    fn on_chunk(&mut self, body: u64, piece: &[u8]) -> Result<(), String> {
+    fn on_chunk(&mut self, body: u64, piece: &[u8], left: usize) -> Result<(), String> {
         if !self.is_open() {
             return Err("a chunk before the session is open".to_owned());
         }
-        let (arrived, grant) = self.bodies.piece(body, piece)?;
+        let (arrived, grant) = self.bodies.piece(body, piece, left)?;
         self.grant(grant);
         match arrived {
-            Some(arrived) => match arrived.message {
-                Some(message) => self.deliver(message, arrived.body),
-                None => Ok(()),
-            },
-            None => Ok(()),
+            Some((Waiting::Call(call), body)) => {
+                if let Some(theirs) = self.theirs.get_mut(&call.id) {
+                    theirs.body = None;
+                }
+                self.deliver(call, body);
+            }
+            Some((Waiting::Answer { id, payload }, body)) => self.settle(id, Ok(Payload { body, ..payload })),
+            None => {}
         }
+        Ok(())
     }
 
     fn on_abort(&mut self, body: u64) -> Result<(), String> {
@@ -305,32 +335,55 @@ impl Session {
         match message {
             Some(Waiting::Call(call)) => {
                 self.discard(&call.payload.refs);
-                if call.notify {
-                    self.done(call.id);
-                } else {
-                    self.fail(call.id, &Failure::new(ErrorKind::Cancelled, "the caller gave the call up"));
+                self.refuse(call.id, &Failure::new(ErrorKind::Cancelled, "the caller gave the call up"));
+            }
+            Some(Waiting::Answer { id, payload }) => {
+                self.discard(&payload.refs);
+                if let Some(own) = self.own.get_mut(&id) {
+                    own.answering = false; // its ERROR follows
                 }
             }
-            // Its ERROR follows.
-            Some(Waiting::Answer { payload, .. }) => self.discard(&payload.refs),
             None => {}
         }
         Ok(())
     }
 
     fn on_cancel(&mut self, id: u64) -> Result<(), String> {
-        if id > self.last_theirs && !self.goodbye_sent {
+        if id == 0 || id > self.last_theirs && !self.goodbye_sent {
             return Err(format!("a cancel of call {id}, which was never made"));
         }
-        match self.theirs.get(&id) {
-            Some(call) if !call.notify => self.events.push_back(Event::Cancelled { id }),
-            Some(_) => {}
-            None if self.outbox.abort(BodyOf::Answer(id)) => {
-                self.send_failure(id, &Failure::new(ErrorKind::Cancelled, "the caller gave the call up"));
-            }
-            None => {} // late: it was answered
+        let failure = Failure::new(ErrorKind::Cancelled, "the caller gave the call up");
+        if self.theirs.get(&id).is_some_and(|call| !call.notify) {
+            self.stop(id, failure);
+        } else if self.outbox.abort(BodyOf::Answer(id)) {
+            self.send_failure(id, &failure);
         }
-        Ok(())
+        Ok(()) // otherwise it is late: the call was answered
+    }
+
+    /// The peer waits no longer for the answer to its call: a running one is told, one that is not here yet never comes.
+    pub(super) fn stop(&mut self, id: u64, failure: Failure) {
+        let Some(call) = self.theirs.get_mut(&id) else { return };
+        if let Some(body) = call.body {
+            let (message, grant) = self.bodies.forget(body);
+            self.grant(grant);
+            if let Some(Waiting::Call(call)) = message {
+                self.discard(&call.payload.refs);
+            }
+            self.refuse(id, &failure);
+        } else if !std::mem::replace(&mut call.cancelled, true) {
+            if let Some(deadline) = call.deadline.take() {
+                self.deadlines.remove(&(deadline, Side::Theirs, id));
+            }
+            self.events.push_back(Event::Cancelled { id });
+        }
+    }
+
+    /// Ends a call or notify whose body did not come; to a notify nothing is said.
+    fn refuse(&mut self, id: u64, failure: &Failure) {
+        let Some(call) = self.theirs.get_mut(&id) else { return };
+        call.body = None;
+        if call.notify { self.done(id) } else { self.fail(id, failure) }
     }
 
     fn on_goodbye(&mut self, last: u64, payload: &[u8]) -> Result<(), String> {
@@ -340,14 +393,11 @@ impl Session {
         self.goodbye_received = Some(last);
         let not_run =
             Failure::new(ErrorKind::Unavailable, format!("the other end takes no further calls: {text}"));
-        self.backlog.clear();
+        self.drop_held(&not_run);
         let mut ids: Vec<u64> = self.own.keys().copied().filter(|&id| id > last).collect();
         ids.sort_unstable();
         for id in ids {
             self.outbox.abort(BodyOf::Call(id));
-            if id > self.last_sent {
-                self.in_flight += 1; // settle counts it off again
-            }
             self.settle(id, Err(not_run.clone()));
         }
         self.events.push_back(Event::Goodbye { reason, text: text.clone() });
@@ -365,18 +415,6 @@ impl Session {
         Ok(())
     }
 
-    /// The body of a message that is not wanted has to be received all the same.
-    fn skip_body(&mut self, message: &Message<'_>) -> Result<(), String> {
-        self.bodies_skip(message.long, message.body)
-    }
-
-    fn bodies_skip(&mut self, long: Option<message::Long>, beginning: &[u8]) -> Result<(), String> {
-        if let Some(long) = long {
-            self.bodies.begin(long.body, long.total, beginning, None)?;
-        }
-        Ok(())
-    }
-
     fn grant(&mut self, grant: Option<(u64, u64)>) {
         if let Some((body, amount)) = grant {
             self.outbox.frame(Kind::Credit, 0, body, &amount.to_be_bytes());
@@ -385,21 +423,24 @@ impl Session {
 
     /// Gives back references that nobody will look at.
     fn discard(&mut self, refs: &[Ref]) {
-        for entry in refs {
-            if let Ref::Remote(object) = *entry {
-                self.release(object, 1);
-            }
+        let remote = |entry: &Ref| match *entry {
+            Ref::Remote(object) => Some(object),
+            Ref::Local(_) => None,
+        };
+        let mut objects: Vec<u64> = refs.iter().filter_map(remote).collect();
+        objects.sort_unstable();
+        for same in objects.chunk_by(|a, b| a == b) {
+            self.release(same[0], same.len() as u64);
         }
     }
+}
 
-    /// Counts frames that this end sends without being told to; a peer that provokes them and does not read is given up.
-    fn answered_itself(&mut self) -> Result<(), String> {
-        self.self_answered += 1;
-        if self.self_answered > MOST_SELF_ANSWERED {
-            return Err("the other end asks on and on and does not read the answers".to_owned());
-        }
-        Ok(())
-    }
+fn read_failure(kind: u16, body: &[u8]) -> Failure {
+    let detail = codec::from_slice(body).unwrap_or_else(|_| FailureDetail {
+        message: "the other end sent an error that cannot be read".into(),
+        ..FailureDetail::default()
+    });
+    Failure { kind: ErrorKind::from_number(kind), detail }
 }
 
 fn exactly_u64(payload: &[u8]) -> Result<u64, String> {

@@ -13,7 +13,7 @@ pub(crate) struct References {
 }
 
 impl References {
-    /// A new id for an own object, which counts once it is sent.
+    /// A new id for an own object, which counts once it is in a message.
     pub(crate) fn show(&mut self, most: u32) -> Result<u64, ()> {
         if self.shown.len() >= most as usize {
             return Err(());
@@ -23,8 +23,13 @@ impl References {
         Ok(self.last_shown)
     }
 
-    /// Counts what a frame that is being sent shows.
-    pub(crate) fn sent(&mut self, refs: &[Ref]) {
+    /// True for an own object that can stand in a message.
+    pub(crate) fn is_shown(&self, object: u64) -> bool {
+        self.shown.contains_key(&object)
+    }
+
+    /// Counts what a message shows that is about to be sent, also if it is held back first: nobody shall forget the object meanwhile.
+    pub(crate) fn count(&mut self, refs: &[Ref]) {
         for entry in refs {
             if let Ref::Local(id) = entry
                 && let Some(count) = self.shown.get_mut(id)
@@ -34,13 +39,29 @@ impl References {
         }
     }
 
-    /// Forgets an own object if the peer holds no reference to it; true if it did.
-    pub(crate) fn forget_unsent(&mut self, object: u64) -> bool {
-        let unsent = self.shown.get(&object) == Some(&0);
-        if unsent {
+    /// Takes back what `count` counted for a message that was not sent.
+    pub(crate) fn uncount(&mut self, refs: &[Ref]) {
+        for entry in refs {
+            if let Ref::Local(id) = entry
+                && let Some(count) = self.shown.get_mut(id)
+            {
+                *count = count.saturating_sub(1);
+            }
+        }
+    }
+
+    /// True where an own object stands in no message and the peer holds no reference to it (any more).
+    pub(crate) fn is_unused(&self, object: u64) -> bool {
+        self.shown.get(&object) == Some(&0)
+    }
+
+    /// Forgets an own object that is not used; true if it was there. It stays usable until then.
+    pub(crate) fn forget_unused(&mut self, object: u64) -> bool {
+        let unused = self.is_unused(object);
+        if unused {
             self.shown.remove(&object);
         }
-        unsent
+        unused
     }
 
     /// Counts what an arriving frame shows; the error is the sentence for the peer.
@@ -58,17 +79,13 @@ impl References {
         Ok(())
     }
 
-    /// The peer gives back `count` of an own object: true if none is left.
+    /// The peer gives back `count` of an own object: true if none is left. The object stays until [`forget_unused`](Self::forget_unused).
     pub(crate) fn released(&mut self, object: u64, count: u64) -> Result<bool, String> {
         let held = self.shown.get_mut(&object).filter(|held| **held >= count && count > 0);
         let held =
             held.ok_or_else(|| format!("object {object} was released more often than it was shown"))?;
         *held -= count;
-        let gone = *held == 0;
-        if gone {
-            self.shown.remove(&object);
-        }
-        Ok(gone)
+        Ok(*held == 0)
     }
 
     /// This end gives back `count` of a peer's object: how many are to be told.

@@ -1,13 +1,14 @@
 //! What this end does: calls, answers, cancels, releases.
 
+use std::borrow::Cow;
 use std::time::Instant;
 
 use bytes::Bytes;
 
 use super::outbox::{Attachment, BodyOf};
-use super::{Event, OwnCall, Payload, Session};
+use super::{Event, OwnCall, Payload, Session, Side, TheirCall};
 use crate::codec;
-use crate::failure::{ErrorKind, Failure};
+use crate::failure::{ErrorKind, Failure, FailureDetail};
 use crate::message::{self, Body, Head, Long, Ref};
 use crate::wire::{Header, Kind, Reason, codecs};
 
@@ -81,7 +82,6 @@ pub(super) struct Held {
     method: String,
     chain: u64,
     deadline: Option<Instant>,
-    queued_at: Instant,
     arguments: Outgoing<'static>,
 }
 
@@ -89,7 +89,8 @@ impl Session {
     /// Calls a method. The number stands in the [`Event::Answer`] that ends the call. More calls than the peer takes at once wait here.
     ///
     /// # Errors
-    /// What is wrong with the request or the session; then nothing was sent and no event follows.
+    /// What is wrong with the request or the session; then nothing was sent and no event follows. Numbers of [`show`](Session::show) in it
+    /// stay shown, or go by [`forget_unsent`](Session::forget_unsent).
     pub fn call(&mut self, now: Instant, request: CallRequest<'_>) -> Result<u64, Failure> {
         self.start(now, Kind::Call, request)
     }
@@ -110,16 +111,13 @@ impl Session {
         if request.method.is_empty() || request.method.len() > 255 {
             return Err(Failure::new(ErrorKind::NoMethod, "a method name has 1 to 255 bytes"));
         }
-        self.check_size(&request.arguments)?;
+        self.check(&request.arguments)?;
+        self.references.count(&request.arguments.refs);
         self.last_own += 1;
         let id = self.last_own;
-        if kind == Kind::Call {
-            self.own.insert(id, OwnCall { deadline: request.deadline, abandoned: false });
-            if let Some(deadline) = request.deadline {
-                self.deadlines.insert((deadline, id));
-            }
-        }
-        if self.backlog.is_empty() && (kind == Kind::Notify || self.in_flight < self.peer.limits.calls) {
+        let deadline = request.deadline;
+        let held = !self.backlog.is_empty() || kind == Kind::Call && self.in_flight >= self.peer.limits.calls;
+        if !held {
             self.send_call(now, id, kind, request);
         } else {
             self.backlog.push_back(Held {
@@ -129,15 +127,19 @@ impl Session {
                 method: request.method.to_owned(),
                 chain: request.chain,
                 deadline: request.deadline,
-                queued_at: now,
                 arguments: request.arguments.into_owned(),
             });
+        }
+        if kind == Kind::Call {
+            let ends_at = if held { u64::MAX } else { self.outbox.end() };
+            self.own.insert(id, OwnCall { deadline, abandoned: false, ends_at, answering: false });
+            self.deadlines.extend(deadline.map(|deadline| (deadline, Side::Own, id)));
         }
         Ok(id)
     }
 
     /// Sends what was held back, as far as the peer takes it.
-    pub(super) fn send_held(&mut self) {
+    pub(super) fn send_held(&mut self, now: Instant) {
         while let Some(next) = self.backlog.front() {
             if next.kind == Kind::Call && self.in_flight >= self.peer.limits.calls {
                 return;
@@ -150,7 +152,10 @@ impl Session {
                 deadline: held.deadline,
                 arguments: held.arguments,
             };
-            self.send_call(held.queued_at, held.id, held.kind, request);
+            self.send_call(now, held.id, held.kind, request);
+            if let Some(call) = self.own.get_mut(&held.id) {
+                call.ends_at = self.outbox.end();
+            }
         }
     }
 
@@ -169,29 +174,44 @@ impl Session {
             codec,
             method: request.method,
         };
-        self.send_message(kind, id, &head, refs, attachments, body, BodyOf::Call(id));
+        self.send_message(kind, id, &head, &refs, attachments, body);
     }
 
-    /// Answers a call of the peer. For a notify this is [`done`](Session::done).
+    /// Drops what was held back: no more calls are made.
+    pub(super) fn drop_held(&mut self, failure: &Failure) {
+        for held in std::mem::take(&mut self.backlog) {
+            self.uncount(&held.arguments.refs);
+            let Some(call) = self.own.remove(&held.id) else {
+                self.events.push_back(Event::NotifyFailed { id: held.id, failure: failure.clone() });
+                continue;
+            };
+            if let Some(deadline) = call.deadline {
+                self.deadlines.remove(&(deadline, Side::Own, held.id));
+            }
+            self.events.push_back(Event::Answer { id: held.id, outcome: Err(failure.clone()) });
+        }
+    }
+
+    fn uncount(&mut self, refs: &[Ref]) {
+        self.references.uncount(refs);
+        self.forget_unsent(refs);
+    }
+
+    /// Answers a call of the peer. For a notify this is [`done`](Session::done). A result that cannot be sent becomes a failure.
     pub fn reply<'a>(&mut self, id: u64, result: impl Into<Outgoing<'a>>) {
         let result = result.into();
-        if let Err(failure) = self.check_size(&result) {
+        if self.theirs.get(&id).is_none_or(|call| call.notify) {
+            self.finish_theirs(id);
+            return self.forget_unsent(&result.refs);
+        }
+        if let Err(failure) = self.check(&result) {
+            self.forget_unsent(&result.refs);
             return self.fail(id, &failure);
         }
-        let Some(call) = self.finish_theirs(id) else { return };
-        if call.notify {
-            return;
-        }
+        self.finish_theirs(id);
         let Outgoing { codec, body, refs, attachments } = result;
-        self.send_message(
-            Kind::Result,
-            id,
-            &Head::Value { codec },
-            refs,
-            attachments,
-            body,
-            BodyOf::Answer(id),
-        );
+        self.references.count(&refs);
+        self.send_message(Kind::Result, id, &Head::Value { codec }, &refs, attachments, body);
     }
 
     /// Ends a notify of the peer.
@@ -207,36 +227,20 @@ impl Session {
     }
 
     /// Takes a call of the peer off the books; `None` if it is not there, as after the end of the session.
-    fn finish_theirs(&mut self, id: u64) -> Option<super::TheirCall> {
+    fn finish_theirs(&mut self, id: u64) -> Option<TheirCall> {
         let call = self.theirs.remove(&id)?;
-        self.buffered -= call.bytes;
+        self.buffered -= call.cost;
         self.their_calls -= u32::from(!call.notify);
+        if let Some(deadline) = call.deadline {
+            self.deadlines.remove(&(deadline, Side::Theirs, id));
+        }
         Some(call)
     }
 
     pub(super) fn send_failure(&mut self, id: u64, failure: &Failure) {
-        let mut detail = failure.detail.clone();
-        let body = loop {
-            let body = codec::to_vec(&detail).unwrap_or_default();
-            // An error always fits into one frame: it loses its trace, then its words, before it is lost.
-            if body.len() + 2 <= self.peer.limits.frame as usize || detail.message.is_empty() {
-                break body;
-            }
-            if detail.trace.pop().is_none() {
-                detail.type_name = "".into();
-                detail.message = detail.message.chars().take(detail.message.chars().count() / 2).collect();
-            }
-        };
+        let body = failure_body(&failure.detail, self.room(2));
         let head = Head::Failure { kind: failure.kind.number() };
-        self.send_message(
-            Kind::Error,
-            id,
-            &head,
-            Vec::new(),
-            Vec::new(),
-            Body::Slice(&body),
-            BodyOf::Answer(id),
-        );
+        self.send_message(Kind::Error, id, &head, &[], Vec::new(), Body::Slice(&body));
     }
 
     /// Gives an own call up and asks the peer to stop it. Its [`Event::Answer`] follows at once, unless it is there already.
@@ -247,14 +251,12 @@ impl Session {
     pub(super) fn abandon(&mut self, id: u64, failure: Failure) {
         let Some(call) = self.own.get_mut(&id).filter(|call| !call.abandoned) else { return };
         if let Some(deadline) = call.deadline {
-            self.deadlines.remove(&(deadline, id));
+            self.deadlines.remove(&(deadline, Side::Own, id));
         }
-        if id > self.last_sent {
+        if let Ok(index) = self.backlog.binary_search_by_key(&id, |held| held.id) {
             self.own.remove(&id);
-            if let Some(index) = self.backlog.iter().position(|held| held.id == id)
-                && let Some(held) = self.backlog.remove(index)
-            {
-                self.forget_unsent(&held.arguments.refs);
+            if let Some(held) = self.backlog.remove(index) {
+                self.uncount(&held.arguments.refs);
             }
         } else {
             call.abandoned = true;
@@ -278,11 +280,14 @@ impl Session {
         })
     }
 
-    /// Takes back numbers of [`show`](Session::show) that were not sent after all.
+    /// Takes back numbers of [`show`](Session::show) that were not sent after all; [`Event::Released`] follows for them.
     pub fn forget_unsent(&mut self, refs: &[Ref]) {
+        if self.is_closed() {
+            return;
+        }
         for entry in refs {
             if let Ref::Local(object) = *entry
-                && self.references.forget_unsent(object)
+                && self.references.is_unused(object)
             {
                 self.events.push_back(Event::Released { object });
             }
@@ -309,49 +314,66 @@ impl Session {
         self.goodbye(Reason::Done, "done");
     }
 
-    fn check_size(&self, outgoing: &Outgoing<'_>) -> Result<(), Failure> {
+    fn check(&self, outgoing: &Outgoing<'_>) -> Result<(), Failure> {
         let limits = &self.peer.limits;
         let text = if outgoing.body.len() as u64 > limits.message {
             format!("a message of {} bytes; the other end takes {}", outgoing.body.len(), limits.message)
-        } else if outgoing.refs.len() * 9 + 1024 > limits.frame as usize {
+        } else if outgoing.refs.len() > MOST_REFS.min((limits.frame as usize - LONGEST_HEAD) / 9) {
             format!("a message with {} references; the other end takes less", outgoing.refs.len())
         } else if outgoing.attachments.len() > usize::from(limits.attachments) {
             format!("{} descriptors; the other end takes {}", outgoing.attachments.len(), limits.attachments)
         } else {
-            return Ok(());
+            return outgoing.refs.iter().try_for_each(|entry| self.check_ref(*entry));
         };
         Err(Failure::new(ErrorKind::TooLarge, text))
     }
 
-    #[allow(clippy::too_many_arguments)] // the parts of one frame
+    fn check_ref(&self, entry: Ref) -> Result<(), Failure> {
+        match entry {
+            Ref::Local(0) | Ref::Remote(0) => Err(Failure::new(
+                ErrorKind::Encoding,
+                "the root object cannot stand in a message: it is always there",
+            )),
+            Ref::Local(object) if !self.references.is_shown(object) => Err(Failure::new(
+                ErrorKind::NoObject,
+                format!("the other end has released object {object}: show it again under a new number"),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// The most body bytes that fit into one frame to the peer beside `overhead` bytes.
+    fn room(&self, overhead: usize) -> usize {
+        (self.peer.limits.frame as usize).saturating_sub(overhead)
+    }
+
+    /// Queues a message that was checked and whose references are counted.
     fn send_message(
         &mut self,
         kind: Kind,
         id: u64,
         head: &Head<'_>,
-        refs: Vec<Ref>,
+        refs: &[Ref],
         attachments: Vec<Attachment>,
         body: Body<'_>,
-        of: BodyOf,
     ) {
-        self.references.sent(&refs);
-        let room = self.room(message::overhead(head, &refs, false));
+        let room = self.room(message::overhead(head, refs, false));
         let long = body.len() > room;
-        let first = if long { self.room(message::overhead(head, &refs, true)) } else { body.len() };
+        let first = if long { self.room(message::overhead(head, refs, true)) } else { body.len() };
         let window = self.peer.limits.window as usize;
         let first = if long { first.min(window) } else { first };
-        let length = message::overhead(head, &refs, long) + first;
+        let length = message::overhead(head, refs, long) + first;
         let header = Header {
             length: length as u32, // within the peer's frame limit
             kind,
-            flags: message::tail_flags(&refs, long),
+            flags: message::tail_flags(refs, long),
             attachments: attachments.len() as u16, // at most 64
             id,
         };
         let long = long.then(|| Long { body: self.outbox.next_body(), total: body.len() as u64 });
         let out = self.outbox.buffer(attachments);
         out.bytes.extend_from_slice(&header.to_bytes());
-        message::write(head, &refs, long, out.bytes);
+        message::write(head, refs, long, out.bytes);
         match (long, body) {
             (None, Body::Slice(slice)) => out.bytes.extend_from_slice(slice),
             (None, Body::Shared(bytes)) => {
@@ -363,8 +385,36 @@ impl Session {
                 let mut rest: Bytes = body.into_bytes();
                 let beginning = rest.split_to(first);
                 self.outbox.body(beginning);
+                let of = if kind == Kind::Result { BodyOf::Answer(id) } else { BodyOf::Call(id) };
                 self.outbox.long(long.body, of, rest, (window - first) as u64);
             }
         }
     }
+}
+
+/// References on one message.
+const MOST_REFS: usize = 65535;
+/// The fixed fields, the longest method name and the counts of a tail.
+const LONGEST_HEAD: usize = 26 + 255 + 2 + 16;
+
+/// Encodes an error so that it fits into `most` bytes: it loses its trace, then its words, before it is lost.
+fn failure_body(detail: &FailureDetail, most: usize) -> Vec<u8> {
+    let mut detail = detail.clone();
+    loop {
+        let body = codec::to_vec(&detail).unwrap_or_default();
+        if body.len() <= most {
+            return body;
+        }
+        if !detail.trace.is_empty() {
+            detail.trace.truncate(detail.trace.len() / 2);
+        } else {
+            halve(&mut detail.message);
+            halve(&mut detail.type_name);
+        }
+    }
+}
+
+fn halve(text: &mut Cow<'static, str>) {
+    let half: String = text.chars().take(text.chars().count() / 2).collect();
+    *text = half.into();
 }

@@ -1,0 +1,147 @@
+//! Starts the contestants, gives them turns, and collects what they measure.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use andiron_bench::{Order, READY};
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::report::{self, Measured, Pinning, Workload};
+
+/// Whose turn comes after whose.
+const PEERS: [&str; 3] = ["floor", "andiron", "tarpc"];
+/// How long a turn should take.
+const TURN_NS: f64 = 60e6;
+/// A first turn, to learn how many calls fill a turn.
+const FIRST_TURN: usize = 2000;
+
+/// Runs the contest, prints its table and writes `target/bench/results.jsonl`.
+pub(crate) fn run(rounds: usize) -> Result<()> {
+    ensure!(rounds > 0, "at least one round");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
+    let peers = root.join("bench-peers/target/release/bench-peers");
+    ensure!(peers.exists(), "the peers are not built: `make bench` builds them, then runs this program");
+    let sockets = tempfile::tempdir()?;
+    let mut all = Vec::new();
+    for pinning in Pinning::ALL {
+        println!("{rounds} rounds, {}", pinning.describe());
+        let _awake =
+            pinning.cores_that_sleep().iter().map(|&core| Awake::keep(core)).collect::<Result<Vec<_>>>()?;
+        let mut contestants = Vec::new();
+        for peer in PEERS {
+            let program = if peer == "tarpc" { peers.clone() } else { std::env::current_exe()? };
+            let socket = sockets.path().join(format!("{peer}-{}", pinning.name()));
+            let contestant = Contestant::start(&program, peer, &socket, pinning);
+            contestants.push(contestant.with_context(|| format!("cannot start {peer}"))?);
+        }
+        for workload in Workload::ALL {
+            all.extend(rounds_of(&mut contestants, rounds, workload, pinning)?);
+        }
+    }
+    report::publish(&root.join("target/bench/results.jsonl"), &all)
+}
+
+fn rounds_of(
+    contestants: &mut [Contestant],
+    rounds: usize,
+    workload: Workload,
+    pinning: Pinning,
+) -> Result<Vec<Measured>> {
+    let mut measured: Vec<Measured> = PEERS.map(|peer| Measured::new(peer, workload, pinning)).into();
+    let mut calls = vec![FIRST_TURN; contestants.len()];
+    for round in 0..=rounds {
+        for ((contestant, calls), measured) in contestants.iter_mut().zip(&mut calls).zip(&mut measured) {
+            let (median, p99) = contestant.turn(workload, *calls)?;
+            *calls = (TURN_NS / median).max(1.0) as usize;
+            if round > 0 {
+                measured.add(median, p99);
+            }
+        }
+        print!("\r  {}: {round}/{rounds}", workload.name());
+        std::io::stdout().flush()?;
+    }
+    println!();
+    Ok(measured)
+}
+
+/// Keeps a core from going to sleep with a process that only runs where nothing else wants to. On a virtual machine, waking a core
+/// that sleeps takes several times as long as all that is to be measured here, and never the same time.
+struct Awake(Child);
+
+impl Awake {
+    fn keep(core: usize) -> Result<Awake> {
+        let spinner = Command::new("chrt")
+            .args(["--idle", "0"])
+            .arg(std::env::current_exe()?)
+            .args([crate::SPIN, &core.to_string()])
+            .stdin(Stdio::piped())
+            .spawn();
+        Ok(Awake(spinner.context("cannot start chrt, of util-linux")?))
+    }
+}
+
+impl Drop for Awake {
+    fn drop(&mut self) {
+        let _ = self.0.kill(); // it may have ended by itself
+        let _ = self.0.wait();
+    }
+}
+
+/// A server and a client that wait for their turn.
+struct Contestant {
+    peer: &'static str,
+    server: Child,
+    client: Child,
+    orders: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Contestant {
+    fn start(program: &Path, peer: &'static str, socket: &Path, pinning: Pinning) -> Result<Contestant> {
+        let launch = |role: &str, core: usize| {
+            Command::new(program)
+                .args([peer, role])
+                .arg(socket)
+                .arg(core.to_string())
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+        };
+        let mut server = launch("serve", pinning.server_core())?;
+        let mut line = String::new();
+        BufReader::new(server.stdout.take().context("no output")?).read_line(&mut line)?;
+        ensure!(line.trim() == READY, "the server does not start");
+        let mut client = launch("call", pinning.client_core())?;
+        let orders = client.stdin.take().context("no input")?;
+        let answers = BufReader::new(client.stdout.take().context("no output")?);
+        Ok(Contestant { peer, server, client, orders, answers })
+    }
+
+    /// Median and 99th percentile of the time of one call in nanoseconds; where many are on their way, both are the time for all divided
+    /// by their number.
+    fn turn(&mut self, workload: Workload, calls: usize) -> Result<(f64, f64)> {
+        let order = match workload {
+            Workload::SmallCall => Order::Sequential(calls),
+            Workload::Pipelined => Order::Pipelined(calls),
+        };
+        writeln!(self.orders, "{order}")?;
+        let mut line = String::new();
+        self.answers.read_line(&mut line)?;
+        let numbers: Vec<f64> = line.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
+        match (order, &*numbers) {
+            (Order::Sequential(_), &[median, p99]) => Ok((median, p99)),
+            (Order::Pipelined(_), &[time]) => Ok((time / calls as f64, time / calls as f64)),
+            _ => bail!("{} gave up", self.peer),
+        }
+    }
+}
+
+impl Drop for Contestant {
+    fn drop(&mut self) {
+        for process in [&mut self.client, &mut self.server] {
+            let _ = process.kill(); // it may have ended by itself
+            let _ = process.wait();
+        }
+    }
+}

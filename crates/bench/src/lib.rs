@@ -1,0 +1,221 @@
+//! What all contestants of a benchmark have in common: how they are started, told what to do, and timed.
+//!
+//! A contestant is a program that is started twice, as server and as client, with the arguments `PEER ROLE SOCKET CORE`. The client
+//! obeys the lines of its standard input and answers each with a line of nanoseconds; see [`Order`].
+#![forbid(unsafe_code)]
+
+use std::io::{self, BufRead, Write};
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use rustix::thread::{CpuSet, sched_setaffinity};
+
+/// How many calls are on their way at once in [`Client::pipelined`].
+pub const IN_FLIGHT: usize = 128;
+
+/// What the server prints when clients may connect.
+pub const READY: &str = "ready";
+
+/// Calls before the clock is started, so that caches and threads are awake.
+const WARM_UP: usize = 300;
+
+/// One end of a contestant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Answers.
+    Serve,
+    /// Calls, and measures.
+    Call,
+}
+
+/// How one end of a contestant is started.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// Whose program.
+    pub peer: String,
+    /// Which end.
+    pub role: Role,
+    /// The Unix socket to meet at.
+    pub socket: PathBuf,
+}
+
+impl Start {
+    /// Reads the arguments of this process and moves it to its core, with all threads it will start.
+    ///
+    /// # Errors
+    /// Other arguments, or a core that is not there.
+    pub fn from_args(mut args: impl Iterator<Item = String>) -> Result<Start> {
+        let (Some(peer), Some(role), Some(socket), Some(core)) =
+            (args.next(), args.next(), args.next(), args.next())
+        else {
+            bail!("usage: PEER serve|call SOCKET CORE");
+        };
+        let role = match &*role {
+            "serve" => Role::Serve,
+            "call" => Role::Call,
+            other => bail!("the role is serve or call, not {other}"),
+        };
+        run_on(&core)?;
+        Ok(Start { peer, role, socket: socket.into() })
+    }
+}
+
+/// Moves this process to a core, with all threads it will start.
+///
+/// # Errors
+/// No number, or a core that is not there.
+pub fn run_on(core: &str) -> Result<()> {
+    let mut cores = CpuSet::new();
+    cores.set(core.parse().context("the core is a number")?);
+    sched_setaffinity(None, &cores).with_context(|| format!("cannot run on core {core}"))
+}
+
+/// Tells the harness that clients may connect.
+///
+/// # Errors
+/// The harness is gone.
+pub fn say_ready() -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{READY}")?;
+    out.flush()
+}
+
+/// The calling end of a contestant. Its call is `add(1, 2)`, or the like.
+pub trait Client {
+    /// Calls again and again, for as long as `laps` says.
+    ///
+    /// # Errors
+    /// A call that failed.
+    fn sequential(&mut self, laps: &mut Laps) -> Result<()>;
+
+    /// Makes so many calls, with [`IN_FLIGHT`] of them on their way at any time.
+    ///
+    /// # Errors
+    /// A call that failed.
+    fn pipelined(&mut self, calls: usize) -> Result<()>;
+}
+
+/// Times one call after the other: `while laps.next() { call }`.
+#[derive(Debug)]
+pub struct Laps {
+    left: usize,
+    last: Option<Instant>,
+    times: Vec<u64>,
+}
+
+impl Laps {
+    fn new(calls: usize) -> Laps {
+        Laps { left: calls, last: None, times: Vec::with_capacity(calls) }
+    }
+
+    /// Ends a lap, if one runs, and begins the next; false when there were enough.
+    #[inline]
+    #[allow(clippy::should_implement_trait)] // an iterator would borrow the laps for the whole loop
+    pub fn next(&mut self) -> bool {
+        let now = Instant::now();
+        if let Some(last) = self.last {
+            self.times.push((now - last).as_nanos() as u64);
+        }
+        let more = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        self.last = more.then_some(now);
+        more
+    }
+}
+
+/// What the harness asks of a client. As text: `sequential 1000`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// So many calls one after the other. The answer is median and 99th percentile of one call.
+    Sequential(usize),
+    /// So many calls, [`IN_FLIGHT`] at a time. The answer is the time for all.
+    Pipelined(usize),
+}
+
+impl Order {
+    fn parse(line: &str) -> Result<Order> {
+        let (what, calls) = line.trim().split_once(' ').context("an order is a word and a number")?;
+        let calls = calls.parse()?;
+        match what {
+            "sequential" => Ok(Order::Sequential(calls)),
+            "pipelined" => Ok(Order::Pipelined(calls)),
+            other => bail!("unknown order {other}"),
+        }
+    }
+}
+
+impl std::fmt::Display for Order {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Order::Sequential(calls) => write!(f, "sequential {calls}"),
+            Order::Pipelined(calls) => write!(f, "pipelined {calls}"),
+        }
+    }
+}
+
+/// Obeys the harness until it hangs up.
+///
+/// # Errors
+/// A call that failed, or an order that is none.
+pub fn obey(client: &mut impl Client) -> Result<()> {
+    for line in io::stdin().lock().lines() {
+        let answer = match Order::parse(&line?)? {
+            Order::Sequential(calls) => {
+                client.sequential(&mut Laps::new(WARM_UP))?;
+                let mut laps = Laps::new(calls);
+                client.sequential(&mut laps)?;
+                laps.times.sort_unstable();
+                format!("{} {}", quantile(&laps.times, 0.5), quantile(&laps.times, 0.99))
+            }
+            Order::Pipelined(calls) => {
+                client.pipelined(WARM_UP)?;
+                let begin = Instant::now();
+                client.pipelined(calls)?;
+                begin.elapsed().as_nanos().to_string()
+            }
+        };
+        let mut out = io::stdout().lock();
+        writeln!(out, "{answer}")?;
+        out.flush()?;
+    }
+    Ok(())
+}
+
+/// The value below which this share of the sorted values lies; the default value where there are none.
+pub fn quantile<T: Copy + Default>(sorted: &[T], share: f64) -> T {
+    let last = sorted.len().saturating_sub(1);
+    sorted.get((last as f64 * share).round() as usize).copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_values_of_the_list() {
+        let hundred: Vec<u32> = (0..=100).collect();
+        assert_eq!(quantile(&hundred, 0.5), 50);
+        assert_eq!(quantile(&hundred, 0.99), 99);
+        assert_eq!(quantile(&[7], 0.99), 7);
+        assert_eq!(quantile::<u32>(&[], 0.5), 0);
+    }
+
+    #[test]
+    fn an_order_comes_back_from_its_text() {
+        for order in [Order::Sequential(7), Order::Pipelined(9)] {
+            assert_eq!(Order::parse(&order.to_string()).unwrap(), order);
+        }
+        assert!(Order::parse("sequential").is_err());
+    }
+
+    #[test]
+    fn laps_are_as_many_as_asked_for() {
+        let mut laps = Laps::new(3);
+        let mut calls = 0;
+        while laps.next() {
+            calls += 1;
+        }
+        assert_eq!((calls, laps.times.len()), (3, 3));
+    }
+}

@@ -1,0 +1,376 @@
+//! `andiron doctor`: what is wrong, and how to mend it.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use andiron::{ErrorKind, Hub};
+use andiron_sys::names::{self, Holder};
+use andiron_sys::runtime::{Name, Places, RuntimeDir};
+use andiron_sys::socket::{self, ConnectError};
+
+use crate::address;
+use crate::failure::Failure;
+use crate::text;
+
+/// How long a server has to accept, and then to answer.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// With fewer descriptors a server soon has none left: each client takes one.
+const FEW_DESCRIPTORS: u64 = 1024;
+
+/// Something that is wrong, in one line, and what to do about it.
+#[derive(Debug)]
+struct Problem {
+    what: String,
+    mend: String,
+}
+
+type Finding<T> = Result<T, Problem>;
+
+fn problem<T>(what: impl Into<String>, mend: impl Into<String>) -> Finding<T> {
+    Err(Problem { what: what.into(), mend: mend.into() })
+}
+
+/// Looks at everything between this user and the server, in the order in which a caller meets it, and stops where looking on makes no sense.
+pub(crate) fn doctor(address: Option<&str>, out: &mut impl Write) -> Result<(), Failure> {
+    let mut sheet = Sheet { out, problems: 0 };
+    examine(address, &mut sheet)?;
+    if sheet.problems == 0 { Ok(()) } else { Err(Failure::Told) }
+}
+
+fn examine(address: Option<&str>, sheet: &mut Sheet<'_, impl Write>) -> Result<(), Failure> {
+    sheet.note(environment(&Places::of_this_process()))?;
+    let Some(place) = sheet.note(place(address))? else { return Ok(()) };
+    if let Some(name) = &place.name
+        && sheet.note(folder(&name.folder))?.is_none()
+    {
+        return Ok(());
+    }
+    let server = sheet.note(listener(&place))?;
+    let process = server.as_ref().and_then(|holder| holder.process);
+    sheet.note(descriptors(process))?;
+    if server.is_none() {
+        return Ok(());
+    }
+    let Some(hub) = sheet.note(handshake(&place))? else { return Ok(()) };
+    sheet.note(objects(&hub.0))?;
+    Ok(())
+}
+
+/// What is told, line by line.
+struct Sheet<'a, W> {
+    out: &'a mut W,
+    problems: usize,
+}
+
+impl<W: Write> Sheet<'_, W> {
+    /// Tells of one check, and gives on what it found.
+    fn note<T: Told>(&mut self, finding: Finding<T>) -> Result<Option<T>, Failure> {
+        match finding {
+            Ok(found) => {
+                if let Some(line) = found.line() {
+                    writeln!(self.out, "ok       {}", text::one_line(&line))?;
+                }
+                Ok(Some(found))
+            }
+            Err(Problem { what, mend }) => {
+                self.problems += 1;
+                writeln!(self.out, "problem  {}", text::one_line(&what))?;
+                writeln!(self.out, "         mend: {}", text::one_line(&mend))?;
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// What a check found to be well.
+trait Told {
+    fn line(&self) -> Option<String>;
+}
+
+impl Told for Option<String> {
+    fn line(&self) -> Option<String> {
+        self.clone()
+    }
+}
+
+impl Told for String {
+    fn line(&self) -> Option<String> {
+        Some(self.clone())
+    }
+}
+
+fn environment(places: &Places) -> Finding<Option<String>> {
+    let Some(chosen) = places.xdg_runtime_dir.as_ref().filter(|chosen| !chosen.is_empty()) else {
+        return Ok(None);
+    };
+    let used = places.folder();
+    if used.parent() == Some(Path::new(chosen)) {
+        return Ok(None);
+    }
+    problem(
+        format!(
+            "XDG_RUNTIME_DIR is {}, which is no folder of this user, so it is ignored and {} is used",
+            Path::new(chosen).display(),
+            used.display()
+        ),
+        "set it, for all your programs alike, to the absolute path of a folder of your own, or unset it",
+    )
+}
+
+/// Where the server should be.
+struct Place {
+    address: String,
+    socket: PathBuf,
+    /// `None` where a path was given.
+    name: Option<Named>,
+}
+
+struct Named {
+    folder: RuntimeDir,
+    name: Name,
+}
+
+impl Told for Place {
+    fn line(&self) -> Option<String> {
+        Some(format!("the address '{}' is the socket {}", self.address, self.socket.display()))
+    }
+}
+
+fn place(address: Option<&str>) -> Finding<Place> {
+    let address = match address::chosen(address) {
+        Ok(address) => address.to_owned(),
+        Err(failure) => {
+            let what = failure.message().unwrap_or("the address is none").to_owned();
+            return problem(what, "choose another address by `--address` or ANDIRON_ADDRESS");
+        }
+    };
+    let (socket, name) = match address.strip_prefix("unix:") {
+        Some(path) => (PathBuf::from(path), None),
+        None => {
+            let folder = match RuntimeDir::for_user() {
+                Ok(folder) => folder,
+                Err(error) => return sentence(&error.to_string()),
+            };
+            let name: Name = address.parse().expect("a chosen address without unix: is a name");
+            (folder.socket_path(&name), Some(Named { folder, name }))
+        }
+    };
+    if socket.as_os_str().len() > socket::MAX_PATH {
+        return problem(
+            format!(
+                "the path {} is longer than the {} bytes that a socket's may have",
+                socket.display(),
+                socket::MAX_PATH
+            ),
+            "choose a shorter name, or set XDG_RUNTIME_DIR to a folder with a shorter path",
+        );
+    }
+    Ok(Place { address, socket, name })
+}
+
+/// A message that says what is wrong and, behind its last colon, what to do.
+fn sentence<T>(message: &str) -> Finding<T> {
+    let (what, mend) = message.rsplit_once(": ").unwrap_or((message, "mend that and try again"));
+    problem(what, mend)
+}
+
+fn folder(folder: &RuntimeDir) -> Finding<String> {
+    let path = folder.path().display();
+    match folder.exists() {
+        Ok(true) => {}
+        Ok(false) => {
+            let what = format!("there is no runtime folder {path}: no server of this user was started here");
+            return problem(what, "start one with `andiron serve`");
+        }
+        Err(error) => return sentence(&error.to_string()),
+    }
+    // The owner's bits; they do not bind root, but whoever took them away meant something else.
+    let mode = fs::metadata(folder.path()).map_or(0o700, |found| found.mode());
+    if mode & 0o700 != 0o700 {
+        return problem(
+            format!(
+                "{path} cannot be used by its owner (mode {:04o}): no server can make its socket there",
+                mode & 0o7777
+            ),
+            format!("run `chmod 700 {path}`"),
+        );
+    }
+    Ok(format!("the runtime folder {path} is there and yours alone"))
+}
+
+/// Who listens.
+struct Server {
+    line: String,
+    process: Option<i32>,
+}
+
+impl Told for Server {
+    fn line(&self) -> Option<String> {
+        Some(self.line.clone())
+    }
+}
+
+fn listener(place: &Place) -> Finding<Server> {
+    let holder = match &place.name {
+        None => None,
+        Some(Named { folder, name }) => match names::lock_holder(folder, name) {
+            Ok(holder) => Some(holder),
+            Err(error) => {
+                let lock = folder.lock_path(name);
+                let what = format!("the lock {} cannot be looked at: {error}", lock.display());
+                return problem(what, format!("remove {} and start the server again", lock.display()));
+            }
+        },
+    };
+    let process = match holder {
+        Some(Holder::Process(process)) => Some(process),
+        _ => None,
+    };
+    let held = matches!(holder, Some(Holder::Process(_) | Holder::Unseen));
+    let error = match socket::connect(&place.socket, Some(PATIENCE)) {
+        Ok(_) => {
+            let who = process.map_or_else(|| "a server".to_owned(), |process| format!("process {process}"));
+            return Ok(Server { line: format!("{who} listens there"), process });
+        }
+        Err(error) => error,
+    };
+    not_listening(place, &error, held, process)
+}
+
+fn not_listening(place: &Place, error: &ConnectError, held: bool, process: Option<i32>) -> Finding<Server> {
+    let socket = place.socket.display();
+    let who = process.map_or_else(
+        || "a process that cannot be seen from here".to_owned(),
+        |process| format!("process {process}"),
+    );
+    let serve = start_hint(&place.address);
+    match error {
+        ConnectError::NotFound(_) if held => problem(
+            format!("{who} serves '{}', but its socket is gone", place.address),
+            "wait some seconds, it makes another one; if it does not, end that process and start it again",
+        ),
+        ConnectError::NotFound(_) => {
+            problem(format!("no server at '{}'", place.address), format!("start one with {serve}"))
+        }
+        ConnectError::Refused(_) if !is_socket(&place.socket) => problem(
+            format!("{socket} is there, but is no socket"),
+            format!("remove it, then start a server with {serve}"),
+        ),
+        ConnectError::Refused(_) if held => problem(
+            format!("{who} holds the name '{}', but does not listen at {socket}", place.address),
+            "end that process and start it again",
+        ),
+        ConnectError::Refused(_) if place.name.is_some() => problem(
+            format!("a dead socket was left behind at {socket}: its server was killed"),
+            format!("start a server with {serve}: it takes the socket's place"),
+        ),
+        ConnectError::Refused(_) => problem(
+            format!("a dead socket was left behind at {socket}: its server was killed"),
+            format!("remove it, then start a server with {serve}"),
+        ),
+        ConnectError::Busy(_) => problem(
+            format!("{who} listens at {socket} but does not accept connections: it is stopped or overloaded"),
+            "wake it (`kill -CONT`), or end it and start it again",
+        ),
+        other => sentence(&other.to_string()),
+    }
+}
+
+fn is_socket(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket())
+}
+
+fn start_hint(address: &str) -> String {
+    match address {
+        andiron::DEFAULT_ADDRESS => "`andiron serve`".to_owned(),
+        other => format!("`andiron serve --name {other}`"),
+    }
+}
+
+fn descriptors(process: Option<i32>) -> Finding<Option<String>> {
+    let of = process.map_or_else(|| "self".to_owned(), |process| process.to_string());
+    let Ok(limits) = fs::read_to_string(format!("/proc/{of}/limits")) else { return Ok(None) };
+    // "Max open files            1024                 4096                 files": a server raises the first to the second.
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+    let mut numbers =
+        line.unwrap_or_default().split_whitespace().map(|number| number.parse().unwrap_or(u64::MAX));
+    let (Some(soft), Some(hard)) = (numbers.next(), numbers.next()) else { return Ok(None) };
+    let most = if process.is_some() { soft } else { hard };
+    let whose = if process.is_some() { "the server" } else { "a process" };
+    if most < FEW_DESCRIPTORS {
+        return problem(
+            format!("{whose} may open only {most} descriptors, and each client takes one"),
+            "raise the limit before the server is started: `ulimit -Hn` in its shell, LimitNOFILE= in a systemd unit",
+        );
+    }
+    let open =
+        process.and_then(|_| fs::read_dir(format!("/proc/{of}/fd")).ok()).map_or(0, Iterator::count) as u64;
+    if open > most / 10 * 9 {
+        return problem(
+            format!(
+                "the server has {open} descriptors open and may open {most}: new clients soon have to wait"
+            ),
+            "close connections that are not needed, or raise its limit (`ulimit -Hn`, LimitNOFILE=)",
+        );
+    }
+    Ok(Some(format!("{whose} may open {most} descriptors")))
+}
+
+/// A connection that works.
+struct Connected(Hub);
+
+impl Told for Connected {
+    fn line(&self) -> Option<String> {
+        Some(format!("it speaks the protocol of this program, {}", env!("CARGO_PKG_VERSION")))
+    }
+}
+
+fn handshake(place: &Place) -> Finding<Connected> {
+    let (sender, receiver) = mpsc::channel();
+    let address = place.address.clone();
+    // A thread of its own, which ends with this process: the server may never answer.
+    std::thread::spawn(move || sender.send(Hub::connect(&address)));
+    let error = match receiver.recv_timeout(PATIENCE) {
+        Ok(Ok(hub)) => return Ok(Connected(hub)),
+        Ok(Err(error)) => error,
+        Err(_) => {
+            return problem(
+                format!(
+                    "it does not answer the handshake within {} seconds: it is stopped, hangs, or is no Andiron server",
+                    PATIENCE.as_secs()
+                ),
+                "wake it (`kill -CONT`), or end it and start it again",
+            );
+        }
+    };
+    match error.kind() {
+        ErrorKind::Unsupported => problem(error.message(), "update the older of the two programs"),
+        ErrorKind::Denied | ErrorKind::Authentication => {
+            problem(error.message(), "start a server of your own, or become the user that it belongs to")
+        }
+        _ => problem(
+            format!("the handshake failed: {}", error.message()),
+            format!("see whether what listens at {} is an Andiron server", place.socket.display()),
+        ),
+    }
+}
+
+fn objects(hub: &Hub) -> Finding<String> {
+    let (sender, receiver) = mpsc::channel();
+    let hub = hub.clone();
+    std::thread::spawn(move || sender.send(hub.names()));
+    match receiver.recv_timeout(PATIENCE) {
+        Ok(Ok(names)) => Ok(match names.len() {
+            1 => "it answers: 1 object (`andiron describe` shows it)".to_owned(),
+            count => format!("it answers: {count} objects (`andiron describe` shows them)"),
+        }),
+        Ok(Err(error)) => {
+            problem(format!("it does not tell its names: {}", error.message()), "start it again")
+        }
+        Err(_) => problem("it does not answer calls", "end it and start it again"),
+    }
+}

@@ -1,0 +1,74 @@
+//! The `andiron` program as a library, for others that bring the command with them.
+//!
+//! | exit code | meaning |
+//! | --- | --- |
+//! | 0 | done |
+//! | 1 | error: no server, a method that failed, a problem that `doctor` found |
+//! | 2 | usage: the command line cannot be understood |
+//! | 3 | not found: no such entry, object or method |
+//!
+//! Results go to the standard output; an error is one line on the standard error that begins with `andiron: `. Whoever reads the output
+//! may stop reading at any time: the program then ends quietly.
+#![forbid(unsafe_code)]
+
+mod address;
+mod arguments;
+mod data;
+mod doctor;
+mod failure;
+mod objects;
+mod serve;
+mod text;
+
+use std::ffi::OsString;
+use std::io::{self, BufWriter, Write as _};
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use arguments::{Arguments, Command};
+use failure::Failure;
+
+/// Runs the program with these arguments, the first of which is its own name, and answers its exit code.
+///
+/// ```
+/// # use std::process::ExitCode;
+/// assert_eq!(andiron_cli::main(["andiron", "--version"]), ExitCode::SUCCESS);
+/// ```
+pub fn main<A: Into<OsString> + Clone>(arguments: impl IntoIterator<Item = A>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print(); // nobody may be reading
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    let mut out = BufWriter::new(io::stdout().lock());
+    let done = run(arguments, &mut out).and_then(|()| Ok(out.flush()?));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if let Some(message) = failure.message() {
+                eprintln!("andiron: {}", text::one_line(message));
+            }
+            failure.exit_code()
+        }
+    }
+}
+
+fn run(arguments: Arguments, out: &mut impl io::Write) -> Result<(), Failure> {
+    let Arguments { address, command } = arguments;
+    let address = address.as_deref();
+    match command {
+        Command::Serve { name } => serve::serve(address::chosen(name.as_deref().or(address))?),
+        Command::Set { name, value, author } => data::set(address, &name, &value, author.as_deref()),
+        Command::Get { name, author, raw } => data::get(address, &name, author.as_deref(), raw, out),
+        Command::Del { name, author } => data::del(address, &name, author.as_deref()),
+        Command::Ls { author, json } => data::ls(address, author.as_deref(), json, out),
+        Command::Call { object, method, arguments, timeout } => {
+            objects::call(address, &object, &method, &arguments, timeout, out)
+        }
+        Command::Describe { object } => objects::describe(address, object.as_deref(), out),
+        Command::Doctor => doctor::doctor(address, out),
+    }
+}

@@ -1,0 +1,81 @@
+//! Between texts of people and values.
+
+use std::time::Duration;
+
+use andiron::Value;
+use andiron_proto::codec::json::JsonError;
+
+use crate::failure::Failure;
+
+/// JSON if it can be read as JSON, else a string.
+pub(crate) fn value(text: &str) -> Result<Value, Failure> {
+    match Value::from_json(text) {
+        Ok(value) => Ok(value),
+        Err(JsonError::Syntax(_)) => Ok(Value::from(text)),
+        Err(error) => Err(Failure::Usage(format!("{error}, in {}", shortened(text)))),
+    }
+}
+
+/// A text of others on one line, without what could steer a terminal.
+pub(crate) fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for char in text.chars() {
+        if char.is_control() {
+            line.extend(char.escape_default());
+        } else {
+            line.push(char);
+        }
+    }
+    line
+}
+
+/// How long ago something was, in its largest unit.
+pub(crate) fn age(time: Duration) -> String {
+    match time.as_secs() {
+        seconds @ 0..60 => format!("{seconds}s"),
+        seconds @ 60..3600 => format!("{}m", seconds / 60),
+        seconds @ 3600..86400 => format!("{}h", seconds / 3600),
+        seconds => format!("{}d", seconds / 86400),
+    }
+}
+
+fn shortened(text: &str) -> String {
+    const LONGEST: usize = 60;
+    match text.char_indices().nth(LONGEST) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}...", &text[..end]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_json_is_a_string() {
+        assert_eq!(value("20").unwrap(), Value::Int(20));
+        assert_eq!(value("\"20\"").unwrap(), Value::from("20"));
+        assert_eq!(value("twenty").unwrap(), Value::from("twenty"));
+        assert_eq!(value("").unwrap(), Value::from(""));
+        assert_eq!(value("{broken").unwrap(), Value::from("{broken"));
+        assert_eq!(value("null").unwrap(), Value::Nil);
+    }
+
+    #[test]
+    fn json_that_is_no_value_is_refused_and_not_taken_for_a_string() {
+        assert!(matches!(value("{\"$bytes\": 5}"), Err(Failure::Usage(_))));
+        assert!(matches!(value(&"[".repeat(200_000)), Err(Failure::Usage(_))));
+    }
+
+    #[test]
+    fn ages_are_told_in_their_largest_unit() {
+        let ages = [0, 59, 60, 3599, 3600, 86399, 86400, 864_000];
+        let told = ages.map(|seconds| age(Duration::from_secs(seconds)));
+        assert_eq!(told, ["0s", "59s", "1m", "59m", "1h", "23h", "1d", "10d"]);
+    }
+
+    #[test]
+    fn control_characters_of_others_are_shown_and_not_obeyed() {
+        assert_eq!(one_line("a\nb\u{1b}[2J\u{9b}é"), "a\\nb\\u{1b}[2J\\u{9b}é");
+    }
+}

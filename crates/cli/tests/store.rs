@@ -1,0 +1,301 @@
+//! The store as the shell and other processes see it.
+
+mod common;
+
+use andiron::{Changed, ErrorKind};
+use common::Home;
+
+#[test]
+fn what_one_process_sets_another_reads() {
+    let home = Home::new();
+    let _daemon = home.serve();
+    assert_eq!(home.run(&["set", "x", "20"]).printed(), "");
+    assert_eq!(home.run(&["get", "x"]).printed(), "20\n");
+    assert_eq!(home.hub().store().get::<i64>("x").unwrap(), Some(20));
+
+    home.hub().store().set("y", &vec!["a", "b"]).unwrap();
+    assert_eq!(home.run(&["get", "y"]).printed(), "[\"a\",\"b\"]\n");
+}
+
+#[test]
+fn values_come_back_as_they_were_set() {
+    let home = Home::new();
+    let _daemon = home.serve();
+    let values = [
+        ("20", "20"),
+        ("-1.5", "-1.5"),
+        ("true", "true"),
+        ("null", "null"),
+        ("twenty", "\"twenty\""),
+        ("\"20\"", "\"20\""),
+        ("", "\"\""),
+        ("{\"b\": [1, {\"a\": null}], \"a\": 2}", "{\"b\":[1,{\"a\":null}],\"a\":2}"),
+        ("{not json", "\"{not json\""),
+        ("h\u{e9}\u{1f525}", "\"h\u{e9}\u{1f525}\""),
+        ("{\"$bytes\": \"AP8=\"}", "{\"$bytes\":\"AP8=\"}"),
+        ("{\"$tuple\": [1, 2]}", "{\"$tuple\":[1,2]}"),
+        ("18446744073709551615", "18446744073709551615"),
+    ];
+    for (given, printed) in values {
+        assert_eq!(home.run(&["set", "v", given]).printed(), "", "{given}");
+        assert_eq!(home.run(&["get", "v"]).printed(), format!("{printed}\n"), "{given}");
+    }
+}
+
+#[test]
+fn raw_prints_text_and_bytes_as_they_are_and_the_rest_as_json() {
+    let home = Home::new();
+    let _daemon = home.serve();
+    home.run(&["set", "text", "a \"b\"\n\u{e9}"]).printed();
+    assert_eq!(home.run(&["get", "text", "--raw"]).printed(), "a \"b\"\n\u{e9}\n");
+    home.run(&["set", "number", "[1]"]).printed();
+    assert_eq!(home.run(&["get", "--raw", "number"]).printed(), "[1]\n");
+
+    let bytes: Vec<u8> = (0..=255).cycle().take(300_000).collect();
+    assert_eq!(home.run_with(&["set", "bytes", "-"], &bytes).printed(), "");
+    let got = home.run(&["get", "bytes", "--raw"]);
+    assert!(got.code == Some(0) && got.out == bytes);
+    let entry = home.hub().store().entry("bytes").unwrap().unwrap();
+    assert_eq!((entry.codec, entry.bytes.len()), (3, 300_000));
+
+    home.run_with(&["set", "none", "-"], b"").printed();
+    assert_eq!(home.run(&["get", "none", "--raw"]).printed(), "");
+    assert_eq!(home.run(&["get", "none"]).printed(), "{\"$bytes\":\"\"}\n");
+}
+
+#[test]
+fn a_value_in_a_codec_of_others_is_kept_and_only_its_bytes_are_printed() {
+    let home = Home::new();
+    let _daemon = home.serve();
+    let store = home.hub().store();
+    store.set_bytes("private", b"\xc1 no one knows", 200).unwrap();
+    assert!(home.run(&["get", "private"]).failed(1).contains("codec 200"));
+    assert_eq!(home.run(&["get", "private", "--raw"]).out, b"\xc1 no one knows");
+    store.set_bytes("json", b"{\"a\": [1.0]}", 2).unwrap();
+    assert_eq!(home.run(&["get", "json"]).printed(), "{\"a\":[1.0]}\n");
+    store.set_bytes("broken", b"{", 2).unwrap();
+    assert!(home.run(&["get", "broken"]).failed(1).contains("was set as JSON but is none"));
+    store.set_bytes("malformed", b"\xc1", 1).unwrap();
+    home.run(&["get", "malformed"]).failed(1);
+}
+
+#[test]
+fn a_missing_entry_is_not_an_empty_value() {
+    let home = Home::new();
+    let _daemon = home.serve();
+    let missing = home.run(&["get", "x"]);
+    assert_eq!(
+        missing.failed(3),
+        "andiron: author 'default' has no entry 'x'; `andiron ls` lists what is there"
+    );
+    for empty in ["", "null", "[]", "0", "false"] {
+        home.run(&["set", "x", empty]).printed();
+        home.run(&["get", "x"]).printed();
+    }
+    assert_eq!(home.run(&["del", "x"]).printed(), "");
+    home.run(&["get", "x"]).failed(3);
+    home.run(&["del", "x"]).failed(3);
+}
+
+#[test]
+fn no_name_and_no_author_is_reserved() {
+    let home = Home::new();
+    let _daemon = home.serve();
+    let names = ["", "~", "/", "a/b", "..", "$x", "_x", "*", "default", "store", "\u{1f525}", "a\nb", " "];
+    for (number, name) in names.iter().enumerate() {
+        for author in ["", "~", "default", "a/b"] {
+            home.hub().store().author(author).set(name, &(number, author)).unwrap();
+        }
+    }
+    for (number, name) in names.iter().enumerate() {
+        let printed = format!("{{\"$tuple\":[{number},\"a/b\"]}}\n");
+        assert_eq!(home.run(&["get", name, "--author", "a/b"]).printed(), printed, "{name:?}");
+        let printed = format!("{{\"$tuple\":[{number},\"default\"]}}\n");
+        assert_eq!(home.run(&["get", name]).printed(), printed, "{name:?}");
+    }
+    home.run(&["get", "--author", "nobody", "~"]).failed(3);
+    assert_eq!(home.run(&["set", "--author", "", "--", "-x", "-y"]).printed(), "");
+    assert_eq!(home.run(&["get", "--author", "", "--", "-x"]).printed(), "\"-y\"\n");
+}
+
+#[test]
+fn a_listing_is_sorted_and_complete() {
+    let home = Home::new();
+    let _daemon = home.serve();
+    assert_eq!(home.run(&["ls"]).printed(), "");
+    assert_eq!(home.run(&["ls", "--json"]).printed(), "[]\n");
+
+    let store = home.hub().store();
+    for number in 0..2500 {
+        store.set(&format!("n{number:04}"), &number).unwrap();
+    }
+    home.run(&["set", "x\u{1b}", "20", "--author", "a"]).printed();
+
+    let all: serde_json::Value = serde_json::from_str(home.run(&["ls", "--json"]).printed()).unwrap();
+    let all = all.as_array().unwrap();
+    assert_eq!(all.len(), 2501);
+    assert_eq!((&all[0]["author"], &all[0]["name"]), (&"a".into(), &"x\u{1b}".into()));
+    let names: Vec<&str> = all[1..].iter().map(|entry| entry["name"].as_str().unwrap()).collect();
+    assert!(names.is_sorted() && names[2499] == "n2499");
+    let keys: Vec<&str> = all[0].as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(keys, ["author", "name", "version", "timestamp", "size"]);
+    assert!(all[0]["version"].as_u64() > all[1]["version"].as_u64());
+    assert_eq!(all[0]["size"], 1);
+
+    let of_one: serde_json::Value =
+        serde_json::from_str(home.run(&["ls", "--json", "--author", "a"]).printed()).unwrap();
+    assert_eq!(of_one.as_array().unwrap()[..], all[..1]);
+    let table = home.run(&["ls", "--author", "a"]);
+    let lines: Vec<&str> = table.printed().lines().collect();
+    assert_eq!(lines[0].split_whitespace().collect::<Vec<_>>(), ["SIZE", "AGE", "VERSION", "AUTHOR", "NAME"]);
+    assert!(lines.len() == 2 && lines[1].ends_with("x\\u{1b}"), "{lines:?}");
+    assert_eq!(home.run(&["ls"]).printed().lines().count(), 2502);
+}
+
+#[test]
+fn a_client_reads_its_own_writes_and_the_last_one_wins() {
+    let home = Home::new();
+    let _daemon = home.serve();
+    let (writer, reader) = (home.hub(), home.hub());
+    let (writer, reader) = (writer.store(), reader.store());
+    let mut before = 0;
+    for number in 0..500 {
+        let version = writer.set("x", &number).unwrap();
+        assert!(version > before);
+        before = version;
+        assert_eq!(writer.get("x").unwrap(), Some(number));
+        assert_eq!(reader.get("x").unwrap(), Some(number));
+    }
+}
+
+#[test]
+fn writes_of_one_client_keep_their_order_though_none_is_waited_for() {
+    let home = Home::new();
+    let _daemon = home.serve();
+    let hub = home.hub();
+    let store: andiron::Proxy = hub.object("store").unwrap();
+    let bytes = |number: u32| andiron::Value::Bytes(number.to_be_bytes().to_vec());
+    for number in 0..5000 {
+        store.notify("set", &(format!("x{}", number % 7), bytes(number), 3)).unwrap();
+    }
+    for key in 0..7 {
+        let last: u32 = (0..5000).rev().find(|number| number % 7 == key).unwrap();
+        let entry = hub.store().entry(&format!("x{key}")).unwrap().unwrap();
+        assert_eq!(entry.bytes, last.to_be_bytes());
+    }
+    assert!(hub.take_notify_error().is_none());
+}
+
+#[test]
+fn writers_and_readers_at_once_never_see_an_older_value_again() {
+    let home = Home::new();
+    let _daemon = home.serve();
+    std::thread::scope(|scope| {
+        for writer in 0..2 {
+            let store = home.hub().store().author(&format!("w{writer}"));
+            scope.spawn(move || {
+                for number in 0..400 {
+                    store.set("x", &number).unwrap();
+                }
+            });
+        }
+        for writer in 0..2 {
+            let store = home.hub().store().author(&format!("w{writer}"));
+            scope.spawn(move || {
+                let mut before = -1;
+                while before < 399 {
+                    let now = store.get::<i32>("x").unwrap().unwrap_or(-1);
+                    assert!(now >= before, "{now} after {before}");
+                    before = now;
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_read_of_what_did_not_change_sends_no_value() {
+    let home = Home::new();
+    let _daemon = home.serve();
+    let store = home.hub().store();
+    let version = store.set("x", &20).unwrap();
+    assert_eq!(store.get_if_changed("x", version).unwrap(), Changed::No);
+    let Changed::Yes(entry) = store.get_if_changed("x", version - 1).unwrap() else { panic!() };
+    assert_eq!((entry.version, entry.value::<i32>().unwrap()), (version, 20));
+    assert_eq!(store.delete("x").unwrap().unwrap().value::<i32>().unwrap(), 20);
+    assert_eq!(store.delete("x").unwrap(), None);
+    assert_eq!(store.get_if_changed("x", version).unwrap(), Changed::Missing);
+    assert!(store.set("x", &20).unwrap() > version, "a version is never used again");
+}
+
+#[test]
+fn clearing_takes_the_entries_of_one_author_or_of_all() {
+    let home = Home::new();
+    let _daemon = home.serve();
+    let store = home.hub().store();
+    for author in ["a", "b", "default"] {
+        store.author(author).set("x", &1).unwrap();
+        store.author(author).set("y", &1).unwrap();
+    }
+    assert_eq!(store.author("a").clear().unwrap(), 2);
+    assert_eq!(store.list().count(), 4);
+    assert_eq!(store.clear().unwrap(), 4);
+    assert_eq!(store.list().count(), 0);
+}
+
+#[test]
+fn values_beyond_all_buffers_go_both_ways() {
+    let home = Home::new();
+    let _daemon = home.serve();
+    let store = home.hub().store();
+    let value: Vec<u8> = (0..70 << 20).map(|index: u32| (index / 7) as u8).collect();
+    store.set_bytes("big", &value, 3).unwrap();
+    let entry = home.hub().store().entry("big").unwrap().unwrap();
+    assert!(entry.bytes == value);
+    assert_eq!(store.delete("big").unwrap().unwrap().bytes.len(), value.len());
+}
+
+#[test]
+fn what_the_store_refuses_is_told_and_changes_nothing() {
+    let home = Home::new();
+    let _daemon = home.serve();
+    let store = home.hub().store();
+    let long = "k".repeat((64 << 10) + 1);
+    let error = store.set(&long, &1).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooLarge);
+    assert!(error.to_string().contains("use a shorter key"), "{error}");
+    assert_eq!(store.list().count(), 0);
+    assert!(home.run(&["set", &"k".repeat((64 << 10) + 1), "1"]).failed(1).contains("use a shorter key"));
+}
+
+#[test]
+fn the_store_says_what_it_offers() {
+    let home = Home::new();
+    let _daemon = home.serve();
+    let described = home.run(&["describe", "store"]);
+    let described = described.printed();
+    assert!(described.starts_with("Store: Values by author and name"), "{described}");
+    for signature in [
+        "  set(name: &str, value: &[u8], codec: u8, author: Option<&str>)",
+        "  get(name: &str, known: Option<u64>, author: Option<&str>)",
+        "  delete(name: &str, author: Option<&str>)",
+        "  list(author: Option<&str>, after: Option<(&str, &str)>, limit: Option<u64>)",
+        "  clear(author: Option<&str>) -> u64",
+    ] {
+        assert!(described.contains(signature), "{signature}\n{described}");
+    }
+}
+
+#[test]
+fn the_store_is_an_object_like_any_other_and_names_wrong_arguments() {
+    let home = Home::new();
+    let _daemon = home.serve();
+    assert_eq!(home.run(&["call", "store", "get", "x"]).printed(), "[0]\n");
+    let set = home.run(&["call", "store", "set", "x", "{\"$bytes\": \"AQ==\"}", "1"]);
+    assert!(set.printed().starts_with('['), "{set:?}");
+    let got = home.run(&["call", "store", "get", "x"]);
+    assert!(got.printed().ends_with(",1,{\"$bytes\":\"AQ==\"}]\n"), "{got:?}");
+    assert!(home.run(&["call", "store", "get"]).failed(1).contains("missing argument `name`"));
+    assert!(home.run(&["call", "store", "get", "5"]).failed(1).contains("expected &str, found int 5"));
+    assert!(home.run(&["call", "store", "set", "x", "[1]", "1"]).failed(1).contains("argument `value`"));
+}

@@ -1,0 +1,89 @@
+//! The daemon: a server that others register objects at, with a store.
+
+use andiron::{Error, ErrorKind, Expose, Hosting, Limits, Result, Running, Server};
+use andiron_store::{Store as Engine, StoreStart};
+
+use crate::StoreLimits;
+use crate::store::{Store, now};
+
+/// The name of the object that is the store.
+const STORE: &str = "store";
+
+/// A server at an address that holds the datastore, and at which other processes register objects of theirs.
+///
+/// ```no_run
+/// struct Clock;
+/// #[andiron::expose]
+/// impl Clock {
+///     fn seconds(&self) -> u64 { 0 }
+/// }
+///
+/// andiron_daemon::Daemon::bind("andiron")?.object("clock", Clock)?.run()
+/// # ?; Ok::<(), andiron::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Daemon {
+    server: Server,
+}
+
+/// What a daemon may hold and accept.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// How much the store holds.
+    pub store: StoreLimits,
+    /// What is accepted from each client.
+    pub session: Limits,
+}
+
+impl Daemon {
+    /// Takes an address: a name, or `unix:` and the path of a socket that is not there yet. Clients that come wait until the daemon is
+    /// started.
+    ///
+    /// # Errors
+    /// `Conflict` where a server runs there already, `Denied` or `BadArguments` where no socket can be made.
+    pub fn bind(address: &str) -> Result<Daemon> {
+        Daemon::bind_with(address, Options::default())
+    }
+
+    /// As [`bind`](Daemon::bind), with other limits than the default ones.
+    ///
+    /// # Errors
+    /// As for [`bind`](Daemon::bind).
+    pub fn bind_with(address: &str, options: Options) -> Result<Daemon> {
+        let mut incarnation = [0; 16];
+        andiron_sys::random::fill(&mut incarnation).map_err(|error| {
+            Error::new(ErrorKind::Unavailable, format!("the system gives no random bytes: {error}"))
+                .with_source(error)
+        })?;
+        // The name first: once it is held, nobody else counts versions for it.
+        let hosting = Hosting { names: true, store: Some(incarnation), limits: options.session };
+        let server = Server::host(address, hosting)?;
+        let start = StoreStart { incarnation, high_water: 0, now: now(), limits: options.store };
+        let server = server.inline_object(STORE, Store::new(Engine::new(start)))?;
+        Ok(Daemon { server })
+    }
+
+    /// Gives an object of this process a name at this address.
+    ///
+    /// # Errors
+    /// `Conflict` where the name is taken; `store` is.
+    pub fn object<T: Expose>(self, name: &str, object: T) -> Result<Daemon> {
+        Ok(Daemon { server: self.server.object(name, object)? })
+    }
+
+    /// Starts to serve, on threads of its own, until the returned handle is stopped or dropped.
+    ///
+    /// # Errors
+    /// No threads or descriptors left.
+    pub fn start(self) -> Result<Running> {
+        self.server.start()
+    }
+
+    /// Serves until the process ends.
+    ///
+    /// # Errors
+    /// As for [`start`](Daemon::start).
+    pub fn run(self) -> Result<()> {
+        self.server.run()
+    }
+}

@@ -1,0 +1,21 @@
+//! What a process needs to host Andiron: objects of its own, objects that other processes register, and the datastore.
+//!
+//! ```
+//! # let folder = tempfile::tempdir()?;
+//! # let address = format!("unix:{}/socket", folder.path().display());
+//! let running = andiron_daemon::Daemon::bind(&address)?.start()?;
+//!
+//! let store = andiron::Hub::connect(&address)?.store();
+//! store.set("x", &20)?;
+//! assert_eq!(store.get::<i64>("x")?, Some(20));
+//! running.stop();
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![forbid(unsafe_code)]
+
+mod answers;
+mod daemon;
+mod store;
+
+pub use andiron_store::Limits as StoreLimits;
+pub use daemon::{Daemon, Options};

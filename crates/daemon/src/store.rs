@@ -1,0 +1,111 @@
+//! The store as an object that is called (`spec/PROTOCOL.md`, section 10).
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use andiron::{Error, ErrorKind, Result};
+use andiron_store::{Codec, DEFAULT_AUTHOR, KeyRef, Op, Reply, Store as Engine, StoreError};
+use bytes::Bytes;
+
+use crate::answers::{Answer, Page, Written};
+
+/// Entries on a page of a listing where the caller does not say.
+const PAGE: u64 = 1000;
+
+/// The engine, locked for one operation at a time.
+pub(crate) struct Store {
+    engine: Mutex<Engine>,
+}
+
+impl Store {
+    pub(crate) fn new(engine: Engine) -> Store {
+        Store { engine: Mutex::new(engine) }
+    }
+
+    fn engine(&self) -> MutexGuard<'_, Engine> {
+        // The engine finds out whether an operation may happen before it changes anything.
+        self.engine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn apply(&self, op: Op<'_>) -> Result<Reply> {
+        let now = now();
+        self.engine().apply(op, now).map_err(refused)
+    }
+}
+
+/// Values by author and name that all processes share. A value is bytes and the number of their codec: 1 native, 2 JSON, 3 bytes as they are.
+/// The author is `default` where none is given. Every write takes a larger version than all before.
+#[andiron::expose]
+impl Store {
+    /// Sets a value. Returns an array: version, timestamp in seconds since 1970.
+    fn set(&self, name: &str, value: &[u8], codec: u8, author: Option<&str>) -> Result<Written> {
+        // A buffer of its own: a slice would keep the whole message in memory.
+        let value = Bytes::copy_from_slice(value);
+        match self.apply(Op::Set { key: key(author, name), codec: Codec(codec), value })? {
+            Reply::Set { version, timestamp } => Ok(Written(version, timestamp)),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Reads an entry. Returns an array: 0 if it is missing; 2, version if that is the version `known`; else 1, version, timestamp, codec, value.
+    fn get(&self, name: &str, known: Option<u64>, author: Option<&str>) -> Result<Answer> {
+        let known = known.filter(|&version| version != 0);
+        match self.apply(Op::Get { key: key(author, name), known })? {
+            Reply::Missing => Ok(Answer::missing()),
+            Reply::NotModified { version } => Ok(Answer::not_modified(version)),
+            Reply::Found(entry) => Ok(Answer::found(entry)),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Takes an entry out. Returns what was there, as `get` does.
+    fn delete(&self, name: &str, author: Option<&str>) -> Result<Answer> {
+        match self.apply(Op::Delete { key: key(author, name) })? {
+            Reply::Deleted(entry) => Ok(entry.map_or_else(Answer::missing, Answer::found)),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Names entries, sorted by author and name: those of one author or of all, at most `limit` (1000), behind `after` (author, name). Returns an
+    /// array: whether more follow, and an array for each: author, name, version, timestamp, size in bytes.
+    fn list(&self, author: Option<&str>, after: Option<(&str, &str)>, limit: Option<u64>) -> Result<Page> {
+        let after = after.map(|(author, name)| KeyRef::new(author, name));
+        let limit = usize::try_from(limit.unwrap_or(PAGE)).unwrap_or(usize::MAX);
+        match self.apply(Op::List { author, after, limit })? {
+            Reply::Listed(page) => Ok(page.into()),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Removes all entries of one author or of all. Returns their number.
+    fn clear(&self, author: Option<&str>) -> Result<u64> {
+        match self.apply(Op::Clear { author })? {
+            Reply::Cleared { count } => Ok(count as u64),
+            _ => Err(unexpected()),
+        }
+    }
+}
+
+/// The time since 1970; a clock that stands before that is taken as standing there.
+pub(crate) fn now() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+}
+
+fn key<'a>(author: Option<&'a str>, name: &'a str) -> KeyRef<'a> {
+    KeyRef::new(author.unwrap_or(DEFAULT_AUTHOR), name)
+}
+
+fn refused(error: StoreError) -> Error {
+    let kind = match error {
+        StoreError::KeyTooLong { .. } | StoreError::EntryTooLarge { .. } => ErrorKind::TooLarge,
+        StoreError::Full { .. } => ErrorKind::Quota,
+        StoreError::VersionsExhausted => ErrorKind::Internal,
+    };
+    Error::new(kind, error.to_string()).with_source(error)
+}
+
+/// The engine answers each operation with its own kind of reply.
+#[cold]
+fn unexpected() -> Error {
+    Error::new(ErrorKind::Internal, "the store answered something else than was asked for")
+}

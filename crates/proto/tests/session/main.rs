@@ -1,0 +1,13 @@
+//! The session, through its public interface: pairs of sessions over a simulated link, and single ones that are fed by hand.
+
+mod attachments;
+mod bodies;
+mod calls;
+mod frames;
+mod fuzz;
+mod goodbye;
+mod handshake;
+mod limits;
+mod references;
+mod support;
+mod vectors;

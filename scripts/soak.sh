@@ -1,0 +1,20 @@
+#!/bin/sh
+# Long repetition and fuzzing. SOAK=N takes N times as long. Each failure prints the seed that repeats it.
+set -eu
+cd "$(dirname "$0")/.."
+CARGO=${CARGO:-cargo}
+SOAK=${SOAK:-1}
+
+echo "== fuzzing the codec, the session and the store"
+ANDIRON_FUZZ_ITERATIONS=$((SOAK * 1000000)) $CARGO test --release --locked -p andiron-proto --test codec_vectors
+ANDIRON_FUZZ_ITERATIONS=$((SOAK * 20000)) $CARGO test --release --locked -p andiron-proto --test fuzz
+ANDIRON_FUZZ_ITERATIONS=$((SOAK * 2000)) $CARGO test --release --locked -p andiron-store
+
+echo "== repeating the tests of driver and daemon"
+$CARGO test --release --locked -p andiron -p andiron-cli --no-run
+round=0
+while [ "$round" -lt $((SOAK * 20)) ]; do
+    round=$((round + 1))
+    echo "-- round $round"
+    $CARGO test --release --locked --quiet -p andiron -p andiron-cli --lib --tests
+done

@@ -1,0 +1,37 @@
+#!/bin/sh
+# All tests, each part with the time it took. Stops at the first part that fails.
+set -eu
+cd "$(dirname "$0")/.."
+CARGO=${CARGO:-cargo}
+summary=""
+
+part() { # name, command...
+    name=$1
+    shift
+    printf '\n== %s\n' "$name"
+    start=$(date +%s)
+    "$@"
+    seconds=$(($(date +%s) - start))
+    summary="$summary$(printf '%4d.%02d min  %s' $((seconds / 60)) $((seconds % 60 * 100 / 60)) "$name")
+"
+}
+
+docs() { RUSTDOCFLAGS="-D warnings" $CARGO doc --workspace --no-deps --locked; }
+
+wasm() {
+    if rustc --print target-libdir --target wasm32-unknown-unknown 2>/dev/null | xargs -I{} test -d {}; then
+        $CARGO check --locked -p andiron-proto --target wasm32-unknown-unknown
+    else
+        echo "skipped: the target wasm32-unknown-unknown is not installed (rustup target add wasm32-unknown-unknown)"
+    fi
+}
+
+part "formatting" $CARGO fmt --all --check
+part "clippy" $CARGO clippy --workspace --all-targets --locked -- -D warnings
+part "docs" docs
+part "build" $CARGO build --workspace --bins --examples --locked
+part "unit and integration tests" $CARGO test --workspace --locked --lib --bins --tests --examples
+part "doctests" $CARGO test --workspace --locked --doc
+part "purity of the protocol (wasm32)" wasm
+
+printf '\n== minutes per part\n%s' "$summary"
