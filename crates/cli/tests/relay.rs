@@ -241,7 +241,10 @@ fn names_are_listed_while_their_process_lives_and_no_longer() {
         // The call was under way: whether it ran is not known, and nobody asks again.
         let error = call.join().unwrap().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unknown, "{error}");
-        assert!(!error.is_temporary());
+        assert_eq!(
+            error.to_string(),
+            "one.hang: the process that provides this object was lost before it answered; the method may have run"
+        );
         // Who knows of the end finds the name gone.
         assert_eq!(hub.names().unwrap(), ["store", "two"]);
     });
@@ -250,6 +253,7 @@ fn names_are_listed_while_their_process_lives_and_no_longer() {
     // Whoever still holds the object hears that it is gone, and that the call did not run.
     let error = player.name().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert!(error.to_string().contains("is gone; the method did not run"), "{error}");
 
     let _again = provide(&home, "one");
     assert_eq!(hub.object::<PlayerProxy>("one").unwrap().name().unwrap(), "one");
