@@ -170,7 +170,7 @@ impl Peer {
     }
 
     /// Reads on until the server closes, and gives its reason.
-    fn is_thrown_out(mut self) -> Failure {
+    fn thrown_out(mut self) -> Failure {
         while self.receive() {}
         loop {
             match self.session.poll_event() {
@@ -261,7 +261,7 @@ fn frames_that_break_the_rules_end_their_session_with_a_reason() {
     for (what, bytes) in hopeless {
         let mut peer = scene.peer();
         peer.write(&bytes);
-        let failure = peer.is_thrown_out();
+        let failure = peer.thrown_out();
         assert_eq!(failure.kind, ErrorKind::Protocol, "{what}: {failure:?}");
     }
     scene.is_clean();
@@ -303,16 +303,19 @@ fn descriptors_nobody_asked_for_are_closed() {
     // Not announced.
     peer.write_with(&frame(CALL, 0, 0, 3, &call_payload(0, "names", &[0x90])), 2);
     while peer.receive() {}
+    drop(peer);
     // Announced and not there.
     let mut peer = scene.peer();
     peer.write(&frame(CALL, 0, 2, 1, &call_payload(0, "names", &[0x90])));
     while peer.receive() {}
+    drop(peer);
     // Half a frame, and then a descriptor.
     let mut peer = scene.peer();
     let bytes = frame(CALL, 0, 0, 1, &call_payload(0, "names", &[0x90]));
     peer.write(&bytes[..20]);
     peer.write_with(&bytes[20..], 1);
     while peer.receive() {}
+    drop(peer);
     // As soon as one speaks at all.
     let mut peer = Peer {
         stream: scene.stranger(),
@@ -447,7 +450,7 @@ fn cancels_of_what_is_done_and_second_releases_are_judged_rightly() {
     let call = peer.call(fun, "run", &args(&(6, [(); 0])));
     assert_eq!(peer.answer(call).unwrap_err().kind, ErrorKind::NoObject, "a call after the release");
     peer.write(&frame(0x40, 0, 0, fun, &1u64.to_be_bytes()));
-    assert_eq!(peer.is_thrown_out().kind, ErrorKind::Protocol);
+    assert_eq!(peer.thrown_out().kind, ErrorKind::Protocol);
     scene.is_clean();
 }
 
@@ -564,5 +567,6 @@ fn a_session_that_says_goodbye_and_stays_is_closed() {
     peer.session.leave();
     peer.send();
     while peer.receive() {}
+    drop(peer);
     scene.is_clean();
 }
