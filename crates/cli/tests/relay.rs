@@ -439,7 +439,7 @@ fn calls_of_many_at_once_reach_their_providers_and_their_callers() {
 }
 
 #[test]
-fn an_object_of_a_client_that_nobody_pumps_is_served_by_its_own_thread() {
+fn an_object_of_a_client_with_a_loop_of_its_own_is_served_while_it_polls() {
     let home = Home::new();
     let _daemon = home.serve();
     let provider = home.hub();
