@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::time::Instant;
 
 use andiron_proto::wire::codecs;
@@ -155,13 +155,14 @@ impl Call {
             return self.settle(sent.map(|()| Parcel::default()));
         }
         let link = to.link.clone();
+        let provider = Arc::downgrade(&link);
         let back = self;
         link.clone().call_with(
             call,
             move |outcome| {
                 let mut back = back;
                 back.state.forget_hooks();
-                back.settle(outcome);
+                back.settle(outcome.map_err(|error| seen_from_afar(error, &provider)));
             },
             move |forwarded| {
                 let link = Arc::downgrade(&link);
@@ -173,6 +174,21 @@ impl Call {
             },
         );
     }
+}
+
+/// An error of a call that was passed on, for a caller to whom "the connection" is another one.
+fn seen_from_afar(error: Error, provider: &Weak<Link>) -> Error {
+    let gone = provider.upgrade().is_none_or(|link| link.ended().is_some());
+    let text = match error.kind() {
+        ErrorKind::Unknown if gone => {
+            "the process that provides this object was lost before it answered; the method may have run"
+        }
+        ErrorKind::Unavailable if gone => {
+            "the process that provides this object is gone; the method did not run"
+        }
+        _ => return error,
+    };
+    Error::new(error.kind(), text)
 }
 
 impl fmt::Debug for Call {

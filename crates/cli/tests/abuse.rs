@@ -308,7 +308,7 @@ fn hundreds_of_clients_at_once_are_served() {
     }
 }
 
-/// Panics and gives nonsense.
+/// Ends its process in the middle of a call.
 struct Rude;
 
 #[andiron::expose]

@@ -241,7 +241,10 @@ fn names_are_listed_while_their_process_lives_and_no_longer() {
         // The call was under way: whether it ran is not known, and nobody asks again.
         let error = call.join().unwrap().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unknown, "{error}");
-        assert!(!error.is_temporary());
+        assert_eq!(
+            error.to_string(),
+            "one.hang: the process that provides this object was lost before it answered; the method may have run"
+        );
         // Who knows of the end finds the name gone.
         assert_eq!(hub.names().unwrap(), ["store", "two"]);
     });
@@ -250,6 +253,7 @@ fn names_are_listed_while_their_process_lives_and_no_longer() {
     // Whoever still holds the object hears that it is gone, and that the call did not run.
     let error = player.name().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert!(error.to_string().contains("is gone; the method did not run"), "{error}");
 
     let _again = provide(&home, "one");
     assert_eq!(hub.object::<PlayerProxy>("one").unwrap().name().unwrap(), "one");
@@ -435,7 +439,7 @@ fn calls_of_many_at_once_reach_their_providers_and_their_callers() {
 }
 
 #[test]
-fn an_object_of_a_client_that_nobody_pumps_is_served_by_its_own_thread() {
+fn an_object_of_a_client_with_a_loop_of_its_own_is_served_while_it_polls() {
     let home = Home::new();
     let _daemon = home.serve();
     let provider = home.hub();
