@@ -13,7 +13,7 @@ use andiron_sys::socket;
 use super::{Executor, Incoming, Link, State, Todo};
 use crate::Error;
 use crate::call::Call;
-use crate::object::{Admitted, Job, Object};
+use crate::object::{Admitted, Job, Object, admit};
 
 /// The size of the buffer that a thread reads into.
 pub(crate) const READ_BUFFER: usize = 64 << 10;
@@ -233,7 +233,7 @@ impl Link {
         if refuse {
             return Some(Admitted::Refused(call, too_many()));
         }
-        let admitted = object.clone().admit(call, &object);
+        let admitted = admit(object, call);
         if let Admitted::Run(job) = &admitted {
             job.call.start();
         }

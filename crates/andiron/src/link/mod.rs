@@ -354,16 +354,16 @@ impl Link {
     }
 
     /// Answers a call of the peer.
-    pub(crate) fn answer(&self, id: u64, outcome: Result<Parcel>) {
+    pub(crate) fn answer(&self, id: u64, outcome: Result<OutParcel<'_>>) {
         let mut state = self.lock();
         let mut todo = Todo::default();
         let handled = state.handling.remove(&id);
         match outcome {
             Ok(parcel) if handled.as_ref().is_none_or(|handled| handled.notify) => {
-                todo.drop_later(parcel);
+                todo.drop_targets(parcel.targets);
                 state.session.done(id);
             }
-            Ok(parcel) => match self.outgoing(&mut state, parcel.into(), &mut todo) {
+            Ok(parcel) => match self.outgoing(&mut state, parcel, &mut todo) {
                 Ok(result) => {
                     let refs = result.refs.clone();
                     state.session.reply(id, result);
@@ -512,6 +512,13 @@ pub(crate) struct OutParcel<'a> {
     pub(crate) body: Body<'a>,
     pub(crate) targets: Vec<crate::target::Target>,
     pub(crate) attachments: Vec<Attachment>,
+}
+
+impl OutParcel<'_> {
+    pub(crate) fn into_parcel(self) -> Parcel {
+        let OutParcel { codec, body, targets, attachments } = self;
+        Parcel { codec, body: body.into_bytes(), targets, attachments }
+    }
 }
 
 impl From<Parcel> for OutParcel<'_> {
