@@ -20,7 +20,7 @@ use std::time::Instant;
 use andiron_proto::{Attachment, Body, CallRequest, Config, IdMap, Limits, Role, Session};
 
 pub(crate) use self::events::Todo;
-pub(crate) use self::io::READ_BUFFER;
+pub(crate) use self::io::{Next, READ_BUFFER};
 use self::objects::Objects;
 pub(crate) use self::wait::BatchGuard;
 use self::wait::Waiter;
@@ -89,6 +89,10 @@ pub(crate) struct State {
     executor: Executor,
     /// What the poller watches for, while it does.
     armed: Option<Interest>,
+    /// The socket took no more when something was sent last, so somebody has to wait for room.
+    full: bool,
+    /// A thread that runs calls reads again when it has run them: see [`Next::RunAndKeep`].
+    kept: bool,
     /// While this is not 0 answers are not sent one by one.
     holding: u32,
     notify_failed: Option<Error>,
@@ -150,6 +154,8 @@ impl Link {
             objects: Objects::default(),
             executor: Executor::None,
             armed: None,
+            full: false,
+            kept: false,
             holding: 0,
             notify_failed: None,
             closed_here: false,
