@@ -186,3 +186,27 @@ fn new_chain() -> u64 {
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     (mixed ^ (mixed >> 31)).max(1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_done_leaves_no_hook_behind_and_the_others_run() {
+        let call = CallState::new(1, None, None);
+        let ran = Arc::new(Mutex::new(Vec::new()));
+        let hook = |number: i32| {
+            let ran = ran.clone();
+            call.on_cancel(move || lock(&ran).push(number))
+        };
+        let (first, _second, third) = (hook(1), hook(2), hook(3));
+        call.forget_hook(first);
+        call.forget_hook(third);
+        call.forget_hook(third);
+        assert_eq!(lock(&call.on_cancel).all.len(), 1);
+        call.cancel();
+        assert_eq!(*lock(&ran), [2]);
+        hook(4);
+        assert_eq!(*lock(&ran), [2, 4], "at once, since the call is cancelled");
+    }
+}

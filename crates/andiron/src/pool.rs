@@ -153,6 +153,10 @@ impl Pool {
         self.waker.wake();
         self.monitor.rouse();
         lock(&self.sources).clear();
+        // For these no thread comes any more.
+        for link in std::mem::take(&mut *lock(&self.ready)) {
+            link.run_incoming(true, || {});
+        }
     }
 
     fn is_stopping(&self) -> bool {
@@ -212,10 +216,12 @@ impl Pool {
 
     /// Has some thread run the calls of this connection. May be called under its lock. False: the threads have ended.
     pub(crate) fn ready(&self, link: Arc<Link>) -> bool {
+        let mut ready = lock(&self.ready);
         if self.is_stopping() {
-            return false; // nothing is lost where the threads end at this moment: their connections are closed
+            return false; // `stop` has emptied the queue, or will
         }
-        lock(&self.ready).push_back(link);
+        ready.push_back(link);
+        drop(ready);
         self.waker.wake();
         true
     }

@@ -3,37 +3,42 @@
 mod common;
 
 use std::sync::Mutex;
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 
 use andiron::{ErrorKind, Proxy, current};
 use common::{Fun, PATIENCE, Site, eventually, fun, in_time, next, run};
 
-/// Tells that it began, runs until its call is cancelled, and tells that.
-fn endless(began: Sender<()>, ended: Sender<()>) -> Fun {
+/// Tells that it began, runs until its call is cancelled, tells that, and answers only when it is let go.
+fn endless(began: Sender<()>, ended: Sender<()>, hold: Receiver<()>) -> Fun {
+    let hold = Mutex::new(hold);
     fun(move |_, _| {
         began.send(()).unwrap();
         eventually("the handler learns that its call is cancelled", || current().unwrap().is_cancelled());
         let _ = ended.send(());
+        let _ = hold.lock().unwrap().recv();
         Ok(0)
     })
 }
 
 #[test]
 fn a_call_that_takes_too_long_ends_and_its_handler_learns_it() {
-    let ((began, wait_began), (ended, wait_ended)) = (mpsc::channel(), mpsc::channel());
-    let site = Site::new(|server| server.object("endless", endless(began, ended)));
+    let ((began, wait_began), (ended, wait_ended), (release, hold)) =
+        (mpsc::channel(), mpsc::channel(), mpsc::channel());
+    let site = Site::new(|server| server.object("endless", endless(began, ended, hold)));
     let endless = site.object("endless").with_timeout(Duration::from_millis(30));
     let error = in_time(move || run(&endless, 0, &[])).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Deadline, "{error}");
     next(&wait_began);
     next(&wait_ended);
+    drop(release);
 }
 
 #[test]
 fn a_time_limit_ends_a_call_also_while_another_thread_reads() {
-    let ((began, wait_began), (ended, wait_ended)) = (mpsc::channel(), mpsc::channel());
-    let site = Site::new(|server| server.object("endless", endless(began, ended)));
+    let ((began, wait_began), (ended, wait_ended), (release, hold)) =
+        (mpsc::channel(), mpsc::channel(), mpsc::channel());
+    let site = Site::new(|server| server.object("endless", endless(began, ended, hold)));
     let endless = site.object("endless");
     let hub = site.hub();
     let unlimited = hub.object::<Proxy>("endless").unwrap();
@@ -43,6 +48,7 @@ fn a_time_limit_ends_a_call_also_while_another_thread_reads() {
     let error = in_time(move || run(&limited, 0, &[])).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Deadline, "{error}");
     next(&wait_ended);
+    drop(release);
     hub.close();
     assert_eq!(reading.join().unwrap().unwrap_err().kind(), ErrorKind::Unavailable);
     drop(endless);
@@ -78,8 +84,9 @@ fn a_handler_and_the_calls_it_makes_have_what_is_left_of_the_time() {
 #[test]
 fn dropping_a_pending_call_cancels_it_and_what_it_called() {
     // Client -> relay -> endless, two servers.
-    let ((began, wait_began), (ended, wait_ended)) = (mpsc::channel(), mpsc::channel());
-    let far = Site::new(|server| server.object("endless", endless(began, ended)));
+    let ((began, wait_began), (ended, wait_ended), (release, hold)) =
+        (mpsc::channel(), mpsc::channel(), mpsc::channel());
+    let far = Site::new(|server| server.object("endless", endless(began, ended, hold)));
     let endless = far.object("endless");
     let (outcome, wait_outcome) = mpsc::channel();
     let near = Site::new(|server| {
@@ -96,6 +103,7 @@ fn dropping_a_pending_call_cancels_it_and_what_it_called() {
     next(&wait_began);
     pending.cancel();
     next(&wait_ended);
+    drop(release);
     assert_eq!(next(&wait_outcome), Err(ErrorKind::Cancelled));
 }
 
@@ -124,14 +132,16 @@ fn a_handler_whose_caller_gave_up_cannot_call_back() {
 
 #[test]
 fn the_end_of_a_connection_cancels_its_calls() {
-    let ((began, wait_began), (ended, wait_ended)) = (mpsc::channel(), mpsc::channel());
-    let site = Site::new(|server| server.object("endless", endless(began, ended)));
+    let ((began, wait_began), (ended, wait_ended), (release, hold)) =
+        (mpsc::channel(), mpsc::channel(), mpsc::channel());
+    let site = Site::new(|server| server.object("endless", endless(began, ended, hold)));
     let hub = site.hub();
     let endless: Proxy = hub.object("endless").unwrap();
     let pending = endless.start::<i64>("run", &(0, [(); 0])).unwrap();
     next(&wait_began);
     hub.close();
     next(&wait_ended);
+    drop(release);
     assert!(pending.wait().is_err());
 }
 

@@ -288,7 +288,8 @@ fn a_panic_while_an_object_is_dropped_hurts_nobody_else() {
         assert_eq!(in_time(move || run(&number, round, &[])).unwrap(), round);
     }
     // Here: while the answer to a call is read.
-    number.call::<i64>("run", &(1, [Proxy::local(Bomb)])).unwrap();
+    let pending = number.start::<i64>("run", &(1, [Proxy::local(Bomb)])).unwrap();
+    pending.wait().unwrap();
     let number = number.clone();
     assert_eq!(in_time(move || run(&number, 2, &[]).and_then(|_| run(&number, 3, &[]))).unwrap(), 3);
     // And with the connection.

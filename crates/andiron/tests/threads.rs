@@ -40,7 +40,7 @@ fn fifty_threads_share_a_connection_while_each_is_called_back() {
                     }));
                     for number in 0..40 {
                         assert_eq!(
-                            run(&caller, own * number, &[callback.clone()]).unwrap(),
+                            run(&caller, own * number, std::slice::from_ref(&callback)).unwrap(),
                             own * number * 2
                         );
                     }
@@ -114,19 +114,19 @@ fn beyond_the_limit_of_handlers_a_call_is_refused_and_did_not_run() {
 #[test]
 fn calls_to_one_object_start_in_the_order_sent() {
     const CALLS: i64 = 5000;
-    let site = |object: fn(Arc<Mutex<Vec<i64>>>, Arc<AtomicUsize>) -> Fun| {
-        let (order, running) = (Arc::<Mutex<Vec<_>>>::default(), Arc::<AtomicUsize>::default());
-        let site = Site::new(|server| server.object("list", object(order.clone(), running)));
-        (site, order)
-    };
-    let (site, order) = site(|order, _| {
-        fun(move |number, _| {
-            order.lock().unwrap().push(number);
-            if number % 500 == 0 {
-                thread::sleep(std::time::Duration::from_millis(8)); // long enough for another thread to take over
-            }
-            Ok(0)
-        })
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let note = order.clone();
+    let site = Site::new(|server| {
+        server.object(
+            "list",
+            fun(move |number, _| {
+                note.lock().unwrap().push(number);
+                if number % 500 == 0 {
+                    thread::sleep(std::time::Duration::from_millis(8)); // a slow one, which another thread overtakes
+                }
+                Ok(0)
+            }),
+        )
     });
     let list = site.object("list");
     for number in 0..CALLS {

@@ -100,7 +100,9 @@ impl Link {
                     self.on_answer(state, id, outcome, &mut todo);
                 }
                 Event::Cancelled { id } => {
-                    todo.0.extend(state.handling.get(&id).map(|handling| Do::Cancel(handling.state.clone())));
+                    // A one-way call is not given up by a caller who is gone: nobody waits for it in any case.
+                    let waited_for = state.handling.get(&id).filter(|handling| !handling.notify);
+                    todo.0.extend(waited_for.map(|handling| Do::Cancel(handling.state.clone())));
                 }
                 Event::Released { object } => {
                     let released = state.objects.released(object);

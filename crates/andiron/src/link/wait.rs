@@ -135,7 +135,7 @@ impl Link {
             if state.reader {
                 state = self.sleep(state, what, number);
             } else {
-                state = self.read_turn(state, what.until());
+                state = self.read_turn(state, what);
                 self.dispatch(&mut state);
             }
         };
@@ -261,22 +261,20 @@ impl Link {
         }
     }
 
-    /// Reads once, waiting for bytes (at most until `until`) with the lock given back.
-    fn read_turn<'a>(
-        &'a self,
-        mut state: MutexGuard<'a, State>,
-        until: Option<Instant>,
-    ) -> MutexGuard<'a, State> {
+    /// Reads once, waiting for bytes with the lock given back.
+    fn read_turn<'a>(&'a self, mut state: MutexGuard<'a, State>, what: &WaitFor) -> MutexGuard<'a, State> {
         state.reader = true;
         self.disarm(&mut state);
         let mut todo = self.flush(&mut state);
-        let Some(socket) = state.socket.clone() else {
+        // Who waited for room may have it now, and then there is nothing to wait for.
+        let wanted = state.socket.clone().filter(|_| !matches!(what, WaitFor::Room(_)) || !state.has_room());
+        let Some(socket) = wanted else {
             state.reader = false;
             drop(state);
             todo.run();
             return self.lock();
         };
-        let until = match (until, state.session.poll_timeout()) {
+        let until = match (what.until(), state.session.poll_timeout()) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
@@ -465,6 +463,10 @@ impl State {
         number
     }
 
+    fn has_room(&self) -> bool {
+        self.ended.is_some() || !self.session.is_congested() && !self.lacks_room()
+    }
+
     fn set(&mut self, number: u64, change: impl FnOnce(&mut Waiter)) {
         if let Some(waiter) = self.waiters.iter_mut().rev().find(|waiter| waiter.number == number) {
             change(waiter);
@@ -510,12 +512,7 @@ impl State {
                 self.ended.as_ref().map(|ended| Err(Error::new(ended.kind(), ended.message().to_owned())))
             }
             WaitFor::Calls(_) if self.has_calls() => Some(Ok(Parcel::default())),
-            WaitFor::Room(_)
-                if self.ended.is_some() || !self.session.is_congested() && !self.lacks_room() =>
-            {
-                Some(Ok(Parcel::default()))
-            }
-            WaitFor::Room(_) => None,
+            WaitFor::Room(_) => self.has_room().then(|| Ok(Parcel::default())),
             WaitFor::Calls(_) => {
                 let ended = self.ended.as_ref()?;
                 Some(Err(Error::new(ErrorKind::Unavailable, ended.message().to_owned())))

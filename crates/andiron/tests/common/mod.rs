@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use andiron::{Hub, Proxy, Result, Running, Server};
 
 /// Long enough that only a hang comes to its end.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 type Body = dyn Fn(i64, Vec<Proxy>) -> Result<i64> + Send + Sync;
 

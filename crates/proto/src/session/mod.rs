@@ -397,7 +397,10 @@ impl Session {
 
     /// The stream has ended or failed; `why` is for the people who wait for an answer.
     pub fn disconnected(&mut self, why: &str) {
-        let failure = match (&self.stage, self.goodbye_sent || self.goodbye_received.is_some()) {
+        let said_goodbye = self.goodbye_sent || self.goodbye_received.is_some();
+        // Who is owed an answer cannot know what became of the call, goodbye or not.
+        let owed = self.own.values().any(|call| !call.abandoned);
+        let failure = match (&self.stage, said_goodbye && !owed) {
             (Stage::Closed, _) => return,
             (Stage::Open, true) => Failure::new(ErrorKind::Unavailable, "the session has ended"),
             (Stage::Open, false) => {

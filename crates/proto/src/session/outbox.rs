@@ -181,6 +181,9 @@ impl Outbox {
 
     /// Queues bytes that end the frame which was just begun in `buffer`.
     pub(crate) fn body(&mut self, body: Bytes) {
+        if body.is_empty() {
+            return;
+        }
         if body.len() < SHARE_FROM {
             self.buffer(Vec::new()).bytes.extend_from_slice(&body);
         } else {
@@ -225,7 +228,9 @@ impl Outbox {
 
     /// Gives up a long body; true if some of it was still to be sent.
     pub(crate) fn abort(&mut self, of: BodyOf) -> bool {
-        // As many as there are calls in flight at most, and mostly none.
+        if self.sending.is_empty() {
+            return false; // as mostly; otherwise there are as many as calls in flight at most
+        }
         let Some(body) = self.sending.iter().find(|(_, sending)| sending.of == of).map(|(&body, _)| body)
         else {
             return false;

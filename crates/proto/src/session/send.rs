@@ -115,12 +115,9 @@ impl Session {
         self.references.count(&request.arguments.refs);
         self.last_own += 1;
         let id = self.last_own;
-        if kind == Kind::Call {
-            let deadline = request.deadline;
-            self.own.insert(id, OwnCall { deadline, abandoned: false, ends_at: u64::MAX, answering: false });
-            self.deadlines.extend(deadline.map(|deadline| (deadline, Side::Own, id)));
-        }
-        if self.backlog.is_empty() && (kind == Kind::Notify || self.in_flight < self.peer.limits.calls) {
+        let deadline = request.deadline;
+        let held = !self.backlog.is_empty() || kind == Kind::Call && self.in_flight >= self.peer.limits.calls;
+        if !held {
             self.send_call(now, id, kind, request);
         } else {
             self.backlog.push_back(Held {
@@ -132,6 +129,11 @@ impl Session {
                 deadline: request.deadline,
                 arguments: request.arguments.into_owned(),
             });
+        }
+        if kind == Kind::Call {
+            let ends_at = if held { u64::MAX } else { self.outbox.end() };
+            self.own.insert(id, OwnCall { deadline, abandoned: false, ends_at, answering: false });
+            self.deadlines.extend(deadline.map(|deadline| (deadline, Side::Own, id)));
         }
         Ok(id)
     }
@@ -151,6 +153,9 @@ impl Session {
                 arguments: held.arguments,
             };
             self.send_call(now, held.id, held.kind, request);
+            if let Some(call) = self.own.get_mut(&held.id) {
+                call.ends_at = self.outbox.end();
+            }
         }
     }
 
@@ -170,9 +175,6 @@ impl Session {
             method: request.method,
         };
         self.send_message(kind, id, &head, &refs, attachments, body);
-        if let Some(call) = self.own.get_mut(&id) {
-            call.ends_at = self.outbox.end();
-        }
     }
 
     /// Drops what was held back: no more calls are made.

@@ -144,7 +144,9 @@ fn an_honest_peer_is_refused_nothing_but_for_the_buffer() {
         let mut answered = 0;
         while !pair.outstanding(CLIENT).is_empty() {
             pair.run();
-            for call in pair.calls(SERVER) {
+            let calls = pair.calls(SERVER);
+            assert!(!calls.is_empty(), "the rest is lost");
+            for call in calls {
                 pair.reply(SERVER, call.id, &call.payload.body);
             }
             pair.run();

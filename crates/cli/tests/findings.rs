@@ -1,0 +1,27 @@
+//! `docs/findings.md` names tests; they are there.
+
+use std::fs;
+use std::path::Path;
+
+#[test]
+fn every_test_that_the_findings_name_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let page = fs::read_to_string(root.join("docs/findings.md")).unwrap();
+    let mut named = 0;
+    for line in page.lines().filter(|line| line.starts_with('|')) {
+        let mut file = None;
+        for quoted in line.split('`').skip(1).step_by(2) {
+            if quoted.ends_with(".rs") {
+                file = Some(
+                    fs::read_to_string(root.join(quoted)).unwrap_or_else(|_| panic!("{quoted} is gone")),
+                );
+            } else if let Some(text) = &file
+                && quoted.contains('_')
+            {
+                assert!(text.contains(&format!("fn {quoted}()")), "there is no test {quoted}: {line}");
+                named += 1;
+            }
+        }
+    }
+    assert!(named > 40, "only {named} tests are named");
+}

@@ -1,0 +1,98 @@
+//! The command line itself: its help, its errors, its exit codes, and readers that leave early.
+
+mod common;
+
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+
+use common::Home;
+
+#[test]
+fn a_command_line_that_cannot_be_understood_is_an_error_of_its_own() {
+    let home = Home::new();
+    for arguments in [
+        &["nonsense"][..],
+        &["get"],
+        &["set", "x"],
+        &["get", "x", "y"],
+        &["ls", "--jason"],
+        &["call", "player"],
+        &["call", "player", "seek", "--timeout", "soon"],
+        &["call", "player", "seek", "--timeout", "-1"],
+        &["call", "player", "seek", "--timeout", "0"],
+        &["serve", "andiron"],
+    ] {
+        let ran = home.run(arguments);
+        assert_eq!(ran.code, Some(2), "{arguments:?} {ran:?}");
+        assert!(ran.out.is_empty() && ran.err.starts_with("error: "), "{arguments:?} {ran:?}");
+    }
+    for arguments in [
+        &["--address", "a b", "get", "x"][..],
+        &["--address", "unix:", "get", "x"],
+        &["serve", "--name", "../x"],
+        &["call", "a b/x", "y"],
+        &["call", "x", "y", "{\"$bytes\": 1}"],
+        &["set", "x", "{\"$uuid\": \"none\"}"],
+    ] {
+        home.run(arguments).failed(2);
+    }
+    let nothing = home.run(&[]);
+    assert_eq!(nothing.code, Some(2));
+    assert!(nothing.err.contains("Usage: andiron"));
+}
+
+#[test]
+fn help_and_version_are_printed_and_tell_the_exit_codes() {
+    let home = Home::new();
+    let help = home.run(&["--help"]);
+    for part in ["serve", "doctor", "ANDIRON_ADDRESS", "3  not found"] {
+        assert!(help.printed().contains(part), "{part}");
+    }
+    assert_eq!(home.run(&["--version"]).printed(), format!("andiron {}\n", env!("CARGO_PKG_VERSION")));
+    assert!(home.run(&["set", "--help"]).printed().contains("standard input"));
+}
+
+#[test]
+fn a_reader_that_leaves_early_ends_the_program_quietly() {
+    let home = Home::new();
+    let _daemon = home.serve();
+    let store = home.hub().store();
+    for number in 0..5000 {
+        store.set(&format!("{number:0>100}"), &number).unwrap();
+    }
+    store.set_bytes("zz", &vec![0; 1 << 20], 3).unwrap();
+    for arguments in [&["ls"][..], &["ls", "--json"], &["get", "zz"], &["get", "zz", "--raw"]] {
+        let mut command = home.andiron(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // Any part of the first line, and then no more.
+        let mut out = BufReader::with_capacity(16, child.stdout.take().unwrap());
+        assert!(!out.fill_buf().unwrap().is_empty());
+        drop(out);
+        let ended = child.wait_with_output().unwrap();
+        assert_eq!((ended.status.code(), &*ended.stderr), (Some(0), &b""[..]), "{arguments:?}");
+    }
+}
+
+#[test]
+fn output_that_cannot_be_written_is_an_error() {
+    let home = Home::new();
+    let _daemon = home.serve();
+    home.run(&["set", "x", "20"]).printed();
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let ran = home.andiron(&["get", "x"]).stdout(full).output().unwrap();
+    assert_eq!(ran.status.code(), Some(1));
+    let error = String::from_utf8(ran.stderr).unwrap();
+    assert!(error.starts_with("andiron: cannot write the output: "), "{error}");
+}
+
+#[test]
+fn text_of_others_cannot_steer_the_terminal() {
+    let home = Home::new();
+    let _daemon = home.serve();
+    home.run(&["set", "a\u{1b}[2J", "b\u{1b}[2J"]).printed();
+    assert!(!home.run(&["ls"]).printed().contains('\u{1b}'));
+    assert!(!home.run(&["get", "a\u{1b}[2J"]).printed().contains('\u{1b}'));
+    assert!(!home.run(&["get", "\u{1b}"]).failed(3).contains('\u{1b}'));
+    assert!(!home.run(&["call", "\u{1b}", "x"]).failed(3).contains('\u{1b}'));
+}
