@@ -7,22 +7,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use andiron::{ErrorKind, Hosting, Hub, Limits, Proxy};
 use andiron_proto::wire::{Header, Kind, codecs};
 use andiron_proto::{CallRequest, Config, Event, Failure, Outgoing, Payload, Ref, Role, Session, codec};
-use common::{Echo, PATIENCE, Site, eventually, fun, in_time, library_threads, next, open_descriptors, run};
-
-/// Descriptors are counted for the whole process, so these tests run one by one.
-static ALONE: Mutex<()> = Mutex::new(());
-
-fn alone() -> MutexGuard<'static, ()> {
-    let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    eventually("the servers of the tests before have ended", || library_threads() == 0);
-    alone
-}
+use common::{Echo, PATIENCE, Site, alone, eventually, fun, in_time, next, open_descriptors, run};
 
 struct Scene {
     site: Site,

@@ -6,21 +6,12 @@ mod common;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
+use std::sync::Mutex;
 use std::sync::mpsc;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use andiron::{ErrorKind, Hub, Proxy, Server};
-use common::{Echo, Site, eventually, fun, in_time, library_threads, next, open_descriptors, run};
-
-/// Descriptors and threads are counted for the whole process, so these tests run one by one.
-static ALONE: Mutex<()> = Mutex::new(());
-
-fn alone() -> MutexGuard<'static, ()> {
-    let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    eventually("the servers of the tests before have ended", || library_threads() == 0);
-    alone
-}
+use common::{Echo, Site, alone, eventually, fun, in_time, library_threads, next, open_descriptors, run};
 
 fn echoing() -> Site {
     Site::new(|server| server.object("echo", Echo)?.object("fun", fun(|number, _| Ok(number))))

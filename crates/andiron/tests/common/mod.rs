@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub)] // each test file uses a part
 
 use std::sync::mpsc;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use andiron::{Hub, Proxy, Result, Running, Server};
@@ -149,6 +150,16 @@ pub fn eventually(what: &str, condition: impl Fn() -> bool) {
 
 pub fn open_descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+/// For tests that count what belongs to the whole process: they run one by one, each when nothing of those before is left.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    static AT_FIRST: OnceLock<usize> = OnceLock::new();
+    let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let at_first = *AT_FIRST.get_or_init(open_descriptors);
+    eventually("the tests before have ended", || library_threads() == 0 && open_descriptors() <= at_first);
+    alone
 }
 
 /// The threads of this process that belong to the library.
