@@ -6,11 +6,11 @@ use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::time::Instant;
 
 use andiron_proto::wire::codecs;
-use andiron_proto::{Attachment, ErrorKind};
+use andiron_proto::{Attachment, Body, ErrorKind};
 use bytes::Bytes;
 
 use crate::context::{self, CallState};
-use crate::link::{Link, OutCall};
+use crate::link::{Link, OutCall, OutParcel};
 use crate::sync::lock;
 use crate::target::{Remote, Target};
 use crate::{Error, Reply, Result};
@@ -24,10 +24,10 @@ pub(crate) struct Parcel {
     pub(crate) attachments: Vec<Attachment>,
 }
 
-impl From<Reply> for Parcel {
-    fn from(reply: Reply) -> Parcel {
+impl From<Reply> for OutParcel<'_> {
+    fn from(reply: Reply) -> Self {
         let (body, targets) = reply.into_parts();
-        Parcel { codec: codecs::NATIVE, body: body.into(), targets, attachments: Vec::new() }
+        OutParcel { codec: codecs::NATIVE, body: Body::Owned(body), targets, attachments: Vec::new() }
     }
 }
 
@@ -131,14 +131,14 @@ impl Call {
 
     /// Answers.
     pub(crate) fn answer(mut self, outcome: Result<Reply>) {
-        self.settle(outcome.map(Parcel::from));
+        self.settle(outcome.map(OutParcel::from));
     }
 
-    fn settle(&mut self, outcome: Result<Parcel>) {
+    fn settle(&mut self, outcome: Result<OutParcel<'_>>) {
         self.begin();
         match std::mem::replace(&mut self.reply_to, ReplyTo::Nobody) {
             ReplyTo::Link { link, id } => link.answer(id, outcome),
-            ReplyTo::Here(slot) => slot.fill(outcome),
+            ReplyTo::Here(slot) => slot.fill(outcome.map(OutParcel::into_parcel)),
             ReplyTo::Nobody => {}
         }
     }
@@ -152,7 +152,7 @@ impl Call {
             OutCall { object: to.id, method: &method, chain: state.chain, deadline: state.deadline, parcel };
         if self.is_notify() {
             let sent = to.link.pass_on(call);
-            return self.settle(sent.map(|()| Parcel::default()));
+            return self.settle(sent.map(|()| Parcel::default().into()));
         }
         let link = to.link.clone();
         let provider = Arc::downgrade(&link);
@@ -162,7 +162,8 @@ impl Call {
             move |outcome| {
                 let mut back = back;
                 back.state.forget_hooks();
-                back.settle(outcome.map_err(|error| seen_from_afar(error, &provider)));
+                let outcome = outcome.map_err(|error| seen_from_afar(error, &provider));
+                back.settle(outcome.map(OutParcel::from));
             },
             move |forwarded| {
                 let link = Arc::downgrade(&link);

@@ -29,17 +29,36 @@ pub(crate) trait Object: Send + Sync + 'static {
         None
     }
 
-    /// Gives the call its place in the order of calls to this object, and gives it back if it can run now. Called in the order in which
-    /// calls arrived, under the lock of the connection: it must not run or answer anything.
-    fn admit(&self, call: Call, this: &Arc<dyn Object>) -> Admitted {
-        Admitted::Run(Job { object: this.clone(), call })
+    /// The queue that calls of this method pass, and how it enters; `None` where nobody ever waits.
+    fn turns(&self, _method: &str) -> Option<(&Turnstile<Job>, Access)> {
+        None
     }
 
     /// Answers the call, now or later. Gives back the jobs that may run because this one is done.
     fn run(&self, call: Call) -> Vec<Job>;
 }
 
-/// What came of [`Object::admit`].
+/// Gives the call its place in the order of calls to this object, and gives it back if it can run now. To be called in the order in which
+/// calls arrived, also under the lock of the connection: it does not run or answer anything.
+pub(crate) fn admit(object: Arc<dyn Object>, call: Call) -> Admitted {
+    let Some((turns, access)) = object.turns(call.method()) else {
+        return Admitted::Run(Job { object, call });
+    };
+    match turns.enter(access, call.chain(), Job { object: object.clone(), call }) {
+        Entered::Now(job) => Admitted::Run(job),
+        Entered::Parked => Admitted::Parked,
+        Entered::Reentrant(job) => {
+            let error = Error::new(
+                ErrorKind::Reentrant,
+                "this call comes, by way of others, from a method of the same object that is still running: \
+                 the object is held by it; make one of the methods take `&self`, or call back later",
+            );
+            Admitted::Refused(job.call, error)
+        }
+    }
+}
+
+/// What came of [`admit`].
 pub(crate) enum Admitted {
     /// Run it.
     Run(Job),
@@ -70,13 +89,15 @@ impl Job {
     /// Runs it. The jobs that waited for its turn to end go to their own connections' threads; those of calls within this process run
     /// here.
     pub(crate) fn run(self) {
-        let mut here = VecDeque::from([self]);
-        while let Some(Job { object, call }) = here.pop_front() {
+        let mut here = VecDeque::new(); // which seldom holds any
+        let mut turn = Some(self);
+        while let Some(Job { object, call }) = turn {
             let next = contained(move || object.run(call)).unwrap_or_default();
             here.extend(next.into_iter().filter_map(|job| match job.call.link().cloned() {
                 Some(link) => link.run_later(job),
                 None => Some(job),
             }));
+            turn = here.pop_front();
         }
     }
 }
@@ -119,25 +140,9 @@ impl<T: Expose> Object for Exposed<T> {
         self.inline
     }
 
-    fn admit(&self, call: Call, this: &Arc<dyn Object>) -> Admitted {
-        let job = Job { object: this.clone(), call };
-        if !self.takes_turns {
-            return Admitted::Run(job);
-        }
+    fn turns(&self, method: &str) -> Option<(&Turnstile<Job>, Access)> {
         // What is no method only asks for the interface or gets an error: that needs no turn, but has one.
-        let access = T::access(job.call.method()).unwrap_or(Access::Shared);
-        match self.turns.enter(access, job.call.chain(), job) {
-            Entered::Now(job) => Admitted::Run(job),
-            Entered::Parked => Admitted::Parked,
-            Entered::Reentrant(job) => {
-                let error = Error::new(
-                    ErrorKind::Reentrant,
-                    "this call comes, by way of others, from a method of the same object that is still running: \
-                     the object is held by it; make one of the methods take `&self`, or call back later",
-                );
-                Admitted::Refused(job.call, error)
-            }
-        }
+        self.takes_turns.then(|| (&self.turns, T::access(method).unwrap_or(Access::Shared)))
     }
 
     fn run(&self, call: Call) -> Vec<Job> {

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use andiron_proto::IdMap;
 use andiron_sys::epoll::{Interest, Poller, Waker};
 
-use crate::link::Link;
+use crate::link::{Link, Next};
 use crate::sync::lock;
 use crate::{Error, ErrorKind, Result};
 
@@ -33,6 +33,9 @@ const QUIET_TICKS: u32 = 100;
 const CARE: Duration = Duration::from_secs(1);
 /// A thread beyond the base ends after this time without work.
 const SURPLUS: Duration = Duration::from_secs(10);
+
+/// How often a thread reads a busy connection before it looks for others.
+const MOST_READS: usize = 16;
 
 const WAKER: u64 = 0;
 
@@ -274,10 +277,7 @@ impl Pool {
     fn on_event(self: &Arc<Self>, token: u64, desk: &Desk, buffer: &mut [u8]) {
         let link = lock(&self.links).get(&token).cloned();
         if let Some(link) = link {
-            if link.read_ready(buffer) {
-                self.run_calls(&link, desk);
-            }
-            return;
+            return self.serve(&link, desk, buffer);
         }
         let source = lock(&self.sources).get(&token).cloned();
         if let Some(source) = source
@@ -287,6 +287,24 @@ impl Pool {
         }
     }
 
+    /// Reads a connection and runs the calls that came; again and again while many come together, but not so often that others starve.
+    fn serve(&self, link: &Arc<Link>, desk: &Desk, buffer: &mut [u8]) {
+        let mut next = link.read_ready(buffer);
+        for _ in 0..MOST_READS {
+            if next != Next::Leave {
+                self.run_calls(link, desk);
+            }
+            if next != Next::RunAndKeep {
+                return;
+            }
+            next = link.read_again(buffer);
+        }
+        if next != Next::Leave {
+            self.run_calls(link, desk);
+        }
+        link.let_go();
+    }
+
     /// Runs the calls that wait at a connection until none is left.
     fn run_calls(&self, link: &Arc<Link>, desk: &Desk) {
         *lock(&desk.link) = Some(link.clone());
@@ -294,7 +312,8 @@ impl Pool {
         let running = self.handlers.fetch_add(1, Ordering::SeqCst);
         self.monitor.rouse();
         link.run_incoming(running >= MOST_HANDLERS, || {
-            desk.begun.fetch_add(1, Ordering::Relaxed); // read by the monitor, which only compares
+            // Written by this thread alone, read by the monitor, which only compares.
+            desk.begun.store(desk.begun.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         });
         self.handlers.fetch_sub(1, Ordering::Relaxed);
         let done = lock(&desk.link).take();
@@ -333,10 +352,9 @@ impl Pool {
             let begun = desk.begun.load(Ordering::Relaxed);
             let before = seen.insert(Arc::as_ptr(desk) as usize, begun);
             let Some(link) = link else { continue };
-            if before == Some(begun) {
-                stuck += 1;
-                link.send_held_up();
-            }
+            let is_stuck = before == Some(begun);
+            stuck += usize::from(is_stuck);
+            link.look_after(is_stuck);
         }
         let threads = self.threads.load(Ordering::Relaxed);
         if stuck >= threads && threads <= MOST_HANDLERS {

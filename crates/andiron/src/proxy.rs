@@ -15,7 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::call::{Call, LocalSlot, Parcel};
 use crate::context::{self, CallState, Origin};
 use crate::link::{Link, OutCall, OutParcel};
-use crate::object::{DESCRIBE, Exposed, Object};
+use crate::object::{DESCRIBE, Exposed, Object, admit};
 use crate::target::{self, Remote, Target, collecting, with_incoming};
 use crate::{Error, Expose, Interface, Result};
 
@@ -211,7 +211,7 @@ fn call_local(
     let hub = origin.call.as_ref().and_then(|call| call.hub.clone());
     let state = Arc::new(CallState::new(origin.chain, origin.deadline, hub));
     let call = Call::local(slot.clone(), method.to_owned(), parcel, state);
-    object.admit(call, object).run();
+    admit(object.clone(), call).run();
     slot
 }
 

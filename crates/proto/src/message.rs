@@ -176,6 +176,8 @@ impl<'a> Reader<'a> {
 pub enum Body<'a> {
     /// Copied when the message is queued.
     Slice(&'a [u8]),
+    /// Copied when the message is queued, or shared, whichever is cheaper.
+    Owned(Vec<u8>),
     /// Shared until it is sent.
     Shared(Bytes),
 }
@@ -185,6 +187,7 @@ impl Body<'_> {
     pub fn len(&self) -> usize {
         match self {
             Body::Slice(slice) => slice.len(),
+            Body::Owned(bytes) => bytes.len(),
             Body::Shared(bytes) => bytes.len(),
         }
     }
@@ -198,6 +201,7 @@ impl Body<'_> {
     pub fn into_bytes(self) -> Bytes {
         match self {
             Body::Slice(slice) => Bytes::copy_from_slice(slice),
+            Body::Owned(bytes) => bytes.into(),
             Body::Shared(bytes) => bytes,
         }
     }

@@ -8,7 +8,7 @@ use andiron_proto::{Event, IncomingCall};
 use super::{CloseHook, Executor, Handling, Hook, Incoming, Link, State, wait};
 use crate::call::{Call, Parcel};
 use crate::context::CallState;
-use crate::object::{Admitted, Job, Object};
+use crate::object::{Admitted, Job, Object, admit};
 use crate::sync::contained;
 use crate::target::Target;
 use crate::{Error, ErrorKind, Hub, Result};
@@ -39,10 +39,6 @@ impl Todo {
         if !targets.is_empty() {
             self.0.push(Do::Drop(targets));
         }
-    }
-
-    pub(super) fn drop_later(&mut self, parcel: Parcel) {
-        self.0.push(Do::DropParcel(parcel));
     }
 
     pub(super) fn followed_by(mut self, other: Todo) -> Todo {
@@ -129,10 +125,11 @@ impl Link {
     fn on_call(&self, state: &mut State, incoming: IncomingCall, todo: &mut Todo) {
         let IncomingCall { id, target, method, chain, deadline, notify, payload } = incoming;
         let object = if target == 0 { self.root.get().cloned() } else { state.objects.shown(target) };
-        let call_state = Arc::new(CallState::new(chain, deadline, Some(Hub::of(self.arc()))));
+        let link = self.arc();
+        let call_state = Arc::new(CallState::new(chain, deadline, Some(Hub::of(link.clone()))));
         state.handling.insert(id, Handling { state: call_state.clone(), notify });
         let parcel = self.parcel(state, payload);
-        let call = Call::arrived(self.arc(), id, method, parcel, call_state);
+        let call = Call::arrived(link, id, method, parcel, call_state);
         let Some(object) = object else {
             let text = "this object was released, or its provider is gone";
             return todo.0.push(Do::Refuse(call, Error::new(ErrorKind::NoObject, text)));
@@ -148,7 +145,7 @@ impl Link {
             let text = "calls that go to and fro are nested too deep here; this one did not run";
             return todo.0.push(Do::Refuse(call, Error::new(ErrorKind::Overloaded, text)));
         }
-        match object.clone().admit(call, &object) {
+        match admit(object, call) {
             Admitted::Run(job) => state.chain(job),
             Admitted::Parked => {}
             Admitted::Refused(call, error) => todo.0.push(Do::Refuse(call, error)),

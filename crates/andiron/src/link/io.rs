@@ -13,7 +13,7 @@ use andiron_sys::socket;
 use super::{Executor, Incoming, Link, State, Todo};
 use crate::Error;
 use crate::call::Call;
-use crate::object::{Admitted, Job, Object};
+use crate::object::{Admitted, Job, Object, admit};
 
 /// The size of the buffer that a thread reads into.
 pub(crate) const READ_BUFFER: usize = 64 << 10;
@@ -34,6 +34,7 @@ pub(super) fn read(socket: &OwnedFd, buffer: &mut [u8], nonblocking: bool) -> Re
 /// Sends what can be sent without waiting. An error means that the stream is broken.
 pub(super) fn send_what_goes(state: &mut State) -> io::Result<()> {
     let Some(socket) = state.socket.clone() else { return Ok(()) };
+    state.full = false;
     while let Some(transmit) = state.session.poll_transmit() {
         let sent = if transmit.attachments.is_empty() {
             socket::send(&socket, transmit.slices(), &[])
@@ -44,7 +45,10 @@ pub(super) fn send_what_goes(state: &mut State) -> io::Result<()> {
         };
         match sent {
             Ok(count) => state.session.transmitted(count),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                state.full = true;
+                return Ok(());
+            }
             Err(error) => return Err(error),
         }
     }
@@ -106,21 +110,25 @@ impl Link {
 
     /// Has the poller watch for what is needed now, where there is one and nobody reads by hand.
     pub(crate) fn arm(&self, state: &mut State) {
+        self.arm_for(state, !state.kept);
+    }
+
+    fn arm_for(&self, state: &mut State, read: bool) {
         if state.reader && !state.blind {
             return; // whoever reads arms when done
         }
-        let write = state.session.want_write();
+        let write = state.full; // what waits for other reasons is sent by whoever holds it back
         let (pool, token) = match &state.executor {
             Executor::Pool(pool, token) => (pool, token),
             Executor::Thread(queue) if write && state.blind => return queue.push_out(),
             _ => return,
         };
         let Some(socket) = &state.socket else { return };
-        let interest = match (state.reader, write) {
-            (true, false) => return,
-            (true, true) => Interest::WRITE | Interest::ONE_SHOT,
-            (false, false) => Interest::READ | Interest::ONE_SHOT,
-            (false, true) => Interest::READ | Interest::WRITE | Interest::ONE_SHOT,
+        let interest = match (read && !state.reader, write) {
+            (false, false) => return,
+            (false, true) => Interest::WRITE | Interest::ONE_SHOT,
+            (true, false) => Interest::READ | Interest::ONE_SHOT,
+            (true, true) => Interest::READ | Interest::WRITE | Interest::ONE_SHOT,
         };
         if state.armed == Some(interest) {
             return;
@@ -141,20 +149,30 @@ impl Link {
 }
 
 impl Link {
-    /// The poller saw something: reads once, does what runs inline, sends, and has the poller watch again. True if calls wait that this
-    /// thread should run.
-    pub(crate) fn read_ready(&self, buffer: &mut [u8]) -> bool {
+    /// The poller saw something: reads once, does what runs inline, sends, and has the poller watch again. Tells what this thread should
+    /// do next.
+    pub(crate) fn read_ready(&self, buffer: &mut [u8]) -> Next {
         let mut state = self.lock();
         state.armed = None;
+        self.read_turn_of_pool(state, buffer)
+    }
+
+    /// The same where the poller was not asked, for a thread that keeps the connection.
+    pub(crate) fn read_again(&self, buffer: &mut [u8]) -> Next {
+        self.read_turn_of_pool(self.lock(), buffer)
+    }
+
+    fn read_turn_of_pool<'a>(&'a self, mut state: MutexGuard<'a, State>, buffer: &mut [u8]) -> Next {
+        state.kept = false;
         if state.reader {
             // A thread reads by hand and does not see that there is room to write.
             let todo = self.flush(&mut state);
             self.arm(&mut state);
             drop(state);
             todo.run();
-            return false;
+            return Next::Leave;
         }
-        let Some(socket) = state.socket.clone() else { return false };
+        let Some(socket) = state.socket.clone() else { return Next::Leave };
         state.reader = true;
         drop(state);
         let read = read(&socket, buffer, true);
@@ -167,15 +185,28 @@ impl Link {
         state.holding -= 1;
         state.reader = false;
         let run = state.has_calls() && (state.runners == 0 || nobody_behind);
+        let mut next = Next::Leave;
         if run {
             state.runners += 1;
+            state.kept = state.incoming.len() > 1;
+            next = if state.kept { Next::RunAndKeep } else { Next::Run };
         }
-        let todo =
-            if run && !state.session.is_congested() { Todo::default() } else { self.flush(&mut state) };
+        let todo = if state.kept && !state.session.is_congested() {
+            Todo::default()
+        } else {
+            self.flush(&mut state)
+        };
         self.arm(&mut state);
         drop(state);
         todo.run();
-        run
+        next
+    }
+
+    /// Gives the connection back to the poller.
+    pub(crate) fn let_go(&self) {
+        let mut state = self.lock();
+        state.kept = false;
+        self.arm(&mut state);
     }
 
     /// Does what a read brought, and then the inline calls that were held, as long as the peer reads their answers. For the reader, who
@@ -233,7 +264,7 @@ impl Link {
         if refuse {
             return Some(Admitted::Refused(call, too_many()));
         }
-        let admitted = object.clone().admit(call, &object);
+        let admitted = admit(object, call);
         if let Admitted::Run(job) = &admitted {
             job.call.start();
         }
@@ -281,17 +312,30 @@ impl Link {
         todo.run();
     }
 
-    /// A handler of this connection runs long: sends the answers that it holds up, and has another thread run the calls behind it.
-    pub(crate) fn send_held_up(&self) {
+    /// Calls of this connection have been running for a while: sends the answers that they hold up, and has the poller watch, for what
+    /// need not wait for them. `stuck`: it is all one call; another thread runs those behind it.
+    pub(crate) fn look_after(&self, stuck: bool) {
         let mut state = self.lock();
         let todo = self.flush(&mut state);
-        self.arm(&mut state);
-        if state.has_calls() && !state.session.is_congested() {
+        self.arm_for(&mut state, true);
+        if stuck && state.has_calls() && !state.session.is_congested() {
             self.call_up(&mut state);
         }
         drop(state);
         todo.run();
     }
+}
+
+/// What a thread of the pool does with a connection that it read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Nothing: others run its calls, or there are none.
+    Leave,
+    /// Run the call that came. The poller watches the connection again, so that another thread reads on meanwhile.
+    Run,
+    /// Run the calls that came, and read again: where many come together more are on their way. Another thread that read them meanwhile
+    /// would only have them wait behind these, and this thread wait for its lock.
+    RunAndKeep,
 }
 
 fn too_many() -> Error {

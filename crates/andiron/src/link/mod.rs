@@ -20,7 +20,7 @@ use std::time::Instant;
 use andiron_proto::{Attachment, Body, CallRequest, Config, IdMap, Limits, Role, Session};
 
 pub(crate) use self::events::Todo;
-pub(crate) use self::io::READ_BUFFER;
+pub(crate) use self::io::{Next, READ_BUFFER};
 use self::objects::Objects;
 pub(crate) use self::wait::BatchGuard;
 use self::wait::Waiter;
@@ -89,6 +89,10 @@ pub(crate) struct State {
     executor: Executor,
     /// What the poller watches for, while it does.
     armed: Option<Interest>,
+    /// The socket took no more when something was sent last, so somebody has to wait for room.
+    full: bool,
+    /// A thread that runs calls reads again when it has run them: see [`Next::RunAndKeep`].
+    kept: bool,
     /// While this is not 0 answers are not sent one by one.
     holding: u32,
     notify_failed: Option<Error>,
@@ -150,6 +154,8 @@ impl Link {
             objects: Objects::default(),
             executor: Executor::None,
             armed: None,
+            full: false,
+            kept: false,
             holding: 0,
             notify_failed: None,
             closed_here: false,
@@ -354,16 +360,16 @@ impl Link {
     }
 
     /// Answers a call of the peer.
-    pub(crate) fn answer(&self, id: u64, outcome: Result<Parcel>) {
+    pub(crate) fn answer(&self, id: u64, outcome: Result<OutParcel<'_>>) {
         let mut state = self.lock();
         let mut todo = Todo::default();
         let handled = state.handling.remove(&id);
         match outcome {
             Ok(parcel) if handled.as_ref().is_none_or(|handled| handled.notify) => {
-                todo.drop_later(parcel);
+                todo.drop_targets(parcel.targets);
                 state.session.done(id);
             }
-            Ok(parcel) => match self.outgoing(&mut state, parcel.into(), &mut todo) {
+            Ok(parcel) => match self.outgoing(&mut state, parcel, &mut todo) {
                 Ok(result) => {
                     let refs = result.refs.clone();
                     state.session.reply(id, result);
@@ -512,6 +518,13 @@ pub(crate) struct OutParcel<'a> {
     pub(crate) body: Body<'a>,
     pub(crate) targets: Vec<crate::target::Target>,
     pub(crate) attachments: Vec<Attachment>,
+}
+
+impl OutParcel<'_> {
+    pub(crate) fn into_parcel(self) -> Parcel {
+        let OutParcel { codec, body, targets, attachments } = self;
+        Parcel { codec, body: body.into_bytes(), targets, attachments }
+    }
 }
 
 impl From<Parcel> for OutParcel<'_> {

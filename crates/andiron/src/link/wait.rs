@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::{Executor, Link, State, Todo, io};
 use crate::call::Parcel;
-use crate::object::{Admitted, Job};
+use crate::object::{Admitted, Job, admit};
 use crate::pool::Pool;
 use crate::sync::lock;
 use crate::{Error, ErrorKind, Result};
@@ -340,7 +340,7 @@ impl Link {
                     queue.push(Admitted::Run(job));
                 }
                 while let Some(incoming) = state.incoming.pop_front() {
-                    queue.push(incoming.object.clone().admit(incoming.call, &incoming.object));
+                    queue.push(admit(incoming.object, incoming.call));
                 }
             }
             Executor::Pool(..) => {

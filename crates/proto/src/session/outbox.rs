@@ -14,7 +14,7 @@ use crate::wire::{Header, Kind, flags};
 pub type Attachment = Arc<dyn Any + Send + Sync>;
 
 /// Bodies at least this long are not copied into the stream.
-const SHARE_FROM: usize = 16 << 10;
+pub(super) const SHARE_FROM: usize = 16 << 10;
 /// A longer chunk would keep other frames waiting, whatever the peer takes.
 const MOST_CHUNK: usize = 256 << 10;
 /// A buffer for small frames is kept for the next ones if it is not larger.

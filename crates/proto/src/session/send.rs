@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::outbox::{Attachment, BodyOf};
+use super::outbox::{Attachment, BodyOf, SHARE_FROM};
 use super::{Event, OwnCall, Payload, Session, Side, TheirCall};
 use crate::codec;
 use crate::failure::{ErrorKind, Failure, FailureDetail};
@@ -376,9 +376,10 @@ impl Session {
         message::write(head, refs, long, out.bytes);
         match (long, body) {
             (None, Body::Slice(slice)) => out.bytes.extend_from_slice(slice),
-            (None, Body::Shared(bytes)) => {
+            (None, Body::Owned(bytes)) if bytes.len() < SHARE_FROM => out.bytes.extend_from_slice(&bytes),
+            (None, body) => {
                 drop(out);
-                self.outbox.body(bytes);
+                self.outbox.body(body.into_bytes());
             }
             (Some(long), body) => {
                 drop(out);
