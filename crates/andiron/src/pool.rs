@@ -1,8 +1,9 @@
 //! The threads of a server: each waits in one poller, reads what came, and runs the calls in it.
 //!
-//! A connection is watched one-shot and armed again before its calls run, so that another thread reads on. A monitor, awake only while
-//! handlers run, notices those that run long: it sends the answers that they hold up, gives the calls behind them to another thread, and
-//! adds threads up to a limit.
+//! A connection is watched one-shot and armed again before its call runs, so that another thread reads on. Where many calls came together
+//! the thread that read them keeps the connection instead, and reads again when it has run them. A monitor, awake only while handlers
+//! run, sends the answers that they hold up and has kept connections watched again, so that nothing waits long for calls that it need
+//! not wait for; where one call runs long it gives those behind it to another thread, and adds threads up to a limit.
 //!
 //! Locking rules: a lock of the pool is never held while one of a link is taken; links call in here under theirs.
 
