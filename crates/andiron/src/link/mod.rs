@@ -7,6 +7,7 @@
 //! 3. Reading is a role (`State::reader`), not a lock: who has it reads the socket with the lock given back.
 
 mod events;
+mod handler;
 mod io;
 mod objects;
 mod wait;
@@ -17,16 +18,15 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::Instant;
 
+use andiron_proto::wire::Reason;
 use andiron_proto::{Attachment, Body, CallRequest, Config, IdMap, Limits, Role, Session};
+use andiron_sys::epoll::Interest;
 
 pub(crate) use self::events::Todo;
 pub(crate) use self::io::{Next, READ_BUFFER};
 use self::objects::Objects;
 pub(crate) use self::wait::BatchGuard;
 use self::wait::Waiter;
-use andiron_proto::wire::Reason;
-use andiron_sys::epoll::Interest;
-
 use crate::call::{Call, Parcel};
 use crate::context::CallState;
 use crate::object::{Job, Object};
@@ -124,7 +124,7 @@ enum Executor {
     /// Nobody by itself: somebody polls, or nothing is shown to the peer.
     None,
     /// A thread of this connection's own, started when the first object is shown.
-    Thread(Arc<wait::HandlerQueue>),
+    Thread(Arc<handler::HandlerQueue>),
     /// The threads of a server, which also read.
     Pool(Arc<Pool>, u64),
 }
