@@ -1,4 +1,38 @@
-//! Processes share live objects and data: expose an object, call its methods from any other process.
+//! Processes share live objects and data: expose an object, call its methods from any other process; put a value into the store, read it
+//! from any other.
+//!
+//! | To | use |
+//! | --- | --- |
+//! | say which methods others may call | [`#[expose]`](macro@expose) on an `impl` block; it makes a typed proxy, `PlayerProxy` for `Player` |
+//! | reach a server | [`connect`], or [`Hub::connect`] with an address: a [`Hub`] is one connection |
+//! | call an object | [`Hub::object`] and its proxy; [`Hub::call`] without types; `start_…` methods and [`Pending`] to wait later |
+//! | offer an object at a daemon | [`Hub::register`], then [`Hub::run`] |
+//! | offer objects without a daemon | [`Server`] |
+//! | be called back | pass a proxy of an own object as an argument: `PlayerProxy::from(player)` |
+//! | know who calls, and whether anybody still waits | [`current`] in a handler |
+//! | share values | [`Hub::store`] |
+//! | know what went wrong | [`Error::kind`] |
+//!
+//! A server and its client, here in one process:
+//!
+//! ```
+//! struct Adder;
+//!
+//! #[andiron::expose]
+//! impl Adder {
+//!     fn add(&self, a: i64, b: i64) -> i64 {
+//!         a + b
+//!     }
+//! }
+//!
+//! # let folder = tempfile::tempdir().unwrap();
+//! # let address = &format!("unix:{}/socket", folder.path().display());
+//! let _server = andiron::Server::bind(address)?.object("adder", Adder)?.start()?;
+//!
+//! let adder: AdderProxy = andiron::Hub::connect(address)?.object("adder")?;
+//! assert_eq!(adder.add(1, 2)?, 3);
+//! # Ok::<(), andiron::Error>(())
+//! ```
 #![forbid(unsafe_code)]
 
 // `#[expose]` writes `::andiron`, in here too.
