@@ -6,9 +6,9 @@ CARGO=${CARGO:-cargo}
 SOAK=${SOAK:-1}
 
 echo "== fuzzing the codec, the session and the store"
-ANDIRON_FUZZ_ITERATIONS=$((SOAK * 2000000)) $CARGO test --release --locked -p andiron-proto --test codec_vectors
-ANDIRON_FUZZ_ITERATIONS=$((SOAK * 2000)) $CARGO test --release --locked -p andiron-proto --test session fuzz
-ANDIRON_FUZZ_ITERATIONS=$((SOAK * 20000)) $CARGO test --release --locked -p andiron-store --test model
+ANDIRON_FUZZ_ITERATIONS=$((SOAK * 40000000)) $CARGO test --release --locked -p andiron-proto --test codec_vectors
+ANDIRON_FUZZ_ITERATIONS=$((SOAK * 30000)) $CARGO test --release --locked -p andiron-proto --test session fuzz
+ANDIRON_FUZZ_ITERATIONS=$((SOAK * 200000)) $CARGO test --release --locked -p andiron-store --test model
 
 echo "== repeating the tests of driver and daemon"
 $CARGO test --release --locked -p andiron -p andiron-cli --no-run
