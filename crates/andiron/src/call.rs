@@ -151,7 +151,11 @@ impl Call {
         let call =
             OutCall { object: to.id, method: &method, chain: state.chain, deadline: state.deadline, parcel };
         if self.is_notify() {
-            let sent = to.link.pass_on(call);
+            let from = match &self.reply_to {
+                ReplyTo::Link { link, id } => Some((link, *id)),
+                ReplyTo::Here(_) | ReplyTo::Nobody => None,
+            };
+            let sent = to.link.pass_on(call, from);
             return self.settle(sent.map(|()| Parcel::default().into()));
         }
         let link = to.link.clone();

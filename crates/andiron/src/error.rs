@@ -35,6 +35,8 @@ struct Inner {
     source: Option<Box<dyn StdError + Send + Sync>>,
     remote_type: Cow<'static, str>,
     remote_trace: Vec<String>,
+    /// A call of this process ended with it.
+    from_call: bool,
 }
 
 impl Error {
@@ -48,6 +50,7 @@ impl Error {
             source: None,
             remote_type: Cow::Borrowed(""),
             remote_trace: Vec::new(),
+            from_call: false,
         }))
     }
 
@@ -58,6 +61,12 @@ impl Error {
             self.0.context.insert(0, ("called", inner.into_owned()));
         }
         self
+    }
+
+    /// Says that a call ended with this.
+    pub(crate) fn of_call(mut self, operation: impl Into<Cow<'static, str>>) -> Error {
+        self.0.from_call = true;
+        self.during(operation)
     }
 
     /// Forgets the operation, where it was one that the user did not ask for.
@@ -128,8 +137,9 @@ impl Error {
         }
     }
 
-    /// What a method returned as its error, as the caller will see it. An [`Error`] of ours keeps its kind: a method that
-    /// fails because a call of its own failed says so.
+    /// What a method returned as its error, as the caller will see it. An [`Error`] that the method made keeps its kind. One that a call
+    /// of its own ended with keeps it where it says nothing of whether the method ran: "unavailable, did not run" would be true of
+    /// that call, and a lie about this one, which its caller might then repeat.
     pub(crate) fn from_method<E: Into<Box<dyn StdError + Send + Sync>>>(error: E) -> Error {
         let error = match error.into().downcast::<Error>() {
             Ok(own) => return own.passed_on(),
@@ -143,6 +153,18 @@ impl Error {
 
     /// The operation was one inside of the method, not the method itself, so it moves into the message.
     fn passed_on(mut self) -> Error {
+        let holds = matches!(
+            self.0.kind,
+            ErrorKind::Application
+                | ErrorKind::Deadline
+                | ErrorKind::Cancelled
+                | ErrorKind::Unknown
+                | ErrorKind::Reentrant
+        );
+        if self.0.from_call && !holds {
+            self.0.remote_trace.insert(0, format!("a call of the method failed: {}", self.0.kind));
+            self.0.kind = ErrorKind::Application;
+        }
         if let Some(operation) = self.0.operation.take() {
             self.0.message = Cow::Owned(format!("{operation}: {}", self.0.message));
         }
@@ -293,12 +315,25 @@ mod tests {
     }
 
     #[test]
-    fn an_error_of_ours_keeps_its_kind_when_a_method_passes_it_on() {
-        let inner = Error::new(ErrorKind::Overloaded, "64 calls are waiting").during("disc.read");
-        let passed = Error::from_method(inner).during("player.seek");
-        assert_eq!(passed.kind(), ErrorKind::Overloaded);
-        assert!(passed.is_temporary());
-        assert_eq!(passed.to_string(), "player.seek: disc.read: 64 calls are waiting");
+    fn an_error_that_a_method_makes_keeps_its_kind() {
+        let passed = Error::from_method(Error::new(ErrorKind::Denied, "not yours")).during("player.seek");
+        assert_eq!(passed.kind(), ErrorKind::Denied);
+        assert_eq!(passed.to_string(), "player.seek: not yours");
+    }
+
+    #[test]
+    fn that_a_call_did_not_run_is_not_said_of_the_method_that_made_it() {
+        for kind in
+            [ErrorKind::Unavailable, ErrorKind::Overloaded, ErrorKind::NoObject, ErrorKind::BadArguments]
+        {
+            let inner = Error::new(kind, "64 calls are waiting").of_call("disc.read");
+            let passed = Error::from_method(inner).during("player.seek");
+            assert_eq!(passed.kind(), ErrorKind::Application);
+            assert!(!passed.is_temporary());
+            assert_eq!(passed.to_string(), "player.seek: disc.read: 64 calls are waiting");
+        }
+        let inner = Error::new(ErrorKind::Unknown, "the connection was lost").of_call("disc.read");
+        assert_eq!(Error::from_method(inner).kind(), ErrorKind::Unknown);
     }
 
     #[test]

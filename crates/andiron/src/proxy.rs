@@ -159,7 +159,7 @@ impl What {
     fn name(&self, error: Error) -> Error {
         let method: Cow<'_, str> =
             if &*self.method == DESCRIBE { "describe".into() } else { (&*self.method).into() };
-        error.during(format!("{}.{method}", self.label.as_deref().unwrap_or("object")))
+        error.of_call(format!("{}.{method}", self.label.as_deref().unwrap_or("object")))
     }
 }
 

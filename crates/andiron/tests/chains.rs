@@ -46,7 +46,8 @@ fn calls_nested_without_end_are_refused_and_the_server_serves_on() {
     let near = Proxy::local(ping(threads.clone()));
     let others = [far.clone(), near];
     let error = in_time(move || run(&others[0].clone(), 1_000_000, &others)).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Overloaded, "{error}");
+    // The innermost call did not run; those around it did.
+    assert_eq!(error.kind(), ErrorKind::Application, "{error}");
     assert!(error.to_string().contains("nested too deep"), "{error}");
     assert_eq!(run(&far, 0, &[]).unwrap(), 0);
 }

@@ -1,9 +1,9 @@
 //! What the session's events ask for.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
-use andiron_proto::{Event, IncomingCall};
+use andiron_proto::{Event, Failure, IncomingCall};
 
 use super::{CloseHook, Executor, Handling, Hook, Incoming, Link, State, wait};
 use crate::call::{Call, Parcel};
@@ -23,6 +23,8 @@ enum Do {
     Refuse(Call, Error),
     Done(Hook, Result<Parcel>),
     Cancel(Arc<CallState>),
+    /// A one-way call that was passed on for this connection failed.
+    TellFailed(Weak<Link>, u64, Failure),
     /// A call whose turn has come although nobody waits for its end.
     Run(Job),
     Drop(Vec<Target>),
@@ -78,6 +80,11 @@ impl Do {
             Do::Run(job) => job.run(),
             Do::Done(hook, outcome) => hook(outcome),
             Do::Cancel(state) => state.cancel(),
+            Do::TellFailed(back, id, failure) => {
+                if let Some(link) = back.upgrade() {
+                    link.tell_failed(id, &failure);
+                }
+            }
             Do::Drop(targets) => drop(targets),
             Do::DropParcel(parcel) => drop(parcel),
             Do::Closed(hook, error) => hook(&error),
@@ -108,7 +115,17 @@ impl Link {
                     let released = state.objects.released(object);
                     todo.drop_targets(released.into_iter().map(Target::Local).collect());
                 }
-                Event::NotifyFailed { failure, .. } => state.notify_failed = Some(failure.into()),
+                Event::NotifyFailed { id, failure } => {
+                    match state.passed_on.iter().position(|call| call.id == id) {
+                        Some(index) => todo.0.extend(
+                            state
+                                .passed_on
+                                .remove(index)
+                                .map(|call| Do::TellFailed(call.back, call.back_id, failure)),
+                        ),
+                        None => state.notify_failed = Some(failure.into()),
+                    }
+                }
                 Event::Opened(_) => self.wake_all(state),
                 Event::Goodbye { .. } | Event::Pong(_) => {}
                 Event::Closed(failure) => self.on_closed(state, failure.into(), &mut todo),
@@ -159,6 +176,10 @@ impl Link {
         };
         if let Some(hook) = call.hook.take() {
             state.calls.remove(&id);
+            state.hooks -= 1;
+            if state.hooks == 0 && state.reads_for_hooks {
+                self.wake_all(state);
+            }
             return todo.0.push(Do::Done(hook, outcome));
         }
         call.outcome = Some(outcome);

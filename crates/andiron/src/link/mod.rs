@@ -19,7 +19,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::Instant;
 
 use andiron_proto::wire::Reason;
-use andiron_proto::{Attachment, Body, CallRequest, Config, IdMap, Limits, Role, Session};
+use andiron_proto::{Attachment, Body, CallRequest, Config, Failure, IdMap, Limits, Role, Session};
 use andiron_sys::epoll::Interest;
 
 pub(crate) use self::events::Todo;
@@ -97,6 +97,12 @@ pub(crate) struct State {
     holding: u32,
     notify_failed: Option<Error>,
     closed_here: bool,
+    /// Own calls whose answer goes to a hook.
+    hooks: usize,
+    /// A thread reads for them, since no thread waits.
+    reads_for_hooks: bool,
+    /// One-way calls that were passed on for others, who are told if one fails; the last of them.
+    passed_on: VecDeque<PassedOn>,
     ended: Option<Arc<Error>>,
     on_close: Vec<CloseHook>,
 }
@@ -159,6 +165,9 @@ impl Link {
             holding: 0,
             notify_failed: None,
             closed_here: false,
+            hooks: 0,
+            reads_for_hooks: false,
+            passed_on: VecDeque::new(),
             ended: None,
             on_close: Vec::new(),
         };
@@ -243,6 +252,10 @@ impl Link {
         let mut state = self.lock();
         let mut todo = Todo::default();
         let begun = self.start(&mut state, outgoing, Some(Box::new(done)), &mut todo);
+        if begun.is_ok() {
+            state.hooks += 1;
+            self.read_for_hooks(&mut state);
+        }
         todo.extend(self.flush(&mut state));
         self.arm(&mut state);
         drop(state);
@@ -290,25 +303,30 @@ impl Link {
     pub(crate) fn notify(&self, outgoing: OutCall<'_>) -> Result<()> {
         self.check_fork()?;
         let (chain, deadline) = (outgoing.chain, outgoing.deadline);
-        if self.send_notify(self.lock(), outgoing)? {
+        if self.send_notify(self.lock(), outgoing, None)? {
             self.wait_for_room(chain, deadline)?;
         }
         Ok(())
     }
 
-    /// Passes a one-way call on that came on another connection. Never waits.
-    pub(crate) fn pass_on(&self, outgoing: OutCall<'_>) -> Result<()> {
+    /// Passes a one-way call on that came on another connection, under that number. Never waits.
+    pub(crate) fn pass_on(&self, outgoing: OutCall<'_>, from: Option<(&Arc<Link>, u64)>) -> Result<()> {
         let state = self.lock();
         if state.session.is_congested() {
             drop(state);
             let text = "the object's process does not read what is sent to it; this call did not run, try again later";
             return Err(Error::new(ErrorKind::Overloaded, text));
         }
-        self.send_notify(state, outgoing).map(drop)
+        self.send_notify(state, outgoing, from).map(drop)
     }
 
     /// True where it is not on its way yet.
-    fn send_notify(&self, mut state: MutexGuard<'_, State>, outgoing: OutCall<'_>) -> Result<bool> {
+    fn send_notify(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        outgoing: OutCall<'_>,
+        from: Option<(&Arc<Link>, u64)>,
+    ) -> Result<bool> {
         let OutCall { object, method, chain, deadline, parcel } = outgoing;
         let mut todo = Todo::default();
         let sent = self.outgoing(&mut state, parcel, &mut todo).and_then(|arguments| {
@@ -319,6 +337,12 @@ impl Link {
                 state.ended_or(failure.into())
             })
         });
+        if let (Ok(id), Some((back, back_id))) = (&sent, from) {
+            if state.passed_on.len() == PASSED_ON_KEPT {
+                state.passed_on.pop_front();
+            }
+            state.passed_on.push_back(PassedOn { id: *id, back: Arc::downgrade(back), back_id });
+        }
         if !wait::is_batching(self) || state.session.is_congested() {
             todo.extend(self.flush(&mut state));
         }
@@ -387,6 +411,16 @@ impl Link {
         self.arm(&mut state);
         drop(state);
         drop(handled);
+        todo.run();
+    }
+
+    /// Tells the peer that a one-way call of its own, which was passed on, failed.
+    fn tell_failed(&self, id: u64, failure: &Failure) {
+        let mut state = self.lock();
+        state.session.notify_failed(id, failure);
+        let todo = self.flush(&mut state);
+        self.arm(&mut state);
+        drop(state);
         todo.run();
     }
 
@@ -502,6 +536,18 @@ impl Drop for Link {
         }
     }
 }
+
+/// A one-way call that came on another connection.
+struct PassedOn {
+    /// Its number here.
+    id: u64,
+    /// Where it came from, and its number there.
+    back: Weak<Link>,
+    back_id: u64,
+}
+
+/// Of so many one-way calls that were passed on, a late failure still finds its way.
+const PASSED_ON_KEPT: usize = 1024;
 
 /// A call on its way out.
 pub(crate) struct OutCall<'a> {

@@ -66,6 +66,8 @@ enum WaitFor {
     Calls(Option<Instant>),
     /// Room for what is to be sent, no longer than until then.
     Room(Option<Instant>),
+    /// The end of all calls whose answers go to hooks.
+    Hooks,
 }
 
 impl WaitFor {
@@ -104,6 +106,28 @@ impl Link {
     /// Waits until the peer has read enough.
     pub(super) fn wait_for_room(&self, chain: u64, until: Option<Instant>) -> Result<()> {
         self.wait_for(&WaitFor::Room(until), chain).map(drop)
+    }
+
+    /// A call that was passed on is answered whenever somebody reads. Where no server's threads do, a thread of its own sees to it as
+    /// long as there are such calls.
+    pub(super) fn read_for_hooks(&self, state: &mut State) {
+        if state.reads_for_hooks || matches!(state.executor, Executor::Pool(..)) {
+            return;
+        }
+        let link = self.arc();
+        let reader = std::thread::Builder::new().name("andiron-reader".to_owned());
+        let started = reader.spawn(move || {
+            loop {
+                // The end of the connection ends the calls, and with them this.
+                let _ = link.wait_for(&WaitFor::Hooks, 0);
+                let mut state = link.lock();
+                if state.hooks == 0 || state.ended.is_some() {
+                    state.reads_for_hooks = false;
+                    return;
+                }
+            }
+        });
+        state.reads_for_hooks = started.is_ok(); // else whoever waits next reads
     }
 
     fn wait_for(&self, what: &WaitFor, chain: u64) -> Result<Parcel> {
@@ -509,6 +533,7 @@ impl State {
                 self.ended.as_ref().map(|ended| Err(Error::new(ended.kind(), ended.message().to_owned())))
             }
             WaitFor::Calls(_) if self.has_calls() => Some(Ok(Parcel::default())),
+            WaitFor::Hooks => (self.hooks == 0 || self.ended.is_some()).then(|| Ok(Parcel::default())),
             WaitFor::Room(_) => self.has_room().then(|| Ok(Parcel::default())),
             WaitFor::Calls(_) => {
                 let ended = self.ended.as_ref()?;

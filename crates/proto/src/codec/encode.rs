@@ -135,8 +135,11 @@ impl<'a> Encoder<'a> {
         if let Some(code) = container_code(name) {
             return self.container(code, content);
         }
-        let start = self.out.len();
+        let (start, depth) = (self.out.len(), self.depth);
+        // The pair that is written first is no level of the value.
+        self.depth = depth.saturating_sub(1);
         content.serialize(&mut *self)?;
+        self.depth = depth;
         let mut decoder = Decoder::new(&self.out[start..]);
         match name {
             EXT_NAME => {

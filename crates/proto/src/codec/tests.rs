@@ -664,3 +664,15 @@ fn a_value_equals_itself() {
     assert_ne!(Value::Int(1), Value::Float(1.0));
     assert!(size_of::<Value>() <= 32, "lists of values should stay small");
 }
+
+#[test]
+fn what_holds_nothing_costs_no_depth() {
+    for payload in [2usize, 20, 1025] {
+        let mut bytes = vec![0x91; MAX_DEPTH];
+        bytes.extend([0xc8, (payload >> 8) as u8, payload as u8, 1, 0, 0x80]);
+        bytes.extend(vec![0; payload - 2]);
+        let value: Value = from_slice(&bytes).unwrap();
+        let again = to_vec(&value).unwrap_or_else(|error| panic!("{payload}: {error}"));
+        assert_eq!(from_slice::<Value>(&again).unwrap(), value);
+    }
+}

@@ -226,6 +226,13 @@ impl Session {
         }
     }
 
+    /// Tells the peer that a notify of its own, which is [`done`](Session::done) here, failed after all: for a relay that passed it on.
+    pub fn notify_failed(&mut self, id: u64, failure: &Failure) {
+        if self.is_open() && id <= self.last_theirs {
+            self.send_failure(id, failure);
+        }
+    }
+
     /// Takes a call of the peer off the books; `None` if it is not there, as after the end of the session.
     fn finish_theirs(&mut self, id: u64) -> Option<TheirCall> {
         let call = self.theirs.remove(&id)?;
