@@ -13,16 +13,13 @@ stop() {
 trap 'stop; exit 0' INT TERM
 trap stop EXIT
 
-ready=$(mktemp)
-"$programs/andiron" serve 2>"$ready" &
+"$programs/andiron" serve &
 daemon=$!
-# The daemon says when it listens, and ends when it cannot.
-until grep -q listening "$ready"; do
-    kill -0 "$daemon" 2>/dev/null || { cat "$ready" >&2; rm -f "$ready"; daemon=""; exit 1; }
-    sleep 0.05
+# It answers when it is ready, and ends when it cannot serve: it says why.
+while sleep 0.05; do
+    kill -0 "$daemon" 2>/dev/null || { daemon=""; exit 1; }
+    "$programs/andiron" ls >/dev/null 2>&1 && break
 done
-cat "$ready" >&2
-rm -f "$ready"
 "$programs/facts" &
 facts=$!
 

@@ -26,8 +26,14 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// # Errors
 /// See [`Hub::connect`].
 pub fn connect() -> Result<Hub> {
-    let address = std::env::var("ANDIRON_ADDRESS").ok().filter(|address| !address.is_empty());
-    Hub::connect(address.as_deref().unwrap_or(DEFAULT_ADDRESS))
+    let Some(address) = std::env::var_os("ANDIRON_ADDRESS").filter(|address| !address.is_empty()) else {
+        return Hub::connect(DEFAULT_ADDRESS);
+    };
+    let Some(address) = address.to_str() else {
+        let text = "the address in ANDIRON_ADDRESS is not UTF-8; set it to a server's name";
+        return Err(Error::new(ErrorKind::BadArguments, text).during("connect"));
+    };
+    Hub::connect(address)
 }
 
 /// One connection, the same thing at both ends: calls objects of the other end, and shows it objects of this one. A clone is the same
@@ -64,7 +70,19 @@ impl Hub {
         let config = Config { limits, handshake_timeout: CONNECT_TIMEOUT, ..Config::default() };
         let link = Link::new(Role::Initiator, config, socket, format!("'{address}'"));
         Root::install(&Directory::new(false), &link);
-        link.wait_opened().map_err(|error| error.during("connect").with_context("address", address))?;
+        link.wait_opened().map_err(|error| {
+            let error = match error.kind() {
+                ErrorKind::Deadline => {
+                    let text = format!(
+                        "the server at '{address}' does not answer: it is stopped or overloaded; \
+                         `andiron doctor` tells more"
+                    );
+                    Error::new(ErrorKind::Unavailable, text)
+                }
+                _ => error.with_context("address", address),
+            };
+            error.during("connect")
+        })?;
         Ok(Hub { link })
     }
 

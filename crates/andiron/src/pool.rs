@@ -24,8 +24,8 @@ use crate::{Error, ErrorKind, Result};
 
 /// Threads that are there without need: one runs a handler, one reads on.
 const BASE_THREADS: usize = 2;
-/// How many handlers run at once; calls beyond are answered *overloaded*.
-const MOST_HANDLERS: usize = 64;
+/// How many handlers run at once; calls beyond are answered *overloaded*. See [`Server`](crate::Server).
+const MOST_HANDLERS: usize = 256;
 /// A handler that runs longer than one to two of these holds others up.
 const TICK: Duration = Duration::from_millis(2);
 /// The monitor goes to sleep after so many ticks without a handler.

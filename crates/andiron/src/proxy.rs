@@ -56,7 +56,8 @@ impl Proxy {
     }
 
     /// The same object with a limit to the time of each call. Within a handler, a call never takes longer than what its own
-    /// caller has left.
+    /// caller has left. A method of an object of this process, once begun, runs to its end on the caller's thread, which can ask
+    /// [`current`](crate::current) for the time left.
     pub fn with_timeout(&self, timeout: Duration) -> Proxy {
         Proxy { timeout: Some(timeout), ..self.clone() }
     }

@@ -1,15 +1,17 @@
 //! A server without a daemon: objects at an address.
 
 use std::fmt;
+use std::io;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use andiron_proto::{Config, Limits, Role};
 use andiron_sys::names::{Claim, ClaimError};
 use andiron_sys::runtime::{Name, RuntimeDir};
-use andiron_sys::socket::{self, AcceptError};
+use andiron_sys::socket::{self, AcceptError, ConnectError};
 
 use crate::link::Link;
 use crate::object::{Exposed, Object};
@@ -24,6 +26,9 @@ const DRAIN: Duration = Duration::from_secs(5);
 const ACCEPT_AT_ONCE: usize = 16;
 
 /// Objects at an address, for other processes of this user to call.
+///
+/// Calls run on threads of the server, at most 256 at once; calls beyond that are answered *overloaded*, and did not run. A client may have 1024
+/// calls in flight; it holds back itself what goes beyond ([`Limits`]). Connections and calls that wait for their turn occupy no thread.
 ///
 /// ```no_run
 /// struct Adder;
@@ -314,14 +319,25 @@ fn cannot_claim(error: ClaimError) -> Error {
     Error::new(kind, error.to_string()).with_source(error)
 }
 
-fn cannot_listen(path: &std::path::Path, error: std::io::Error) -> Error {
+fn cannot_listen(path: &Path, error: io::Error) -> Error {
     let (kind, text) = match error.kind() {
-        std::io::ErrorKind::AddrInUse => (
-            ErrorKind::Conflict,
-            format!("{} is there already; if no server runs there, remove it", path.display()),
-        ),
-        std::io::ErrorKind::InvalidFilename => (ErrorKind::BadArguments, error.to_string()),
+        io::ErrorKind::AddrInUse => (ErrorKind::Conflict, taken_by(path)),
+        io::ErrorKind::InvalidFilename => (ErrorKind::BadArguments, error.to_string()),
         _ => (ErrorKind::Unavailable, format!("cannot make a socket at {}: {error}", path.display())),
     };
     Error::new(kind, text).with_source(error)
+}
+
+/// What is where a socket was to be made. A dead one is not replaced: without a lock another server may be about to.
+fn taken_by(path: &Path) -> String {
+    let what = match std::fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => {
+            "is there already and is no socket; choose another path"
+        }
+        _ => match socket::connect(path, Some(Duration::ZERO)) {
+            Err(ConnectError::Refused(_)) => "is there already, left by a server that was killed; remove it",
+            _ => "is there already, and a server listens there; choose another path",
+        },
+    };
+    format!("{} {what}", path.display())
 }

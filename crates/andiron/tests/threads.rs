@@ -95,7 +95,7 @@ fn beyond_the_limit_of_handlers_a_call_is_refused_and_did_not_run() {
     let slow: Proxy = hub.object("slow").unwrap();
     let mut stuck: Vec<Pending<i64>> = Vec::new();
     // One after the other, each begun before the next comes.
-    for number in 0..64 {
+    for number in 0..256 {
         stuck.push(slow.start("run", &(number, [(); 0])).unwrap());
         assert_eq!(next(&entered), number);
     }
