@@ -65,7 +65,7 @@ pub(crate) enum Command {
     },
     /// List the entries of the store.
     Ls {
-        /// Only those of this author.
+        /// Only those of this author [default: all authors]
         #[arg(long)]
         author: Option<String>,
         /// As a JSON array of objects with author, name, version, timestamp (seconds since 1970) and size (bytes).
