@@ -82,7 +82,7 @@ pub(crate) enum Command {
         /// JSON each, or else a string; after `--` also what begins with `-`.
         #[arg(value_name = "ARGS", allow_negative_numbers = true)]
         arguments: Vec<String>,
-        /// Give up after this time.
+        /// Give up after this time, which is for all of it: connecting, finding the object, and the call.
         #[arg(long, value_name = "SECONDS", value_parser = seconds)]
         timeout: Option<Duration>,
     },

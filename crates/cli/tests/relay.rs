@@ -394,6 +394,25 @@ fn the_time_that_a_caller_has_is_known_to_the_provider() {
 }
 
 #[test]
+fn the_time_of_a_call_bounds_connecting_too() {
+    let home = Home::new();
+    let daemon = home.serve();
+    daemon.signal("STOP");
+    let address = home.address("andiron");
+    for (object, server, doctor) in [
+        ("store", "andiron", "`andiron doctor`"),
+        (&*format!("{address}/store"), &*address, &*format!("`andiron doctor --address {address}`")),
+    ] {
+        let ran = home.run(&["call", object, "get", "x", "--timeout", "0.25"]);
+        let error = ran.failed(1);
+        assert!(error.contains(&format!("'{server}' did not answer within 0.25 s")), "{error}");
+        assert!(error.contains(doctor), "{error}");
+    }
+    daemon.signal("CONT");
+    assert_eq!(home.run(&["call", "store", "get", "x", "--timeout", "1e18"]).printed(), "[0]\n");
+}
+
+#[test]
 fn a_provider_that_hangs_holds_up_only_its_own_calls() {
     let home = Home::new();
     let _daemon = home.serve();
