@@ -181,6 +181,9 @@ fn an_object_of_another_process_is_called_through_the_daemon() {
     assert_eq!(home.run(&["call", "player", "echo", "null"]).printed(), "");
     assert_eq!(home.run(&["call", "player", "echo", "--", "-x"]).printed(), "\"-x\"\n");
     assert_eq!(home.run(&["call", "player", "echo", "-1.5", "--timeout", "60"]).printed(), "-1.5\n");
+    let long = "123456789012345678901234567890";
+    let printed = format!("{{\"$int\":\"{long}\"}}\n");
+    assert_eq!(home.run(&["call", "player", "echo", long]).printed(), printed);
     assert_eq!(home.run(&["call", "andiron/player", "name"]).printed(), "\"player\"\n");
     let by_path = format!("{}/player", home.address("andiron"));
     assert_eq!(home.run(&["call", &by_path, "name"]).printed(), "\"player\"\n");
