@@ -13,8 +13,13 @@ use crate::{Error, ErrorKind, Hub, Proxy, Result};
 
 /// The name of the object that is the store.
 const STORE: &str = "store";
+/// Whose entries are meant where nobody chose an author.
+const DEFAULT_AUTHOR: &str = "default";
 
 /// Values by author and name that all processes at a server share. Made by [`Hub::store`]; a clone is the same.
+///
+/// All that is done here concerns the entries of one author, which is `default` until [`author`](Store::author) chooses another;
+/// only [`list_all`](Store::list_all) and [`clear_all`](Store::clear_all) go over those of everyone.
 ///
 /// ```no_run
 /// let store = andiron::connect()?.store();
@@ -28,7 +33,7 @@ pub struct Store {
     hub: Hub,
     /// Found at the first use.
     object: Arc<std::sync::Mutex<Option<Proxy>>>,
-    author: Option<Arc<str>>,
+    author: Arc<str>,
 }
 
 /// A stored value as it is kept: encoded, with what is known about it.
@@ -125,12 +130,12 @@ impl<'de> serde::Deserialize<'de> for Blob {
 
 impl Store {
     pub(crate) fn of(link: Arc<Link>) -> Store {
-        Store { hub: Hub::of(link), object: Arc::default(), author: None }
+        Store { hub: Hub::of(link), object: Arc::default(), author: DEFAULT_AUTHOR.into() }
     }
 
     /// The entries of another author. Without this the author is `default`.
     pub fn author(&self, author: &str) -> Store {
-        Store { author: Some(author.into()), ..self.clone() }
+        Store { author: author.into(), ..self.clone() }
     }
 
     /// Sets a value. Gives its version.
@@ -151,7 +156,7 @@ impl Store {
     /// As for [`set`](Store::set).
     pub fn set_bytes(&self, name: &str, bytes: &[u8], codec: u8) -> Result<u64> {
         let bytes = crate::__private::Bytes(bytes);
-        let (version, _timestamp): (u64, f64) = self.call("set", &(name, bytes, codec, self.whose()))?;
+        let (version, _timestamp): (u64, f64) = self.call("set", &(name, bytes, codec, &*self.author))?;
         Ok(version)
     }
 
@@ -168,7 +173,7 @@ impl Store {
     /// # Errors
     /// Why the store could not be reached.
     pub fn entry(&self, name: &str) -> Result<Option<Entry>> {
-        let answer: Answer = self.call("get", &(name, 0u64, self.whose()))?;
+        let answer: Answer = self.call("get", &(name, 0u64, &*self.author))?;
         Ok(answer.entry())
     }
 
@@ -177,7 +182,7 @@ impl Store {
     /// # Errors
     /// Why the store could not be reached.
     pub fn get_if_changed(&self, name: &str, version: u64) -> Result<Changed> {
-        let answer: Answer = self.call("get", &(name, version, self.whose()))?;
+        let answer: Answer = self.call("get", &(name, version, &*self.author))?;
         Ok(match answer.0 {
             Answer::NOT_MODIFIED => Changed::No,
             _ => answer.entry().map_or(Changed::Missing, Changed::Yes),
@@ -189,26 +194,38 @@ impl Store {
     /// # Errors
     /// Why the store could not be reached.
     pub fn delete(&self, name: &str) -> Result<Option<Entry>> {
-        let answer: Answer = self.call("delete", &(name, self.whose()))?;
+        let answer: Answer = self.call("delete", &(name, &*self.author))?;
         Ok(answer.entry())
     }
 
-    /// The entries of this author, or where none was chosen those of all; sorted by author and name. They are asked for in pages as the
-    /// iterator goes on.
+    /// The entries of this author, sorted by name. They are asked for in pages as the iterator goes on.
     pub fn list(&self) -> impl Iterator<Item = Result<Listed>> + use<> {
-        Pages { store: self.clone(), page: Vec::new().into_iter(), after: None, more: true }
+        self.pages(Some(self.author.clone()))
     }
 
-    /// Removes the entries of this author, or where none was chosen those of all. Gives their number.
+    /// The entries of all authors, sorted by author and name; otherwise as [`list`](Store::list).
+    pub fn list_all(&self) -> impl Iterator<Item = Result<Listed>> + use<> {
+        self.pages(None)
+    }
+
+    fn pages(&self, author: Option<Arc<str>>) -> Pages {
+        Pages { store: self.clone(), author, page: Vec::new().into_iter(), after: None, more: true }
+    }
+
+    /// Removes the entries of this author. Gives their number.
     ///
     /// # Errors
     /// Why the store could not be reached.
     pub fn clear(&self) -> Result<u64> {
-        self.call("clear", &(self.whose(),))
+        self.call("clear", &(&*self.author,))
     }
 
-    fn whose(&self) -> Option<&str> {
-        self.author.as_deref()
+    /// Removes the entries of all authors. Gives their number.
+    ///
+    /// # Errors
+    /// As for [`clear`](Store::clear).
+    pub fn clear_all(&self) -> Result<u64> {
+        self.call("clear", &(None::<&str>,))
     }
 
     fn call<R: DeserializeOwned>(&self, method: &str, args: &(impl Serialize + ?Sized)) -> Result<R> {
@@ -234,6 +251,8 @@ type Row = (String, String, u64, f64, u64);
 
 struct Pages {
     store: Store,
+    /// `None`: all of them.
+    author: Option<Arc<str>>,
     page: std::vec::IntoIter<Row>,
     after: Option<(String, String)>,
     more: bool,
@@ -251,7 +270,8 @@ impl Iterator for Pages {
             if !self.more {
                 return None;
             }
-            let page: Result<(bool, Vec<Row>)> = self.store.call("list", &(self.store.whose(), &self.after));
+            let page: Result<(bool, Vec<Row>)> =
+                self.store.call("list", &(self.author.as_deref(), &self.after));
             match page {
                 Ok((more, rows)) => {
                     self.more = more && !rows.is_empty();

@@ -28,10 +28,13 @@ pub(crate) fn connect(address: Option<&str>) -> Result<Hub, Failure> {
 
 /// Connects to the server of `[ADDRESS/]OBJECT`; gives the object's name with it.
 pub(crate) fn connect_to<'a>(address: Option<&str>, object: &'a str) -> Result<(Hub, &'a str), Failure> {
-    match split(object) {
-        (None, object) => Ok((connect(address)?, object)),
-        (Some(other), object) => Ok((Hub::connect(chosen(Some(other))?)?, object)),
-    }
+    let server = server_of(address, object)?;
+    Ok((Hub::connect(server)?, split(object).1))
+}
+
+/// The address of the server of `[ADDRESS/]OBJECT`.
+pub(crate) fn server_of<'a>(address: Option<&'a str>, object: &'a str) -> Result<&'a str, Failure> {
+    chosen(split(object).0.or(address))
 }
 
 /// `[ADDRESS/]OBJECT` in its parts. A server's name has no `/` in it, an object's name may; a path has more of them, so there the last one counts.
@@ -55,6 +58,9 @@ mod tests {
         assert_eq!(split("kodi/a/b"), (Some("kodi"), "a/b"));
         assert_eq!(split("/a/b"), (None, "a/b"));
         assert_eq!(split("unix:/tmp/s/player"), (Some("unix:/tmp/s"), "player"));
+        assert_eq!(server_of(Some("other"), "kodi/player").ok(), Some("kodi"));
+        assert_eq!(server_of(Some("other"), "player").ok(), Some("other"));
+        assert_eq!(server_of(None, "player").ok(), Some("andiron"));
     }
 
     #[test]

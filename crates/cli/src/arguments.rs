@@ -11,6 +11,11 @@ Exit codes:
   2  usage: the command line cannot be understood
   3  not found: no such entry, object or method";
 
+const VALUES: &str = "\
+Values: what JSON has no form for is an object with one key: {\"$bytes\": \"base64\"}, {\"$int\": \"digits\"}
+for a whole number beyond 64 bits, {\"$tuple\": [1, 2]}, {\"$map\": [[key, value], ...]} where a key is no
+string. A string that looks like JSON is given in quotes of its own: '\"5\"'.";
+
 /// Processes share live objects and data.
 #[derive(Debug, Parser)]
 #[command(name = "andiron", version, after_help = EXIT_CODES, max_term_width = 100)]
@@ -34,6 +39,7 @@ pub(crate) enum Command {
         name: Option<String>,
     },
     /// Put a value into the store.
+    #[command(after_help = VALUES)]
     Set {
         /// Which entry.
         name: String,
@@ -45,6 +51,7 @@ pub(crate) enum Command {
         author: Option<String>,
     },
     /// Print a value of the store as JSON.
+    #[command(after_help = VALUES)]
     Get {
         /// Which entry.
         name: String,
@@ -65,7 +72,7 @@ pub(crate) enum Command {
     },
     /// List the entries of the store.
     Ls {
-        /// Only those of this author.
+        /// Only those of this author [default: all authors]
         #[arg(long)]
         author: Option<String>,
         /// As a JSON array of objects with author, name, version, timestamp (seconds since 1970) and size (bytes).
@@ -73,6 +80,7 @@ pub(crate) enum Command {
         json: bool,
     },
     /// Call a method of an object and print its result as JSON, or nothing for null.
+    #[command(after_help = VALUES)]
     Call {
         /// The object's name; another server's address and `/` may stand before it.
         #[arg(value_name = "[ADDRESS/]OBJECT")]
@@ -82,7 +90,7 @@ pub(crate) enum Command {
         /// JSON each, or else a string; after `--` also what begins with `-`.
         #[arg(value_name = "ARGS", allow_negative_numbers = true)]
         arguments: Vec<String>,
-        /// Give up after this time.
+        /// Give up after this time, which is for all of it: connecting, finding the object, and the call.
         #[arg(long, value_name = "SECONDS", value_parser = seconds)]
         timeout: Option<Duration>,
     },

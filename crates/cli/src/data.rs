@@ -3,7 +3,7 @@
 use std::io::{self, Read as _, Write};
 use std::time::{Duration, SystemTime};
 
-use andiron::{Entry, Limits, Store, Value};
+use andiron::{Entry, Limits, Listed, Store, Value};
 use andiron_proto::wire::codecs;
 
 use crate::address::connect;
@@ -60,7 +60,11 @@ pub(crate) fn ls(
     json: bool,
     out: &mut impl Write,
 ) -> Result<(), Failure> {
-    let entries = store(address, author)?.list();
+    let store = connect(address)?.store();
+    let entries: Box<dyn Iterator<Item = andiron::Result<Listed>>> = match author {
+        Some(author) => Box::new(store.author(author).list()),
+        None => Box::new(store.list_all()),
+    };
     if json {
         // An entry is a line, so that whoever reads lines needs no more than a page in memory either.
         let mut before = "[";

@@ -1,14 +1,18 @@
 //! The commands that call objects.
 
 use std::io::Write;
-use std::time::Duration;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use andiron::{Interface, Proxy, Value};
+use andiron::{DEFAULT_ADDRESS, Interface, Proxy, Value};
 
-use crate::address::connect_to;
+use crate::address::{connect_to, server_of};
 use crate::failure::Failure;
 use crate::text;
 
+/// How much later than a call the whole command is given up: whoever knows why the call failed is to tell it first.
+const GRACE: Duration = Duration::from_millis(250);
 /// How long one of many objects has to tell what it offers.
 const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -21,15 +25,58 @@ pub(crate) fn call(
     out: &mut impl Write,
 ) -> Result<(), Failure> {
     let arguments = arguments.iter().map(|text| text::value(text)).collect::<Result<Vec<Value>, _>>()?;
-    let (hub, object) = connect_to(address, object)?;
-    let mut object: Proxy = hub.object(object)?;
-    if let Some(timeout) = timeout {
-        object = object.with_timeout(timeout);
-    }
-    match object.call(method, &arguments)? {
+    let result = match timeout {
+        None => ask(address, object, method, &arguments, None)?,
+        Some(timeout) => ask_within(address, object, method, arguments, timeout)?,
+    };
+    match result {
         Value::Nil => Ok(()),
         value => Ok(writeln!(out, "{}", value.to_json())?),
     }
+}
+
+/// Connects, looks the object up and calls it. Only the call keeps to the time left by itself.
+fn ask(
+    address: Option<&str>,
+    object: &str,
+    method: &str,
+    arguments: &[Value],
+    timeout: Option<Duration>,
+) -> Result<Value, Failure> {
+    let begun = Instant::now();
+    let (hub, object) = connect_to(address, object)?;
+    let mut object: Proxy = hub.object(object)?;
+    if let Some(timeout) = timeout {
+        object = object.with_timeout(timeout.saturating_sub(begun.elapsed()));
+    }
+    Ok(object.call(method, arguments)?)
+}
+
+/// Does so, and gives all of it up a little after the time is over: whoever is stopped or hangs answers no handshake and no lookup either.
+fn ask_within(
+    address: Option<&str>,
+    object: &str,
+    method: &str,
+    arguments: Vec<Value>,
+    timeout: Duration,
+) -> Result<Value, Failure> {
+    let server = server_of(address, object)?.to_owned();
+    let (address, object, method) = (address.map(str::to_owned), object.to_owned(), method.to_owned());
+    let (sender, receiver) = mpsc::channel();
+    // A thread of its own, which ends with this process: the server may never answer.
+    thread::Builder::new()
+        .spawn(move || sender.send(ask(address.as_deref(), &object, &method, &arguments, Some(timeout))))
+        .map_err(|error| Failure::Error(format!("cannot start a thread: {error}")))?;
+    receiver.recv_timeout(timeout.saturating_add(GRACE)).unwrap_or_else(|_| {
+        let doctor = match &*server {
+            DEFAULT_ADDRESS => "andiron doctor".to_owned(),
+            other => format!("andiron doctor --address {other}"),
+        };
+        let seconds = timeout.as_secs_f64();
+        Err(Failure::Error(format!(
+            "the server at '{server}' did not answer within {seconds} s: it may be stopped or hang; `{doctor}` finds out"
+        )))
+    })
 }
 
 pub(crate) fn describe(

@@ -7,13 +7,25 @@ use andiron_proto::codec::json::JsonError;
 
 use crate::failure::Failure;
 
-/// JSON if it can be read as JSON, else a string.
+/// JSON if it can be read as JSON, else a string. A whole number is kept exactly, however long.
 pub(crate) fn value(text: &str) -> Result<Value, Failure> {
-    match Value::from_json(text) {
+    let read = match whole_number(text) {
+        Some(number) => Value::from_json(&format!("{{\"$int\": \"{number}\"}}")),
+        None => Value::from_json(text),
+    };
+    match read {
         Ok(value) => Ok(value),
         Err(JsonError::Syntax(_)) => Ok(Value::from(text)),
         Err(error) => Err(Failure::Usage(format!("{error}, in {}", shortened(text)))),
     }
+}
+
+/// The text of a number that JSON has and that is whole. Not of a zero: `-0` is a float.
+fn whole_number(text: &str) -> Option<&str> {
+    let number = text.trim_matches([' ', '\t', '\n', '\r']);
+    let digits = number.strip_prefix('-').unwrap_or(number);
+    let whole = !digits.starts_with('0') && digits.bytes().all(|byte| byte.is_ascii_digit());
+    (whole && !digits.is_empty()).then_some(number)
 }
 
 /// A text of others on one line, without what could steer a terminal.
@@ -59,6 +71,25 @@ mod tests {
         assert_eq!(value("").unwrap(), Value::from(""));
         assert_eq!(value("{broken").unwrap(), Value::from("{broken"));
         assert_eq!(value("null").unwrap(), Value::Nil);
+    }
+
+    #[test]
+    fn whole_numbers_are_exact_at_any_length() {
+        let long = "123456789012345678901234567890";
+        assert_eq!(value(long).unwrap(), Value::BigInt(long.parse().unwrap()));
+        assert_eq!(
+            value(&format!(" -{long}\n")).unwrap(),
+            Value::BigInt(format!("-{long}").parse().unwrap())
+        );
+        assert!(matches!(value(&"9".repeat(400)).unwrap(), Value::BigInt(_)), "beyond all floats");
+        assert!(matches!(value(&"9".repeat(5000)), Err(Failure::Usage(_))));
+        assert_eq!(value("18446744073709551615").unwrap(), Value::UInt(u64::MAX));
+        assert_eq!(value("-9223372036854775808").unwrap(), Value::Int(i64::MIN));
+        assert_eq!(value("0").unwrap(), Value::Int(0));
+        assert_eq!(value("12345678901234567890.0").unwrap(), Value::Float(12345678901234567890.0));
+        for text in ["-", "007", "+5", "1_000", "0x10"] {
+            assert_eq!(value(text).unwrap(), Value::from(text));
+        }
     }
 
     #[test]

@@ -181,6 +181,9 @@ fn an_object_of_another_process_is_called_through_the_daemon() {
     assert_eq!(home.run(&["call", "player", "echo", "null"]).printed(), "");
     assert_eq!(home.run(&["call", "player", "echo", "--", "-x"]).printed(), "\"-x\"\n");
     assert_eq!(home.run(&["call", "player", "echo", "-1.5", "--timeout", "60"]).printed(), "-1.5\n");
+    let long = "123456789012345678901234567890";
+    let printed = format!("{{\"$int\":\"{long}\"}}\n");
+    assert_eq!(home.run(&["call", "player", "echo", long]).printed(), printed);
     assert_eq!(home.run(&["call", "andiron/player", "name"]).printed(), "\"player\"\n");
     let by_path = format!("{}/player", home.address("andiron"));
     assert_eq!(home.run(&["call", &by_path, "name"]).printed(), "\"player\"\n");
@@ -391,6 +394,25 @@ fn the_time_that_a_caller_has_is_known_to_the_provider() {
     let short = player.with_timeout(Duration::from_secs(1));
     let _ = short.call::<()>("run_until_cancelled", &(Proxy::from(signal),));
     provider.wait_for("it was cancelled");
+}
+
+#[test]
+fn the_time_of_a_call_bounds_connecting_too() {
+    let home = Home::new();
+    let daemon = home.serve();
+    daemon.signal("STOP");
+    let address = home.address("andiron");
+    for (object, server, doctor) in [
+        ("store", "andiron", "`andiron doctor`"),
+        (&*format!("{address}/store"), &*address, &*format!("`andiron doctor --address {address}`")),
+    ] {
+        let ran = home.run(&["call", object, "get", "x", "--timeout", "0.25"]);
+        let error = ran.failed(1);
+        assert!(error.contains(&format!("'{server}' did not answer within 0.25 s")), "{error}");
+        assert!(error.contains(doctor), "{error}");
+    }
+    daemon.signal("CONT");
+    assert_eq!(home.run(&["call", "store", "get", "x", "--timeout", "1e18"]).printed(), "[0]\n");
 }
 
 #[test]

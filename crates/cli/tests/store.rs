@@ -35,6 +35,9 @@ fn values_come_back_as_they_were_set() {
         ("{\"$bytes\": \"AP8=\"}", "{\"$bytes\":\"AP8=\"}"),
         ("{\"$tuple\": [1, 2]}", "{\"$tuple\":[1,2]}"),
         ("18446744073709551615", "18446744073709551615"),
+        ("123456789012345678901234567890", "{\"$int\":\"123456789012345678901234567890\"}"),
+        ("-123456789012345678901234567890", "{\"$int\":\"-123456789012345678901234567890\"}"),
+        ("{\"$int\": \"123456789012345678901234567890\"}", "{\"$int\":\"123456789012345678901234567890\"}"),
     ];
     for (given, printed) in values {
         assert_eq!(home.run(&["set", "v", given]).printed(), "", "{given}");
@@ -229,18 +232,30 @@ fn a_read_of_what_did_not_change_sends_no_value() {
 }
 
 #[test]
-fn clearing_takes_the_entries_of_one_author_or_of_all() {
+fn only_what_is_asked_for_all_authors_concerns_more_than_one() {
     let home = Home::new();
     let _daemon = home.serve();
     let store = home.hub().store();
-    for author in ["a", "b", "default"] {
+    for author in ["a", "b", "default", "z"] {
         store.author(author).set("x", &1).unwrap();
         store.author(author).set("y", &1).unwrap();
     }
-    assert_eq!(store.author("a").clear().unwrap(), 2);
-    assert_eq!(store.list().count(), 4);
-    assert_eq!(store.clear().unwrap(), 4);
+    let listed = |of: &andiron::Store| -> Vec<(String, String)> {
+        of.list().map(|entry| entry.map(|entry| (entry.author, entry.name)).unwrap()).collect()
+    };
+    let both = |author: &str| ["x", "y"].map(|name| (author.to_owned(), name.to_owned()));
+    assert_eq!(listed(&store), both("default"));
+    assert_eq!(listed(&store.author("b")), both("b"));
+    assert_eq!(store.list_all().count(), 8);
+
+    assert_eq!(store.clear().unwrap(), 2, "of the author `default` alone");
     assert_eq!(store.list().count(), 0);
+    assert_eq!(store.author("a").clear().unwrap(), 2);
+    assert_eq!(store.author("z").list_all().count(), 4);
+    assert_eq!(home.run(&["ls"]).printed().lines().count(), 1 + 4);
+    assert_eq!(home.run(&["ls", "--author", "b"]).printed().lines().count(), 1 + 2);
+    assert_eq!(store.author("b").clear_all().unwrap(), 4);
+    assert_eq!(store.list_all().count(), 0);
 }
 
 #[test]

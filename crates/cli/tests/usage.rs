@@ -50,6 +50,12 @@ fn help_and_version_are_printed_and_tell_the_exit_codes() {
     }
     assert_eq!(home.run(&["--version"]).printed(), format!("andiron {}\n", env!("CARGO_PKG_VERSION")));
     assert!(home.run(&["set", "--help"]).printed().contains("standard input"));
+    for command in ["set", "get", "call"] {
+        let help = home.run(&[command, "--help"]);
+        for part in ["{\"$bytes\": ", "{\"$int\": ", "{\"$tuple\": ", "{\"$map\": ", "'\"5\"'"] {
+            assert!(help.printed().contains(part), "{command} {part}");
+        }
+    }
 }
 
 #[test]
