@@ -74,6 +74,7 @@ impl Call {
     pub(crate) fn arguments(&self) -> Result<&[u8]> {
         match self.parcel.codec {
             codecs::NATIVE => Ok(&self.parcel.body),
+            codecs::NONE if self.parcel.body.is_empty() => Ok(&[0x90]), // an empty array: no arguments
             other => Err(Error::new(
                 ErrorKind::Unsupported,
                 format!("arguments in codec {other}; this object reads the native codec, {}", codecs::NATIVE),

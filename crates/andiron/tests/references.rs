@@ -405,5 +405,8 @@ fn a_kept_callback_dies_with_its_process_and_says_so() {
     let error = in_time(move || keeper.with_timeout(PATIENCE).names()).unwrap_err();
     // The method of the keeper ran, so its error is its own, with the cause in its trace; or its callback may have run.
     assert!(matches!(error.kind(), ErrorKind::Application | ErrorKind::Unknown), "{error:?}");
-    assert!(error.kind() == ErrorKind::Unknown || error.remote_trace()[0].contains("unavailable"), "{error:?}");
+    assert!(
+        error.kind() == ErrorKind::Unknown || error.remote_trace()[0].contains("unavailable"),
+        "{error:?}"
+    );
 }
