@@ -231,9 +231,7 @@ impl PartialEq for Proxy {
 
 impl Serialize for Proxy {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Some(position) = target::put(&self.target) else {
-            return Err(serde::ser::Error::custom("a proxy can be sent only in a call or its result"));
-        };
+        let position = target::put(&self.target).map_err(serde::ser::Error::custom)?;
         codec::Ref(position).serialize(serializer)
     }
 }

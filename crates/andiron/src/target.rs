@@ -103,13 +103,25 @@ impl Drop for Restore {
     }
 }
 
-/// Names an object in the value that is being encoded: its position; `None` where no value of a call is.
-pub(crate) fn put(target: &Target) -> Option<u16> {
+/// Objects that one value names: their number travels in 16 bits.
+const MOST: u16 = u16::MAX;
+
+/// Names an object in the value that is being encoded: its position.
+///
+/// # Errors
+/// In words: no value of a call is being encoded, or it names as many as it can.
+pub(crate) fn put(target: &Target) -> Result<u16, String> {
     OUTGOING.with_borrow_mut(|outgoing| {
-        let table = outgoing.as_mut()?;
-        let position = u16::try_from(table.len()).ok()?;
-        table.push(target.clone());
-        Some(position)
+        let table = outgoing.as_mut().ok_or("a proxy can be sent only in a call or its result")?;
+        match u16::try_from(table.len()) {
+            Ok(position) if position < MOST => {
+                table.push(target.clone());
+                Ok(position)
+            }
+            _ => Err(format!(
+                "a call or its result can hold {MOST} proxies, and this one has more: send them in several"
+            )),
+        }
     })
 }
 

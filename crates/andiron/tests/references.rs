@@ -102,6 +102,26 @@ fn a_callback_is_kept_as_long_as_the_server_keeps_it() {
 }
 
 #[test]
+fn more_proxies_than_a_message_takes_are_refused_with_the_number_that_it_takes() {
+    let (site, _) = factory();
+    let echo = site.object("echo");
+    let mine = Proxy::local(Echo);
+    let send = |count: usize| echo.call::<()>("proxy", &(vec![mine.clone(); count],)).unwrap_err();
+    let error = send(65536);
+    assert_eq!(error.kind(), ErrorKind::Encoding);
+    assert!(error.to_string().contains("can hold 65535 proxies"), "{error}");
+    for count in [65535, 29_500] {
+        let error = send(count);
+        assert_eq!(error.kind(), ErrorKind::TooLarge);
+        assert!(error.to_string().contains("the other end takes 290"), "{error}");
+    }
+    assert_eq!(send(29_000).kind(), ErrorKind::BadArguments, "this one arrives, and is no proxy");
+
+    let error = site.hub().store().set("x", &mine).unwrap_err();
+    assert!(error.to_string().contains("only in a call or its result"), "{error}");
+}
+
+#[test]
 fn a_proxy_that_comes_home_is_the_object_itself() {
     let (site, _) = factory();
     let echo = site.object("echo");

@@ -323,10 +323,11 @@ impl Session {
 
     fn check(&self, outgoing: &Outgoing<'_>) -> Result<(), Failure> {
         let limits = &self.peer.limits;
+        let most_refs = MOST_REFS.min((limits.frame as usize - LONGEST_HEAD) / ENTRY);
         let text = if outgoing.body.len() as u64 > limits.message {
             format!("a message of {} bytes; the other end takes {}", outgoing.body.len(), limits.message)
-        } else if outgoing.refs.len() > MOST_REFS.min((limits.frame as usize - LONGEST_HEAD) / 9) {
-            format!("a message with {} references; the other end takes less", outgoing.refs.len())
+        } else if outgoing.refs.len() > most_refs {
+            format!("a message with {} references; the other end takes {most_refs}", outgoing.refs.len())
         } else if outgoing.attachments.len() > usize::from(limits.attachments) {
             format!("{} descriptors; the other end takes {}", outgoing.attachments.len(), limits.attachments)
         } else {
@@ -402,6 +403,8 @@ impl Session {
 
 /// References on one message.
 const MOST_REFS: usize = 65535;
+/// Bytes of a reference in the table.
+const ENTRY: usize = 9;
 /// The fixed fields, the longest method name and the counts of a tail.
 const LONGEST_HEAD: usize = 26 + 255 + 2 + 16;
 

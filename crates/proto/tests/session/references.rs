@@ -323,7 +323,11 @@ fn a_table_that_does_not_fit_into_one_frame_is_refused_here() {
     let failure =
         pair.session(CLIENT).call(now, request_with("x", vec![Ref::Local(object); 500])).unwrap_err();
     assert_eq!(failure.kind, ErrorKind::TooLarge);
-    tell(&mut pair, &[Ref::Local(object); 400]);
+    let most = failure.detail.message.rsplit_once("500 references; the other end takes ").unwrap().1;
+    let most: usize = most.parse().unwrap();
+    tell(&mut pair, &vec![Ref::Local(object); most]);
+    let more = request_with("x", vec![Ref::Local(object); most + 1]);
+    assert_eq!(pair.session(CLIENT).call(now, more).unwrap_err().kind, ErrorKind::TooLarge);
 
     let mut pair = Pair::with(16, Limits::default(), Limits { frame: 16 << 20, ..Limits::default() });
     let object = pair.session(CLIENT).show().unwrap();
