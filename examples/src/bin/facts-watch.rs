@@ -27,7 +27,7 @@ fn main() -> Result<()> {
     let mut seen = 0;
     while seen < changes {
         hub.poll(std::time::Duration::from_secs(60))?;
-        for subject in changed.try_iter() {
+        for subject in changed.try_iter().take(changes - seen) {
             seen += 1;
             if let Some(entry) = store.entry(&subject)? {
                 println!("{subject} changed: version {} with {} bytes", entry.version, entry.bytes.len());
