@@ -2,6 +2,9 @@
 
 mod common;
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
 use common::Machine;
 
 #[test]
@@ -27,4 +30,14 @@ fn a_watcher_is_called_back_when_facts_change() {
     let seen = machine.run("facts-watch 4");
     assert_eq!(seen.matches(" changed: version ").count(), 4, "{seen}");
     assert!(seen.contains("of memory are free") || seen.contains("MiB of memory"), "{seen}");
+}
+
+#[test]
+fn an_address_in_the_environment_that_is_no_text_is_not_ignored() {
+    let mut machine = Machine::new();
+    machine.serve("andiron serve");
+    let output =
+        machine.shell("facts-watch").env("ANDIRON_ADDRESS", OsStr::from_bytes(b"\xff")).output().unwrap();
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("not UTF-8"), "{output:?}");
 }

@@ -203,6 +203,25 @@ fn call_payload(target: u64, method: &str, body: &[u8]) -> Vec<u8> {
 const CALL: u8 = 0x10;
 
 #[test]
+fn no_body_at_all_is_no_arguments_and_other_codecs_are_refused() {
+    let scene = Scene::new();
+    let mut peer = scene.peer();
+    for (codec, body, refused) in [
+        (codecs::NONE, &b""[..], None),
+        (codecs::NONE, b"x", Some(ErrorKind::Unsupported)),
+        (codecs::JSON, b"[]", Some(ErrorKind::Unsupported)),
+    ] {
+        let arguments = Outgoing { codec, ..Outgoing::native(body) };
+        let request = CallRequest { target: 0, method: "names", arguments, ..CallRequest::default() };
+        let call = peer.session.call(Instant::now(), request).unwrap();
+        peer.send();
+        assert_eq!(peer.answer(call).err().map(|failure| failure.kind), refused);
+    }
+    drop(peer);
+    scene.is_clean();
+}
+
+#[test]
 fn garbage_instead_of_a_preface_is_cut_off() {
     let scene = Scene::new();
     for garbage in

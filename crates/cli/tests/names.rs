@@ -49,11 +49,26 @@ fn a_server_may_listen_at_a_path_of_its_own() {
     let mut daemon = home.serve_with(&["--name", &address]);
     home.run(&["--address", &address, "set", "x", "20"]).printed();
     assert_eq!(home.run(&["--address", &address, "get", "x"]).printed(), "20\n");
-    assert!(home.run(&["serve", "--name", &address]).failed(1).contains("is there already"));
+    assert!(home.run(&["serve", "--name", &address]).failed(1).contains("a server listens there"));
     assert_eq!(daemon.terminate().code(), Some(0));
     let gone = home.run(&["--address", &address, "get", "x"]);
     assert!(gone.failed(1).contains("no server at 'unix:"), "{gone:?}");
     assert!(!home.folder.path().join("own socket").exists());
+}
+
+#[test]
+fn what_is_where_a_path_of_its_own_was_to_be_is_told_and_left_there() {
+    let home = Home::new();
+    let (dead, file) = (home.folder.path().join("dead"), home.folder.path().join("file"));
+    drop(std::os::unix::net::UnixListener::bind(&dead).unwrap());
+    std::fs::write(&file, "mine").unwrap();
+    for (path, expected) in [(&dead, "left by a server that was killed; remove it"), (&file, "is no socket")]
+    {
+        let address = format!("unix:{}", path.display());
+        let error = home.run(&["serve", "--name", &address]);
+        assert!(error.failed(1).contains(expected), "{error:?}");
+        assert!(path.exists());
+    }
 }
 
 #[test]
