@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, Weak};
+use std::task::{self, Poll, Waker};
 use std::time::Instant;
 
 use andiron_proto::wire::codecs;
@@ -214,20 +215,42 @@ impl Drop for Call {
 /// Where the answer to a call within this process is put.
 #[derive(Default)]
 pub(crate) struct LocalSlot {
-    outcome: Mutex<Option<Result<Parcel>>>,
+    outcome: Mutex<Outcome>,
     filled: Condvar,
+}
+
+#[derive(Default)]
+struct Outcome {
+    of_call: Option<Result<Parcel>>,
+    /// The task that waits for it.
+    waker: Option<Waker>,
 }
 
 impl LocalSlot {
     fn fill(&self, outcome: Result<Parcel>) {
-        *lock(&self.outcome) = Some(outcome);
+        let mut filled = lock(&self.outcome);
+        filled.of_call = Some(outcome);
+        let waker = filled.waker.take();
+        drop(filled);
         self.filled.notify_all();
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    pub(crate) fn poll(&self, context: &task::Context<'_>) -> Poll<Result<Parcel>> {
+        let mut outcome = lock(&self.outcome);
+        match outcome.of_call.take() {
+            Some(outcome) => Poll::Ready(outcome),
+            None => {
+                outcome.waker = Some(context.waker().clone());
+                Poll::Pending
+            }
+        }
     }
 
     pub(crate) fn wait(&self, deadline: Option<Instant>) -> Result<Parcel> {
         let mut outcome = lock(&self.outcome);
         loop {
-            if let Some(outcome) = outcome.take() {
+            if let Some(outcome) = outcome.of_call.take() {
                 return outcome;
             }
             outcome = match deadline {

@@ -26,14 +26,18 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// # Errors
 /// See [`Hub::connect`].
 pub fn connect() -> Result<Hub> {
-    let Some(address) = std::env::var_os("ANDIRON_ADDRESS").filter(|address| !address.is_empty()) else {
-        return Hub::connect(DEFAULT_ADDRESS);
-    };
-    let Some(address) = address.to_str() else {
-        let text = "the address in ANDIRON_ADDRESS is not UTF-8; set it to a server's name";
-        return Err(Error::new(ErrorKind::BadArguments, text).during("connect"));
-    };
-    Hub::connect(address)
+    Hub::connect(&chosen_address()?)
+}
+
+/// The address that the environment chooses, or the default one.
+pub(crate) fn chosen_address() -> Result<String> {
+    let chosen = std::env::var_os("ANDIRON_ADDRESS").filter(|address| !address.is_empty());
+    chosen.map_or(Ok(DEFAULT_ADDRESS.to_owned()), |address| {
+        address.into_string().map_err(|_| {
+            let text = "the address in ANDIRON_ADDRESS is not UTF-8; set it to a server's name";
+            Error::new(ErrorKind::BadArguments, text).during("connect")
+        })
+    })
 }
 
 /// One connection, the same thing at both ends: calls objects of the other end, and shows it objects of this one. A clone is the same
@@ -64,26 +68,17 @@ impl Hub {
     /// # Errors
     /// As for [`connect`](Hub::connect).
     pub fn connect_with(address: &str, limits: Limits) -> Result<Hub> {
-        let path = socket_path(address).map_err(|error| error.during("connect"))?;
-        let connected = socket::connect(&path, Some(CONNECT_TIMEOUT));
-        let socket = connected.map_err(|error| no_server(address, error).during("connect"))?;
-        let config = Config { limits, handshake_timeout: CONNECT_TIMEOUT, ..Config::default() };
-        let link = Link::new(Role::Initiator, config, socket, format!("'{address}'"));
-        Root::install(&Directory::new(false), &link);
-        link.wait_opened().map_err(|error| {
-            let error = match error.kind() {
-                ErrorKind::Deadline => {
-                    let text = format!(
-                        "the server at '{address}' does not answer: it is stopped or overloaded; \
-                         `andiron doctor` tells more"
-                    );
-                    Error::new(ErrorKind::Unavailable, text)
-                }
-                _ => error.with_context("address", address),
-            };
-            error.during("connect")
-        })?;
+        let link = open(address, limits)?;
+        link.wait_opened().map_err(|error| not_opened(address, error))?;
         Ok(Hub { link })
+    }
+
+    pub(crate) fn root(&self) -> Proxy {
+        Proxy::root(self.link.clone())
+    }
+
+    pub(crate) fn link(&self) -> &Arc<Link> {
+        &self.link
     }
 
     pub(crate) fn of(link: Arc<Link>) -> Hub {
@@ -95,8 +90,7 @@ impl Hub {
     /// # Errors
     /// `NoObject` where nothing has that name.
     pub fn object<P: From<Proxy>>(&self, name: &str) -> Result<P> {
-        let found: Proxy =
-            Proxy::root(self.link.clone()).call("lookup", &(name,)).map_err(Error::without_operation)?;
+        let found: Proxy = self.root().call("lookup", &(name,)).map_err(Error::without_operation)?;
         Ok(P::from(found.labelled(name)))
     }
 
@@ -119,7 +113,7 @@ impl Hub {
     /// # Errors
     /// Why the other end could not be asked.
     pub fn names(&self) -> Result<Vec<String>> {
-        Proxy::root(self.link.clone()).call("names", &())
+        self.root().call("names", &())
     }
 
     /// Registers an object of this process at the server, where others find it under this name until this connection ends. Its methods
@@ -129,7 +123,8 @@ impl Hub {
     /// `Conflict` where the name is taken, `Denied` where the server takes no objects.
     pub fn register<T: Expose>(&self, name: &str, object: T) -> Result<&Hub> {
         let object = Proxy::local(object);
-        let () = Proxy::root(self.link.clone())
+        let () = self
+            .root()
             .call("register", &(name, &object))
             .map_err(|error| error.without_operation().during("register").with_context("name", name))?;
         Ok(self)
@@ -225,6 +220,32 @@ impl fmt::Debug for Batch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Batch")
     }
+}
+
+/// Connects, and leaves the handshake to be waited for.
+pub(crate) fn open(address: &str, limits: Limits) -> Result<Arc<Link>> {
+    let path = socket_path(address).map_err(|error| error.during("connect"))?;
+    let connected = socket::connect(&path, Some(CONNECT_TIMEOUT));
+    let socket = connected.map_err(|error| no_server(address, error).during("connect"))?;
+    let config = Config { limits, handshake_timeout: CONNECT_TIMEOUT, ..Config::default() };
+    let link = Link::new(Role::Initiator, config, socket, format!("'{address}'"));
+    Root::install(&Directory::new(false), &link);
+    Ok(link)
+}
+
+/// Why the handshake failed, for the user.
+pub(crate) fn not_opened(address: &str, error: Error) -> Error {
+    let error = match error.kind() {
+        ErrorKind::Deadline => {
+            let text = format!(
+                "the server at '{address}' does not answer: it is stopped or overloaded; \
+                 `andiron doctor` tells more"
+            );
+            Error::new(ErrorKind::Unavailable, text)
+        }
+        _ => error.with_context("address", address),
+    };
+    error.during("connect")
 }
 
 /// Where the server with this address has its socket.

@@ -38,6 +38,8 @@
 // `#[expose]` writes `::andiron`, in here too.
 extern crate self as andiron;
 
+#[cfg(feature = "tokio")]
+pub mod aio;
 mod arguments;
 mod call;
 mod context;

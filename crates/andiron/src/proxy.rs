@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{self, Poll, ready};
 use std::time::{Duration, Instant};
 
 use andiron_proto::codec;
@@ -107,12 +109,36 @@ impl Proxy {
     /// # Errors
     /// Why the call could not be sent.
     pub fn notify(&self, method: &str, args: &(impl Serialize + ?Sized)) -> Result<()> {
+        self.notify_by(method, args, |link, call| link.notify(call))
+    }
+
+    /// As [`notify`](Proxy::notify), but does not wait where the peer reads too slowly: gives the connection that has to be waited for.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn notify_at_once(
+        &self,
+        method: &str,
+        args: &(impl Serialize + ?Sized),
+    ) -> Result<Option<Arc<Link>>> {
+        let mut slow = None;
+        self.notify_by(method, args, |link, call| {
+            slow = link.notify_at_once(call)?.then(|| link.clone());
+            Ok(())
+        })?;
+        Ok(slow)
+    }
+
+    fn notify_by(
+        &self,
+        method: &str,
+        args: &(impl Serialize + ?Sized),
+        send: impl FnOnce(&Arc<Link>, OutCall<'_>) -> Result<()>,
+    ) -> Result<()> {
         let origin = context::origin(self.timeout).map_err(|error| self.name(error, method))?;
         let (body, targets) = self.encode(args).map_err(|error| self.name(error, method))?;
         match &self.target {
             Target::Remote(remote) => {
                 let call = out_call(remote, method, &origin, &body, targets);
-                remote.link.notify(call).map_err(|error| self.name(error, method))
+                send(&remote.link, call).map_err(|error| self.name(error, method))
             }
             Target::Local(object) => {
                 call_local(object, method, body.into(), targets, &origin);
@@ -245,7 +271,7 @@ impl<'de> Deserialize<'de> for Proxy {
     }
 }
 
-/// A call under way. Dropping it without waiting cancels the call.
+/// A call under way: [`wait`](Pending::wait) for its result, or await it. Dropping it without that cancels the call.
 #[must_use = "a call whose handle is dropped is cancelled"]
 pub struct Pending<R> {
     state: Waiting,
@@ -254,8 +280,16 @@ pub struct Pending<R> {
 }
 
 enum Waiting {
-    Remote { link: Arc<Link>, id: u64, chain: u64, _behalf: Option<Behalf> },
+    Remote {
+        link: Arc<Link>,
+        id: u64,
+        chain: u64,
+        _behalf: Option<Behalf>,
+    },
     Local(Arc<LocalSlot>, Option<Instant>),
+    /// It was not even sent.
+    #[cfg_attr(not(feature = "tokio"), allow(dead_code))]
+    Failed(Error),
     Done,
 }
 
@@ -268,13 +302,38 @@ impl<R: DeserializeOwned> Pending<R> {
         let outcome = match std::mem::replace(&mut self.state, Waiting::Done) {
             Waiting::Remote { link, id, chain, _behalf } => link.wait(id, chain),
             Waiting::Local(slot, deadline) => slot.wait(deadline),
+            Waiting::Failed(error) => return Err(error),
             Waiting::Done => Err(Error::new(ErrorKind::Internal, "this call was waited for before")),
         };
         outcome.and_then(decode).map_err(|error| self.what.name(error))
     }
 }
 
+impl<R: DeserializeOwned> Future for Pending<R> {
+    type Output = Result<R>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<Result<R>> {
+        let outcome = match &self.state {
+            Waiting::Remote { link, id, .. } => ready!(link.poll_answer(*id, context)),
+            Waiting::Local(slot, _) => ready!(slot.poll(context)),
+            Waiting::Failed(_) | Waiting::Done => match std::mem::replace(&mut self.state, Waiting::Done) {
+                Waiting::Failed(error) => return Poll::Ready(Err(error)),
+                _ => panic!("a call was awaited again after its result was there"),
+            },
+        };
+        self.state = Waiting::Done;
+        Poll::Ready(outcome.and_then(decode).map_err(|error| self.what.name(error)))
+    }
+}
+
 impl<R> Pending<R> {
+    /// A call that was not even sent, for who awaits it to hear.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn failed(error: Error) -> Pending<R> {
+        let what = What { label: None, method: "".into() };
+        Pending { state: Waiting::Failed(error), what, result: PhantomData }
+    }
+
     /// Gives the call up: the other end is told, and its handler can learn it.
     pub fn cancel(self) {}
 }

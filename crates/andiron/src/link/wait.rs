@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::handler::HandlerQueue;
-use super::{Executor, Link, State, Todo, io};
+use super::{Executor, Link, Sleeper, State, Todo, io};
 use crate::call::Parcel;
 use crate::object::{Admitted, Job, admit};
 use crate::pool::Pool;
@@ -111,7 +111,7 @@ impl Link {
     /// A call that was passed on is answered whenever somebody reads. Where no server's threads do, a thread of its own sees to it as
     /// long as there are such calls.
     pub(super) fn read_for_hooks(&self, state: &mut State) {
-        if state.reads_for_hooks || matches!(state.executor, Executor::Pool(..)) {
+        if state.reads_for_hooks || matches!(state.executor, Executor::Pool(..) | Executor::Task(_)) {
             return;
         }
         let link = self.arc();
@@ -228,7 +228,7 @@ impl Link {
         match what {
             WaitFor::Answer(id) => {
                 if let Some(call) = state.calls.get_mut(id) {
-                    call.wake = Some(wake.clone());
+                    call.sleeper = Some(Sleeper::Thread(wake.clone()));
                 }
             }
             // Whoever makes room does not tell.
@@ -373,6 +373,7 @@ impl Link {
                     self.call_up(state);
                 }
             }
+            Executor::Task(task) => task.wake(),
         }
     }
 
