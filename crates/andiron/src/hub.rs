@@ -13,8 +13,8 @@ use andiron_sys::socket::{self, ConnectError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::line::Line;
 use crate::link::{BatchGuard, Link};
-use crate::pool::Pool;
 use crate::root::{Directory, Root};
 use crate::{DEFAULT_ADDRESS, Error, ErrorKind, Expose, Proxy, Result, Store};
 
@@ -51,7 +51,7 @@ pub(crate) fn chosen_address() -> Result<String> {
 /// ```
 #[derive(Clone)]
 pub struct Hub {
-    link: Arc<Link>,
+    line: Arc<Line>,
 }
 
 impl Hub {
@@ -70,19 +70,27 @@ impl Hub {
     pub fn connect_with(address: &str, limits: Limits) -> Result<Hub> {
         let link = open(address, limits)?;
         link.wait_opened().map_err(|error| not_opened(address, error))?;
-        Ok(Hub { link })
+        Ok(Hub::of(link))
     }
 
-    pub(crate) fn root(&self) -> Proxy {
-        Proxy::root(self.link.clone())
+    /// The root of a connection that is not over, as far as is known and as far as it can be had.
+    pub(crate) fn root(&self) -> Result<Proxy> {
+        match self.line.retries() {
+            true => self.line.alive(None).map(Proxy::root),
+            false => Ok(Proxy::root(self.link())),
+        }
     }
 
-    pub(crate) fn link(&self) -> &Arc<Link> {
-        &self.link
+    pub(crate) fn link(&self) -> Arc<Link> {
+        self.line.link()
+    }
+
+    pub(crate) fn line(&self) -> &Arc<Line> {
+        &self.line
     }
 
     pub(crate) fn of(link: Arc<Link>) -> Hub {
-        Hub { link }
+        Hub { line: Line::single(link) }
     }
 
     /// A proxy of the object that has this name at the other end. `P` is a typed proxy, or [`Proxy`] itself.
@@ -90,8 +98,8 @@ impl Hub {
     /// # Errors
     /// `NoObject` where nothing has that name.
     pub fn object<P: From<Proxy>>(&self, name: &str) -> Result<P> {
-        let found: Proxy = self.root().call("lookup", &(name,)).map_err(Error::without_operation)?;
-        Ok(P::from(found.labelled(name)))
+        let found: Proxy = self.root()?.call("lookup", &(name,)).map_err(Error::without_operation)?;
+        Ok(P::from(found.named(&self.line, name)))
     }
 
     /// Calls a method of the object that has this name, with a tuple of arguments. For more than one call keep the
@@ -113,7 +121,7 @@ impl Hub {
     /// # Errors
     /// Why the other end could not be asked.
     pub fn names(&self) -> Result<Vec<String>> {
-        self.root().call("names", &())
+        self.root()?.call("names", &())
     }
 
     /// Registers an object of this process at the server, where others find it under this name until this connection ends. Its methods
@@ -124,15 +132,16 @@ impl Hub {
     pub fn register<T: Expose>(&self, name: &str, object: T) -> Result<&Hub> {
         let object = Proxy::local(object);
         let () = self
-            .root()
+            .root()?
             .call("register", &(name, &object))
             .map_err(|error| error.without_operation().during("register").with_context("name", name))?;
+        self.line.registered(name, &object);
         Ok(self)
     }
 
     /// The store of the server.
     pub fn store(&self) -> Store {
-        Store::of(self.link.clone())
+        Store::of(self.clone())
     }
 
     /// Serves the objects of this process to the other end, until the connection ends.
@@ -140,28 +149,21 @@ impl Hub {
     /// # Errors
     /// Why the connection ended, where nobody here closed it.
     pub fn run(&self) -> Result<()> {
-        self.link.check_fork().map_err(|error| error.during("run"))?;
-        let (ended, wait) = std::sync::mpsc::channel();
-        self.link.on_close(move |_| {
-            let _ = ended.send(()); // nobody listens where `run` failed
-        });
-        if self.link.is_attached() {
-            let _ = wait.recv(); // others read it: a server's threads, or another `run`
-        } else {
-            let pool = Pool::new()?;
-            pool.start()?;
-            let attached = self.link.attach(&pool);
-            if attached.is_ok() {
-                let _ = wait.recv(); // an error cannot be: the sender is kept until the end
+        loop {
+            let link = self.link();
+            let ended = link.serve();
+            if ended.is_err() && self.line.closed_here() {
+                return Ok(());
             }
-            pool.stop();
-            attached?;
-        }
-        match self.link.ended() {
-            Some(error) if !self.link.closed_here() => {
-                Err(Error::new(error.kind(), error.message().to_owned()).during("run"))
+            if ended.is_err() && self.line.retries() && link.ended().is_some() {
+                let next = self.line.after(&link);
+                match next {
+                    Err(_) if self.line.closed_here() => return Ok(()),
+                    Err(error) => return Err(error.during("run")),
+                    Ok(_) => continue,
+                }
             }
-            _ => Ok(()),
+            return ended.map_err(|error| error.during("run"));
         }
     }
 
@@ -171,28 +173,29 @@ impl Hub {
     /// # Errors
     /// Why the connection ended.
     pub fn poll(&self, timeout: Duration) -> Result<bool> {
-        self.link.poll(Instant::now().checked_add(timeout)).map_err(|error| error.during("poll"))
+        self.link().poll(Instant::now().checked_add(timeout)).map_err(|error| error.during("poll"))
     }
 
     /// Holds back the calls that this thread starts on this connection until the guard is dropped or an answer is waited for: they go together.
     pub fn batch(&self) -> Batch {
-        Batch { _guard: self.link.batch() }
+        Batch { _guard: self.link().batch() }
     }
 
     /// Who is at the other end.
-    pub fn peer(&self) -> &str {
-        self.link.peer_label()
+    pub fn peer(&self) -> String {
+        self.link().peer_label().to_owned()
     }
 
     /// Ends the connection. Calls under way fail; proxies of the other end's objects are dead.
     pub fn close(&self) {
-        self.link.close();
+        self.line.close();
     }
 
     /// Why the last one-way call that the other end complained about failed; each complaint is told once.
     pub fn take_notify_error(&self) -> Option<Error> {
-        self.link.check_fork().ok()?;
-        self.link.lock().take_notify_error()
+        let link = self.link();
+        link.check_fork().ok()?;
+        link.lock().take_notify_error()
     }
 }
 
@@ -206,7 +209,8 @@ impl fmt::Debug for Hub {
 impl AsRawFd for Hub {
     fn as_raw_fd(&self) -> RawFd {
         // In a forked child the lock may be held by a thread that is not there.
-        if self.link.check_fork().is_err() { -1 } else { self.link.lock().raw_fd() }
+        let link = self.link();
+        if link.check_fork().is_err() { -1 } else { link.lock().raw_fd() }
     }
 }
 

@@ -16,6 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::call::{Call, LocalSlot, Parcel};
 use crate::context::{self, CallState, Origin};
+use crate::line::{Line, Named};
 use crate::link::{Link, OutCall, OutParcel};
 use crate::object::{DESCRIBE, Exposed, Object, admit};
 use crate::target::{self, Remote, Target, collecting, with_incoming};
@@ -31,6 +32,10 @@ pub struct Proxy {
     target: Target,
     timeout: Option<Duration>,
     label: Option<Arc<str>>,
+    /// The name by which it is found again over the next connection.
+    named: Option<Arc<Named>>,
+    /// Its calls may be repeated although they may have run.
+    idempotent: bool,
 }
 
 impl Proxy {
@@ -40,7 +45,7 @@ impl Proxy {
     }
 
     pub(crate) fn of(target: Target) -> Proxy {
-        Proxy { target, timeout: None, label: None }
+        Proxy { target, timeout: None, label: None, named: None, idempotent: false }
     }
 
     pub(crate) fn root(link: Arc<Link>) -> Proxy {
@@ -51,6 +56,14 @@ impl Proxy {
     pub(crate) fn labelled(mut self, label: &str) -> Proxy {
         self.label = Some(label.into());
         self
+    }
+
+    /// The same proxy as one that was looked up by this name.
+    pub(crate) fn named(mut self, line: &Arc<Line>, name: &str) -> Proxy {
+        if let (true, Target::Remote(found)) = (line.retries(), &self.target) {
+            self.named = Some(Named::new(line.clone(), name, found.clone()));
+        }
+        self.labelled(name)
     }
 
     pub(crate) fn target(&self) -> &Target {
@@ -72,11 +85,14 @@ impl Proxy {
         let Target::Remote(remote) = &self.target else { return self.start(method, args)?.wait() };
         let outcome = context::origin(self.timeout).and_then(|origin| {
             let (body, targets) = self.encode(args)?;
-            let begun = remote.link.call_to_wait(out_call(remote, method, &origin, &body, targets))?;
-            let _behalf = cancel_with(&origin, &remote.link, begun.0);
-            remote.link.wait_as(begun, origin.chain).and_then(decode)
+            match &self.named {
+                None => call_remote(remote, method, &origin, &body, targets),
+                Some(named) => named.call(&origin, self.idempotent, |remote| {
+                    call_remote(remote, method, &origin, &body, targets.clone())
+                }),
+            }
         });
-        outcome.map_err(|error| self.name(error, method))
+        outcome.and_then(decode).map_err(|error| self.name(error, method))
     }
 
     /// Calls a method; its result is waited for later.
@@ -90,12 +106,11 @@ impl Proxy {
     ) -> Result<Pending<R>> {
         let origin = context::origin(self.timeout).map_err(|error| self.name(error, method))?;
         let (body, targets) = self.encode(args).map_err(|error| self.name(error, method))?;
-        let state = match &self.target {
+        let state = match &*self.present_target(&origin).map_err(|error| self.name(error, method))? {
             Target::Remote(remote) => {
                 let call = out_call(remote, method, &origin, &body, targets);
                 let id = remote.link.call(call).map_err(|error| self.name(error, method))?;
-                let behalf = cancel_with(&origin, &remote.link, id);
-                Waiting::Remote { link: remote.link.clone(), id, chain: origin.chain, _behalf: behalf }
+                Waiting::Remote(CallUnderWay::new(remote.link.clone(), id, &origin))
             }
             Target::Local(object) => {
                 Waiting::Local(call_local(object, method, body.into(), targets, &origin), origin.deadline)
@@ -135,7 +150,7 @@ impl Proxy {
     ) -> Result<()> {
         let origin = context::origin(self.timeout).map_err(|error| self.name(error, method))?;
         let (body, targets) = self.encode(args).map_err(|error| self.name(error, method))?;
-        match &self.target {
+        match &*self.present_target(&origin).map_err(|error| self.name(error, method))? {
             Target::Remote(remote) => {
                 let call = out_call(remote, method, &origin, &body, targets);
                 send(&remote.link, call).map_err(|error| self.name(error, method))
@@ -147,12 +162,43 @@ impl Proxy {
         }
     }
 
+    /// Calls a method for a task to await, over the next connection where one was lost.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn call_for_task<R: DeserializeOwned>(
+        &self,
+        method: &str,
+        args: &(impl Serialize + ?Sized),
+    ) -> Pending<R> {
+        let Some(named) = &self.named else {
+            return self.start(method, args).unwrap_or_else(Pending::failed);
+        };
+        let begun = context::origin(self.timeout).and_then(|origin| Ok((origin, self.encode(args)?)));
+        let state = match begun {
+            Ok((origin, (body, targets))) => {
+                let method = method.to_owned();
+                let call =
+                    crate::aio::call_again(named.clone(), origin, self.idempotent, method, body, targets);
+                Waiting::Again(Box::pin(call))
+            }
+            Err(error) => Waiting::Failed(self.name(error, method)),
+        };
+        Pending { state, what: self.what(method), result: PhantomData }
+    }
+
     /// What the object can do.
     ///
     /// # Errors
     /// As for [`call`](Proxy::call).
     pub fn describe(&self) -> Result<Interface> {
         self.call(DESCRIBE, &())
+    }
+
+    /// The object, over the next connection where one was lost.
+    fn present_target(&self, origin: &Origin) -> Result<Cow<'_, Target>> {
+        match &self.named {
+            None => Ok(Cow::Borrowed(&self.target)),
+            Some(named) => named.remote(origin.deadline).map(|remote| Cow::Owned(Target::Remote(remote))),
+        }
     }
 
     fn encode(&self, args: &(impl Serialize + ?Sized)) -> Result<(Vec<u8>, Vec<Target>)> {
@@ -190,7 +236,7 @@ impl What {
     }
 }
 
-fn out_call<'a>(
+pub(crate) fn out_call<'a>(
     remote: &Remote,
     method: &'a str,
     origin: &Origin,
@@ -200,6 +246,18 @@ fn out_call<'a>(
     let parcel =
         OutParcel { codec: codecs::NATIVE, body: Body::Slice(body), targets, attachments: Vec::new() };
     OutCall { object: remote.id, method, chain: origin.chain, deadline: origin.deadline, parcel }
+}
+
+fn call_remote(
+    remote: &Remote,
+    method: &str,
+    origin: &Origin,
+    body: &[u8],
+    targets: Vec<Target>,
+) -> Result<Parcel> {
+    let begun = remote.link.call_to_wait(out_call(remote, method, origin, body, targets))?;
+    let _behalf = cancel_with(origin, &remote.link, begun.0);
+    remote.link.wait_as(begun, origin.chain)
 }
 
 /// Gives the call up when that one is cancelled on whose behalf it is made.
@@ -280,17 +338,50 @@ pub struct Pending<R> {
 }
 
 enum Waiting {
-    Remote {
-        link: Arc<Link>,
-        id: u64,
-        chain: u64,
-        _behalf: Option<Behalf>,
-    },
+    Remote(CallUnderWay),
     Local(Arc<LocalSlot>, Option<Instant>),
     /// It was not even sent.
     #[cfg_attr(not(feature = "tokio"), allow(dead_code))]
     Failed(Error),
+    /// It may be made again over another connection.
+    #[cfg(feature = "tokio")]
+    Again(Pin<Box<dyn Future<Output = Result<Parcel>> + Send>>),
     Done,
+}
+
+/// A call over one connection, which is given up when this is dropped before the answer is there.
+pub(crate) struct CallUnderWay {
+    link: Arc<Link>,
+    /// 0 once it is answered.
+    id: u64,
+    chain: u64,
+    _behalf: Option<Behalf>,
+}
+
+impl CallUnderWay {
+    pub(crate) fn new(link: Arc<Link>, id: u64, origin: &Origin) -> CallUnderWay {
+        let behalf = cancel_with(origin, &link, id);
+        CallUnderWay { link, id, chain: origin.chain, _behalf: behalf }
+    }
+
+    fn wait(mut self) -> Result<Parcel> {
+        let id = std::mem::take(&mut self.id);
+        self.link.wait(id, self.chain)
+    }
+
+    pub(crate) fn poll(&mut self, context: &task::Context<'_>) -> Poll<Result<Parcel>> {
+        let outcome = ready!(self.link.poll_answer(self.id, context));
+        self.id = 0;
+        Poll::Ready(outcome)
+    }
+}
+
+impl Drop for CallUnderWay {
+    fn drop(&mut self) {
+        if self.id != 0 {
+            self.link.abandon(self.id);
+        }
+    }
 }
 
 impl<R: DeserializeOwned> Pending<R> {
@@ -300,9 +391,11 @@ impl<R: DeserializeOwned> Pending<R> {
     /// As for [`Proxy::call`].
     pub fn wait(mut self) -> Result<R> {
         let outcome = match std::mem::replace(&mut self.state, Waiting::Done) {
-            Waiting::Remote { link, id, chain, _behalf } => link.wait(id, chain),
+            Waiting::Remote(call) => call.wait(),
             Waiting::Local(slot, deadline) => slot.wait(deadline),
             Waiting::Failed(error) => return Err(error),
+            #[cfg(feature = "tokio")]
+            Waiting::Again(_) => Err(Error::new(ErrorKind::Internal, "this call is to be awaited")),
             Waiting::Done => Err(Error::new(ErrorKind::Internal, "this call was waited for before")),
         };
         outcome.and_then(decode).map_err(|error| self.what.name(error))
@@ -313,9 +406,11 @@ impl<R: DeserializeOwned> Future for Pending<R> {
     type Output = Result<R>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<Result<R>> {
-        let outcome = match &self.state {
-            Waiting::Remote { link, id, .. } => ready!(link.poll_answer(*id, context)),
+        let outcome = match &mut self.state {
+            Waiting::Remote(call) => ready!(call.poll(context)),
             Waiting::Local(slot, _) => ready!(slot.poll(context)),
+            #[cfg(feature = "tokio")]
+            Waiting::Again(call) => ready!(call.as_mut().poll(context)),
             Waiting::Failed(_) | Waiting::Done => match std::mem::replace(&mut self.state, Waiting::Done) {
                 Waiting::Failed(error) => return Poll::Ready(Err(error)),
                 _ => panic!("a call was awaited again after its result was there"),
@@ -336,14 +431,6 @@ impl<R> Pending<R> {
 
     /// Gives the call up: the other end is told, and its handler can learn it.
     pub fn cancel(self) {}
-}
-
-impl<R> Drop for Pending<R> {
-    fn drop(&mut self) {
-        if let Waiting::Remote { link, id, .. } = &self.state {
-            link.abandon(*id);
-        }
-    }
 }
 
 impl<R> fmt::Debug for Pending<R> {

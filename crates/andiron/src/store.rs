@@ -7,7 +7,6 @@ use andiron_proto::wire::codecs;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::link::Link;
 use crate::sync::lock;
 use crate::{Error, ErrorKind, Hub, Proxy, Result};
 
@@ -142,8 +141,8 @@ impl<'de> serde::Deserialize<'de> for Blob {
 }
 
 impl Store {
-    pub(crate) fn of(link: Arc<Link>) -> Store {
-        Store { hub: Hub::of(link), object: Arc::default(), author: DEFAULT_AUTHOR.into() }
+    pub(crate) fn of(hub: Hub) -> Store {
+        Store { hub, object: Arc::default(), author: DEFAULT_AUTHOR.into() }
     }
 
     /// The entries of another author. Without this the author is `default`.

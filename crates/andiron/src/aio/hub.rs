@@ -6,6 +6,7 @@ use std::future::poll_fn;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::again::{alive, blocking};
 use super::drive::{self, Hold};
 use super::{Proxy, Store};
 use crate::hub::{chosen_address, not_opened, open};
@@ -41,10 +42,7 @@ impl Hub {
     pub async fn connect(address: &str) -> Result<Hub> {
         let to = address.to_owned();
         // Looking names up and connecting may block.
-        let opening = tokio::task::spawn_blocking(move || open(&to, Limits::default()));
-        let link = opening.await.map_err(|error| {
-            Error::new(ErrorKind::Unavailable, format!("the runtime does not run the connecting: {error}"))
-        })??;
+        let link = blocking(move || open(&to, Limits::default())).await?;
         drive::spawn(Hold::Loose(Arc::downgrade(&link))).map_err(|error| {
             let text = format!("the runtime cannot watch the connection: {error}");
             Error::new(ErrorKind::Overloaded, text).with_source(error).during("connect")
@@ -58,9 +56,9 @@ impl Hub {
     /// # Errors
     /// `NoObject` where nothing has that name.
     pub async fn object<P: From<Proxy>>(&self, name: &str) -> Result<P> {
-        let found = self.0.root().start::<crate::Proxy>("lookup", &(name,))?;
+        let found = self.root().await?.start::<crate::Proxy>("lookup", &(name,))?;
         let found = found.await.map_err(Error::without_operation)?;
-        Ok(P::from(found.labelled(name).into()))
+        Ok(P::from(found.named(self.0.line(), name).into()))
     }
 
     /// Calls a method of the object that has this name, with a tuple of arguments.
@@ -81,7 +79,7 @@ impl Hub {
     /// # Errors
     /// Why the other end could not be asked.
     pub async fn names(&self) -> Result<Vec<String>> {
-        self.0.root().start("names", &())?.await
+        self.root().await?.start("names", &())?.await
     }
 
     /// Registers an object of this process at the server, where others find it under this name until this connection ends. Its methods run
@@ -91,13 +89,12 @@ impl Hub {
     /// `Conflict` where the name is taken, `Denied` where the server takes no objects.
     pub async fn register<T: Expose>(&self, name: &str, object: T) -> Result<&Hub> {
         let object = crate::Proxy::local(object);
-        let registered = self.0.root().start("register", &(name, &object));
-        let registered = match registered {
-            Ok(pending) => pending.await,
-            Err(error) => Err(error),
-        };
-        let () = registered
+        let root: Proxy = self.root().await?.into();
+        let () = root
+            .call("register", &(name, &object))
+            .await
             .map_err(|error| error.without_operation().during("register").with_context("name", name))?;
+        self.0.line().registered(name, &object);
         Ok(self)
     }
 
@@ -111,8 +108,27 @@ impl Hub {
     /// # Errors
     /// Why the connection ended, where nobody here closed it.
     pub async fn run(&self) -> Result<()> {
-        let error = poll_fn(|context| self.0.link().poll_ended(context)).await;
-        if self.0.link().closed_here() { Ok(()) } else { Err(error.during("run")) }
+        let line = self.0.line();
+        loop {
+            let link = line.link();
+            let error = poll_fn(|context| link.poll_ended(context)).await;
+            if line.closed_here() {
+                return Ok(());
+            }
+            if !line.retries() {
+                return Err(error.during("run"));
+            }
+            let next = line.clone();
+            let next = blocking(move || next.after(&link)).await;
+            if line.closed_here() {
+                return Ok(());
+            }
+            next.map_err(|error| error.during("run"))?;
+        }
+    }
+
+    async fn root(&self) -> Result<crate::Proxy> {
+        alive(self.0.line(), None).await.map(crate::Proxy::root)
     }
 
     /// Holds back the calls that this thread starts on this connection until the guard is dropped: they go together. Start the calls of a
@@ -122,7 +138,7 @@ impl Hub {
     }
 
     /// Who is at the other end.
-    pub fn peer(&self) -> &str {
+    pub fn peer(&self) -> String {
         self.0.peer()
     }
 

@@ -28,12 +28,14 @@
 //! # Ok::<(), andiron::Error>(())
 //! ```
 
+mod again;
 mod drive;
 mod hub;
 mod proxy;
 mod server;
 mod store;
 
+pub(crate) use again::call as call_again;
 pub use hub::{Hub, connect};
 pub use proxy::Proxy;
 pub use server::{Running, Server};

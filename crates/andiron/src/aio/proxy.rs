@@ -29,7 +29,7 @@ impl Proxy {
     /// # Errors
     /// As for [`Proxy::call`](crate::Proxy::call).
     pub fn call<R: DeserializeOwned>(&self, method: &str, args: &(impl Serialize + ?Sized)) -> Pending<R> {
-        self.0.start(method, args).unwrap_or_else(Pending::failed)
+        self.0.call_for_task(method, args)
     }
 
     /// Calls a method one way. Waits only where the peer reads too slowly.

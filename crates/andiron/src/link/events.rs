@@ -6,7 +6,7 @@ use std::task::Waker;
 
 use andiron_proto::{Event, Failure, IncomingCall};
 
-use super::{CloseHook, Executor, Handling, Hook, Incoming, Link, State, wait};
+use super::{CloseHook, OpenHook, Executor, Handling, Hook, Incoming, Link, State, wait};
 use crate::call::{Call, Parcel};
 use crate::context::CallState;
 use crate::object::{Admitted, Job, Object, admit};
@@ -30,6 +30,7 @@ enum Do {
     Run(Job),
     Drop(Vec<Target>),
     DropParcel(Parcel),
+    Opened(OpenHook),
     Closed(CloseHook, Arc<Error>),
 }
 
@@ -88,6 +89,7 @@ impl Do {
             }
             Do::Drop(targets) => drop(targets),
             Do::DropParcel(parcel) => drop(parcel),
+            Do::Opened(hook) => hook(),
             Do::Closed(hook, error) => hook(&error),
         }
     }
@@ -127,7 +129,10 @@ impl Link {
                         None => state.notify_failed = Some(failure.into()),
                     }
                 }
-                Event::Opened(_) => self.wake_all(state),
+                Event::Opened(_) => {
+                    todo.0.extend(state.on_open.take().map(Do::Opened));
+                    self.wake_all(state);
+                }
                 Event::Goodbye { .. } | Event::Pong(_) => {}
                 Event::Closed(failure) => self.on_closed(state, failure.into(), &mut todo),
             }

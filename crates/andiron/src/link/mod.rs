@@ -45,6 +45,9 @@ const SEND_FROM: usize = 1 << 10;
 /// What a finished call is handed to.
 type Hook = Box<dyn FnOnce(Result<Parcel>) + Send>;
 
+/// Runs when the handshake is done.
+type OpenHook = Box<dyn FnOnce() + Send>;
+
 /// Runs when the connection ends, with the reason.
 type CloseHook = Box<dyn FnOnce(&Error) + Send>;
 
@@ -111,6 +114,7 @@ pub(crate) struct State {
     /// One-way calls that were passed on for others, who are told if one fails; the last of them.
     passed_on: VecDeque<PassedOn>,
     ended: Option<Arc<Error>>,
+    on_open: Option<OpenHook>,
     on_close: Vec<CloseHook>,
 }
 
@@ -197,6 +201,7 @@ impl Link {
             reads_for_hooks: false,
             passed_on: VecDeque::new(),
             ended: None,
+            on_open: None,
             on_close: Vec::new(),
         };
         Arc::new_cyclic(|this| Link {
@@ -501,6 +506,11 @@ impl Link {
         todo.extend(self.digest(&mut state));
         drop(state);
         todo.run();
+    }
+
+    /// Has `hook` run when the handshake is done. Before anybody reads.
+    pub(crate) fn on_open(&self, hook: impl FnOnce() + Send + 'static) {
+        self.lock().on_open = Some(Box::new(hook));
     }
 
     /// Has `hook` run when the connection ends; at once if it has.

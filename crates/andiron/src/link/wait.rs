@@ -427,6 +427,31 @@ impl Link {
         Ok(())
     }
 
+    /// Has threads of its own read the connection and run its calls, until it ends. An error tells why it did, where nobody here closed it.
+    pub(crate) fn serve(&self) -> Result<()> {
+        self.check_fork()?;
+        let (ended, wait) = std::sync::mpsc::channel();
+        self.on_close(move |_| {
+            let _ = ended.send(()); // nobody listens where this failed
+        });
+        if self.is_attached() {
+            let _ = wait.recv(); // others read it: a server's threads, or another who serves
+        } else {
+            let pool = Pool::new()?;
+            pool.start()?;
+            let attached = self.attach(&pool);
+            if attached.is_ok() {
+                let _ = wait.recv(); // an error cannot be: the sender is kept until the end
+            }
+            pool.stop();
+            attached?;
+        }
+        match self.ended() {
+            Some(error) if !self.closed_here() => Err(Error::new(error.kind(), error.message().to_owned())),
+            _ => Ok(()),
+        }
+    }
+
     /// Reads what is there, waiting at most until `until`, and runs the calls that came on this thread. Tells whether anything came.
     pub(crate) fn poll(&self, until: Option<Instant>) -> Result<bool> {
         self.check_fork()?;
