@@ -13,22 +13,24 @@ use bytes::Bytes;
 use crate::context::{self, CallState};
 use crate::link::{Link, OutCall, OutParcel};
 use crate::sync::lock;
-use crate::target::{Remote, Target};
+use crate::target::{Carried, Remote, StreamSlot, Target};
 use crate::{Error, Reply, Result};
 
 /// An encoded value with the objects and descriptors that it names.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub(crate) struct Parcel {
     pub(crate) codec: u8,
     pub(crate) body: Bytes,
     pub(crate) targets: Vec<Target>,
     pub(crate) attachments: Vec<Attachment>,
+    pub(crate) stream: Option<StreamSlot>,
 }
 
 impl From<Reply> for OutParcel<'_> {
     fn from(reply: Reply) -> Self {
-        let (body, targets) = reply.into_parts();
-        OutParcel { codec: codecs::NATIVE, body: Body::Owned(body), targets, attachments: Vec::new() }
+        let (body, Carried { targets, stream }) = reply.into_parts();
+        let body = Body::Owned(body);
+        OutParcel { codec: codecs::NATIVE, body, targets, attachments: Vec::new(), stream }
     }
 }
 
@@ -86,6 +88,11 @@ impl Call {
     /// The objects that the arguments name.
     pub(crate) fn targets(&self) -> &[Target] {
         &self.parcel.targets
+    }
+
+    /// The stream that came with the arguments.
+    pub(crate) fn stream(&self) -> Option<&StreamSlot> {
+        self.parcel.stream.as_ref()
     }
 
     /// The connection that it came on.

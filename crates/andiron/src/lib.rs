@@ -55,6 +55,7 @@ mod proxy;
 mod root;
 mod server;
 mod store;
+mod stream;
 mod sync;
 mod target;
 mod turnstile;
@@ -111,6 +112,7 @@ pub use line::Signal;
 pub use proxy::{Pending, Proxy};
 pub use server::{Running, Server};
 pub use store::{Changed, Entry, Listed, Store};
+pub use stream::{Stream, StreamIter};
 
 #[doc(hidden)]
 pub use server::Hosting;

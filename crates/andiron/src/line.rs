@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 
 use crate::context::Origin;
 use crate::link::Link;
+use crate::stream::Items;
 use crate::sync::lock;
-use crate::target::{Remote, Target};
+use crate::target::{Carried, Remote, Target};
 use crate::{Error, ErrorKind, Proxy, Result};
 
 /// The pause after the first connection that failed; each further one is twice as long.
@@ -42,11 +43,11 @@ pub(crate) type Open = dyn Fn() -> Result<Arc<Link>> + Send + Sync;
 
 pub(crate) struct Line {
     current: Mutex<Arc<Link>>,
-    again: Option<Again>,
+    again: Option<Renewal>,
 }
 
 /// What a line has that makes another connection when one is lost.
-pub(crate) struct Again {
+pub(crate) struct Renewal {
     open: Box<Open>,
     /// How long a call without a limit of its own waits for the next connection.
     patience: Duration,
@@ -74,7 +75,7 @@ impl Line {
     }
 
     /// This connection, and others after it.
-    pub(crate) fn retrying(link: Arc<Link>, again: Again) -> Arc<Line> {
+    pub(crate) fn retrying(link: Arc<Link>, again: Renewal) -> Arc<Line> {
         Arc::new(Line { current: Mutex::new(link), again: Some(again) })
     }
 
@@ -132,7 +133,7 @@ impl Line {
         }
     }
 
-    fn next(&self, again: &Again, lost: &Arc<Link>, deadline: Option<Instant>) -> Result<Arc<Link>> {
+    fn next(&self, again: &Renewal, lost: &Arc<Link>, deadline: Option<Instant>) -> Result<Arc<Link>> {
         let mut tries = lock(&again.tries);
         let mut last_error = None;
         loop {
@@ -195,9 +196,9 @@ impl Line {
     }
 }
 
-impl Again {
-    pub(crate) fn new(open: Box<Open>, patience: Duration, listen: Option<Listen>) -> Again {
-        Again { open, patience, listen, tries: Mutex::default(), wake: Condvar::new() }
+impl Renewal {
+    pub(crate) fn new(open: Box<Open>, patience: Duration, listen: Option<Listen>) -> Renewal {
+        Renewal { open, patience, listen, tries: Mutex::default(), wake: Condvar::new() }
     }
 
     fn open(&self, registered: &[(String, Proxy)]) -> Result<Arc<Link>> {
@@ -242,7 +243,7 @@ fn not_back() -> Error {
 }
 
 /// Registers what was registered before.
-fn restore(link: &Arc<Link>, registered: &[(String, Proxy)], again: &Again) -> Result<()> {
+fn restore(link: &Arc<Link>, registered: &[(String, Proxy)], again: &Renewal) -> Result<()> {
     let root = Proxy::root(link.clone()).with_timeout(again.patience);
     for (name, object) in registered {
         let () = root
@@ -303,18 +304,18 @@ impl Named {
         Ok(again.clone())
     }
 
-    /// Calls it, and again over the next connection where that is right: what cannot have run, and what may have run but is `idempotent`.
+    /// Calls it, and again over the next connection where that is right.
     pub(crate) fn call<R>(
         &self,
         origin: &Origin,
-        idempotent: bool,
-        call: impl Fn(&Arc<Remote>) -> Result<R>,
+        again: &mut Again,
+        call: impl Fn(&Arc<Remote>, Carried) -> Result<R>,
     ) -> Result<R> {
         let deadline = self.deadline(origin);
         loop {
             let remote = self.remote(deadline)?;
-            match call(&remote) {
-                Err(error) if self.is_again(&remote, &error, idempotent, deadline) => {}
+            match call(&remote, again.carried()) {
+                Err(error) if again.is_right(&remote, &error, deadline) => {}
                 outcome => return outcome,
             }
         }
@@ -325,22 +326,35 @@ impl Named {
         let patience = self.line.again.as_ref().map_or(Duration::ZERO, |again| again.patience);
         origin.deadline.or_else(|| Instant::now().checked_add(patience))
     }
+}
+
+/// Whether and with what a call is made again: one that cannot have run, and one that may have but is idempotent. A stream is sent once.
+pub(crate) struct Again {
+    targets: Vec<Target>,
+    stream: Option<Box<dyn Items>>,
+    streamed: bool,
+    idempotent: bool,
+}
+
+impl Again {
+    pub(crate) fn new(carried: Carried, idempotent: bool) -> Again {
+        let Carried { targets, stream } = carried;
+        Again { targets, streamed: stream.is_some(), stream, idempotent }
+    }
+
+    pub(crate) fn carried(&mut self) -> Carried {
+        Carried { targets: self.targets.clone(), stream: self.stream.take() }
+    }
 
     /// True where a call that ended so is to be made again.
-    pub(crate) fn is_again(
-        &self,
-        remote: &Remote,
-        error: &Error,
-        idempotent: bool,
-        deadline: Option<Instant>,
-    ) -> bool {
+    pub(crate) fn is_right(&self, remote: &Remote, error: &Error, deadline: Option<Instant>) -> bool {
         let lost = remote.link.ended().is_some();
         let harmless = match error.kind() {
             ErrorKind::Unavailable => true, // it did not run
-            ErrorKind::Unknown => idempotent,
+            ErrorKind::Unknown => self.idempotent,
             _ => false,
         };
-        lost && harmless && deadline.is_none_or(|deadline| deadline > Instant::now())
+        lost && harmless && !self.streamed && deadline.is_none_or(|deadline| deadline > Instant::now())
     }
 }
 

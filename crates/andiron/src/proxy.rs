@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::{self, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -16,10 +16,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::call::{Call, LocalSlot, Parcel};
 use crate::context::{self, CallState, Origin};
-use crate::line::{Line, Named};
+use crate::line::{Again, Line, Named};
 use crate::link::{Link, OutCall, OutParcel};
 use crate::object::{DESCRIBE, Exposed, Object, admit};
-use crate::target::{self, Remote, Target, collecting, with_incoming};
+use crate::target::{self, Carried, Remote, Target, collecting, with_incoming};
 use crate::{Error, Expose, Interface, Result};
 
 /// An object that can be called: of another process, or of this one. For any thread; a clone is the same object.
@@ -84,13 +84,14 @@ impl Proxy {
     pub fn call<R: DeserializeOwned>(&self, method: &str, args: &(impl Serialize + ?Sized)) -> Result<R> {
         let Target::Remote(remote) = &self.target else { return self.start(method, args)?.wait() };
         let outcome = context::origin(self.timeout).and_then(|origin| {
-            let (body, targets) = self.encode(args)?;
-            match &self.named {
-                None => call_remote(remote, method, &origin, &body, targets),
-                Some(named) => named.call(&origin, self.idempotent, |remote| {
-                    call_remote(remote, method, &origin, &body, targets.clone())
-                }),
-            }
+            let (body, carried) = self.encode(args)?;
+            let Some(named) = &self.named else {
+                return call_remote(remote, method, &origin, &body, carried);
+            };
+            let mut again = Again::new(carried, self.idempotent);
+            named.call(&origin, &mut again, |remote, carried| {
+                call_remote(remote, method, &origin, &body, carried)
+            })
         });
         outcome.and_then(decode).map_err(|error| self.name(error, method))
     }
@@ -105,15 +106,15 @@ impl Proxy {
         args: &(impl Serialize + ?Sized),
     ) -> Result<Pending<R>> {
         let origin = context::origin(self.timeout).map_err(|error| self.name(error, method))?;
-        let (body, targets) = self.encode(args).map_err(|error| self.name(error, method))?;
+        let (body, carried) = self.encode(args).map_err(|error| self.name(error, method))?;
         let state = match &*self.present_target(&origin).map_err(|error| self.name(error, method))? {
             Target::Remote(remote) => {
-                let call = out_call(remote, method, &origin, &body, targets);
+                let call = out_call(remote, method, &origin, &body, carried);
                 let id = remote.link.call(call).map_err(|error| self.name(error, method))?;
                 Waiting::Remote(CallUnderWay::new(remote.link.clone(), id, &origin))
             }
             Target::Local(object) => {
-                Waiting::Local(call_local(object, method, body.into(), targets, &origin), origin.deadline)
+                Waiting::Local(call_local(object, method, body.into(), carried, &origin), origin.deadline)
             }
         };
         Ok(Pending { state, what: self.what(method), result: PhantomData })
@@ -149,14 +150,14 @@ impl Proxy {
         send: impl FnOnce(&Arc<Link>, OutCall<'_>) -> Result<()>,
     ) -> Result<()> {
         let origin = context::origin(self.timeout).map_err(|error| self.name(error, method))?;
-        let (body, targets) = self.encode(args).map_err(|error| self.name(error, method))?;
+        let (body, carried) = self.encode(args).map_err(|error| self.name(error, method))?;
         match &*self.present_target(&origin).map_err(|error| self.name(error, method))? {
             Target::Remote(remote) => {
-                let call = out_call(remote, method, &origin, &body, targets);
+                let call = out_call(remote, method, &origin, &body, carried);
                 send(&remote.link, call).map_err(|error| self.name(error, method))
             }
             Target::Local(object) => {
-                call_local(object, method, body.into(), targets, &origin);
+                call_local(object, method, body.into(), carried, &origin);
                 Ok(())
             }
         }
@@ -174,10 +175,15 @@ impl Proxy {
         };
         let begun = context::origin(self.timeout).and_then(|origin| Ok((origin, self.encode(args)?)));
         let state = match begun {
-            Ok((origin, (body, targets))) => {
+            Ok((origin, (body, carried))) => {
                 let method = method.to_owned();
-                let call =
-                    crate::aio::call_again(named.clone(), origin, self.idempotent, method, body, targets);
+                let call = crate::aio::call_again(
+                    named.clone(),
+                    origin,
+                    Again::new(carried, self.idempotent),
+                    method,
+                    body,
+                );
                 Waiting::Again(Box::pin(call))
             }
             Err(error) => Waiting::Failed(self.name(error, method)),
@@ -201,11 +207,11 @@ impl Proxy {
         }
     }
 
-    fn encode(&self, args: &(impl Serialize + ?Sized)) -> Result<(Vec<u8>, Vec<Target>)> {
+    fn encode(&self, args: &(impl Serialize + ?Sized)) -> Result<(Vec<u8>, Carried)> {
         let mut body = Vec::with_capacity(64);
-        let (encoded, targets) = collecting(|| codec::encode_args(args, &mut body));
+        let (encoded, carried) = collecting(|| codec::encode_args(args, &mut body));
         match encoded {
-            Ok(()) => Ok((body, targets)),
+            Ok(()) => Ok((body, carried)),
             Err(error) => {
                 let text = format!("the arguments cannot be encoded: {error}");
                 Err(Error::new(ErrorKind::Encoding, text).with_source(error))
@@ -241,10 +247,11 @@ pub(crate) fn out_call<'a>(
     method: &'a str,
     origin: &Origin,
     body: &'a [u8],
-    targets: Vec<Target>,
+    carried: Carried,
 ) -> OutCall<'a> {
-    let parcel =
-        OutParcel { codec: codecs::NATIVE, body: Body::Slice(body), targets, attachments: Vec::new() };
+    let Carried { targets, stream } = carried;
+    let body = Body::Slice(body);
+    let parcel = OutParcel { codec: codecs::NATIVE, body, targets, attachments: Vec::new(), stream };
     OutCall { object: remote.id, method, chain: origin.chain, deadline: origin.deadline, parcel }
 }
 
@@ -253,9 +260,9 @@ fn call_remote(
     method: &str,
     origin: &Origin,
     body: &[u8],
-    targets: Vec<Target>,
+    carried: Carried,
 ) -> Result<Parcel> {
-    let begun = remote.link.call_to_wait(out_call(remote, method, origin, body, targets))?;
+    let begun = remote.link.call_to_wait(out_call(remote, method, origin, body, carried))?;
     let _behalf = cancel_with(origin, &remote.link, begun.0);
     remote.link.wait_as(begun, origin.chain)
 }
@@ -288,11 +295,13 @@ fn call_local(
     object: &Arc<dyn Object>,
     method: &str,
     body: bytes::Bytes,
-    targets: Vec<Target>,
+    carried: Carried,
     origin: &Origin,
 ) -> Arc<LocalSlot> {
     let slot = Arc::new(LocalSlot::default());
-    let parcel = Parcel { codec: codecs::NATIVE, body, targets, attachments: Vec::new() };
+    let Carried { targets, stream } = carried;
+    let stream = stream.map(|stream| Mutex::new(Some(stream)));
+    let parcel = Parcel { codec: codecs::NATIVE, body, targets, attachments: Vec::new(), stream };
     let hub = origin.call.as_ref().and_then(|call| call.hub.clone());
     let state = Arc::new(CallState::new(origin.chain, origin.deadline, hub));
     let call = Call::local(slot.clone(), method.to_owned(), parcel, state);
@@ -439,15 +448,15 @@ impl<R> fmt::Debug for Pending<R> {
     }
 }
 
-fn decode<R: DeserializeOwned>(parcel: Parcel) -> Result<R> {
+pub(crate) fn decode<R: DeserializeOwned>(parcel: Parcel) -> Result<R> {
     if parcel.codec != codecs::NATIVE {
         // A one-way method that is called two-way answers with nothing at all.
         let nothing = parcel.codec == codecs::NONE && parcel.body.is_empty();
         let body: &[u8] = if nothing { &[0xc0] } else { return Err(unknown_codec(parcel.codec)) };
         return codec::from_slice(body).map_err(undecodable);
     }
-    let Parcel { body, targets, .. } = parcel;
-    with_incoming(&targets, || codec::from_slice(&body).map_err(undecodable))
+    let Parcel { body, targets, stream, .. } = parcel;
+    with_incoming(&targets, stream.as_ref(), || codec::from_slice(&body).map_err(undecodable))
 }
 
 fn unknown_codec(codec: u8) -> Error {

@@ -6,10 +6,10 @@ use std::time::Instant;
 
 use crate::call::Parcel;
 use crate::context::Origin;
-use crate::line::{Line, Named};
+use crate::line::{Again, Line, Named};
 use crate::link::Link;
 use crate::proxy::{CallUnderWay, out_call};
-use crate::target::{Remote, Target};
+use crate::target::Remote;
 use crate::{Error, ErrorKind, Result};
 
 /// Runs what may block.
@@ -35,16 +35,15 @@ pub(super) async fn alive(line: &Arc<Line>, deadline: Option<Instant>) -> Result
 pub(crate) async fn call(
     named: Arc<Named>,
     origin: Origin,
-    idempotent: bool,
+    mut again: Again,
     method: String,
     body: Vec<u8>,
-    targets: Vec<Target>,
 ) -> Result<Parcel> {
     let deadline = named.deadline(&origin);
     loop {
         let remote = present(&named, deadline).await?;
         let link = remote.link.clone();
-        let begun = link.call(out_call(&remote, &method, &origin, &body, targets.clone()));
+        let begun = link.call(out_call(&remote, &method, &origin, &body, again.carried()));
         let outcome = match begun {
             Ok(id) => {
                 let mut call = CallUnderWay::new(link.clone(), id, &origin);
@@ -53,7 +52,7 @@ pub(crate) async fn call(
             Err(error) => Err(error),
         };
         match outcome {
-            Err(error) if named.is_again(&remote, &error, idempotent, deadline) => {}
+            Err(error) if again.is_right(&remote, &error, deadline) => {}
             outcome => return outcome,
         }
     }

@@ -6,7 +6,7 @@ use std::task::Waker;
 
 use andiron_proto::{Event, Failure, IncomingCall};
 
-use super::{CloseHook, OpenHook, Executor, Handling, Hook, Incoming, Link, State, wait};
+use super::{CloseHook, Executor, Handling, Hook, Incoming, Link, OpenHook, State, wait};
 use crate::call::{Call, Parcel};
 use crate::context::CallState;
 use crate::object::{Admitted, Job, Object, admit};

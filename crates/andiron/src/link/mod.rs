@@ -36,6 +36,7 @@ use crate::call::{Call, Parcel};
 use crate::context::CallState;
 use crate::object::{Job, Object};
 use crate::pool::Pool;
+use crate::stream::Items;
 use crate::sync::lock;
 use crate::{Error, ErrorKind, Result};
 
@@ -610,18 +611,21 @@ pub(crate) struct OutParcel<'a> {
     pub(crate) body: Body<'a>,
     pub(crate) targets: Vec<crate::target::Target>,
     pub(crate) attachments: Vec<Attachment>,
+    pub(crate) stream: Option<Box<dyn Items>>,
 }
 
 impl OutParcel<'_> {
     pub(crate) fn into_parcel(self) -> Parcel {
-        let OutParcel { codec, body, targets, attachments } = self;
-        Parcel { codec, body: body.into_bytes(), targets, attachments }
+        let OutParcel { codec, body, targets, attachments, stream } = self;
+        let stream = stream.map(|stream| Mutex::new(Some(stream)));
+        Parcel { codec, body: body.into_bytes(), targets, attachments, stream }
     }
 }
 
 impl From<Parcel> for OutParcel<'_> {
     fn from(parcel: Parcel) -> Self {
-        let Parcel { codec, body, targets, attachments } = parcel;
-        OutParcel { codec, body: Body::Shared(body), targets, attachments }
+        let Parcel { codec, body, targets, attachments, stream } = parcel;
+        let stream = stream.and_then(|stream| lock(&stream).take());
+        OutParcel { codec, body: Body::Shared(body), targets, attachments, stream }
     }
 }
