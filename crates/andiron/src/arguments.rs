@@ -1,12 +1,14 @@
 //! The two ends of a method: its arguments as they arrive, its result as it leaves.
 
+use std::fmt;
+
 use andiron_proto::ErrorKind;
 use andiron_proto::codec::{self, DecodeError, Decoder, ErrorClass, Reason};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use crate::call::Call;
-use crate::target::{Target, collecting, with_incoming};
+use crate::target::{Carried, StreamSlot, Target, collecting, with_incoming};
 use crate::{Error, Result};
 
 /// More keyword arguments than any method has parameters.
@@ -81,8 +83,8 @@ impl<'a> Arguments<'a> {
         Ok(Arguments { call: Some(call), ..Arguments::new(call.arguments()?, call.method())? })
     }
 
-    fn targets(&self) -> &'a [Target] {
-        self.call.map_or(&[], Call::targets)
+    fn carried(&self) -> (&'a [Target], Option<&'a StreamSlot>) {
+        self.call.map_or((&[], None), |call| (call.targets(), call.stream()))
     }
 
     /// The next parameter: the one at `index`, counted from 0, which must be asked for in order. `type_name` is for
@@ -106,7 +108,8 @@ impl<'a> Arguments<'a> {
             return self.keyword(name, type_name);
         }
         let start = self.decoder.position();
-        let decoded = with_incoming(self.targets(), || self.decoder.decode());
+        let (targets, stream) = self.carried();
+        let decoded = with_incoming(targets, stream, || self.decoder.decode());
         decoded.map_err(|error| self.misfit(&error, start, name, type_name))
     }
 
@@ -135,7 +138,8 @@ impl<'a> Arguments<'a> {
         };
         keyword.taken = true;
         let value = keyword.value;
-        let decoded = with_incoming(self.targets(), || codec::from_slice(value));
+        let (targets, stream) = self.carried();
+        let decoded = with_incoming(targets, stream, || codec::from_slice(value));
         decoded.map_err(|error| self.misfit(&error, 0, name, type_name))
     }
 
@@ -231,11 +235,11 @@ fn malformed(method: &str, error: &DecodeError) -> Error {
 }
 
 /// The encoded result of a method.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Default)]
 pub struct Reply {
     bytes: Vec<u8>,
-    /// The objects that the value names.
-    targets: Vec<Target>,
+    /// The objects that the value names, and its stream.
+    carried: Carried,
 }
 
 impl Reply {
@@ -244,9 +248,9 @@ impl Reply {
     /// # Errors
     /// `Encoding` where the value cannot be encoded.
     pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Reply> {
-        let (bytes, targets) = collecting(|| codec::to_vec(value));
+        let (bytes, carried) = collecting(|| codec::to_vec(value));
         match bytes {
-            Ok(bytes) => Ok(Reply { bytes, targets }),
+            Ok(bytes) => Ok(Reply { bytes, carried }),
             Err(error) => {
                 let text = format!("the result cannot be encoded: {error}");
                 Err(Error::new(ErrorKind::Encoding, text).with_source(error))
@@ -264,8 +268,14 @@ impl Reply {
         self.bytes
     }
 
-    pub(crate) fn into_parts(self) -> (Vec<u8>, Vec<Target>) {
-        (self.bytes, self.targets)
+    pub(crate) fn into_parts(self) -> (Vec<u8>, Carried) {
+        (self.bytes, self.carried)
+    }
+}
+
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Reply({} bytes)", self.bytes.len())
     }
 }
 

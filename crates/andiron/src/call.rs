@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, Weak};
+use std::task::{self, Poll, Waker};
 use std::time::Instant;
 
 use andiron_proto::wire::codecs;
@@ -12,22 +13,24 @@ use bytes::Bytes;
 use crate::context::{self, CallState};
 use crate::link::{Link, OutCall, OutParcel};
 use crate::sync::lock;
-use crate::target::{Remote, Target};
+use crate::target::{Carried, Remote, StreamSlot, Target};
 use crate::{Error, Reply, Result};
 
 /// An encoded value with the objects and descriptors that it names.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub(crate) struct Parcel {
     pub(crate) codec: u8,
     pub(crate) body: Bytes,
     pub(crate) targets: Vec<Target>,
     pub(crate) attachments: Vec<Attachment>,
+    pub(crate) stream: Option<StreamSlot>,
 }
 
 impl From<Reply> for OutParcel<'_> {
     fn from(reply: Reply) -> Self {
-        let (body, targets) = reply.into_parts();
-        OutParcel { codec: codecs::NATIVE, body: Body::Owned(body), targets, attachments: Vec::new() }
+        let (body, Carried { targets, stream }) = reply.into_parts();
+        let body = Body::Owned(body);
+        OutParcel { codec: codecs::NATIVE, body, targets, attachments: Vec::new(), stream }
     }
 }
 
@@ -85,6 +88,11 @@ impl Call {
     /// The objects that the arguments name.
     pub(crate) fn targets(&self) -> &[Target] {
         &self.parcel.targets
+    }
+
+    /// The stream that came with the arguments.
+    pub(crate) fn stream(&self) -> Option<&StreamSlot> {
+        self.parcel.stream.as_ref()
     }
 
     /// The connection that it came on.
@@ -214,20 +222,42 @@ impl Drop for Call {
 /// Where the answer to a call within this process is put.
 #[derive(Default)]
 pub(crate) struct LocalSlot {
-    outcome: Mutex<Option<Result<Parcel>>>,
+    outcome: Mutex<Outcome>,
     filled: Condvar,
+}
+
+#[derive(Default)]
+struct Outcome {
+    of_call: Option<Result<Parcel>>,
+    /// The task that waits for it.
+    waker: Option<Waker>,
 }
 
 impl LocalSlot {
     fn fill(&self, outcome: Result<Parcel>) {
-        *lock(&self.outcome) = Some(outcome);
+        let mut filled = lock(&self.outcome);
+        filled.of_call = Some(outcome);
+        let waker = filled.waker.take();
+        drop(filled);
         self.filled.notify_all();
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    pub(crate) fn poll(&self, context: &task::Context<'_>) -> Poll<Result<Parcel>> {
+        let mut outcome = lock(&self.outcome);
+        match outcome.of_call.take() {
+            Some(outcome) => Poll::Ready(outcome),
+            None => {
+                outcome.waker = Some(context.waker().clone());
+                Poll::Pending
+            }
+        }
     }
 
     pub(crate) fn wait(&self, deadline: Option<Instant>) -> Result<Parcel> {
         let mut outcome = lock(&self.outcome);
         loop {
-            if let Some(outcome) = outcome.take() {
+            if let Some(outcome) = outcome.of_call.take() {
                 return outcome;
             }
             outcome = match deadline {

@@ -147,6 +147,18 @@ pub(crate) fn enter<R>(call: Arc<CallState>, handler: impl FnOnce() -> R) -> R {
     handler()
 }
 
+/// Runs something that belongs to no call, whoever happens to do it.
+pub(crate) fn apart<R>(work: impl FnOnce() -> R) -> R {
+    struct Restore(Option<Arc<CallState>>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            CURRENT.replace(self.0.take());
+        }
+    }
+    let _restore = Restore(CURRENT.take());
+    work()
+}
+
 /// What a call that is made now belongs to.
 pub(crate) struct Origin {
     pub(crate) chain: u64,
@@ -171,6 +183,11 @@ pub(crate) fn origin(timeout: Option<Duration>) -> Result<Origin> {
         (a, b) => a.or(b),
     };
     Ok(Origin { chain: call.chain, deadline, call: Some(call) })
+}
+
+/// A random number from 0 to 1, for what should differ between processes.
+pub(crate) fn random_share() -> f64 {
+    (new_chain() >> 11) as f64 / (1u64 << 53) as f64
 }
 
 /// A number that no other chain has: each thread counts on from a random one, and the count is scattered.

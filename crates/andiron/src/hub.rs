@@ -13,8 +13,8 @@ use andiron_sys::socket::{self, ConnectError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::line::Line;
 use crate::link::{BatchGuard, Link};
-use crate::pool::Pool;
 use crate::root::{Directory, Root};
 use crate::{DEFAULT_ADDRESS, Error, ErrorKind, Expose, Proxy, Result, Store};
 
@@ -26,14 +26,18 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// # Errors
 /// See [`Hub::connect`].
 pub fn connect() -> Result<Hub> {
-    let Some(address) = std::env::var_os("ANDIRON_ADDRESS").filter(|address| !address.is_empty()) else {
-        return Hub::connect(DEFAULT_ADDRESS);
-    };
-    let Some(address) = address.to_str() else {
-        let text = "the address in ANDIRON_ADDRESS is not UTF-8; set it to a server's name";
-        return Err(Error::new(ErrorKind::BadArguments, text).during("connect"));
-    };
-    Hub::connect(address)
+    Hub::connect(&chosen_address()?)
+}
+
+/// The address that the environment chooses, or the default one.
+pub(crate) fn chosen_address() -> Result<String> {
+    let chosen = std::env::var_os("ANDIRON_ADDRESS").filter(|address| !address.is_empty());
+    chosen.map_or(Ok(DEFAULT_ADDRESS.to_owned()), |address| {
+        address.into_string().map_err(|_| {
+            let text = "the address in ANDIRON_ADDRESS is not UTF-8; set it to a server's name";
+            Error::new(ErrorKind::BadArguments, text).during("connect")
+        })
+    })
 }
 
 /// One connection, the same thing at both ends: calls objects of the other end, and shows it objects of this one. A clone is the same
@@ -47,7 +51,7 @@ pub fn connect() -> Result<Hub> {
 /// ```
 #[derive(Clone)]
 pub struct Hub {
-    link: Arc<Link>,
+    line: Arc<Line>,
 }
 
 impl Hub {
@@ -64,30 +68,29 @@ impl Hub {
     /// # Errors
     /// As for [`connect`](Hub::connect).
     pub fn connect_with(address: &str, limits: Limits) -> Result<Hub> {
-        let path = socket_path(address).map_err(|error| error.during("connect"))?;
-        let connected = socket::connect(&path, Some(CONNECT_TIMEOUT));
-        let socket = connected.map_err(|error| no_server(address, error).during("connect"))?;
-        let config = Config { limits, handshake_timeout: CONNECT_TIMEOUT, ..Config::default() };
-        let link = Link::new(Role::Initiator, config, socket, format!("'{address}'"));
-        Root::install(&Directory::new(false), &link);
-        link.wait_opened().map_err(|error| {
-            let error = match error.kind() {
-                ErrorKind::Deadline => {
-                    let text = format!(
-                        "the server at '{address}' does not answer: it is stopped or overloaded; \
-                         `andiron doctor` tells more"
-                    );
-                    Error::new(ErrorKind::Unavailable, text)
-                }
-                _ => error.with_context("address", address),
-            };
-            error.during("connect")
-        })?;
-        Ok(Hub { link })
+        let link = open(address, limits)?;
+        link.wait_opened().map_err(|error| not_opened(address, error))?;
+        Ok(Hub::of(link))
+    }
+
+    /// The root of a connection that is not over, as far as is known and as far as it can be had.
+    pub(crate) fn root(&self) -> Result<Proxy> {
+        match self.line.retries() {
+            true => self.line.alive(None).map(Proxy::root),
+            false => Ok(Proxy::root(self.link())),
+        }
+    }
+
+    pub(crate) fn link(&self) -> Arc<Link> {
+        self.line.link()
+    }
+
+    pub(crate) fn line(&self) -> &Arc<Line> {
+        &self.line
     }
 
     pub(crate) fn of(link: Arc<Link>) -> Hub {
-        Hub { link }
+        Hub { line: Line::single(link) }
     }
 
     /// A proxy of the object that has this name at the other end. `P` is a typed proxy, or [`Proxy`] itself.
@@ -95,9 +98,8 @@ impl Hub {
     /// # Errors
     /// `NoObject` where nothing has that name.
     pub fn object<P: From<Proxy>>(&self, name: &str) -> Result<P> {
-        let found: Proxy =
-            Proxy::root(self.link.clone()).call("lookup", &(name,)).map_err(Error::without_operation)?;
-        Ok(P::from(found.labelled(name)))
+        let found: Proxy = self.root()?.call("lookup", &(name,)).map_err(Error::without_operation)?;
+        Ok(P::from(found.named(&self.line, name)))
     }
 
     /// Calls a method of the object that has this name, with a tuple of arguments. For more than one call keep the
@@ -119,7 +121,7 @@ impl Hub {
     /// # Errors
     /// Why the other end could not be asked.
     pub fn names(&self) -> Result<Vec<String>> {
-        Proxy::root(self.link.clone()).call("names", &())
+        self.root()?.call("names", &())
     }
 
     /// Registers an object of this process at the server, where others find it under this name until this connection ends. Its methods
@@ -129,15 +131,17 @@ impl Hub {
     /// `Conflict` where the name is taken, `Denied` where the server takes no objects.
     pub fn register<T: Expose>(&self, name: &str, object: T) -> Result<&Hub> {
         let object = Proxy::local(object);
-        let () = Proxy::root(self.link.clone())
+        let () = self
+            .root()?
             .call("register", &(name, &object))
             .map_err(|error| error.without_operation().during("register").with_context("name", name))?;
+        self.line.registered(name, &object);
         Ok(self)
     }
 
     /// The store of the server.
     pub fn store(&self) -> Store {
-        Store::of(self.link.clone())
+        Store::of(self.clone())
     }
 
     /// Serves the objects of this process to the other end, until the connection ends.
@@ -145,28 +149,21 @@ impl Hub {
     /// # Errors
     /// Why the connection ended, where nobody here closed it.
     pub fn run(&self) -> Result<()> {
-        self.link.check_fork().map_err(|error| error.during("run"))?;
-        let (ended, wait) = std::sync::mpsc::channel();
-        self.link.on_close(move |_| {
-            let _ = ended.send(()); // nobody listens where `run` failed
-        });
-        if self.link.is_attached() {
-            let _ = wait.recv(); // others read it: a server's threads, or another `run`
-        } else {
-            let pool = Pool::new()?;
-            pool.start()?;
-            let attached = self.link.attach(&pool);
-            if attached.is_ok() {
-                let _ = wait.recv(); // an error cannot be: the sender is kept until the end
+        loop {
+            let link = self.link();
+            let ended = link.serve();
+            if ended.is_err() && self.line.closed_here() {
+                return Ok(());
             }
-            pool.stop();
-            attached?;
-        }
-        match self.link.ended() {
-            Some(error) if !self.link.closed_here() => {
-                Err(Error::new(error.kind(), error.message().to_owned()).during("run"))
+            if ended.is_err() && self.line.retries() && link.ended().is_some() {
+                let next = self.line.after(&link);
+                match next {
+                    Err(_) if self.line.closed_here() => return Ok(()),
+                    Err(error) => return Err(error.during("run")),
+                    Ok(_) => continue,
+                }
             }
-            _ => Ok(()),
+            return ended.map_err(|error| error.during("run"));
         }
     }
 
@@ -176,28 +173,29 @@ impl Hub {
     /// # Errors
     /// Why the connection ended.
     pub fn poll(&self, timeout: Duration) -> Result<bool> {
-        self.link.poll(Instant::now().checked_add(timeout)).map_err(|error| error.during("poll"))
+        self.link().poll(Instant::now().checked_add(timeout)).map_err(|error| error.during("poll"))
     }
 
     /// Holds back the calls that this thread starts on this connection until the guard is dropped or an answer is waited for: they go together.
     pub fn batch(&self) -> Batch {
-        Batch { _guard: self.link.batch() }
+        Batch { _guard: self.link().batch() }
     }
 
     /// Who is at the other end.
-    pub fn peer(&self) -> &str {
-        self.link.peer_label()
+    pub fn peer(&self) -> String {
+        self.link().peer_label().to_owned()
     }
 
     /// Ends the connection. Calls under way fail; proxies of the other end's objects are dead.
     pub fn close(&self) {
-        self.link.close();
+        self.line.close();
     }
 
     /// Why the last one-way call that the other end complained about failed; each complaint is told once.
     pub fn take_notify_error(&self) -> Option<Error> {
-        self.link.check_fork().ok()?;
-        self.link.lock().take_notify_error()
+        let link = self.link();
+        link.check_fork().ok()?;
+        link.lock().take_notify_error()
     }
 }
 
@@ -211,7 +209,8 @@ impl fmt::Debug for Hub {
 impl AsRawFd for Hub {
     fn as_raw_fd(&self) -> RawFd {
         // In a forked child the lock may be held by a thread that is not there.
-        if self.link.check_fork().is_err() { -1 } else { self.link.lock().raw_fd() }
+        let link = self.link();
+        if link.check_fork().is_err() { -1 } else { link.lock().raw_fd() }
     }
 }
 
@@ -225,6 +224,32 @@ impl fmt::Debug for Batch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Batch")
     }
+}
+
+/// Connects, and leaves the handshake to be waited for.
+pub(crate) fn open(address: &str, limits: Limits) -> Result<Arc<Link>> {
+    let path = socket_path(address).map_err(|error| error.during("connect"))?;
+    let connected = socket::connect(&path, Some(CONNECT_TIMEOUT));
+    let socket = connected.map_err(|error| no_server(address, error).during("connect"))?;
+    let config = Config { limits, handshake_timeout: CONNECT_TIMEOUT, ..Config::default() };
+    let link = Link::new(Role::Initiator, config, socket, format!("'{address}'"));
+    Root::install(&Directory::new(false), &link);
+    Ok(link)
+}
+
+/// Why the handshake failed, for the user.
+pub(crate) fn not_opened(address: &str, error: Error) -> Error {
+    let error = match error.kind() {
+        ErrorKind::Deadline => {
+            let text = format!(
+                "the server at '{address}' does not answer: it is stopped or overloaded; \
+                 `andiron doctor` tells more"
+            );
+            Error::new(ErrorKind::Unavailable, text)
+        }
+        _ => error.with_context("address", address),
+    };
+    error.during("connect")
 }
 
 /// Where the server with this address has its socket.

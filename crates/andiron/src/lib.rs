@@ -38,6 +38,8 @@
 // `#[expose]` writes `::andiron`, in here too.
 extern crate self as andiron;
 
+#[cfg(feature = "tokio")]
+pub mod aio;
 mod arguments;
 mod call;
 mod context;
@@ -45,6 +47,7 @@ mod error;
 mod expose;
 mod hub;
 mod interface;
+mod line;
 mod link;
 mod object;
 mod pool;
@@ -52,6 +55,7 @@ mod proxy;
 mod root;
 mod server;
 mod store;
+mod stream;
 mod sync;
 mod target;
 mod turnstile;
@@ -104,9 +108,11 @@ pub use error::{Error, Result};
 pub use expose::{Access, Expose};
 pub use hub::{Batch, Hub, connect};
 pub use interface::{Interface, Method, Parameter};
+pub use line::Signal;
 pub use proxy::{Pending, Proxy};
 pub use server::{Running, Server};
 pub use store::{Changed, Entry, Listed, Store};
+pub use stream::{Stream, StreamIter};
 
 #[doc(hidden)]
 pub use server::Hosting;

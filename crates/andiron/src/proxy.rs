@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{self, Poll, ready};
 use std::time::{Duration, Instant};
 
 use andiron_proto::codec;
@@ -14,9 +16,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::call::{Call, LocalSlot, Parcel};
 use crate::context::{self, CallState, Origin};
+use crate::line::{Again, Line, Named};
 use crate::link::{Link, OutCall, OutParcel};
 use crate::object::{DESCRIBE, Exposed, Object, admit};
-use crate::target::{self, Remote, Target, collecting, with_incoming};
+use crate::target::{self, Carried, Remote, Target, collecting, with_incoming};
 use crate::{Error, Expose, Interface, Result};
 
 /// An object that can be called: of another process, or of this one. For any thread; a clone is the same object.
@@ -29,6 +32,10 @@ pub struct Proxy {
     target: Target,
     timeout: Option<Duration>,
     label: Option<Arc<str>>,
+    /// The name by which it is found again over the next connection.
+    named: Option<Arc<Named>>,
+    /// Its calls may be repeated although they may have run.
+    idempotent: bool,
 }
 
 impl Proxy {
@@ -38,7 +45,7 @@ impl Proxy {
     }
 
     pub(crate) fn of(target: Target) -> Proxy {
-        Proxy { target, timeout: None, label: None }
+        Proxy { target, timeout: None, label: None, named: None, idempotent: false }
     }
 
     pub(crate) fn root(link: Arc<Link>) -> Proxy {
@@ -49,6 +56,14 @@ impl Proxy {
     pub(crate) fn labelled(mut self, label: &str) -> Proxy {
         self.label = Some(label.into());
         self
+    }
+
+    /// The same proxy as one that was looked up by this name.
+    pub(crate) fn named(mut self, line: &Arc<Line>, name: &str) -> Proxy {
+        if let (true, Target::Remote(found)) = (line.retries(), &self.target) {
+            self.named = Some(Named::new(line.clone(), name, found.clone()));
+        }
+        self.labelled(name)
     }
 
     pub(crate) fn target(&self) -> &Target {
@@ -69,12 +84,16 @@ impl Proxy {
     pub fn call<R: DeserializeOwned>(&self, method: &str, args: &(impl Serialize + ?Sized)) -> Result<R> {
         let Target::Remote(remote) = &self.target else { return self.start(method, args)?.wait() };
         let outcome = context::origin(self.timeout).and_then(|origin| {
-            let (body, targets) = self.encode(args)?;
-            let begun = remote.link.call_to_wait(out_call(remote, method, &origin, &body, targets))?;
-            let _behalf = cancel_with(&origin, &remote.link, begun.0);
-            remote.link.wait_as(begun, origin.chain).and_then(decode)
+            let (body, carried) = self.encode(args)?;
+            let Some(named) = &self.named else {
+                return call_remote(remote, method, &origin, &body, carried);
+            };
+            let mut again = Again::new(carried, self.idempotent);
+            named.call(&origin, &mut again, |remote, carried| {
+                call_remote(remote, method, &origin, &body, carried)
+            })
         });
-        outcome.map_err(|error| self.name(error, method))
+        outcome.and_then(decode).map_err(|error| self.name(error, method))
     }
 
     /// Calls a method; its result is waited for later.
@@ -87,16 +106,15 @@ impl Proxy {
         args: &(impl Serialize + ?Sized),
     ) -> Result<Pending<R>> {
         let origin = context::origin(self.timeout).map_err(|error| self.name(error, method))?;
-        let (body, targets) = self.encode(args).map_err(|error| self.name(error, method))?;
-        let state = match &self.target {
+        let (body, carried) = self.encode(args).map_err(|error| self.name(error, method))?;
+        let state = match &*self.present_target(&origin).map_err(|error| self.name(error, method))? {
             Target::Remote(remote) => {
-                let call = out_call(remote, method, &origin, &body, targets);
+                let call = out_call(remote, method, &origin, &body, carried);
                 let id = remote.link.call(call).map_err(|error| self.name(error, method))?;
-                let behalf = cancel_with(&origin, &remote.link, id);
-                Waiting::Remote { link: remote.link.clone(), id, chain: origin.chain, _behalf: behalf }
+                Waiting::Remote(CallUnderWay::new(remote.link.clone(), id, &origin))
             }
             Target::Local(object) => {
-                Waiting::Local(call_local(object, method, body.into(), targets, &origin), origin.deadline)
+                Waiting::Local(call_local(object, method, body.into(), carried, &origin), origin.deadline)
             }
         };
         Ok(Pending { state, what: self.what(method), result: PhantomData })
@@ -107,18 +125,70 @@ impl Proxy {
     /// # Errors
     /// Why the call could not be sent.
     pub fn notify(&self, method: &str, args: &(impl Serialize + ?Sized)) -> Result<()> {
+        self.notify_by(method, args, |link, call| link.notify(call))
+    }
+
+    /// As [`notify`](Proxy::notify), but does not wait where the peer reads too slowly: gives the connection that has to be waited for.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn notify_at_once(
+        &self,
+        method: &str,
+        args: &(impl Serialize + ?Sized),
+    ) -> Result<Option<Arc<Link>>> {
+        let mut slow = None;
+        self.notify_by(method, args, |link, call| {
+            slow = link.notify_at_once(call)?.then(|| link.clone());
+            Ok(())
+        })?;
+        Ok(slow)
+    }
+
+    fn notify_by(
+        &self,
+        method: &str,
+        args: &(impl Serialize + ?Sized),
+        send: impl FnOnce(&Arc<Link>, OutCall<'_>) -> Result<()>,
+    ) -> Result<()> {
         let origin = context::origin(self.timeout).map_err(|error| self.name(error, method))?;
-        let (body, targets) = self.encode(args).map_err(|error| self.name(error, method))?;
-        match &self.target {
+        let (body, carried) = self.encode(args).map_err(|error| self.name(error, method))?;
+        match &*self.present_target(&origin).map_err(|error| self.name(error, method))? {
             Target::Remote(remote) => {
-                let call = out_call(remote, method, &origin, &body, targets);
-                remote.link.notify(call).map_err(|error| self.name(error, method))
+                let call = out_call(remote, method, &origin, &body, carried);
+                send(&remote.link, call).map_err(|error| self.name(error, method))
             }
             Target::Local(object) => {
-                call_local(object, method, body.into(), targets, &origin);
+                call_local(object, method, body.into(), carried, &origin);
                 Ok(())
             }
         }
+    }
+
+    /// Calls a method for a task to await, over the next connection where one was lost.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn call_for_task<R: DeserializeOwned>(
+        &self,
+        method: &str,
+        args: &(impl Serialize + ?Sized),
+    ) -> Pending<R> {
+        let Some(named) = &self.named else {
+            return self.start(method, args).unwrap_or_else(Pending::failed);
+        };
+        let begun = context::origin(self.timeout).and_then(|origin| Ok((origin, self.encode(args)?)));
+        let state = match begun {
+            Ok((origin, (body, carried))) => {
+                let method = method.to_owned();
+                let call = crate::aio::call_again(
+                    named.clone(),
+                    origin,
+                    Again::new(carried, self.idempotent),
+                    method,
+                    body,
+                );
+                Waiting::Again(Box::pin(call))
+            }
+            Err(error) => Waiting::Failed(self.name(error, method)),
+        };
+        Pending { state, what: self.what(method), result: PhantomData }
     }
 
     /// What the object can do.
@@ -129,11 +199,19 @@ impl Proxy {
         self.call(DESCRIBE, &())
     }
 
-    fn encode(&self, args: &(impl Serialize + ?Sized)) -> Result<(Vec<u8>, Vec<Target>)> {
+    /// The object, over the next connection where one was lost.
+    fn present_target(&self, origin: &Origin) -> Result<Cow<'_, Target>> {
+        match &self.named {
+            None => Ok(Cow::Borrowed(&self.target)),
+            Some(named) => named.remote(origin.deadline).map(|remote| Cow::Owned(Target::Remote(remote))),
+        }
+    }
+
+    fn encode(&self, args: &(impl Serialize + ?Sized)) -> Result<(Vec<u8>, Carried)> {
         let mut body = Vec::with_capacity(64);
-        let (encoded, targets) = collecting(|| codec::encode_args(args, &mut body));
+        let (encoded, carried) = collecting(|| codec::encode_args(args, &mut body));
         match encoded {
-            Ok(()) => Ok((body, targets)),
+            Ok(()) => Ok((body, carried)),
             Err(error) => {
                 let text = format!("the arguments cannot be encoded: {error}");
                 Err(Error::new(ErrorKind::Encoding, text).with_source(error))
@@ -164,16 +242,29 @@ impl What {
     }
 }
 
-fn out_call<'a>(
+pub(crate) fn out_call<'a>(
     remote: &Remote,
     method: &'a str,
     origin: &Origin,
     body: &'a [u8],
-    targets: Vec<Target>,
+    carried: Carried,
 ) -> OutCall<'a> {
-    let parcel =
-        OutParcel { codec: codecs::NATIVE, body: Body::Slice(body), targets, attachments: Vec::new() };
+    let Carried { targets, stream } = carried;
+    let body = Body::Slice(body);
+    let parcel = OutParcel { codec: codecs::NATIVE, body, targets, attachments: Vec::new(), stream };
     OutCall { object: remote.id, method, chain: origin.chain, deadline: origin.deadline, parcel }
+}
+
+fn call_remote(
+    remote: &Remote,
+    method: &str,
+    origin: &Origin,
+    body: &[u8],
+    carried: Carried,
+) -> Result<Parcel> {
+    let begun = remote.link.call_to_wait(out_call(remote, method, origin, body, carried))?;
+    let _behalf = cancel_with(origin, &remote.link, begun.0);
+    remote.link.wait_as(begun, origin.chain)
 }
 
 /// Gives the call up when that one is cancelled on whose behalf it is made.
@@ -204,11 +295,13 @@ fn call_local(
     object: &Arc<dyn Object>,
     method: &str,
     body: bytes::Bytes,
-    targets: Vec<Target>,
+    carried: Carried,
     origin: &Origin,
 ) -> Arc<LocalSlot> {
     let slot = Arc::new(LocalSlot::default());
-    let parcel = Parcel { codec: codecs::NATIVE, body, targets, attachments: Vec::new() };
+    let Carried { targets, stream } = carried;
+    let stream = stream.map(|stream| Mutex::new(Some(stream)));
+    let parcel = Parcel { codec: codecs::NATIVE, body, targets, attachments: Vec::new(), stream };
     let hub = origin.call.as_ref().and_then(|call| call.hub.clone());
     let state = Arc::new(CallState::new(origin.chain, origin.deadline, hub));
     let call = Call::local(slot.clone(), method.to_owned(), parcel, state);
@@ -245,7 +338,7 @@ impl<'de> Deserialize<'de> for Proxy {
     }
 }
 
-/// A call under way. Dropping it without waiting cancels the call.
+/// A call under way: [`wait`](Pending::wait) for its result, or await it. Dropping it without that cancels the call.
 #[must_use = "a call whose handle is dropped is cancelled"]
 pub struct Pending<R> {
     state: Waiting,
@@ -254,9 +347,50 @@ pub struct Pending<R> {
 }
 
 enum Waiting {
-    Remote { link: Arc<Link>, id: u64, chain: u64, _behalf: Option<Behalf> },
+    Remote(CallUnderWay),
     Local(Arc<LocalSlot>, Option<Instant>),
+    /// It was not even sent.
+    #[cfg_attr(not(feature = "tokio"), allow(dead_code))]
+    Failed(Error),
+    /// It may be made again over another connection.
+    #[cfg(feature = "tokio")]
+    Again(Pin<Box<dyn Future<Output = Result<Parcel>> + Send>>),
     Done,
+}
+
+/// A call over one connection, which is given up when this is dropped before the answer is there.
+pub(crate) struct CallUnderWay {
+    link: Arc<Link>,
+    /// 0 once it is answered.
+    id: u64,
+    chain: u64,
+    _behalf: Option<Behalf>,
+}
+
+impl CallUnderWay {
+    pub(crate) fn new(link: Arc<Link>, id: u64, origin: &Origin) -> CallUnderWay {
+        let behalf = cancel_with(origin, &link, id);
+        CallUnderWay { link, id, chain: origin.chain, _behalf: behalf }
+    }
+
+    fn wait(mut self) -> Result<Parcel> {
+        let id = std::mem::take(&mut self.id);
+        self.link.wait(id, self.chain)
+    }
+
+    pub(crate) fn poll(&mut self, context: &task::Context<'_>) -> Poll<Result<Parcel>> {
+        let outcome = ready!(self.link.poll_answer(self.id, context));
+        self.id = 0;
+        Poll::Ready(outcome)
+    }
+}
+
+impl Drop for CallUnderWay {
+    fn drop(&mut self) {
+        if self.id != 0 {
+            self.link.abandon(self.id);
+        }
+    }
 }
 
 impl<R: DeserializeOwned> Pending<R> {
@@ -266,25 +400,46 @@ impl<R: DeserializeOwned> Pending<R> {
     /// As for [`Proxy::call`].
     pub fn wait(mut self) -> Result<R> {
         let outcome = match std::mem::replace(&mut self.state, Waiting::Done) {
-            Waiting::Remote { link, id, chain, _behalf } => link.wait(id, chain),
+            Waiting::Remote(call) => call.wait(),
             Waiting::Local(slot, deadline) => slot.wait(deadline),
+            Waiting::Failed(error) => return Err(error),
+            #[cfg(feature = "tokio")]
+            Waiting::Again(_) => Err(Error::new(ErrorKind::Internal, "this call is to be awaited")),
             Waiting::Done => Err(Error::new(ErrorKind::Internal, "this call was waited for before")),
         };
         outcome.and_then(decode).map_err(|error| self.what.name(error))
     }
 }
 
-impl<R> Pending<R> {
-    /// Gives the call up: the other end is told, and its handler can learn it.
-    pub fn cancel(self) {}
+impl<R: DeserializeOwned> Future for Pending<R> {
+    type Output = Result<R>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<Result<R>> {
+        let outcome = match &mut self.state {
+            Waiting::Remote(call) => ready!(call.poll(context)),
+            Waiting::Local(slot, _) => ready!(slot.poll(context)),
+            #[cfg(feature = "tokio")]
+            Waiting::Again(call) => ready!(call.as_mut().poll(context)),
+            Waiting::Failed(_) | Waiting::Done => match std::mem::replace(&mut self.state, Waiting::Done) {
+                Waiting::Failed(error) => return Poll::Ready(Err(error)),
+                _ => panic!("a call was awaited again after its result was there"),
+            },
+        };
+        self.state = Waiting::Done;
+        Poll::Ready(outcome.and_then(decode).map_err(|error| self.what.name(error)))
+    }
 }
 
-impl<R> Drop for Pending<R> {
-    fn drop(&mut self) {
-        if let Waiting::Remote { link, id, .. } = &self.state {
-            link.abandon(*id);
-        }
+impl<R> Pending<R> {
+    /// A call that was not even sent, for who awaits it to hear.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn failed(error: Error) -> Pending<R> {
+        let what = What { label: None, method: "".into() };
+        Pending { state: Waiting::Failed(error), what, result: PhantomData }
     }
+
+    /// Gives the call up: the other end is told, and its handler can learn it.
+    pub fn cancel(self) {}
 }
 
 impl<R> fmt::Debug for Pending<R> {
@@ -293,15 +448,15 @@ impl<R> fmt::Debug for Pending<R> {
     }
 }
 
-fn decode<R: DeserializeOwned>(parcel: Parcel) -> Result<R> {
+pub(crate) fn decode<R: DeserializeOwned>(parcel: Parcel) -> Result<R> {
     if parcel.codec != codecs::NATIVE {
         // A one-way method that is called two-way answers with nothing at all.
         let nothing = parcel.codec == codecs::NONE && parcel.body.is_empty();
         let body: &[u8] = if nothing { &[0xc0] } else { return Err(unknown_codec(parcel.codec)) };
         return codec::from_slice(body).map_err(undecodable);
     }
-    let Parcel { body, targets, .. } = parcel;
-    with_incoming(&targets, || codec::from_slice(&body).map_err(undecodable))
+    let Parcel { body, targets, stream, .. } = parcel;
+    with_incoming(&targets, stream.as_ref(), || codec::from_slice(&body).map_err(undecodable))
 }
 
 fn unknown_codec(codec: u8) -> Error {

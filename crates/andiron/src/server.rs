@@ -21,7 +21,7 @@ use crate::sync::lock;
 use crate::{Error, ErrorKind, Expose, Result};
 
 /// How long a server that stops waits for calls under way.
-const DRAIN: Duration = Duration::from_secs(5);
+pub(crate) const DRAIN: Duration = Duration::from_secs(5);
 /// How many connections are accepted before other work gets its turn.
 const ACCEPT_AT_ONCE: usize = 16;
 
@@ -89,6 +89,12 @@ impl Server {
     fn add(self, name: &str, object: Arc<dyn Object>) -> Result<Server> {
         self.listener.directory.add(name, object).map_err(|error| error.during("object"))?;
         Ok(self)
+    }
+
+    /// What listens, for others than this server's threads.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn into_listener(self) -> Arc<Listener> {
+        self.listener
     }
 
     /// Starts to serve, on threads of its own, until the returned handle is stopped or dropped.
@@ -240,14 +246,15 @@ impl Drop for Door {
     }
 }
 
-struct Listener {
+pub(crate) struct Listener {
     door: Mutex<Door>,
     directory: Arc<Directory>,
     config: Config,
 }
 
 impl Listener {
-    fn welcome(&self, pool: &Arc<Pool>, connection: OwnedFd) -> Result<()> {
+    /// The connection, if this peer may come in, for somebody to drive.
+    pub(crate) fn welcome(&self, connection: OwnedFd) -> Result<Arc<Link>> {
         let own = andiron_sys::socket::peer_credentials(&connection)
             .map_err(|error| Error::new(ErrorKind::Denied, error.to_string()))?;
         let user = andiron_sys::runtime::Places::of_this_process().uid;
@@ -258,7 +265,18 @@ impl Listener {
         let label = own.pid.map_or_else(|| "a local process".to_owned(), |pid| format!("process {pid}"));
         let link = Link::new(Role::Acceptor, self.config.clone(), connection, label);
         Root::install(&self.directory, &link);
-        link.attach(pool)
+        Ok(link)
+    }
+}
+
+#[cfg(feature = "tokio")]
+impl Listener {
+    pub(crate) fn path(&self) -> PathBuf {
+        lock(&self.door).path.clone()
+    }
+
+    pub(crate) fn shut(&self) {
+        lock(&self.door).shut();
     }
 }
 
@@ -272,7 +290,8 @@ impl Source for Listener {
         for _ in 0..ACCEPT_AT_ONCE {
             match socket::accept(&*socket) {
                 Ok(Some(connection)) => {
-                    if let Err(error) = self.welcome(pool, connection) {
+                    let welcome = self.welcome(connection).and_then(|link| link.attach(pool));
+                    if let Err(error) = welcome {
                         eprintln!("andiron: a connection was refused: {error}");
                     }
                 }

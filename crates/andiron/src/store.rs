@@ -7,14 +7,13 @@ use andiron_proto::wire::codecs;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::link::Link;
 use crate::sync::lock;
 use crate::{Error, ErrorKind, Hub, Proxy, Result};
 
 /// The name of the object that is the store.
-const STORE: &str = "store";
+pub(crate) const STORE: &str = "store";
 /// Whose entries are meant where nobody chose an author.
-const DEFAULT_AUTHOR: &str = "default";
+pub(crate) const DEFAULT_AUTHOR: &str = "default";
 
 /// Values by author and name that all processes at a server share. Made by [`Hub::store`]; a clone is the same.
 ///
@@ -94,15 +93,28 @@ pub struct Listed {
 
 /// The answer to a read as it travels: see `spec/PROTOCOL.md`, section 10.
 #[derive(serde::Deserialize)]
-struct Answer(u8, #[serde(default)] u64, #[serde(default)] f64, #[serde(default)] u8, #[serde(default)] Blob);
+pub(crate) struct Answer(
+    u8,
+    #[serde(default)] u64,
+    #[serde(default)] f64,
+    #[serde(default)] u8,
+    #[serde(default)] Blob,
+);
 
 impl Answer {
     const VALUE: u8 = 1;
     const NOT_MODIFIED: u8 = 2;
 
-    fn entry(self) -> Option<Entry> {
+    pub(crate) fn entry(self) -> Option<Entry> {
         let Answer(state, version, timestamp, codec, Blob(bytes)) = self;
         (state == Answer::VALUE).then_some(Entry { bytes, codec, version, timestamp })
+    }
+
+    pub(crate) fn changed(self) -> Changed {
+        match self.0 {
+            Answer::NOT_MODIFIED => Changed::No,
+            _ => self.entry().map_or(Changed::Missing, Changed::Yes),
+        }
     }
 }
 
@@ -129,8 +141,8 @@ impl<'de> serde::Deserialize<'de> for Blob {
 }
 
 impl Store {
-    pub(crate) fn of(link: Arc<Link>) -> Store {
-        Store { hub: Hub::of(link), object: Arc::default(), author: DEFAULT_AUTHOR.into() }
+    pub(crate) fn of(hub: Hub) -> Store {
+        Store { hub, object: Arc::default(), author: DEFAULT_AUTHOR.into() }
     }
 
     /// The entries of another author. Without this the author is `default`.
@@ -143,11 +155,7 @@ impl Store {
     /// # Errors
     /// `Encoding` for what cannot be encoded, `TooLarge` or `Quota` where the store refuses it, or why the store could not be reached.
     pub fn set(&self, name: &str, value: &(impl Serialize + ?Sized)) -> Result<u64> {
-        let bytes = codec::to_vec(value).map_err(|error| {
-            Error::new(ErrorKind::Encoding, format!("the value cannot be encoded: {error}"))
-                .with_source(error)
-        })?;
-        self.set_bytes(name, &bytes, codecs::NATIVE)
+        self.set_bytes(name, &encode(value)?, codecs::NATIVE)
     }
 
     /// Sets a value that is encoded already, or bytes as they are (`codec` 3).
@@ -183,10 +191,7 @@ impl Store {
     /// Why the store could not be reached.
     pub fn get_if_changed(&self, name: &str, version: u64) -> Result<Changed> {
         let answer: Answer = self.call("get", &(name, version, &*self.author))?;
-        Ok(match answer.0 {
-            Answer::NOT_MODIFIED => Changed::No,
-            _ => answer.entry().map_or(Changed::Missing, Changed::Yes),
-        })
+        Ok(answer.changed())
     }
 
     /// Takes an entry out and gives it back; `None` where there was none.
@@ -233,17 +238,28 @@ impl Store {
         let object = match known {
             Some(object) => object,
             None => {
-                let found: Proxy = self.hub.object(STORE).map_err(|error| match error.kind() {
-                    ErrorKind::NoObject => {
-                        let text = "this server has no store; a daemon (`andiron serve`) has one";
-                        Error::new(ErrorKind::Unsupported, text)
-                    }
-                    _ => error,
-                })?;
+                let found: Proxy = self.hub.object(STORE).map_err(no_store)?;
                 lock(&self.object).insert(found).clone()
             }
         };
         object.call(method, args)
+    }
+}
+
+pub(crate) fn encode(value: &(impl Serialize + ?Sized)) -> Result<Vec<u8>> {
+    codec::to_vec(value).map_err(|error| {
+        Error::new(ErrorKind::Encoding, format!("the value cannot be encoded: {error}")).with_source(error)
+    })
+}
+
+/// Why the object that is the store could not be found.
+pub(crate) fn no_store(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::NoObject => {
+            let text = "this server has no store; a daemon (`andiron serve`) has one";
+            Error::new(ErrorKind::Unsupported, text)
+        }
+        _ => error,
     }
 }
 

@@ -5,11 +5,13 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use crate::link::Link;
 use crate::object::Object;
+use crate::stream::Items;
+use crate::sync::lock;
 
 /// An object here or at the other end of a connection.
 #[derive(Clone)]
@@ -79,14 +81,25 @@ impl fmt::Debug for Target {
     }
 }
 
-thread_local! {
-    static OUTGOING: RefCell<Option<Vec<Target>>> = const { RefCell::new(None) };
-    static INCOMING: RefCell<Vec<Target>> = const { RefCell::new(Vec::new()) };
+/// What goes beside a value: it names the objects by position, and has a place for the stream.
+#[derive(Default)]
+pub(crate) struct Carried {
+    pub(crate) targets: Vec<Target>,
+    pub(crate) stream: Option<Box<dyn Items>>,
 }
 
-/// Runs an encoder and gives back which objects its value names.
-pub(crate) fn collecting<R>(encode: impl FnOnce() -> R) -> (R, Vec<Target>) {
-    let outer = OUTGOING.replace(Some(Vec::new()));
+/// A stream that came with a message, until somebody takes it out.
+pub(crate) type StreamSlot = Mutex<Option<Box<dyn Items>>>;
+
+thread_local! {
+    static OUTGOING: RefCell<Option<Carried>> = const { RefCell::new(None) };
+    static INCOMING: RefCell<Vec<Target>> = const { RefCell::new(Vec::new()) };
+    static INCOMING_STREAM: RefCell<Option<Box<dyn Items>>> = const { RefCell::new(None) };
+}
+
+/// Runs an encoder and gives back what goes beside its value.
+pub(crate) fn collecting<R>(encode: impl FnOnce() -> R) -> (R, Carried) {
+    let outer = OUTGOING.replace(Some(Carried::default()));
     let restore = Restore(outer);
     let result = encode();
     let collected = OUTGOING.take().unwrap_or_default();
@@ -95,11 +108,12 @@ pub(crate) fn collecting<R>(encode: impl FnOnce() -> R) -> (R, Vec<Target>) {
 }
 
 /// Puts back the table of the value that was being encoded around this one, also after a panic.
-struct Restore(Option<Vec<Target>>);
+struct Restore(Option<Carried>);
 
 impl Drop for Restore {
     fn drop(&mut self) {
-        OUTGOING.replace(self.0.take());
+        let inner = OUTGOING.replace(self.0.take());
+        drop(inner); // outside of the borrow: dropping a stream may run anything
     }
 }
 
@@ -112,7 +126,8 @@ const MOST: u16 = u16::MAX;
 /// In words: no value of a call is being encoded, or it names as many as it can.
 pub(crate) fn put(target: &Target) -> Result<u16, String> {
     OUTGOING.with_borrow_mut(|outgoing| {
-        let table = outgoing.as_mut().ok_or("a proxy can be sent only in a call or its result")?;
+        let carried = outgoing.as_mut().ok_or("a proxy can be sent only in a call or its result")?;
+        let table = &mut carried.targets;
         match u16::try_from(table.len()) {
             Ok(position) if position < MOST => {
                 table.push(target.clone());
@@ -125,17 +140,49 @@ pub(crate) fn put(target: &Target) -> Result<u16, String> {
     })
 }
 
-/// Runs a decoder whose value names these objects.
-pub(crate) fn with_incoming<R>(targets: &[Target], decode: impl FnOnce() -> R) -> R {
-    struct Restore(Vec<Target>);
-    impl Drop for Restore {
+/// Gives the value that is being encoded a stream.
+///
+/// # Errors
+/// In words: no value of a call is being encoded, or it has a stream already.
+pub(crate) fn put_stream(items: Box<dyn Items>) -> Result<(), String> {
+    OUTGOING.with_borrow_mut(|outgoing| {
+        let carried = outgoing.as_mut().ok_or("a stream can be sent only in a call or its result")?;
+        match &carried.stream {
+            None => {
+                carried.stream = Some(items);
+                Ok(())
+            }
+            Some(_) => Err("a call or its result can hold one stream: make a call for each".to_owned()),
+        }
+    })
+}
+
+/// Runs a decoder whose value names these objects and may have a place for this stream.
+pub(crate) fn with_incoming<R>(
+    targets: &[Target],
+    stream: Option<&StreamSlot>,
+    decode: impl FnOnce() -> R,
+) -> R {
+    struct Restore<'a>(Vec<Target>, Option<&'a StreamSlot>);
+    impl Drop for Restore<'_> {
         fn drop(&mut self) {
             let inner = INCOMING.replace(std::mem::take(&mut self.0));
             drop(inner); // outside of the borrow: dropping a proxy may run anything
+            if let Some(slot) = self.1 {
+                *lock(slot) = INCOMING_STREAM.take();
+            }
         }
     }
-    let _restore = Restore(INCOMING.replace(targets.to_vec()));
+    if let Some(slot) = stream {
+        INCOMING_STREAM.set(lock(slot).take());
+    }
+    let _restore = Restore(INCOMING.replace(targets.to_vec()), stream);
     decode()
+}
+
+/// The stream of the value that is being decoded.
+pub(crate) fn take_stream() -> Option<Box<dyn Items>> {
+    INCOMING_STREAM.take()
 }
 
 /// The object at a position of the value that is being decoded.

@@ -105,6 +105,8 @@ pub struct Hello {
     pub limits: Limits,
     /// The incarnation of the acceptor's store.
     pub store: Option<[u8; 16]>,
+    /// Where a secret is to be proved: random bytes.
+    pub nonce: Option<[u8; 32]>,
 }
 
 /// The authentication method by which the operating system vouches for the peer.
@@ -126,6 +128,8 @@ struct HelloMap {
     limits: BTreeMap<String, u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     store: Option<codec::Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    nonce: Option<codec::Value>,
 }
 
 fn user_only() -> Vec<String> {
@@ -141,6 +145,7 @@ impl Hello {
             features: self.features.clone(),
             limits: self.limits.to_map(),
             store: self.store.map(|incarnation| codec::Value::Bytes(incarnation.to_vec())),
+            nonce: self.nonce.map(|nonce| codec::Value::Bytes(nonce.to_vec())),
         };
         codec::to_vec(&map).expect("strings, integers and bytes can always be encoded")
     }
@@ -160,6 +165,10 @@ impl Hello {
             features: map.features,
             limits: Limits::from_map(&map.limits),
             store,
+            nonce: match map.nonce {
+                Some(codec::Value::Bytes(bytes)) => bytes.try_into().ok(),
+                _ => None, // looked at only where a secret is to be proved, and then it is missed
+            },
         })
     }
 }
@@ -177,6 +186,7 @@ mod tests {
             features: vec!["names".into()],
             limits: Limits { calls: 3, ..Limits::default() },
             store: Some([7; 16]),
+            nonce: Some([9; 32]),
         };
         assert_eq!(Hello::parse(&hello.to_bytes()), Ok(hello));
     }

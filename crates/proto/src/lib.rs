@@ -14,6 +14,6 @@ pub use failure::{ErrorKind, Failure, FailureDetail};
 pub use hello::{AUTH_USER, Hello, Limits};
 pub use message::{Body, Ref};
 pub use session::{
-    Attachment, CallRequest, Config, Event, IdHasher, IdMap, IncomingCall, Outgoing, Payload, Role, Session,
-    Transmit,
+    Attachment, Auth, CallRequest, Config, Event, Heartbeat, IdHasher, IdMap, IncomingCall, Key, Outgoing,
+    Payload, Role, Session, Transmit, binding,
 };

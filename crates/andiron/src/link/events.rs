@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
+use std::task::Waker;
 
 use andiron_proto::{Event, Failure, IncomingCall};
 
-use super::{CloseHook, Executor, Handling, Hook, Incoming, Link, State, wait};
+use super::{CloseHook, Executor, Handling, Hook, Incoming, Link, OpenHook, State, wait};
 use crate::call::{Call, Parcel};
 use crate::context::CallState;
 use crate::object::{Admitted, Job, Object, admit};
@@ -29,6 +30,7 @@ enum Do {
     Run(Job),
     Drop(Vec<Target>),
     DropParcel(Parcel),
+    Opened(OpenHook),
     Closed(CloseHook, Arc<Error>),
 }
 
@@ -87,6 +89,7 @@ impl Do {
             }
             Do::Drop(targets) => drop(targets),
             Do::DropParcel(parcel) => drop(parcel),
+            Do::Opened(hook) => hook(),
             Do::Closed(hook, error) => hook(&error),
         }
     }
@@ -126,7 +129,10 @@ impl Link {
                         None => state.notify_failed = Some(failure.into()),
                     }
                 }
-                Event::Opened(_) => self.wake_all(state),
+                Event::Opened(_) => {
+                    todo.0.extend(state.on_open.take().map(Do::Opened));
+                    self.wake_all(state);
+                }
                 Event::Goodbye { .. } | Event::Pong(_) => {}
                 Event::Closed(failure) => self.on_closed(state, failure.into(), &mut todo),
             }
@@ -174,17 +180,22 @@ impl Link {
             // Nobody waits any more. Its objects are given back without the lock.
             return todo.0.extend(outcome.ok().map(Do::DropParcel));
         };
-        if let Some(hook) = call.hook.take() {
-            state.calls.remove(&id);
-            state.hooks -= 1;
-            if state.hooks == 0 && state.reads_for_hooks {
-                self.wake_all(state);
+        let last = call.read_for && state.hooks == 1;
+        state.hooks -= usize::from(std::mem::take(&mut call.read_for));
+        match call.hook.take() {
+            Some(hook) => {
+                state.calls.remove(&id);
+                todo.0.push(Do::Done(hook, outcome));
             }
-            return todo.0.push(Do::Done(hook, outcome));
+            None => {
+                call.outcome = Some(outcome);
+                if let Some(sleeper) = call.sleeper.take() {
+                    sleeper.wake();
+                }
+            }
         }
-        call.outcome = Some(outcome);
-        if let Some(wake) = call.wake.take() {
-            wake.notify_all();
+        if last && state.reads_for_hooks {
+            self.wake_all(state);
         }
     }
 
@@ -234,6 +245,10 @@ impl Link {
     pub(super) fn wake_all(&self, state: &mut State) {
         for waiter in &state.waiters {
             waiter.wake();
+        }
+        state.tasks.drain(..).for_each(Waker::wake);
+        if let Executor::Task(task) = &state.executor {
+            task.wake();
         }
     }
 }

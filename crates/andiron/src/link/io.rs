@@ -24,6 +24,16 @@ pub(super) struct Read {
     descriptors: Vec<OwnedFd>,
 }
 
+impl Read {
+    /// True where nothing is left to be read. Fewer bytes than there is `room` for say so, unless descriptors came: behind these a read ends.
+    pub(super) fn drained(&self, room: usize) -> bool {
+        match &self.outcome {
+            Ok(received) => received.bytes < room && self.descriptors.is_empty() && !received.truncated,
+            Err(_) => true,
+        }
+    }
+}
+
 /// Reads once. Waits for bytes unless `nonblocking`.
 pub(super) fn read(socket: &OwnedFd, buffer: &mut [u8], nonblocking: bool) -> Read {
     let mut descriptors = Vec::new();
@@ -121,6 +131,7 @@ impl Link {
         let (pool, token) = match &state.executor {
             Executor::Pool(pool, token) => (pool, token),
             Executor::Thread(queue) if write && state.blind => return queue.push_out(),
+            Executor::Task(task) => return task.look(state),
             _ => return,
         };
         let Some(socket) = &state.socket else { return };

@@ -10,12 +10,14 @@ mod events;
 mod handler;
 mod io;
 mod objects;
+mod task;
 mod wait;
 
 use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, Weak};
+use std::task::Waker;
 use std::time::Instant;
 
 use andiron_proto::wire::Reason;
@@ -25,12 +27,16 @@ use andiron_sys::epoll::Interest;
 pub(crate) use self::events::Todo;
 pub(crate) use self::io::{Next, READ_BUFFER};
 use self::objects::Objects;
+use self::task::Task;
+#[cfg(feature = "tokio")]
+pub(crate) use self::task::TaskRead;
 pub(crate) use self::wait::BatchGuard;
 use self::wait::Waiter;
 use crate::call::{Call, Parcel};
 use crate::context::CallState;
 use crate::object::{Job, Object};
 use crate::pool::Pool;
+use crate::stream::Items;
 use crate::sync::lock;
 use crate::{Error, ErrorKind, Result};
 
@@ -39,6 +45,9 @@ const SEND_FROM: usize = 1 << 10;
 
 /// What a finished call is handed to.
 type Hook = Box<dyn FnOnce(Result<Parcel>) + Send>;
+
+/// Runs when the handshake is done.
+type OpenHook = Box<dyn FnOnce() + Send>;
 
 /// Runs when the connection ends, with the reason.
 type CloseHook = Box<dyn FnOnce(&Error) + Send>;
@@ -71,6 +80,8 @@ pub(crate) struct State {
     calls: IdMap<OwnCall>,
     waiters: Vec<Waiter>,
     last_waiter: u64,
+    /// Tasks that wait for something other than an answer: the end of the handshake, room to write, the end.
+    tasks: Vec<Waker>,
     /// Calls of the chain of a thread that waits here: chain and job.
     chained: VecDeque<(u64, Job)>,
     /// Inline calls that wait because the peer does not read the answers to those before them.
@@ -97,13 +108,14 @@ pub(crate) struct State {
     holding: u32,
     notify_failed: Option<Error>,
     closed_here: bool,
-    /// Own calls whose answer goes to a hook.
+    /// Own calls whose answer goes to a hook or a task: no thread waits for it.
     hooks: usize,
     /// A thread reads for them, since no thread waits.
     reads_for_hooks: bool,
     /// One-way calls that were passed on for others, who are told if one fails; the last of them.
     passed_on: VecDeque<PassedOn>,
     ended: Option<Arc<Error>>,
+    on_open: Option<OpenHook>,
     on_close: Vec<CloseHook>,
 }
 
@@ -111,7 +123,24 @@ struct OwnCall {
     outcome: Option<Result<Parcel>>,
     hook: Option<Hook>,
     /// Who sleeps until the outcome is there.
-    wake: Option<Arc<Condvar>>,
+    sleeper: Option<Sleeper>,
+    /// It is one of [`State::hooks`].
+    read_for: bool,
+}
+
+/// Who is woken when the outcome of a call is there.
+enum Sleeper {
+    Thread(Arc<Condvar>),
+    Task(Waker),
+}
+
+impl Sleeper {
+    fn wake(self) {
+        match self {
+            Sleeper::Thread(wake) => wake.notify_all(),
+            Sleeper::Task(waker) => waker.wake(),
+        }
+    }
 }
 
 struct Handling {
@@ -133,6 +162,9 @@ enum Executor {
     Thread(Arc<handler::HandlerQueue>),
     /// The threads of a server, which also read.
     Pool(Arc<Pool>, u64),
+    /// A task of an asynchronous program, which also reads.
+    #[cfg_attr(not(feature = "tokio"), allow(dead_code))]
+    Task(Task),
 }
 
 impl Link {
@@ -150,6 +182,7 @@ impl Link {
             calls: IdMap::default(),
             waiters: Vec::new(),
             last_waiter: 0,
+            tasks: Vec::new(),
             chained: VecDeque::new(),
             held_inline: VecDeque::new(),
             admitted: VecDeque::new(),
@@ -169,6 +202,7 @@ impl Link {
             reads_for_hooks: false,
             passed_on: VecDeque::new(),
             ended: None,
+            on_open: None,
             on_close: Vec::new(),
         };
         Arc::new_cyclic(|this| Link {
@@ -232,7 +266,9 @@ impl Link {
         let request = CallRequest { target: object, method, chain, deadline, arguments };
         match state.session.call(Instant::now(), request) {
             Ok(id) => {
-                state.calls.insert(id, OwnCall { outcome: None, hook, wake: None });
+                let read_for = hook.is_some();
+                state.hooks += usize::from(read_for);
+                state.calls.insert(id, OwnCall { outcome: None, hook, sleeper: None, read_for });
                 Ok(id)
             }
             Err(failure) => {
@@ -253,7 +289,6 @@ impl Link {
         let mut todo = Todo::default();
         let begun = self.start(&mut state, outgoing, Some(Box::new(done)), &mut todo);
         if begun.is_ok() {
-            state.hooks += 1;
             self.read_for_hooks(&mut state);
         }
         todo.extend(self.flush(&mut state));
@@ -301,12 +336,17 @@ impl Link {
 
     /// Calls one way. Waits only where the peer reads too slowly.
     pub(crate) fn notify(&self, outgoing: OutCall<'_>) -> Result<()> {
-        self.check_fork()?;
         let (chain, deadline) = (outgoing.chain, outgoing.deadline);
-        if self.send_notify(self.lock(), outgoing, None)? {
+        if self.notify_at_once(outgoing)? {
             self.wait_for_room(chain, deadline)?;
         }
         Ok(())
+    }
+
+    /// Calls one way and does not wait. True where it should be waited for room before there is more to say.
+    pub(crate) fn notify_at_once(&self, outgoing: OutCall<'_>) -> Result<bool> {
+        self.check_fork()?;
+        self.send_notify(self.lock(), outgoing, None)
     }
 
     /// Passes a one-way call on that came on another connection, under that number. Never waits.
@@ -469,6 +509,11 @@ impl Link {
         todo.run();
     }
 
+    /// Has `hook` run when the handshake is done. Before anybody reads.
+    pub(crate) fn on_open(&self, hook: impl FnOnce() + Send + 'static) {
+        self.lock().on_open = Some(Box::new(hook));
+    }
+
     /// Has `hook` run when the connection ends; at once if it has.
     pub(crate) fn on_close(&self, hook: impl FnOnce(&Error) + Send + 'static) {
         let mut state = self.lock();
@@ -495,7 +540,7 @@ impl State {
 
     /// Bytes wait to be sent, and nothing but a waiting thread will send them.
     fn lacks_room(&self) -> bool {
-        self.session.want_write() && !matches!(self.executor, Executor::Pool(..))
+        self.session.want_write() && !matches!(self.executor, Executor::Pool(..) | Executor::Task(_))
     }
 
     pub(crate) fn take_notify_error(&mut self) -> Option<Error> {
@@ -523,8 +568,10 @@ impl Drop for Link {
             return;
         }
         let state: &mut State = self.state.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Executor::Thread(queue) = &state.executor {
-            queue.close();
+        match &state.executor {
+            Executor::Thread(queue) => queue.close(),
+            Executor::Task(task) => task.wake(),
+            _ => {}
         }
         if state.ended.is_none() {
             state.session.leave();
@@ -564,18 +611,21 @@ pub(crate) struct OutParcel<'a> {
     pub(crate) body: Body<'a>,
     pub(crate) targets: Vec<crate::target::Target>,
     pub(crate) attachments: Vec<Attachment>,
+    pub(crate) stream: Option<Box<dyn Items>>,
 }
 
 impl OutParcel<'_> {
     pub(crate) fn into_parcel(self) -> Parcel {
-        let OutParcel { codec, body, targets, attachments } = self;
-        Parcel { codec, body: body.into_bytes(), targets, attachments }
+        let OutParcel { codec, body, targets, attachments, stream } = self;
+        let stream = stream.map(|stream| Mutex::new(Some(stream)));
+        Parcel { codec, body: body.into_bytes(), targets, attachments, stream }
     }
 }
 
 impl From<Parcel> for OutParcel<'_> {
     fn from(parcel: Parcel) -> Self {
-        let Parcel { codec, body, targets, attachments } = parcel;
-        OutParcel { codec, body: Body::Shared(body), targets, attachments }
+        let Parcel { codec, body, targets, attachments, stream } = parcel;
+        let stream = stream.and_then(|stream| lock(&stream).take());
+        OutParcel { codec, body: Body::Shared(body), targets, attachments, stream }
     }
 }

@@ -52,7 +52,7 @@ impl Link {
         parcel: OutParcel<'a>,
         todo: &mut Todo,
     ) -> Result<Outgoing<'a>> {
-        let OutParcel { codec, body, targets, attachments } = parcel;
+        let OutParcel { codec, body, targets, attachments, stream: _ } = parcel;
         let mut refs = Vec::with_capacity(targets.len());
         let shown = targets.iter().try_for_each(|target| {
             refs.push(self.show(state, target)?);
@@ -103,7 +103,7 @@ impl Link {
     pub(super) fn parcel(&self, state: &mut State, payload: Payload) -> Parcel {
         let Payload { codec, body, refs, attachments } = payload;
         let targets = refs.into_iter().map(|entry| self.target(state, entry)).collect();
-        Parcel { codec, body, targets, attachments }
+        Parcel { codec, body, targets, attachments, stream: None }
     }
 
     fn target(&self, state: &mut State, entry: Ref) -> Target {

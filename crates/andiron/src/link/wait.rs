@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::handler::HandlerQueue;
-use super::{Executor, Link, State, Todo, io};
+use super::{Executor, Link, Sleeper, State, Todo, io};
 use crate::call::Parcel;
 use crate::object::{Admitted, Job, admit};
 use crate::pool::Pool;
@@ -111,7 +111,7 @@ impl Link {
     /// A call that was passed on is answered whenever somebody reads. Where no server's threads do, a thread of its own sees to it as
     /// long as there are such calls.
     pub(super) fn read_for_hooks(&self, state: &mut State) {
-        if state.reads_for_hooks || matches!(state.executor, Executor::Pool(..)) {
+        if state.reads_for_hooks || matches!(state.executor, Executor::Pool(..) | Executor::Task(_)) {
             return;
         }
         let link = self.arc();
@@ -228,7 +228,7 @@ impl Link {
         match what {
             WaitFor::Answer(id) => {
                 if let Some(call) = state.calls.get_mut(id) {
-                    call.wake = Some(wake.clone());
+                    call.sleeper = Some(Sleeper::Thread(wake.clone()));
                 }
             }
             // Whoever makes room does not tell.
@@ -373,6 +373,7 @@ impl Link {
                     self.call_up(state);
                 }
             }
+            Executor::Task(task) => task.wake(),
         }
     }
 
@@ -424,6 +425,31 @@ impl Link {
         drop(state);
         todo.run();
         Ok(())
+    }
+
+    /// Has threads of its own read the connection and run its calls, until it ends. An error tells why it did, where nobody here closed it.
+    pub(crate) fn serve(&self) -> Result<()> {
+        self.check_fork()?;
+        let (ended, wait) = std::sync::mpsc::channel();
+        self.on_close(move |_| {
+            let _ = ended.send(()); // nobody listens where this failed
+        });
+        if self.is_attached() {
+            let _ = wait.recv(); // others read it: a server's threads, or another who serves
+        } else {
+            let pool = Pool::new()?;
+            pool.start()?;
+            let attached = self.attach(&pool);
+            if attached.is_ok() {
+                let _ = wait.recv(); // an error cannot be: the sender is kept until the end
+            }
+            pool.stop();
+            attached?;
+        }
+        match self.ended() {
+            Some(error) if !self.closed_here() => Err(Error::new(error.kind(), error.message().to_owned())),
+            _ => Ok(()),
+        }
     }
 
     /// Reads what is there, waiting at most until `until`, and runs the calls that came on this thread. Tells whether anything came.

@@ -3,18 +3,28 @@
 use std::ops::RangeInclusive;
 use std::time::Instant;
 
+use super::auth::Auth;
 use super::{Event, Role, Session};
 use crate::failure::{ErrorKind, Failure};
-use crate::hello::{AUTH_USER, Hello};
-use crate::wire::{self, Kind, PREFACE_LEN, Reason, VERSIONS};
+use crate::hello::Hello;
+use crate::wire::{self, HEADER_LEN, Header, Kind, PREFACE_LEN, Reason, VERSIONS};
 
 /// The longest payload before the session is open.
 pub(super) const MOST_PAYLOAD: u32 = 4096;
 
 #[derive(Debug)]
 pub(super) enum Stage {
-    Preface { deadline: Instant },
-    Hello { deadline: Instant },
+    Preface {
+        deadline: Instant,
+    },
+    Hello {
+        deadline: Instant,
+    },
+    /// Waits for the proof of who said this.
+    Proof {
+        deadline: Instant,
+        hello: Box<Hello>,
+    },
     Open,
     Closed,
 }
@@ -22,7 +32,9 @@ pub(super) enum Stage {
 impl Stage {
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self {
-            Stage::Preface { deadline } | Stage::Hello { deadline } => Some(*deadline),
+            Stage::Preface { deadline } | Stage::Hello { deadline } | Stage::Proof { deadline, .. } => {
+                Some(*deadline)
+            }
             Stage::Open | Stage::Closed => None,
         }
     }
@@ -30,18 +42,28 @@ impl Stage {
 
 impl Session {
     pub(super) fn send_preface(&mut self, versions: RangeInclusive<u16>) {
-        self.outbox.buffer(Vec::new()).bytes.extend_from_slice(&wire::preface(&versions));
+        let preface = wire::preface(&versions);
+        self.outbox.buffer(Vec::new()).bytes.extend_from_slice(&preface);
+        if let Some(transcript) = &mut self.transcript {
+            transcript.own.extend_from_slice(&preface);
+        }
     }
 
     pub(super) fn send_hello(&mut self) {
         let hello = Hello {
             agent: self.config.agent.clone(),
-            auth: vec![AUTH_USER.to_owned()],
+            auth: vec![self.config.auth.method().to_owned()],
+            nonce: self.config.auth.nonce(),
             features: self.config.features.clone(),
             limits: self.config.limits.clone(),
             store: self.config.store,
         };
-        self.outbox.frame(Kind::Hello, 0, 0, &hello.to_bytes());
+        let payload = hello.to_bytes();
+        self.outbox.frame(Kind::Hello, 0, 0, &payload);
+        if let Some(transcript) = &mut self.transcript {
+            transcript.own.extend_from_slice(&hello_header(&payload));
+            transcript.own.extend_from_slice(&payload);
+        }
     }
 
     /// True once the preface is sent that makes sense of a frame. An acceptor says nothing to a stranger.
@@ -53,6 +75,9 @@ impl Session {
         let Stage::Preface { deadline } = self.stage else { return Ok(()) };
         let theirs =
             wire::parse_preface(bytes).ok_or("this is not an Andiron stream: its versions make no sense")?;
+        if let Some(transcript) = &mut self.transcript {
+            transcript.peer.extend_from_slice(bytes);
+        }
         let common = wire::common_version(&VERSIONS, &theirs);
         match (self.role, common) {
             (Role::Acceptor, Some(version)) => {
@@ -82,26 +107,107 @@ impl Session {
     }
 
     pub(super) fn on_hello(&mut self, payload: &[u8]) -> Result<(), String> {
-        let Stage::Hello { .. } = self.stage else { return Err("a second HELLO".to_owned()) };
+        let Stage::Hello { deadline } = self.stage else { return Err("a second HELLO".to_owned()) };
         let hello = Hello::parse(payload)?;
+        let method = self.config.auth.method();
         let acceptable = match self.role {
-            Role::Acceptor => hello.auth.iter().any(|method| method == AUTH_USER),
-            Role::Initiator => hello.auth == [AUTH_USER],
+            Role::Acceptor => hello.auth.iter().any(|offered| offered == method),
+            Role::Initiator => hello.auth == [method],
         };
         if !acceptable {
-            let text =
-                format!("no common authentication method: offered {:?}, known {AUTH_USER:?}", hello.auth);
-            self.say_goodbye(Reason::Authentication, &text);
-            self.close(Failure::new(ErrorKind::Authentication, text));
+            let text = match self.role {
+                Role::Acceptor => self.config.auth.wanted(&hello.auth),
+                Role::Initiator => {
+                    let chosen = hello.auth.join(", ");
+                    format!(
+                        "the server chose the authentication method {chosen:?}, and only {method:?} was offered"
+                    )
+                }
+            };
+            self.refuse_peer(text);
             return Ok(());
         }
-        if self.role == Role::Acceptor {
-            self.send_hello();
+        if self.transcript.is_none() {
+            if self.role == Role::Acceptor {
+                self.send_hello();
+            }
+            self.open(hello);
+            return Ok(());
         }
+        if hello.nonce.is_none() {
+            return Err("a HELLO for a secret has a nonce of 32 bytes".to_owned());
+        }
+        if let Some(transcript) = &mut self.transcript {
+            transcript.peer.extend_from_slice(&hello_header(payload));
+            transcript.peer.extend_from_slice(payload);
+        }
+        match self.role {
+            Role::Acceptor => self.send_hello(),
+            Role::Initiator => self.send_proof(0),
+        }
+        self.stage = Stage::Proof { deadline, hello: Box::new(hello) };
+        Ok(())
+    }
+
+    /// Proves to have this key.
+    fn send_proof(&mut self, index: usize) {
+        let (Auth::Secret { keys, .. }, Some(transcript)) = (&self.config.auth, &self.transcript) else {
+            return;
+        };
+        let Some(key) = keys.get(index) else { return };
+        let proof = transcript.prove(key, self.role);
+        self.outbox.frame(Kind::Proof, 0, 0, &proof);
+    }
+
+    pub(super) fn on_proof(&mut self, payload: &[u8]) -> Result<(), String> {
+        if !matches!(self.stage, Stage::Proof { .. }) || payload.len() != 32 {
+            return Err("a PROOF that was not asked for".to_owned());
+        }
+        let Some(index) = self.proven_key(payload) else {
+            self.refuse_peer(
+                "the proof of the secret is wrong: this end has another secret than the other one, or somebody \
+                 stands between the two"
+                    .to_owned(),
+            );
+            return Ok(());
+        };
+        self.proved = Some(index);
+        if self.role == Role::Acceptor {
+            self.send_proof(index);
+        }
+        self.transcript = None;
+        if let Stage::Proof { hello, .. } = std::mem::replace(&mut self.stage, Stage::Open) {
+            self.open(*hello);
+        }
+        Ok(())
+    }
+
+    /// Which key the peer proved to have.
+    fn proven_key(&self, proof: &[u8]) -> Option<usize> {
+        let (Auth::Secret { keys, .. }, Some(transcript)) = (&self.config.auth, &self.transcript) else {
+            return None;
+        };
+        // An initiator has proved to have the first, and is to be answered with that.
+        let most = if self.role == Role::Initiator { 1 } else { keys.len() };
+        keys.iter().take(most).position(|key| transcript.verify(key, self.role, proof))
+    }
+
+    /// Sends a peer away who is not who it should be.
+    fn refuse_peer(&mut self, text: String) {
+        self.say_goodbye(Reason::Authentication, &text);
+        self.close(Failure::new(ErrorKind::Authentication, text));
+    }
+
+    fn open(&mut self, hello: Hello) {
         self.stage = Stage::Open;
         self.outbox.limit_frames(hello.limits.frame);
         self.peer = hello.clone();
         self.events.push_back(Event::Opened(hello));
-        Ok(())
     }
+}
+
+/// The header of a `HELLO` frame.
+fn hello_header(payload: &[u8]) -> [u8; HEADER_LEN] {
+    let length = payload.len() as u32; // of at most 4096 bytes
+    Header { length, kind: Kind::Hello, flags: 0, attachments: 0, id: 0 }.to_bytes()
 }

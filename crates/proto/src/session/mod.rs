@@ -1,8 +1,10 @@
 //! One end of a session as a state machine. This file has its state, its beginning and its end; `receive` what the peer does, `send` what
 //! this end does.
 
+mod auth;
 mod bodies;
 mod handshake;
+mod heartbeat;
 mod ids;
 mod inbox;
 mod outbox;
@@ -15,8 +17,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use self::auth::Transcript;
+pub use self::auth::{Auth, Key, binding};
 use self::bodies::Bodies;
 use self::handshake::Stage;
+pub use self::heartbeat::Heartbeat;
+use self::heartbeat::Pulse;
 pub use self::ids::{IdHasher, IdMap};
 use self::inbox::Inbox;
 use self::outbox::Outbox;
@@ -51,6 +57,10 @@ pub struct Config {
     pub store: Option<[u8; 16]>,
     /// How long the handshake may take.
     pub handshake_timeout: Duration,
+    /// How this end knows who is at the other one.
+    pub auth: Auth,
+    /// Whether it asks the peer for signs of life while it waits for it.
+    pub heartbeat: Option<Heartbeat>,
 }
 
 impl Default for Config {
@@ -61,6 +71,8 @@ impl Default for Config {
             limits: Limits::default(),
             store: None,
             handshake_timeout: Duration::from_secs(10),
+            auth: Auth::User,
+            heartbeat: None,
         }
     }
 }
@@ -217,6 +229,10 @@ pub struct Session {
     config: Config,
     stage: Stage,
     peer: Hello,
+    /// Where a secret is to be proved, until it is.
+    transcript: Option<Box<Transcript>>,
+    /// Which key the peer proved to have.
+    proved: Option<usize>,
     inbox: Inbox,
     outbox: Outbox,
     events: VecDeque<Event>,
@@ -229,6 +245,7 @@ pub struct Session {
     /// Calls and notifies that wait for their turn, by number.
     backlog: VecDeque<send::Held>,
     deadlines: BTreeSet<(Instant, Side, u64)>,
+    pulse: Pulse,
 
     theirs: IdMap<TheirCall>,
     last_theirs: u64,
@@ -265,6 +282,8 @@ impl Session {
             role,
             stage: Stage::Preface { deadline: handshake_deadline },
             peer: Hello::default(),
+            transcript: matches!(config.auth, Auth::Secret { .. }).then(Box::default),
+            proved: None,
             inbox: Inbox::default(),
             outbox: Outbox::new(),
             events: VecDeque::new(),
@@ -274,6 +293,7 @@ impl Session {
             in_flight: 0,
             backlog: VecDeque::new(),
             deadlines: BTreeSet::new(),
+            pulse: Pulse::default(),
             theirs: IdMap::default(),
             last_theirs: 0,
             their_calls: 0,
@@ -300,6 +320,18 @@ impl Session {
     /// What the peer said of itself; empty before [`Event::Opened`].
     pub fn peer(&self) -> &Hello {
         &self.peer
+    }
+
+    /// What ties the proof of a secret to the channel, of [`binding`]. To be called before any byte is received.
+    pub fn bind(&mut self, binding: &[u8]) {
+        if let Some(transcript) = &mut self.transcript {
+            transcript.binding = binding.to_vec();
+        }
+    }
+
+    /// Which of the keys in [`Auth::Secret`] the peer proved to have, counted from 0.
+    pub fn proved_with(&self) -> Option<usize> {
+        self.proved
     }
 
     /// True after the handshake and until the session is over.
@@ -364,13 +396,11 @@ impl Session {
     /// When [`handle_timeout`](Session::handle_timeout) wants to be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let call = self.deadlines.first().map(|(deadline, ..)| *deadline);
-        match (self.stage.deadline(), call) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        [self.stage.deadline(), call, self.pulse_due()].into_iter().flatten().min()
     }
 
-    /// Ends what has come to its time.
+    /// Ends what has come to its time. Bytes that have arrived before are to be given to [`receive`](Session::receive) first: they may be the
+    /// sign of life that is missed.
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.stage.deadline().is_some_and(|deadline| deadline <= now) {
             let text = "the handshake took too long";
@@ -378,6 +408,9 @@ impl Session {
                 self.say_goodbye(Reason::Timeout, text);
             }
             return self.close(Failure::new(ErrorKind::Deadline, text));
+        }
+        if self.take_pulse(now) {
+            return;
         }
         while let Some(&(deadline, side, id)) = self.deadlines.first() {
             if deadline > now {

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::heartbeat::PING_ID;
 use super::inbox::Found;
 use super::outbox::{Attachment, BodyOf};
 use super::{Event, IncomingCall, Payload, Session, Side, Stage, TheirCall};
@@ -29,6 +30,7 @@ impl Session {
         if self.is_closed() {
             return;
         }
+        self.pulse.begin(now);
         let mut inbox = std::mem::take(&mut self.inbox);
         let mut reading = inbox.read(bytes, attachments, cut_off);
         let outcome = loop {
@@ -87,7 +89,7 @@ impl Session {
         match header.kind {
             Kind::Goodbye => return self.on_goodbye(header.id, payload),
             Kind::Hello => return self.on_hello(payload),
-            Kind::Proof => return Err("a PROOF was not asked for".to_owned()),
+            Kind::Proof => return self.on_proof(payload),
             kind if !open => return Err(format!("{kind:?} before the session is open")),
             _ => {}
         }
@@ -121,7 +123,10 @@ impl Session {
                 Ok(())
             }
             Kind::Pong if payload.len() <= 64 => {
-                self.events.push_back(Event::Pong(payload.to_vec()));
+                // To the session's own question it is enough that something came.
+                if header.id != PING_ID {
+                    self.events.push_back(Event::Pong(payload.to_vec()));
+                }
                 Ok(())
             }
             Kind::Ping | Kind::Pong => Err("a ping has at most 64 bytes".to_owned()),

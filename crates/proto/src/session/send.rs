@@ -160,6 +160,9 @@ impl Session {
     }
 
     fn send_call(&mut self, now: Instant, id: u64, kind: Kind, request: CallRequest<'_>) {
+        if self.in_flight == 0 {
+            self.pulse.begin(now);
+        }
         self.in_flight += u32::from(kind == Kind::Call);
         self.last_sent = id;
         let timeout_us = request.deadline.map_or(0, |deadline| {

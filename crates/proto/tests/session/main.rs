@@ -1,12 +1,14 @@
 //! The session, through its public interface: pairs of sessions over a simulated link, and single ones that are fed by hand.
 
 mod attachments;
+mod auth;
 mod bodies;
 mod calls;
 mod frames;
 mod fuzz;
 mod goodbye;
 mod handshake;
+mod heartbeat;
 mod limits;
 mod references;
 mod support;

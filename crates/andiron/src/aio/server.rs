@@ -1,0 +1,214 @@
+//! Objects at an address, served by tasks.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::future::poll_fn;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, Weak};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use andiron_sys::socket::{self, AcceptError};
+use tokio::io::unix::AsyncFd;
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
+
+use super::drive::{self, Hold};
+use crate::link::Link;
+use crate::pool::Source;
+use crate::server::{DRAIN, Listener};
+use crate::sync::lock;
+use crate::{Error, ErrorKind, Expose, Result};
+
+/// How often the place of the server is looked after, and a listener tried again that found no descriptors left.
+const CARE: Duration = Duration::from_secs(1);
+
+/// Objects at an address, as [`Server`](crate::Server), but on the tasks of a tokio runtime.
+///
+/// ```no_run
+/// # struct Adder;
+/// # #[andiron::expose]
+/// # impl Adder { fn add(&self, a: i64, b: i64) -> i64 { a + b } }
+/// # async fn example() -> andiron::Result<()> {
+/// andiron::aio::Server::bind("calc")?.object("adder", Adder)?.run().await
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Server(crate::Server);
+
+impl Server {
+    /// Takes an address, as [`Server::bind`](crate::Server::bind) does.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn bind(address: &str) -> Result<Server> {
+        Ok(Server(crate::Server::bind(address)?))
+    }
+
+    /// Gives an object a name at this address.
+    ///
+    /// # Errors
+    /// `Conflict` where the name is taken.
+    pub fn object<T: Expose>(self, name: &str, object: T) -> Result<Server> {
+        Ok(Server(self.0.object(name, object)?))
+    }
+
+    /// Starts to serve, on tasks of the current runtime, until the returned handle is stopped or dropped.
+    ///
+    /// # Errors
+    /// No descriptors left.
+    ///
+    /// # Panics
+    /// Outside of a runtime.
+    pub fn start(self) -> Result<Running> {
+        andiron_sys::limits::raise_descriptor_limit();
+        let guests = Arc::new(Guests::default());
+        let listener = self.0.into_listener();
+        let door = Door::open(&listener)?;
+        let accepting = Handle::current().spawn(accept(listener.clone(), door, guests.clone()));
+        Ok(Running { listener, guests, accepting })
+    }
+
+    /// Serves until the process ends, or what is awaited is dropped.
+    ///
+    /// # Errors
+    /// As for [`start`](Server::start).
+    pub async fn run(self) -> Result<()> {
+        let _running = self.start()?;
+        std::future::pending().await
+    }
+}
+
+/// A server that runs. Dropping it ends it at once, without waiting for calls under way.
+pub struct Running {
+    listener: Arc<Listener>,
+    guests: Arc<Guests>,
+    accepting: JoinHandle<()>,
+}
+
+impl Running {
+    /// The path of the server's socket.
+    pub fn socket_path(&self) -> PathBuf {
+        self.listener.path()
+    }
+
+    /// Takes no further calls, waits at most five seconds for those under way, and ends all connections. True if all were finished in time.
+    pub async fn stop(self) -> bool {
+        self.accepting.abort();
+        self.listener.shut();
+        for link in self.guests.links() {
+            link.say_goodbye("the server is shutting down");
+        }
+        tokio::time::timeout(DRAIN, self.guests.gone()).await.is_ok() // the drop ends the others
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.accepting.abort();
+        self.listener.shut();
+        for link in self.guests.links() {
+            link.close();
+        }
+    }
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Running({})", self.socket_path().display())
+    }
+}
+
+/// The connections of a server.
+#[derive(Default)]
+struct Guests {
+    inside: Mutex<Inside>,
+}
+
+#[derive(Default)]
+struct Inside {
+    /// By their place in memory while they are open.
+    links: HashMap<usize, Weak<Link>>,
+    /// Who waits for the last to leave.
+    waker: Option<Waker>,
+}
+
+impl Guests {
+    fn enter(self: &Arc<Self>, link: &Arc<Link>) {
+        let place = Arc::as_ptr(link) as usize;
+        lock(&self.inside).links.insert(place, Arc::downgrade(link));
+        let guests = self.clone();
+        link.on_close(move |_| {
+            let mut inside = lock(&guests.inside);
+            inside.links.remove(&place);
+            if inside.links.is_empty() {
+                inside.waker.take().into_iter().for_each(Waker::wake);
+            }
+        });
+    }
+
+    fn links(&self) -> Vec<Arc<Link>> {
+        lock(&self.inside).links.values().filter_map(Weak::upgrade).collect()
+    }
+
+    async fn gone(&self) {
+        poll_fn(|context| {
+            let mut inside = lock(&self.inside);
+            if inside.links.is_empty() {
+                return Poll::Ready(());
+            }
+            inside.waker = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+/// A listening socket as the runtime watches it.
+struct Door(AsyncFd<Arc<OwnedFd>>);
+
+impl Door {
+    fn open(listener: &Listener) -> Result<Door> {
+        drive::watch(listener.socket()).map(Door).map_err(|error| {
+            let text = format!("the runtime cannot watch the socket: {error}");
+            Error::new(ErrorKind::Overloaded, text).with_source(error)
+        })
+    }
+}
+
+/// Takes connections until it is aborted.
+async fn accept(listener: Arc<Listener>, mut door: Door, guests: Arc<Guests>) {
+    let mut care = Instant::now() + CARE;
+    loop {
+        let Ok(ready) = timeout_at(care, door.0.readable()).await else {
+            care = Instant::now() + CARE;
+            if listener.tick()
+                && let Ok(anew) = Door::open(&listener)
+            {
+                door = anew;
+            }
+            continue;
+        };
+        let Ok(mut ready) = ready else { return }; // the runtime ends
+        match socket::accept(ready.get_inner()) {
+            Ok(Some(connection)) => {
+                let welcome = listener.welcome(connection).and_then(|link| {
+                    guests.enter(&link);
+                    drive::spawn(Hold::Open(link)).map_err(|error| {
+                        Error::new(ErrorKind::Overloaded, format!("it cannot be watched: {error}"))
+                    })
+                });
+                if let Err(error) = welcome {
+                    eprintln!("andiron: a connection was refused: {error}");
+                }
+            }
+            Ok(None) => ready.clear_ready(),
+            Err(error @ (AcceptError::Exhausted(_) | AcceptError::Os(_))) => {
+                eprintln!("andiron: {error}; trying again in a second");
+                tokio::time::sleep(CARE).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The store as asynchronous programs see it.
+
+use std::sync::{Arc, Mutex};
+
+use andiron_proto::wire::codecs;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{Hub, Proxy};
+use crate::store::{Answer, DEFAULT_AUTHOR, STORE, encode, no_store};
+use crate::sync::lock;
+use crate::{Changed, Entry, Result};
+
+/// Values by author and name that all processes at a server share; see [`Store`](crate::Store), whose methods these are.
+#[derive(Clone, Debug)]
+pub struct Store {
+    hub: Hub,
+    /// Found at the first use.
+    object: Arc<Mutex<Option<Proxy>>>,
+    author: Arc<str>,
+}
+
+impl Store {
+    pub(super) fn of(hub: Hub) -> Store {
+        Store { hub, object: Arc::default(), author: DEFAULT_AUTHOR.into() }
+    }
+
+    /// The entries of another author. Without this the author is `default`.
+    pub fn author(&self, author: &str) -> Store {
+        Store { author: author.into(), ..self.clone() }
+    }
+
+    /// Sets a value. Gives its version.
+    ///
+    /// # Errors
+    /// As for [`Store::set`](crate::Store::set).
+    pub async fn set(&self, name: &str, value: &(impl Serialize + ?Sized)) -> Result<u64> {
+        self.set_bytes(name, &encode(value)?, codecs::NATIVE).await
+    }
+
+    /// Sets a value that is encoded already, or bytes as they are (`codec` 3).
+    ///
+    /// # Errors
+    /// As for [`set`](Store::set).
+    pub async fn set_bytes(&self, name: &str, bytes: &[u8], codec: u8) -> Result<u64> {
+        let bytes = crate::__private::Bytes(bytes);
+        let (version, _timestamp): (u64, f64) =
+            self.call("set", &(name, bytes, codec, &*self.author)).await?;
+        Ok(version)
+    }
+
+    /// The value of this name; `None` where there is none.
+    ///
+    /// # Errors
+    /// As for [`Store::get`](crate::Store::get).
+    pub async fn get<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
+        self.entry(name).await?.map(|entry| entry.value()).transpose()
+    }
+
+    /// The entry of this name; `None` where there is none.
+    ///
+    /// # Errors
+    /// Why the store could not be reached.
+    pub async fn entry(&self, name: &str) -> Result<Option<Entry>> {
+        let answer: Answer = self.call("get", &(name, 0u64, &*self.author)).await?;
+        Ok(answer.entry())
+    }
+
+    /// The entry of this name unless it still has this version, which the caller has.
+    ///
+    /// # Errors
+    /// Why the store could not be reached.
+    pub async fn get_if_changed(&self, name: &str, version: u64) -> Result<Changed> {
+        let answer: Answer = self.call("get", &(name, version, &*self.author)).await?;
+        Ok(answer.changed())
+    }
+
+    /// Takes an entry out and gives it back; `None` where there was none.
+    ///
+    /// # Errors
+    /// Why the store could not be reached.
+    pub async fn delete(&self, name: &str) -> Result<Option<Entry>> {
+        let answer: Answer = self.call("delete", &(name, &*self.author)).await?;
+        Ok(answer.entry())
+    }
+
+    /// Removes the entries of this author. Gives their number.
+    ///
+    /// # Errors
+    /// Why the store could not be reached.
+    pub async fn clear(&self) -> Result<u64> {
+        self.call("clear", &(&*self.author,)).await
+    }
+
+    /// Removes the entries of all authors. Gives their number.
+    ///
+    /// # Errors
+    /// As for [`clear`](Store::clear).
+    pub async fn clear_all(&self) -> Result<u64> {
+        self.call("clear", &(None::<&str>,)).await
+    }
+
+    async fn call<R: DeserializeOwned>(&self, method: &str, args: &(impl Serialize + ?Sized)) -> Result<R> {
+        let known = lock(&self.object).clone();
+        let object = match known {
+            Some(object) => object,
+            None => {
+                let found: Proxy = self.hub.object(STORE).await.map_err(no_store)?;
+                lock(&self.object).insert(found).clone()
+            }
+        };
+        object.call(method, args).await
+    }
+}

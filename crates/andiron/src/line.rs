@@ -1,0 +1,365 @@
+//! The connection of a hub, and those that take its place when it is lost.
+//!
+//! Nothing here runs by itself: whoever finds the connection lost, a call or [`Hub::run`](crate::Hub::run), makes the next one, and the others that
+//! find it too wait for that. What is restored: registered names, and proxies that were got by name. A reference that came in a call
+//! or a result belonged to the connection that is gone.
+//!
+//! Locking rules: no lock here is held while one of a link is taken or foreign code runs.
+
+use std::fmt;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::context::Origin;
+use crate::link::Link;
+use crate::stream::Items;
+use crate::sync::lock;
+use crate::target::{Carried, Remote, Target};
+use crate::{Error, ErrorKind, Proxy, Result};
+
+/// The pause after the first connection that failed; each further one is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// No pause is longer.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// What happens to a connection.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Signal<'a> {
+    /// The handshake is done: calls can go both ways.
+    Connected,
+    /// It is over, for this reason; each connection ends once.
+    Disconnected(&'a Error),
+    /// Another connection has taken the place of one that was lost, and registered names are restored. Of clients that
+    /// [retry](crate::Connector::retry).
+    Reconnected,
+}
+
+/// Who is told of signals.
+pub(crate) type Listen = Arc<dyn Fn(Signal<'_>) + Send + Sync>;
+
+/// Connects and does the handshake.
+pub(crate) type Open = dyn Fn() -> Result<Arc<Link>> + Send + Sync;
+
+pub(crate) struct Line {
+    current: Mutex<Arc<Link>>,
+    again: Option<Renewal>,
+}
+
+/// What a line has that makes another connection when one is lost.
+pub(crate) struct Renewal {
+    open: Box<Open>,
+    /// How long a call without a limit of its own waits for the next connection.
+    patience: Duration,
+    listen: Option<Listen>,
+    tries: Mutex<Tries>,
+    wake: Condvar,
+}
+
+#[derive(Default)]
+struct Tries {
+    /// A thread is at it.
+    busy: bool,
+    /// It is over for good.
+    closed: bool,
+    /// So many in a row failed.
+    failed: u32,
+    /// The objects that were registered, with their names.
+    registered: Vec<(String, Proxy)>,
+}
+
+impl Line {
+    /// One connection and no other.
+    pub(crate) fn single(link: Arc<Link>) -> Arc<Line> {
+        Arc::new(Line { current: Mutex::new(link), again: None })
+    }
+
+    /// This connection, and others after it.
+    pub(crate) fn retrying(link: Arc<Link>, again: Renewal) -> Arc<Line> {
+        Arc::new(Line { current: Mutex::new(link), again: Some(again) })
+    }
+
+    /// The latest connection, which may be over.
+    pub(crate) fn link(&self) -> Arc<Link> {
+        lock(&self.current).clone()
+    }
+
+    pub(crate) fn retries(&self) -> bool {
+        self.again.is_some()
+    }
+
+    /// A name was registered, to be restored.
+    pub(crate) fn registered(&self, name: &str, object: &Proxy) {
+        if let Some(again) = &self.again {
+            lock(&again.tries).registered.push((name.to_owned(), object.clone()));
+        }
+    }
+
+    /// Ends the connection, and there will be no other.
+    pub(crate) fn close(&self) {
+        if let Some(again) = &self.again {
+            lock(&again.tries).closed = true;
+            again.wake.notify_all();
+        }
+        self.link().close();
+    }
+
+    /// True where this end closed it for good.
+    pub(crate) fn closed_here(&self) -> bool {
+        match &self.again {
+            Some(again) => lock(&again.tries).closed,
+            None => self.link().closed_here(),
+        }
+    }
+
+    /// A connection that is not over, as far as is known: the present one, or else the next, for which it waits at most until `deadline`, or
+    /// as long as the line is patient.
+    pub(crate) fn alive(&self, deadline: Option<Instant>) -> Result<Arc<Link>> {
+        let link = self.link();
+        match (&self.again, link.ended()) {
+            (_, None) => Ok(link),
+            (None, Some(ended)) => Err(Error::new(ErrorKind::Unavailable, ended.message().to_owned())),
+            (Some(again), Some(_)) => {
+                self.next(again, &link, deadline.or_else(|| Instant::now().checked_add(again.patience)))
+            }
+        }
+    }
+
+    /// The connection after `lost`, for which it waits without end, but not for what no waiting will change.
+    pub(crate) fn after(&self, lost: &Arc<Link>) -> Result<Arc<Link>> {
+        match &self.again {
+            Some(again) => self.next(again, lost, None),
+            None => Err(Error::new(ErrorKind::Unavailable, "the connection is over")),
+        }
+    }
+
+    fn next(&self, again: &Renewal, lost: &Arc<Link>, deadline: Option<Instant>) -> Result<Arc<Link>> {
+        let mut tries = lock(&again.tries);
+        let mut last_error = None;
+        loop {
+            if tries.closed {
+                return Err(Error::new(ErrorKind::Unavailable, "the connection was closed here"));
+            }
+            let link = self.link();
+            if !Arc::ptr_eq(&link, lost) {
+                return Ok(link);
+            }
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) && last_error.is_some() {
+                return Err(last_error.unwrap_or_else(not_back));
+            }
+            if tries.busy {
+                if left.is_some_and(|left| left.is_zero()) {
+                    return Err(not_back());
+                }
+                tries = wait(&again.wake, tries, left);
+                continue;
+            }
+            tries.busy = true;
+            let registered = tries.registered.clone();
+            drop(tries);
+            // On behalf of nobody's call: it is there for all who wait.
+            let opened = crate::context::apart(|| again.open(&registered));
+            if let Ok(link) = &opened {
+                let before = std::mem::replace(&mut *lock(&self.current), link.clone());
+                drop(before); // outside of the lock: it may be the last handle
+            }
+            tries = lock(&again.tries);
+            tries.busy = false;
+            again.wake.notify_all();
+            match opened {
+                Ok(link) => {
+                    tries.failed = 0;
+                    let closed = tries.closed;
+                    drop(tries);
+                    if closed {
+                        link.close(); // it was closed meanwhile
+                        return Err(Error::new(ErrorKind::Unavailable, "the connection was closed here"));
+                    }
+                    again.tell(Signal::Reconnected);
+                    return Ok(link);
+                }
+                Err(error) if !may_pass(&error) => return Err(error),
+                Err(error) => {
+                    last_error = Some(error);
+                    let pause = pause_after(tries.failed);
+                    tries.failed += 1;
+                    let left = left.map_or(pause, |left| left.min(pause));
+                    // Whoever comes meanwhile waits as well.
+                    tries.busy = true;
+                    tries = again.rest(tries, left);
+                    tries.busy = false;
+                    again.wake.notify_all();
+                }
+            }
+        }
+    }
+}
+
+impl Renewal {
+    pub(crate) fn new(open: Box<Open>, patience: Duration, listen: Option<Listen>) -> Renewal {
+        Renewal { open, patience, listen, tries: Mutex::default(), wake: Condvar::new() }
+    }
+
+    fn open(&self, registered: &[(String, Proxy)]) -> Result<Arc<Link>> {
+        let link = (self.open)()?;
+        restore(&link, registered, self)?;
+        if let Some(listen) = &self.listen {
+            tell_end(&link, listen);
+        }
+        Ok(link)
+    }
+
+    fn tell(&self, signal: Signal<'_>) {
+        if let Some(listen) = &self.listen {
+            crate::sync::contained(|| listen(signal));
+        }
+    }
+
+    /// Waits for this time, or until the line is closed.
+    fn rest<'a>(&self, tries: MutexGuard<'a, Tries>, time: Duration) -> MutexGuard<'a, Tries> {
+        self.wake
+            .wait_timeout_while(tries, time, |tries| !tries.closed)
+            .unwrap_or_else(PoisonError::into_inner)
+            .0
+    }
+}
+
+/// Has the end of this connection told.
+pub(crate) fn tell_end(link: &Link, listen: &Listen) {
+    let listen = listen.clone();
+    link.on_close(move |error| listen(Signal::Disconnected(error)));
+}
+
+fn wait<'a>(wake: &Condvar, tries: MutexGuard<'a, Tries>, left: Option<Duration>) -> MutexGuard<'a, Tries> {
+    match left {
+        None => wake.wait(tries).unwrap_or_else(PoisonError::into_inner),
+        Some(left) => wake.wait_timeout(tries, left).unwrap_or_else(PoisonError::into_inner).0,
+    }
+}
+
+fn not_back() -> Error {
+    Error::new(ErrorKind::Unavailable, "the connection was lost and there is no other yet")
+}
+
+/// Registers what was registered before.
+fn restore(link: &Arc<Link>, registered: &[(String, Proxy)], again: &Renewal) -> Result<()> {
+    let root = Proxy::root(link.clone()).with_timeout(again.patience);
+    for (name, object) in registered {
+        let () = root
+            .call("register", &(name, object))
+            .map_err(|error| error.without_operation().during("register").with_context("name", name))?;
+    }
+    Ok(())
+}
+
+/// True where another try may do better: nobody is there yet, or the server has not noticed yet that the lost connection, which has the
+/// name, is gone.
+fn may_pass(error: &Error) -> bool {
+    error.is_temporary()
+        || matches!(error.kind(), ErrorKind::Conflict | ErrorKind::Unknown | ErrorKind::Deadline)
+}
+
+/// Twice as long each time, and different for each client, so that they do not all come back in the same moment.
+fn pause_after(failed: u32) -> Duration {
+    let pause = FIRST_PAUSE.saturating_mul(1 << failed.min(10)).min(LONGEST_PAUSE);
+    pause.mul_f64(0.5 + 0.5 * crate::context::random_share())
+}
+
+/// A proxy that was got by name over a line that retries: it is looked up again over the next connection.
+pub(crate) struct Named {
+    line: Arc<Line>,
+    name: String,
+    found: Mutex<Arc<Remote>>,
+}
+
+impl Named {
+    /// Where `found` is what the name was looked up to.
+    pub(crate) fn new(line: Arc<Line>, name: &str, found: Arc<Remote>) -> Arc<Named> {
+        Arc::new(Named { line, name: name.to_owned(), found: Mutex::new(found) })
+    }
+
+    /// The object, if its connection is not over as far as is known.
+    pub(crate) fn found(&self) -> Option<Arc<Remote>> {
+        Some(lock(&self.found).clone()).filter(|found| found.link.ended().is_none())
+    }
+
+    /// The object, over the next connection where one is over.
+    pub(crate) fn remote(&self, deadline: Option<Instant>) -> Result<Arc<Remote>> {
+        if let Some(found) = self.found() {
+            return Ok(found);
+        }
+        let link = self.line.alive(deadline)?;
+        let mut root = Proxy::root(link);
+        if let Some(deadline) = deadline {
+            root = root.with_timeout(deadline.saturating_duration_since(Instant::now()));
+        }
+        let again: Proxy = root.call("lookup", &(&self.name,)).map_err(Error::without_operation)?;
+        let Target::Remote(again) = again.target() else {
+            // The server registered an object of this process under that name: it is here.
+            return Err(Error::new(ErrorKind::NoObject, "this name is now one of an object of this process"));
+        };
+        let before = std::mem::replace(&mut *lock(&self.found), again.clone());
+        drop(before);
+        Ok(again.clone())
+    }
+
+    /// Calls it, and again over the next connection where that is right.
+    pub(crate) fn call<R>(
+        &self,
+        origin: &Origin,
+        again: &mut Again,
+        call: impl Fn(&Arc<Remote>, Carried) -> Result<R>,
+    ) -> Result<R> {
+        let deadline = self.deadline(origin);
+        loop {
+            let remote = self.remote(deadline)?;
+            match call(&remote, again.carried()) {
+                Err(error) if again.is_right(&remote, &error, deadline) => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Until when a call is tried.
+    pub(crate) fn deadline(&self, origin: &Origin) -> Option<Instant> {
+        let patience = self.line.again.as_ref().map_or(Duration::ZERO, |again| again.patience);
+        origin.deadline.or_else(|| Instant::now().checked_add(patience))
+    }
+}
+
+/// Whether and with what a call is made again: one that cannot have run, and one that may have but is idempotent. A stream is sent once.
+pub(crate) struct Again {
+    targets: Vec<Target>,
+    stream: Option<Box<dyn Items>>,
+    streamed: bool,
+    idempotent: bool,
+}
+
+impl Again {
+    pub(crate) fn new(carried: Carried, idempotent: bool) -> Again {
+        let Carried { targets, stream } = carried;
+        Again { targets, streamed: stream.is_some(), stream, idempotent }
+    }
+
+    pub(crate) fn carried(&mut self) -> Carried {
+        Carried { targets: self.targets.clone(), stream: self.stream.take() }
+    }
+
+    /// True where a call that ended so is to be made again.
+    pub(crate) fn is_right(&self, remote: &Remote, error: &Error, deadline: Option<Instant>) -> bool {
+        let lost = remote.link.ended().is_some();
+        let harmless = match error.kind() {
+            ErrorKind::Unavailable => true, // it did not run
+            ErrorKind::Unknown => self.idempotent,
+            _ => false,
+        };
+        lost && harmless && !self.streamed && deadline.is_none_or(|deadline| deadline > Instant::now())
+    }
+}
+
+impl fmt::Debug for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Named({})", self.name)
+    }
+}
