@@ -131,7 +131,7 @@ impl Link {
                 }
                 Event::Opened(_) => {
                     todo.0.extend(state.on_open.take().map(Do::Opened));
-                    state.guest = None;
+                    self.opened(state);
                     self.wake_all(state);
                 }
                 Event::Goodbye { .. } | Event::Pong(_) => {}
