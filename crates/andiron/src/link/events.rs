@@ -154,7 +154,8 @@ impl Link {
         let IncomingCall { id, target, method, chain, deadline, notify, payload } = incoming;
         let object = if target == 0 { self.root.get().cloned() } else { state.objects.shown(target) };
         let link = self.arc();
-        let call_state = Arc::new(CallState::new(chain, deadline, Some(Hub::of(link.clone()))));
+        let call_state = CallState::new(chain, deadline, Some(Hub::of(link.clone())));
+        let call_state = Arc::new(call_state.with_rights(self.rights().cloned()));
         state.handling.insert(id, Handling { state: call_state.clone(), notify });
         let parcel = self.parcel(state, payload);
         let call = Call::arrived(link, id, method, parcel, call_state);

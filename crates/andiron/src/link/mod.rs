@@ -42,7 +42,7 @@ use crate::pool::Pool;
 use crate::stream::Items;
 use crate::sync::lock;
 use crate::tls::Tls;
-use crate::{Error, ErrorKind, Result, Secret};
+use crate::{Error, ErrorKind, Result, Rights, Secret};
 
 /// Answers that are held back to be sent together are sent from this many bytes: then the peer reads them while the rest is worked on.
 const SEND_FROM: usize = 1 << 10;
@@ -257,6 +257,11 @@ impl Link {
     /// The secret by which the peer was let in, where it was by one; known from when the connection is open.
     pub(crate) fn secret(&self) -> Option<&Secret> {
         self.proved.get().map(|(secret, _)| secret)
+    }
+
+    /// What the peer may do; `None`: everything.
+    pub(crate) fn rights(&self) -> Option<&Arc<Rights>> {
+        self.secret().map(Secret::rights).filter(|rights| !rights.is_full())
     }
 
     /// The handshake is done.

@@ -28,12 +28,14 @@ pub struct Rights {
 }
 
 impl Rights {
-    /// Everything is allowed.
-    pub(crate) const FULL: Rights = Rights { read_only_store: false, authors: None, objects: None };
+    pub(crate) fn full() -> &'static Rights {
+        static FULL: Rights = Rights { read_only_store: false, authors: None, objects: None };
+        &FULL
+    }
 
     /// True where nothing is forbidden.
     pub fn is_full(&self) -> bool {
-        *self == Rights::FULL
+        self == Rights::full()
     }
 
     /// True where the object of this name may be found.
