@@ -66,7 +66,7 @@ fn a_server_of_another_host_or_time_is_refused_where_an_authority_is_named() {
 fn a_server_of_another_host_or_time_is_taken_where_a_secret_is_the_proof() {
     in_time(|| {
         let authority = Authority::new();
-        let secret = Security::default().secret(Secret::random().unwrap());
+        let secret = Security::default().secret(Secret::new().unwrap());
         for (host, until) in [("example.org", NOW), ("127.0.0.1", LONG_AGO)] {
             let site = site(showing(secret.clone(), &authority.issue(host, until)));
             assert_eq!(connect(&site, secret.clone()).unwrap(), "hello", "{host} {until}");
@@ -100,7 +100,7 @@ fn a_server_of_another_authority_is_refused() {
 fn where_both_are_asked_for_neither_is_enough() {
     in_time(|| {
         let authority = Authority::new();
-        let secret = Secret::random().unwrap();
+        let secret = Secret::new().unwrap();
         let both = Security::default().authority(authority.path()).secret(secret.clone());
         let site = site(showing(both.clone(), &authority.issue("127.0.0.1", NOW)));
         let papers = authority.issue("client", NOW);
@@ -121,7 +121,7 @@ fn files_that_are_none_are_told_of() {
         let other = authority.issue("other", NOW);
         let foreign = Papers { certificate: papers.certificate.clone(), key: other.key };
         for (papers, part) in [(missing, "/nonexistent"), (swapped, "no certificate"), (foreign, "TLS")] {
-            let security = Security::default().secret(Secret::random().unwrap());
+            let security = Security::default().secret(Secret::new().unwrap());
             let error = Server::bind_with("tls://127.0.0.1:0", showing(security, &papers)).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::BadArguments);
             assert!(error.message().contains(part), "{error}");

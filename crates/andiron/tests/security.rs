@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use andiron::{Connector, Error, ErrorKind, Hosting, Hub, Result, Secret, Security, Server};
 use andiron_proto::{Auth, Role, binding};
 use common::net::{
-    self, Talk, by_key, certificate_of, connect, connect_tls, last_words, place, relay, relay_tls,
-    server_showing, take_one,
+    Talk, by_key, certificate_of, connect, connect_tls, last_words, relay, relay_tls, server_showing,
+    take_one,
 };
 use common::{Echo, Site, in_time};
 
@@ -66,7 +66,7 @@ fn a_wrong_secret_is_refused_at_once() {
     in_time(|| {
         for transport in ["tcp", "tls"] {
             let site = site(transport);
-            let other = Security::default().secret(Secret::random().unwrap());
+            let other = Security::default().secret(Secret::new().unwrap());
             is_authentication(&refused_at(&site.address, other), "the proof of the secret is wrong");
             is_served(&site.hub());
         }
@@ -100,12 +100,12 @@ fn the_right_certificate_without_its_key_is_refused() {
 #[test]
 fn a_handshake_that_was_overheard_is_of_no_use() {
     in_time(|| {
-        let (key, text) = known_secret();
-        let security = Security::default().secret(text);
+        let secret = Secret::new().unwrap();
+        let security = Security::default().secret(secret.clone());
         let site = Site::with("tls", Hosting { security, ..Hosting::default() }, echo);
         let mut stream = connect_tls(&site.address);
         let bound = binding::tls(&certificate_of(&stream));
-        let mut talk = Talk::new(Role::Initiator, by_key(key, 1), &bound);
+        let mut talk = Talk::new(Role::Initiator, by_key(secret.key(), 1), &bound);
         assert!(talk.open(&mut stream).is_none(), "with the key it is let in");
         // The same words again, to the same certificate: what the server says to them differs.
         let mut again = connect_tls(&site.address);
@@ -128,7 +128,7 @@ fn a_proof_that_is_reflected_is_refused() {
                 }
             }
         });
-        let security = Security::default().secret(Secret::random().unwrap());
+        let security = Security::default().secret(Secret::new().unwrap());
         let error = refused_at(&format!("tcp://{echoes}"), security);
         is_authentication(&error, "the proof of the secret is wrong");
     });
@@ -170,7 +170,7 @@ fn nobody_is_talked_into_less_than_a_secret() {
                 let mut talk = Talk::new(Role::Acceptor, auth, b"");
                 let _ = talk.open(&mut client);
             });
-            let security = Security::default().secret(Secret::random().unwrap());
+            let security = Security::default().secret(Secret::new().unwrap());
             let error = refused_at(&format!("tcp://{fake}"), security);
             assert_eq!(error.kind(), ErrorKind::Authentication, "{error}");
         }
@@ -226,7 +226,7 @@ fn a_secret_that_was_replaced_holds_without_a_restart() {
     in_time(|| {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("secret");
-        let (before, after) = (Secret::random().unwrap(), Secret::random().unwrap());
+        let (before, after) = (Secret::new().unwrap(), Secret::new().unwrap());
         write_secret(&path, &before);
         let security = Security::default().secret_file(&path);
         let site = Site::with("tls", Hosting { security, ..Hosting::default() }, echo);
@@ -245,17 +245,8 @@ fn write_secret(path: &std::path::Path, secret: &Secret) {
     let next = path.with_extension("next");
     let mut file =
         std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&next).unwrap();
-    writeln!(file, "{secret}").unwrap();
+    writeln!(file, "{}", secret.text()).unwrap();
     std::fs::rename(next, path).unwrap();
-}
-
-/// A secret whose key is known.
-fn known_secret() -> ([u8; 32], Secret) {
-    let secret = Secret::random().unwrap();
-    let text = secret.to_string();
-    let digits = text.rsplit('-').next().unwrap();
-    let key = std::array::from_fn(|index| u8::from_str_radix(&digits[2 * index..2 * index + 2], 16).unwrap());
-    (key, secret)
 }
 
 #[test]
@@ -271,7 +262,7 @@ fn without_a_secret_or_an_authority_tls_is_refused_at_both_ends() {
 #[test]
 fn plain_tcp_beyond_this_machine_is_refused_at_both_ends() {
     in_time(|| {
-        let security = Security::default().secret(Secret::random().unwrap());
+        let security = Security::default().secret(Secret::new().unwrap());
         for address in ["tcp://0.0.0.0:0", "tcp://[::]:0"] {
             let error = Server::bind_with(address, security.clone()).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Denied);
@@ -282,14 +273,28 @@ fn plain_tcp_beyond_this_machine_is_refused_at_both_ends() {
     });
 }
 
+/// Tells who calls.
+struct Who;
+
+#[andiron::expose]
+impl Who {
+    fn calls(&self) -> String {
+        andiron::current().and_then(|context| context.hub()).map_or_else(String::new, |hub| hub.peer())
+    }
+}
+
 #[test]
 fn the_peer_is_named_at_both_ends() {
     in_time(|| {
-        let site = site("tls");
-        let hub = site.hub();
-        assert!(hub.peer().contains(&site.address), "{}", hub.peer());
-        assert_eq!(place(&site.address).ip().to_string(), "127.0.0.1");
-        net::connect(&site.address); // one that says nothing and goes
-        is_served(&hub);
+        for transport in ["tcp", "tls"] {
+            let secret = Secret::new().unwrap().with_name(Some("kodi"));
+            let hosting = Hosting { security: Security::default().secret(secret), ..Hosting::default() };
+            let site = Site::with(transport, hosting, |server| server.object("who", Who));
+            let hub = site.hub();
+            assert_eq!(hub.peer(), format!("'{}'", site.address));
+            let peer: String = hub.call("who", "calls", &()).unwrap();
+            assert!(peer.starts_with(&format!("{transport} 127.0.0.1:")), "{peer}");
+            assert!(peer.ends_with(", secret 'kodi'"), "{peer}");
+        }
     });
 }

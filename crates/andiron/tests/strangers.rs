@@ -21,7 +21,7 @@ fn is_served(hub: &Hub) {
 }
 
 fn secret() -> Security {
-    Security::default().secret(Secret::random().unwrap())
+    Security::default().secret(Secret::new().unwrap())
 }
 
 /// A server whose handshakes may take this long.

@@ -131,7 +131,7 @@ impl Link {
                 }
                 Event::Opened(_) => {
                     todo.0.extend(state.on_open.take().map(Do::Opened));
-                    state.guest = None;
+                    self.opened(state);
                     self.wake_all(state);
                 }
                 Event::Goodbye { .. } | Event::Pong(_) => {}
@@ -156,7 +156,8 @@ impl Link {
         let IncomingCall { id, target, method, chain, deadline, notify, payload } = incoming;
         let object = if target == 0 { self.root.get().cloned() } else { state.objects.shown(target) };
         let link = self.arc();
-        let call_state = Arc::new(CallState::new(chain, deadline, Some(Hub::of(link.clone()))));
+        let call_state = CallState::new(chain, deadline, Some(Hub::of(link.clone())));
+        let call_state = Arc::new(call_state.with_rights(self.rights().cloned()));
         state.handling.insert(id, Handling { state: call_state.clone(), notify });
         let parcel = self.parcel(state, payload);
         let call = Call::arrived(link, id, method, parcel, call_state);

@@ -115,7 +115,7 @@ impl Site {
         hosting: andiron::Hosting,
         fill: impl FnOnce(Server) -> Result<Server>,
     ) -> Site {
-        let security = Security::default().secret(Secret::random().unwrap());
+        let security = Security::default().secret(Secret::new().unwrap());
         Site::with(transport, andiron::Hosting { security, ..hosting }, fill)
     }
 
