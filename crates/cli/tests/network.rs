@@ -5,6 +5,7 @@ mod common;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 
+use andiron::{Secret, SecretFile};
 use common::{Home, Process};
 
 /// Starts a daemon that listens at this address as well; what it says where that is.
@@ -60,6 +61,54 @@ fn a_daemon_may_listen_at_the_network_alone() {
     home.run(&["--address", &address, "set", "x", "20"]).printed();
     assert!(!home.socket("andiron").exists());
     assert_eq!(home.run(&["serve", "--no-local"]).code, Some(2));
+}
+
+#[test]
+fn who_has_the_file_of_the_secret_is_served_over_tls() {
+    let (home, remote) = (Home::new(), Home::new());
+    let path = home.folder.path().join("secret");
+    let file = path.to_str().unwrap();
+    SecretFile::create(&path, Secret::new().unwrap().with_name(Some("kodi"))).unwrap();
+    let (_daemon, address) = serve(&home, &["--listen", "tls://127.0.0.1:0", "--secret-file", file]);
+    let server = ["--address", &address];
+
+    remote.run(&["--secret-file", file, "set", "x", "20", server[0], server[1]]).printed();
+    let by_variable = remote
+        .andiron(&["get", "x", server[0], server[1]])
+        .env("ANDIRON_SECRET_FILE", file)
+        .output()
+        .unwrap();
+    assert_eq!(by_variable.stdout, b"20\n");
+    let told = remote.run(&["doctor", "--secret-file", file, server[0], server[1]]);
+    assert!(told.printed().contains("by TLS"), "{told:?}");
+
+    // Where nothing is said, the file lies in the folder for it.
+    std::fs::create_dir_all(remote.folder.path().join("config/andiron")).unwrap();
+    let own = remote.folder.path().join("config/andiron/secret");
+    std::fs::copy(&path, &own).unwrap();
+    assert_eq!(remote.run(&["get", "x", server[0], server[1]]).printed(), "20\n");
+    std::fs::remove_file(&own).unwrap();
+    SecretFile::create(&own, Secret::new().unwrap()).unwrap();
+    let refused = remote.run(&["get", "x", server[0], server[1]]);
+    assert!(refused.failed(1).contains("the proof of the secret is wrong"), "{refused:?}");
+}
+
+#[test]
+fn who_is_refused_is_told_of_without_the_secret() {
+    let home = Home::new();
+    let path = home.folder.path().join("secret");
+    SecretFile::create(&path, Secret::new().unwrap()).unwrap();
+    let wrong = home.folder.path().join("wrong");
+    let secret = Secret::new().unwrap();
+    SecretFile::create(&wrong, secret.clone()).unwrap();
+    let file = path.to_str().unwrap();
+    let (mut daemon, address) = serve(&home, &["--listen", "tls://127.0.0.1:0", "--secret-file", file]);
+    let refused = home.run(&["--secret-file", wrong.to_str().unwrap(), "--address", &address, "ls"]);
+    let line = daemon.wait_for("a connection was refused: tls 127.0.0.1:");
+    for said in [refused.failed(1), &line] {
+        assert!(said.contains("the proof of the secret is wrong"), "{said}");
+        assert!(!said.contains(&secret.text()[9..20]), "{said}");
+    }
 }
 
 #[test]
