@@ -5,11 +5,12 @@ mod common;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::IntoRawFd;
+use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
 use andiron::{Connector, ErrorKind, Hosting, Hub, Result, Secret, Security, Server};
 use common::net::{connect, last_words, place};
-use common::{Echo, Site, alone, eventually, in_time, open_descriptors};
+use common::{Echo, PATIENCE, Site, alone, eventually, in_time, open_descriptors};
 
 fn echo(server: Server) -> Result<Server> {
     server.object("echo", Echo)
@@ -92,6 +93,43 @@ fn those_who_say_nothing_cannot_crowd_out_others() {
             eventually("their descriptors are closed", || open_descriptors() <= before);
         }
     });
+}
+
+/// Answers when the server has begun to stop.
+struct Late {
+    begun: Mutex<mpsc::Sender<()>>,
+    stopping: Mutex<mpsc::Receiver<()>>,
+}
+
+#[andiron::expose]
+impl Late {
+    fn make(&self, length: usize) -> String {
+        self.begun.lock().unwrap().send(()).unwrap();
+        let _ = self.stopping.lock().unwrap().recv_timeout(PATIENCE);
+        "x".repeat(length)
+    }
+}
+
+#[test]
+fn the_last_answer_of_a_server_that_stops_arrives_whole() {
+    const LENGTH: usize = 30_000_000;
+    for transport in ["unix", "tcp", "tls"] {
+        in_time(move || {
+            let ((begun, has_begun), (stop, stopping)) = (mpsc::channel(), mpsc::channel());
+            let late = Late { begun: Mutex::new(begun), stopping: Mutex::new(stopping) };
+            let site = Site::at(transport, Hosting::default(), |server| server.object("late", late));
+            let (hub, other) = (site.hub(), site.hub());
+            let call = std::thread::spawn(move || hub.call::<String>("late", "make", &(LENGTH,)));
+            has_begun.recv_timeout(PATIENCE).unwrap();
+            let server = site.server;
+            let stopped = std::thread::spawn(move || server.stop());
+            eventually("it takes no calls any more", || other.names().is_err());
+            stop.send(()).unwrap();
+            let answer = call.join().unwrap();
+            assert_eq!(answer.map(|text| text.len()).ok(), Some(LENGTH), "{transport}");
+            assert!(stopped.join().unwrap(), "{transport}");
+        });
+    }
 }
 
 #[test]

@@ -143,9 +143,11 @@ impl Link {
             }
         }
         if state.session.is_finished() && state.ended.is_none() {
-            let _ = super::io::send_what_goes(state); // last words
-            state.session.disconnected("both ends said goodbye");
-            todo.extend(self.digest(state));
+            // Last words. What TLS still holds of them goes when there is room.
+            if super::io::send_what_goes(state).is_err() || !state.full {
+                state.session.disconnected("both ends said goodbye");
+                todo.extend(self.digest(state));
+            }
         }
         todo
     }
