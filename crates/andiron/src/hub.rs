@@ -1,25 +1,16 @@
 //! One connection as its users see it.
 
 use std::fmt;
-use std::io;
 use std::os::fd::{AsRawFd, RawFd};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use andiron_proto::{Config, Limits, Role};
-use andiron_sys::runtime::{Name, RuntimeDir};
-use andiron_sys::socket::{self, ConnectError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::line::Line;
 use crate::link::{BatchGuard, Link};
-use crate::root::{Directory, Root};
-use crate::{DEFAULT_ADDRESS, Error, ErrorKind, Expose, Proxy, Result, Store};
-
-/// How long connecting and the handshake may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::{Connector, DEFAULT_ADDRESS, Error, ErrorKind, Expose, Proxy, Result, Store};
 
 /// Connects to the server whose address stands in the environment variable `ANDIRON_ADDRESS`, or else to the one named `andiron`.
 ///
@@ -34,7 +25,7 @@ pub(crate) fn chosen_address() -> Result<String> {
     let chosen = std::env::var_os("ANDIRON_ADDRESS").filter(|address| !address.is_empty());
     chosen.map_or(Ok(DEFAULT_ADDRESS.to_owned()), |address| {
         address.into_string().map_err(|_| {
-            let text = "the address in ANDIRON_ADDRESS is not UTF-8; set it to a server's name";
+            let text = "the address in ANDIRON_ADDRESS is not UTF-8; set it to that of a server";
             Error::new(ErrorKind::BadArguments, text).during("connect")
         })
     })
@@ -55,22 +46,12 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// Connects to a server of this user by its address: its name, or `unix:` and the path of its socket.
+    /// Connects to a server by its [`Address`](crate::Address). A [`Connector`] can be told more.
     ///
     /// # Errors
-    /// `Unavailable` where no server is, `Denied` where it belongs to another user, `Unsupported` where it speaks another version.
+    /// As for [`Connector::connect`].
     pub fn connect(address: &str) -> Result<Hub> {
-        Hub::connect_with(address, Limits::default())
-    }
-
-    /// Connects with other [`Limits`] to what the server may send.
-    ///
-    /// # Errors
-    /// As for [`connect`](Hub::connect).
-    pub fn connect_with(address: &str, limits: Limits) -> Result<Hub> {
-        let link = open(address, limits)?;
-        link.wait_opened().map_err(|error| not_opened(address, error))?;
-        Ok(Hub::of(link))
+        Connector::new(address).connect()
     }
 
     /// The root of a connection that is not over, as far as is known and as far as it can be had.
@@ -224,64 +205,4 @@ impl fmt::Debug for Batch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Batch")
     }
-}
-
-/// Connects, and leaves the handshake to be waited for.
-pub(crate) fn open(address: &str, limits: Limits) -> Result<Arc<Link>> {
-    let path = socket_path(address).map_err(|error| error.during("connect"))?;
-    let connected = socket::connect(&path, Some(CONNECT_TIMEOUT));
-    let socket = connected.map_err(|error| no_server(address, error).during("connect"))?;
-    let config = Config { limits, handshake_timeout: CONNECT_TIMEOUT, ..Config::default() };
-    let link = Link::new(Role::Initiator, config, socket, format!("'{address}'"));
-    Root::install(&Directory::new(false), &link);
-    Ok(link)
-}
-
-/// Why the handshake failed, for the user.
-pub(crate) fn not_opened(address: &str, error: Error) -> Error {
-    let error = match error.kind() {
-        ErrorKind::Deadline => {
-            let text = format!(
-                "the server at '{address}' does not answer: it is stopped or overloaded; \
-                 `andiron doctor` tells more"
-            );
-            Error::new(ErrorKind::Unavailable, text)
-        }
-        _ => error.with_context("address", address),
-    };
-    error.during("connect")
-}
-
-/// Where the server with this address has its socket.
-pub(crate) fn socket_path(address: &str) -> Result<PathBuf> {
-    if let Some(path) = address.strip_prefix("unix:") {
-        return Ok(path.into());
-    }
-    let name: Name = address.parse().map_err(|error: andiron_sys::runtime::NameError| {
-        Error::new(ErrorKind::BadArguments, error.to_string()).with_source(error)
-    })?;
-    let folder = RuntimeDir::for_user()
-        .map_err(|error| Error::new(ErrorKind::Denied, error.to_string()).with_source(error))?;
-    Ok(folder.socket_path(&name))
-}
-
-fn no_server(address: &str, error: ConnectError) -> Error {
-    let serve = if address == DEFAULT_ADDRESS {
-        "andiron serve".to_owned()
-    } else {
-        format!("andiron serve --name {address}")
-    };
-    let (kind, text) = match &error {
-        ConnectError::NotFound(_) | ConnectError::Refused(_) => {
-            (ErrorKind::Unavailable, format!("no server at '{address}': start one with `{serve}`"))
-        }
-        ConnectError::Permission(_) => (ErrorKind::Denied, error.to_string()),
-        ConnectError::PathTooLong(_) => (ErrorKind::BadArguments, error.to_string()),
-        ConnectError::Busy(_) => (ErrorKind::Unavailable, error.to_string()),
-        ConnectError::Os { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
-            (ErrorKind::Denied, error.to_string())
-        }
-        ConnectError::Os { .. } => (ErrorKind::Unavailable, error.to_string()),
-    };
-    Error::new(kind, text).with_source(error)
 }

@@ -38,31 +38,40 @@
 // `#[expose]` writes `::andiron`, in here too.
 extern crate self as andiron;
 
+mod address;
 #[cfg(feature = "tokio")]
 pub mod aio;
 mod arguments;
 mod call;
+mod connector;
 mod context;
 mod error;
 mod expose;
 mod hub;
 mod interface;
+mod keyring;
 mod line;
 mod link;
+mod listener;
+mod lobby;
 mod object;
 mod pool;
 mod proxy;
 mod root;
+mod secret;
+mod security;
 mod server;
 mod store;
 mod stream;
 mod sync;
 mod target;
+mod tls;
 mod turnstile;
 
 /// The address of the server where none is given.
 pub const DEFAULT_ADDRESS: &str = "andiron";
 
+pub use address::{Address, DEFAULT_PORT, Endpoint};
 /// ```
 /// struct Player {
 ///     position: f64,
@@ -103,6 +112,7 @@ pub use andiron_macros::expose;
 pub use andiron_proto::codec::Value;
 pub use andiron_proto::{ErrorKind, Limits};
 pub use arguments::{Arguments, Reply};
+pub use connector::Connector;
 pub use context::{Context, current};
 pub use error::{Error, Result};
 pub use expose::{Access, Expose};
@@ -110,6 +120,8 @@ pub use hub::{Batch, Hub, connect};
 pub use interface::{Interface, Method, Parameter};
 pub use line::Signal;
 pub use proxy::{Pending, Proxy};
+pub use secret::Secret;
+pub use security::Security;
 pub use server::{Running, Server};
 pub use store::{Changed, Entry, Listed, Store};
 pub use stream::{Stream, StreamIter};

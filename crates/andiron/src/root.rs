@@ -13,6 +13,8 @@ use crate::{Error, ErrorKind, Proxy, Result};
 #[derive(Default)]
 pub(crate) struct Directory {
     names: Mutex<BTreeMap<String, Named>>,
+    /// How the server is reached.
+    addresses: Mutex<Vec<String>>,
     /// True where peers may register objects of theirs.
     open: bool,
 }
@@ -25,7 +27,7 @@ struct Named {
 
 impl Directory {
     pub(crate) fn new(open: bool) -> Arc<Directory> {
-        Arc::new(Directory { names: Mutex::default(), open })
+        Arc::new(Directory { open, ..Directory::default() })
     }
 
     /// Gives an object of this process a name.
@@ -52,6 +54,15 @@ impl Directory {
 
     pub(crate) fn names(&self) -> Vec<String> {
         lock(&self.names).keys().cloned().collect()
+    }
+
+    /// Tells one more address of this server.
+    pub(crate) fn advertise(&self, address: String) {
+        lock(&self.addresses).push(address);
+    }
+
+    pub(crate) fn addresses(&self) -> Vec<String> {
+        lock(&self.addresses).clone()
     }
 
     /// A connection has ended: the names that it brought are gone.
@@ -119,6 +130,11 @@ impl Root {
     /// The names of all objects, sorted.
     fn names(&self) -> Vec<String> {
         self.directory.names()
+    }
+
+    /// The addresses by which this server is reached, the best ones first.
+    fn addresses(&self) -> Vec<String> {
+        self.directory.addresses()
     }
 
     /// Gives an object a name until it is unregistered or the connection ends.

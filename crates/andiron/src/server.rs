@@ -1,30 +1,21 @@
 //! A server without a daemon: objects at an address.
 
 use std::fmt;
-use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileTypeExt;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use andiron_proto::{Config, Limits, Role};
-use andiron_sys::names::{Claim, ClaimError};
-use andiron_sys::runtime::{Name, RuntimeDir};
-use andiron_sys::socket::{self, AcceptError, ConnectError};
+use andiron_proto::{Config, Limits};
 
-use crate::link::Link;
+use crate::listener::{House, Listener};
+use crate::lobby::Lobby;
 use crate::object::{Exposed, Object};
-use crate::pool::{Pool, Source};
-use crate::root::{Directory, Root};
+use crate::pool::Pool;
+use crate::root::Directory;
 use crate::sync::lock;
-use crate::{Error, ErrorKind, Expose, Result};
+use crate::{Address, Expose, Result, Security};
 
 /// How long a server that stops waits for calls under way.
 pub(crate) const DRAIN: Duration = Duration::from_secs(5);
-/// How many connections are accepted before other work gets its turn.
-const ACCEPT_AT_ONCE: usize = 16;
-
 /// Objects at an address, for other processes of this user to call.
 ///
 /// Calls run on threads of the server, at most 256 at once; calls beyond that are answered *overloaded*, and did not run. A client may have 1024
@@ -42,24 +33,31 @@ const ACCEPT_AT_ONCE: usize = 16;
 /// ```
 pub struct Server {
     pool: Arc<Pool>,
-    listener: Arc<Listener>,
+    listeners: Vec<Arc<Listener>>,
+    house: Arc<House>,
+    security: Security,
 }
 
 impl Server {
-    /// Takes an address: a name, or `unix:` and the path of a socket that is not there yet. Clients that come wait until the server is started.
+    /// Takes an [`Address`]. Clients that come wait until the server is started.
     ///
     /// # Errors
-    /// `Conflict` where a server runs there already, `Denied` or `BadArguments` where no socket can be made.
+    /// `Conflict` where a server runs there already, `Denied` or `BadArguments` where no socket can be made, or where strangers could connect.
     pub fn bind(address: &str) -> Result<Server> {
-        Server::host(address, Hosting::default())
+        Server::bind_with(address, Security::default())
     }
 
-    /// As [`bind`](Server::bind), for the daemon.
+    /// As [`bind`](Server::bind), with a say in who may connect: at this address and those of [`listen`](Server::listen).
+    ///
+    /// # Errors
+    /// As for [`bind`](Server::bind).
+    pub fn bind_with(address: &str, security: Security) -> Result<Server> {
+        Server::host(address, Hosting { security, ..Hosting::default() })
+    }
+
+    /// As [`bind_with`](Server::bind_with), for the daemon.
     #[doc(hidden)]
     pub fn host(address: &str, hosting: Hosting) -> Result<Server> {
-        let door =
-            Door::open(address).map_err(|error| error.during("bind").with_context("address", address))?;
-        let pool = Pool::new()?;
         let features = [("names", hosting.names), ("store", hosting.store.is_some())];
         let config = Config {
             features: features.iter().filter(|(_, on)| *on).map(|(name, _)| (*name).to_owned()).collect(),
@@ -68,8 +66,45 @@ impl Server {
             ..Config::default()
         };
         let directory = Directory::new(hosting.names);
-        let listener = Arc::new(Listener { door: Mutex::new(door), directory, config });
-        Ok(Server { pool, listener })
+        let house = Arc::new(House { directory, config, lobby: Arc::new(Lobby::default()) });
+        let server = Server { pool: Pool::new()?, listeners: Vec::new(), house, security: hosting.security };
+        server.listen_during("bind", address)
+    }
+
+    /// Listens at one more address.
+    ///
+    /// ```no_run
+    /// # struct Adder;
+    /// # #[andiron::expose]
+    /// # impl Adder {}
+    /// andiron::Server::bind("calc")?.listen("tls://0.0.0.0")?.object("adder", Adder)?.run()
+    /// # ?; Ok::<(), andiron::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`bind`](Server::bind).
+    pub fn listen(self, address: &str) -> Result<Server> {
+        self.listen_during("listen", address)
+    }
+
+    fn listen_during(mut self, operation: &'static str, address: &str) -> Result<Server> {
+        let opened = address
+            .parse()
+            .and_then(|address: Address| Listener::open(&address, &self.security, &self.house));
+        self.listeners
+            .extend(opened.map_err(|error| error.during(operation).with_context("address", address))?);
+        Ok(self)
+    }
+
+    /// Tells an address by which others reach this server, where it is not one that it listens at: behind a forwarded port, or by a name. See
+    /// [`Running::addresses`].
+    ///
+    /// # Errors
+    /// `BadArguments`: it is no address.
+    pub fn advertise(self, address: &str) -> Result<Server> {
+        let address: Address = address.parse().map_err(|error: crate::Error| error.during("advertise"))?;
+        self.house.directory.advertise(address.to_string());
+        Ok(self)
     }
 
     /// Gives an object a name at this address.
@@ -87,14 +122,22 @@ impl Server {
     }
 
     fn add(self, name: &str, object: Arc<dyn Object>) -> Result<Server> {
-        self.listener.directory.add(name, object).map_err(|error| error.during("object"))?;
+        self.house.directory.add(name, object).map_err(|error| error.during("object"))?;
         Ok(self)
     }
 
     /// What listens, for others than this server's threads.
     #[cfg(feature = "tokio")]
-    pub(crate) fn into_listener(self) -> Arc<Listener> {
-        self.listener
+    pub(crate) fn into_parts(self) -> (Vec<Arc<Listener>>, Arc<House>) {
+        self.tell_addresses();
+        (self.listeners, self.house)
+    }
+
+    /// Where it listens is known from now on.
+    fn tell_addresses(&self) {
+        for listener in &self.listeners {
+            self.house.directory.advertise(listener.address());
+        }
     }
 
     /// Starts to serve, on threads of its own, until the returned handle is stopped or dropped.
@@ -103,11 +146,15 @@ impl Server {
     /// No threads or descriptors left.
     pub fn start(self) -> Result<Running> {
         andiron_sys::limits::raise_descriptor_limit();
-        self.pool.add_source(self.listener.clone())?;
+        self.tell_addresses();
+        for listener in &self.listeners {
+            self.pool.add_source(listener.clone())?;
+        }
         self.pool.start()?;
         Ok(Running {
             pool: self.pool,
-            listener: self.listener,
+            listeners: self.listeners,
+            house: self.house,
             stopped: Arc::default(),
             generation: andiron_sys::fork::generation(),
         })
@@ -125,7 +172,7 @@ impl Server {
 
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Server({})", lock(&self.listener.door).path.display())
+        write!(f, "Server({})", places(&self.listeners))
     }
 }
 
@@ -139,21 +186,25 @@ pub struct Hosting {
     pub store: Option<[u8; 16]>,
     /// What is accepted from each client.
     pub limits: Limits,
+    /// Who may connect over a network.
+    pub security: Security,
 }
 
 /// A server that runs. Dropping it stops it.
 pub struct Running {
     pool: Arc<Pool>,
-    listener: Arc<Listener>,
+    listeners: Vec<Arc<Listener>>,
+    house: Arc<House>,
     stopped: Arc<(Mutex<bool>, Condvar)>,
     /// The fork generation that it belongs to.
     generation: u32,
 }
 
 impl Running {
-    /// The path of the server's socket.
-    pub fn socket_path(&self) -> PathBuf {
-        lock(&self.listener.door).path.clone()
+    /// The addresses by which it is reached: first those that were [advertised](Server::advertise), then those that it listens at, with the
+    /// ports that it took.
+    pub fn addresses(&self) -> Vec<String> {
+        self.house.directory.addresses()
     }
 
     /// Waits until [`stop`](Running::stop) was called by another thread.
@@ -175,7 +226,9 @@ impl Running {
             return true;
         }
         self.pool.drop_sources();
-        lock(&self.listener.door).shut();
+        for listener in &self.listeners {
+            listener.shut();
+        }
         for link in self.pool.links() {
             link.say_goodbye("the server is shutting down");
         }
@@ -197,166 +250,10 @@ impl Drop for Running {
 
 impl fmt::Debug for Running {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Running({})", self.socket_path().display())
+        write!(f, "Running({})", places(&self.listeners))
     }
 }
 
-/// A listening socket and the claim to its place.
-struct Door {
-    path: PathBuf,
-    socket: Arc<OwnedFd>,
-    /// `None` for a path that was given as such, and when the server has stopped.
-    claim: Option<Claim>,
-    /// The fork generation in which `path` was made, until it is removed again.
-    own_path: Option<u32>,
-}
-
-impl Door {
-    fn open(address: &str) -> Result<Door> {
-        if let Some(path) = address.strip_prefix("unix:") {
-            let path = PathBuf::from(path);
-            let socket = socket::listen(&path).map_err(|error| cannot_listen(&path, error))?;
-            return Ok(Door {
-                path,
-                socket: Arc::new(socket),
-                claim: None,
-                own_path: Some(andiron_sys::fork::generation()),
-            });
-        }
-        let name: Name = address.parse().map_err(|error: andiron_sys::runtime::NameError| {
-            Error::new(ErrorKind::BadArguments, error.to_string()).with_source(error)
-        })?;
-        let folder = RuntimeDir::for_user()
-            .map_err(|error| Error::new(ErrorKind::Denied, error.to_string()).with_source(error))?;
-        let (claim, socket) = Claim::new(&folder, &name).map_err(cannot_claim)?;
-        Ok(Door { path: claim.socket_path(), socket: Arc::new(socket), claim: Some(claim), own_path: None })
-    }
-
-    fn shut(&mut self) {
-        if self.own_path.take() == Some(andiron_sys::fork::generation()) {
-            let _ = std::fs::remove_file(&self.path); // it may be gone already
-        }
-        self.claim = None;
-    }
-}
-
-impl Drop for Door {
-    fn drop(&mut self) {
-        self.shut();
-    }
-}
-
-pub(crate) struct Listener {
-    door: Mutex<Door>,
-    directory: Arc<Directory>,
-    config: Config,
-}
-
-impl Listener {
-    /// The connection, if this peer may come in, for somebody to drive.
-    pub(crate) fn welcome(&self, connection: OwnedFd) -> Result<Arc<Link>> {
-        let own = andiron_sys::socket::peer_credentials(&connection)
-            .map_err(|error| Error::new(ErrorKind::Denied, error.to_string()))?;
-        let user = andiron_sys::runtime::Places::of_this_process().uid;
-        if own.uid != user {
-            let text = format!("user {} is not user {user}, to whom this server belongs", own.uid);
-            return Err(Error::new(ErrorKind::Denied, text));
-        }
-        let label = own.pid.map_or_else(|| "a local process".to_owned(), |pid| format!("process {pid}"));
-        let link = Link::new(Role::Acceptor, self.config.clone(), connection, label);
-        Root::install(&self.directory, &link);
-        Ok(link)
-    }
-}
-
-#[cfg(feature = "tokio")]
-impl Listener {
-    pub(crate) fn path(&self) -> PathBuf {
-        lock(&self.door).path.clone()
-    }
-
-    pub(crate) fn shut(&self) {
-        lock(&self.door).shut();
-    }
-}
-
-impl Source for Listener {
-    fn socket(&self) -> Arc<OwnedFd> {
-        lock(&self.door).socket.clone()
-    }
-
-    fn ready(&self, pool: &Arc<Pool>) -> bool {
-        let socket = self.socket();
-        for _ in 0..ACCEPT_AT_ONCE {
-            match socket::accept(&*socket) {
-                Ok(Some(connection)) => {
-                    let welcome = self.welcome(connection).and_then(|link| link.attach(pool));
-                    if let Err(error) = welcome {
-                        eprintln!("andiron: a connection was refused: {error}");
-                    }
-                }
-                Ok(None) => return true,
-                // The waiting client stays in the queue, and the socket readable: looking again at once would only spin.
-                Err(error @ (AcceptError::Exhausted(_) | AcceptError::Os(_))) => {
-                    eprintln!("andiron: {error}; trying again in a second");
-                    return false;
-                }
-            }
-        }
-        true
-    }
-
-    fn tick(&self) -> bool {
-        let mut door = lock(&self.door);
-        let Some(claim) = &mut door.claim else { return false };
-        if claim.still_mine() {
-            return false;
-        }
-        match claim.renew() {
-            Ok(socket) => {
-                door.socket = Arc::new(socket);
-                eprintln!("andiron: the socket was removed; made anew at {}", door.path.display());
-                true
-            }
-            Err(error) => {
-                eprintln!(
-                    "andiron: the socket was removed and cannot be made anew: {error}; trying again in a second"
-                );
-                false
-            }
-        }
-    }
-}
-
-fn cannot_claim(error: ClaimError) -> Error {
-    let kind = match &error {
-        ClaimError::Taken { .. } => ErrorKind::Conflict,
-        ClaimError::PathTooLong(_) => ErrorKind::BadArguments,
-        ClaimError::Folder(_) => ErrorKind::Denied,
-        _ => ErrorKind::Unavailable,
-    };
-    Error::new(kind, error.to_string()).with_source(error)
-}
-
-fn cannot_listen(path: &Path, error: io::Error) -> Error {
-    let (kind, text) = match error.kind() {
-        io::ErrorKind::AddrInUse => (ErrorKind::Conflict, taken_by(path)),
-        io::ErrorKind::InvalidFilename => (ErrorKind::BadArguments, error.to_string()),
-        _ => (ErrorKind::Unavailable, format!("cannot make a socket at {}: {error}", path.display())),
-    };
-    Error::new(kind, text).with_source(error)
-}
-
-/// What is where a socket was to be made. A dead one is not replaced: without a lock another server may be about to.
-fn taken_by(path: &Path) -> String {
-    let what = match std::fs::symlink_metadata(path) {
-        Ok(found) if !found.file_type().is_socket() => {
-            "is there already and is no socket; choose another path"
-        }
-        _ => match socket::connect(path, Some(Duration::ZERO)) {
-            Err(ConnectError::Refused(_)) => "is there already, left by a server that was killed; remove it",
-            _ => "is there already, and a server listens there; choose another path",
-        },
-    };
-    format!("{} {what}", path.display())
+pub(crate) fn places(listeners: &[Arc<Listener>]) -> String {
+    listeners.iter().map(|listener| listener.address()).collect::<Vec<_>>().join(", ")
 }

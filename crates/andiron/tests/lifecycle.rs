@@ -43,7 +43,7 @@ fn a_server_that_is_dropped_leaves_no_descriptor_thread_or_file() {
     let site = echoing();
     let hub = site.hub();
     run(&hub.object("fun").unwrap(), 0, &[Proxy::local(Echo)]).unwrap();
-    let path = site.server.socket_path();
+    let path = site.socket();
     assert!(path.exists());
     drop(site);
     assert!(!path.exists());
@@ -251,7 +251,7 @@ fn connecting_says_what_is_wrong() {
 fn a_socket_without_permission_is_denied() {
     let _alone = alone();
     let site = echoing();
-    std::fs::set_permissions(site.server.socket_path(), std::fs::Permissions::from_mode(0o000)).unwrap();
+    std::fs::set_permissions(site.socket(), std::fs::Permissions::from_mode(0o000)).unwrap();
     match Hub::connect(&site.address) {
         Err(error) => assert_eq!(error.kind(), ErrorKind::Denied, "{error}"),
         Ok(_) => assert_eq!(andiron_sys::runtime::Places::of_this_process().uid, 0, "only root may do that"),

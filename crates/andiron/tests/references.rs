@@ -334,7 +334,7 @@ fn what_was_in_a_message_that_could_not_be_sent_is_let_go() {
     let hosting = andiron::Hosting { limits: limits.clone(), ..Default::default() };
     let of_server = Mutex::new(dropped.clone());
     let site = Site::hosted(hosting, |server| server.object("echo", Echo)?.object("large", Large(of_server)));
-    let hub = andiron::Hub::connect_with(&site.address, limits).unwrap();
+    let hub = andiron::Connector::new(&site.address).limits(limits).connect().unwrap();
     let echo: Proxy = hub.object("echo").unwrap();
     let text = "x".repeat(5000);
     let tracked = Proxy::local(Tracked(dropped.clone(), "argument"));

@@ -1,45 +1,61 @@
 //! Addresses as the command line takes them.
 
-use andiron::{DEFAULT_ADDRESS, Hub};
-use andiron_sys::runtime::Name;
+use andiron::{Address, Connector, DEFAULT_ADDRESS, Hub, Security};
 
 use crate::failure::Failure;
 
-/// The address that was chosen, or the default one.
-///
-/// # Errors
-/// It can be no address of a server.
-pub(crate) fn chosen(address: Option<&str>) -> Result<&str, Failure> {
-    let address = address.filter(|address| !address.is_empty()).unwrap_or(DEFAULT_ADDRESS);
-    match address.strip_prefix("unix:") {
-        Some("") => Err(Failure::Usage("`unix:` is to be followed by the path of a socket".to_owned())),
-        Some(_) => Ok(address),
-        None => {
-            address.parse::<Name>().map_err(|error| Failure::Usage(error.to_string()))?;
-            Ok(address)
-        }
+/// The server that was chosen, and how to prove oneself to it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Chosen {
+    pub(crate) address: Option<String>,
+    pub(crate) security: Security,
+}
+
+impl Chosen {
+    /// The address that was chosen, or the default one.
+    ///
+    /// # Errors
+    /// It can be no address of a server.
+    pub(crate) fn address(&self) -> Result<&str, Failure> {
+        checked(self.address.as_deref())
+    }
+
+    /// Connects to the server that was chosen.
+    pub(crate) fn connect(&self) -> Result<Hub, Failure> {
+        self.connect_at(self.address()?)
+    }
+
+    /// Connects to the server of `[ADDRESS/]OBJECT`; gives the object's name with it.
+    pub(crate) fn connect_to<'a>(&self, object: &'a str) -> Result<(Hub, &'a str), Failure> {
+        Ok((self.connect_at(self.server_of(object)?)?, split(object).1))
+    }
+
+    /// The address of the server of `[ADDRESS/]OBJECT`.
+    pub(crate) fn server_of<'a>(&'a self, object: &'a str) -> Result<&'a str, Failure> {
+        checked(split(object).0.or(self.address.as_deref()))
+    }
+
+    fn connect_at(&self, address: &str) -> Result<Hub, Failure> {
+        Ok(Connector::new(address).security(self.security.clone()).connect()?)
     }
 }
 
-/// Connects to the server that was chosen.
-pub(crate) fn connect(address: Option<&str>) -> Result<Hub, Failure> {
-    Ok(Hub::connect(chosen(address)?)?)
+/// An address, or the default one where there is none.
+pub(crate) fn checked(address: Option<&str>) -> Result<&str, Failure> {
+    let address = address.filter(|address| !address.is_empty()).unwrap_or(DEFAULT_ADDRESS);
+    address.parse::<Address>().map_err(|error| Failure::Usage(error.message().to_owned()))?;
+    Ok(address)
 }
 
-/// Connects to the server of `[ADDRESS/]OBJECT`; gives the object's name with it.
-pub(crate) fn connect_to<'a>(address: Option<&str>, object: &'a str) -> Result<(Hub, &'a str), Failure> {
-    let server = server_of(address, object)?;
-    Ok((Hub::connect(server)?, split(object).1))
-}
-
-/// The address of the server of `[ADDRESS/]OBJECT`.
-pub(crate) fn server_of<'a>(address: Option<&'a str>, object: &'a str) -> Result<&'a str, Failure> {
-    chosen(split(object).0.or(address))
-}
-
-/// `[ADDRESS/]OBJECT` in its parts. A server's name has no `/` in it, an object's name may; a path has more of them, so there the last one counts.
+/// `[ADDRESS/]OBJECT` in its parts. Neither a server's name nor a host has a `/` in it, an object's name may; a path has more of them, so there the last
+/// one counts.
 fn split(object: &str) -> (Option<&str>, &str) {
-    let parts = if object.starts_with("unix:") { object.rsplit_once('/') } else { object.split_once('/') };
+    let scheme = object.find("://").map_or(0, |index| index + "://".len());
+    let parts = if object.starts_with("unix:") {
+        object.rsplit_once('/')
+    } else {
+        object[scheme..].find('/').map(|index| (&object[..scheme + index], &object[scheme + index + 1..]))
+    };
     match parts {
         None => (None, object),
         Some(("", object)) => (None, object),
@@ -58,17 +74,22 @@ mod tests {
         assert_eq!(split("kodi/a/b"), (Some("kodi"), "a/b"));
         assert_eq!(split("/a/b"), (None, "a/b"));
         assert_eq!(split("unix:/tmp/s/player"), (Some("unix:/tmp/s"), "player"));
-        assert_eq!(server_of(Some("other"), "kodi/player").ok(), Some("kodi"));
-        assert_eq!(server_of(Some("other"), "player").ok(), Some("other"));
-        assert_eq!(server_of(None, "player").ok(), Some("andiron"));
+        assert_eq!(split("tls://[::1]:9/a/b"), (Some("tls://[::1]:9"), "a/b"));
+        assert_eq!(split("tcp://host"), (None, "tcp://host"));
+        let other = Chosen { address: Some("other".to_owned()), ..Chosen::default() };
+        assert_eq!(other.server_of("kodi/player").ok(), Some("kodi"));
+        assert_eq!(other.server_of("player").ok(), Some("other"));
+        assert_eq!(Chosen::default().server_of("player").ok(), Some("andiron"));
     }
 
     #[test]
     fn what_can_be_no_address_is_refused() {
-        for bad in ["a b", "../x", "unix:", ".hidden"] {
-            assert!(matches!(chosen(Some(bad)), Err(Failure::Usage(_))), "{bad}");
+        for bad in ["a b", "../x", "unix:", ".hidden", "tcp://[", "http://x"] {
+            assert!(matches!(checked(Some(bad)), Err(Failure::Usage(_))), "{bad}");
         }
-        assert_eq!(chosen(Some("")).ok(), Some("andiron"), "as an empty environment variable");
-        assert_eq!(chosen(Some("unix:/x")).ok(), Some("unix:/x"));
+        assert_eq!(checked(Some("")).ok(), Some("andiron"), "as an empty environment variable");
+        for good in ["unix:/x", "tcp://localhost", "tls://[::1]:1"] {
+            assert_eq!(checked(Some(good)).ok(), Some(good));
+        }
     }
 }

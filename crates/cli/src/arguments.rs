@@ -1,8 +1,10 @@
 //! The command line.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use andiron::Security;
+use clap::{Args, Parser, Subcommand};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -20,11 +22,50 @@ string. A string that looks like JSON is given in quotes of its own: '\"5\"'.";
 #[derive(Debug, Parser)]
 #[command(name = "andiron", version, after_help = EXIT_CODES, max_term_width = 100)]
 pub(crate) struct Arguments {
-    /// The server: its name, or `unix:` and the path of its socket [default: andiron]
-    #[arg(long, global = true, value_name = "NAME", env = "ANDIRON_ADDRESS", hide_env_values = true)]
+    /// The server: its name, unix:PATH, tcp://HOST[:PORT] or tls://HOST[:PORT] [default: andiron]
+    #[arg(long, global = true, value_name = "ADDRESS", env = "ANDIRON_ADDRESS", hide_env_values = true)]
     pub(crate) address: Option<String>,
+    #[command(flatten)]
+    pub(crate) security: SecurityArguments,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// Who is let in over a network, for both ends alike.
+#[derive(Debug, Args)]
+pub(crate) struct SecurityArguments {
+    /// The file with the secret that both ends have, for tcp:// and tls:// [default: that of ANDIRON_SECRET_FILE, or andiron/secret in ~/.config]
+    #[arg(long, global = true, value_name = "FILE")]
+    secret_file: Option<PathBuf>,
+    /// Trust certificates of this authority (PEM), and ask for one, for tls://
+    #[arg(long, global = true, value_name = "FILE")]
+    authority: Option<PathBuf>,
+    /// The own certificate (PEM), for tls://
+    #[arg(long, global = true, value_name = "FILE", requires = "key")]
+    certificate: Option<PathBuf>,
+    /// The private key of the certificate (PEM)
+    #[arg(long, global = true, value_name = "FILE", requires = "certificate")]
+    key: Option<PathBuf>,
+    /// Allow TCP without TLS beyond this machine, where others may read and change what is said
+    #[arg(long, global = true)]
+    plain_tcp: bool,
+}
+
+impl From<SecurityArguments> for Security {
+    fn from(arguments: SecurityArguments) -> Security {
+        let SecurityArguments { secret_file, authority, certificate, key, plain_tcp } = arguments;
+        let mut security = Security::default();
+        if let Some(path) = secret_file {
+            security = security.secret_file(path);
+        }
+        if let Some(path) = authority {
+            security = security.authority(path);
+        }
+        if let (Some(certificate), Some(key)) = (certificate, key) {
+            security = security.certificate(certificate, key);
+        }
+        if plain_tcp { security.plain_tcp() } else { security }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -34,9 +75,18 @@ pub(crate) enum Command {
     /// Runs in the foreground and says `listening at ...` on the standard error when it is ready. SIGINT or SIGTERM: calls under way are finished,
     /// for at most five seconds, then it ends with 0; a second signal ends it at once.
     Serve {
-        /// Where to listen, before `--address`: a name, or `unix:` and the path of a socket [default: andiron]
+        /// Where programs of this machine find it, before `--address`: a name, or unix:PATH [default: andiron]
         #[arg(long, value_name = "NAME")]
         name: Option<String>,
+        /// Listen here as well: tcp://HOST[:PORT], tls://HOST[:PORT], fd:NUMBER or systemd; may be given several times
+        #[arg(long, value_name = "ADDRESS")]
+        listen: Vec<String>,
+        /// Listen nowhere but at the addresses of `--listen`
+        #[arg(long, requires = "listen", conflicts_with = "name")]
+        no_local: bool,
+        /// Tell this address to others, by which they reach one that is listened at; may be given several times
+        #[arg(long, value_name = "ADDRESS")]
+        advertise: Vec<String>,
     },
     /// Put a value into the store.
     #[command(after_help = VALUES)]

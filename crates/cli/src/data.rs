@@ -6,34 +6,29 @@ use std::time::{Duration, SystemTime};
 use andiron::{Entry, Limits, Listed, Store, Value};
 use andiron_proto::wire::codecs;
 
-use crate::address::connect;
+use crate::address::Chosen;
 use crate::failure::Failure;
 use crate::text;
 
-pub(crate) fn set(
-    address: Option<&str>,
-    name: &str,
-    value: &str,
-    author: Option<&str>,
-) -> Result<(), Failure> {
+pub(crate) fn set(server: &Chosen, name: &str, value: &str, author: Option<&str>) -> Result<(), Failure> {
     if value == "-" {
         let bytes = standard_input()?;
-        store(address, author)?.set_bytes(name, &bytes, codecs::RAW)?;
+        store(server, author)?.set_bytes(name, &bytes, codecs::RAW)?;
     } else {
         let value = text::value(value)?;
-        store(address, author)?.set(name, &value)?;
+        store(server, author)?.set(name, &value)?;
     }
     Ok(())
 }
 
 pub(crate) fn get(
-    address: Option<&str>,
+    server: &Chosen,
     name: &str,
     author: Option<&str>,
     raw: bool,
     out: &mut impl Write,
 ) -> Result<(), Failure> {
-    let entry = store(address, author)?.entry(name)?;
+    let entry = store(server, author)?.entry(name)?;
     let entry = entry.ok_or_else(|| missing(name, author))?;
     let known = matches!(entry.codec, codecs::NATIVE | codecs::JSON);
     if raw && !known {
@@ -47,20 +42,20 @@ pub(crate) fn get(
     Ok(())
 }
 
-pub(crate) fn del(address: Option<&str>, name: &str, author: Option<&str>) -> Result<(), Failure> {
-    match store(address, author)?.delete(name)? {
+pub(crate) fn del(server: &Chosen, name: &str, author: Option<&str>) -> Result<(), Failure> {
+    match store(server, author)?.delete(name)? {
         Some(_) => Ok(()),
         None => Err(missing(name, author)),
     }
 }
 
 pub(crate) fn ls(
-    address: Option<&str>,
+    server: &Chosen,
     author: Option<&str>,
     json: bool,
     out: &mut impl Write,
 ) -> Result<(), Failure> {
-    let store = connect(address)?.store();
+    let store = server.connect()?.store();
     let entries: Box<dyn Iterator<Item = andiron::Result<Listed>>> = match author {
         Some(author) => Box::new(store.author(author).list()),
         None => Box::new(store.list_all()),
@@ -91,8 +86,8 @@ pub(crate) fn ls(
     Ok(())
 }
 
-fn store(address: Option<&str>, author: Option<&str>) -> Result<Store, Failure> {
-    let store = connect(address)?.store();
+fn store(server: &Chosen, author: Option<&str>) -> Result<Store, Failure> {
+    let store = server.connect()?.store();
     Ok(match author {
         Some(author) => store.author(author),
         None => store,

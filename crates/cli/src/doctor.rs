@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use andiron::{ErrorKind, Hub};
+use andiron::{Address, Connector, Endpoint, ErrorKind, Hub};
 use andiron_sys::names::{self, Holder};
 use andiron_sys::runtime::{Name, Places, RuntimeDir};
 use andiron_sys::socket::{self, ConnectError};
+use andiron_sys::tcp;
 
-use crate::address;
+use crate::address::Chosen;
 use crate::failure::Failure;
 use crate::text;
 
@@ -35,27 +36,31 @@ fn problem<T>(what: impl Into<String>, mend: impl Into<String>) -> Finding<T> {
 }
 
 /// Looks at everything between this user and the server, in the order in which a caller meets it, and stops where looking on makes no sense.
-pub(crate) fn doctor(address: Option<&str>, out: &mut impl Write) -> Result<(), Failure> {
+pub(crate) fn doctor(server: &Chosen, out: &mut impl Write) -> Result<(), Failure> {
     let mut sheet = Sheet { out, problems: 0 };
-    examine(address, &mut sheet)?;
+    examine(server, &mut sheet)?;
     if sheet.problems == 0 { Ok(()) } else { Err(Failure::Told) }
 }
 
-fn examine(address: Option<&str>, sheet: &mut Sheet<'_, impl Write>) -> Result<(), Failure> {
+fn examine(chosen: &Chosen, sheet: &mut Sheet<'_, impl Write>) -> Result<(), Failure> {
     sheet.note(environment(&Places::of_this_process()))?;
-    let Some(place) = sheet.note(place(address))? else { return Ok(()) };
-    if let Some(name) = &place.name
+    let Some(place) = sheet.note(place(chosen))? else { return Ok(()) };
+    if let Spot::Named(_, name) = &place.spot
         && sheet.note(folder(&name.folder))?.is_none()
     {
         return Ok(());
     }
-    let server = sheet.note(listener(&place))?;
+    let server = sheet.note(match &place.spot {
+        Spot::Net(endpoint) => net_listener(&place, endpoint),
+        Spot::Path(socket) => listener(&place, socket, None),
+        Spot::Named(socket, name) => listener(&place, socket, Some(name)),
+    })?;
     let process = server.as_ref().and_then(|holder| holder.process);
     sheet.note(descriptors(process))?;
     if server.is_none() {
         return Ok(());
     }
-    let Some(hub) = sheet.note(handshake(&place))? else { return Ok(()) };
+    let Some(hub) = sheet.note(handshake(&place, chosen))? else { return Ok(()) };
     sheet.note(objects(&hub.0))?;
     Ok(())
 }
@@ -124,9 +129,16 @@ fn environment(places: &Places) -> Finding<Option<String>> {
 /// Where the server should be.
 struct Place {
     address: String,
-    socket: PathBuf,
-    /// `None` where a path was given.
-    name: Option<Named>,
+    spot: Spot,
+}
+
+enum Spot {
+    /// The socket of a name.
+    Named(PathBuf, Named),
+    /// A socket whose path was given.
+    Path(PathBuf),
+    /// A port of a host.
+    Net(Endpoint),
 }
 
 struct Named {
@@ -136,30 +148,40 @@ struct Named {
 
 impl Told for Place {
     fn line(&self) -> Option<String> {
-        Some(format!("the address '{}' is the socket {}", self.address, self.socket.display()))
+        let address = &self.address;
+        Some(match &self.spot {
+            Spot::Named(socket, _) | Spot::Path(socket) => {
+                format!("the address '{address}' is the socket {}", socket.display())
+            }
+            Spot::Net(endpoint) => {
+                let kind = if address.starts_with("tls:") { "TLS" } else { "TCP" };
+                format!("the address '{address}' is port {} of {}, by {kind}", endpoint.port, endpoint.host)
+            }
+        })
     }
 }
 
-fn place(address: Option<&str>) -> Finding<Place> {
-    let address = match address::chosen(address) {
+fn place(chosen: &Chosen) -> Finding<Place> {
+    let choose = "choose another address by `--address` or ANDIRON_ADDRESS";
+    let address = match chosen.address() {
         Ok(address) => address.to_owned(),
-        Err(failure) => {
-            let what = failure.message().unwrap_or("the address is none").to_owned();
-            return problem(what, "choose another address by `--address` or ANDIRON_ADDRESS");
-        }
+        Err(failure) => return problem(failure.message().unwrap_or("the address is none"), choose),
     };
-    let (socket, name) = match address.strip_prefix("unix:") {
-        Some(path) => (PathBuf::from(path), None),
-        None => {
+    let spot = match address.parse() {
+        Ok(Address::Name(name)) => {
             let folder = match RuntimeDir::for_user() {
                 Ok(folder) => folder,
                 Err(error) => return sentence(&error.to_string()),
             };
-            let name: Name = address.parse().expect("a chosen address without unix: is a name");
-            (folder.socket_path(&name), Some(Named { folder, name }))
+            Spot::Named(folder.socket_path(&name), Named { folder, name })
         }
+        Ok(Address::Unix(path)) => Spot::Path(path),
+        Ok(Address::Tcp(endpoint) | Address::Tls(endpoint)) => Spot::Net(endpoint),
+        _ => return problem(format!("'{address}' is an address for listening only"), choose),
     };
-    if socket.as_os_str().len() > socket::MAX_PATH {
+    if let Spot::Named(socket, _) | Spot::Path(socket) = &spot
+        && socket.as_os_str().len() > socket::MAX_PATH
+    {
         return problem(
             format!(
                 "the path {} is longer than the {} bytes that a socket's may have",
@@ -169,7 +191,7 @@ fn place(address: Option<&str>) -> Finding<Place> {
             "choose a shorter name, or set XDG_RUNTIME_DIR to a folder with a shorter path",
         );
     }
-    Ok(Place { address, socket, name })
+    Ok(Place { address, spot })
 }
 
 /// A message that says what is wrong and, behind its last colon, what to do.
@@ -214,8 +236,29 @@ impl Told for Server {
     }
 }
 
-fn listener(place: &Place) -> Finding<Server> {
-    let holder = match &place.name {
+/// Whether anything listens at a port. Who it is shows in the handshake.
+fn net_listener(place: &Place, endpoint: &Endpoint) -> Finding<Server> {
+    let error = match tcp::connect(&endpoint.host, endpoint.port, PATIENCE) {
+        Ok(_) => return Ok(Server { line: "a server listens there".to_owned(), process: None }),
+        Err(error) => error,
+    };
+    let mend = match &error {
+        tcp::ConnectError::Unknown { .. } => {
+            "see whether the host is spelled right, and whether its name server is reached".to_owned()
+        }
+        tcp::ConnectError::Refused(_) => {
+            format!(
+                "start a server there with `andiron serve --listen {}`, or see at which port it listens",
+                place.address
+            )
+        }
+        _ => "see whether that machine is up, and whether a firewall lets the port through".to_owned(),
+    };
+    problem(error.to_string(), mend)
+}
+
+fn listener(place: &Place, socket: &Path, name: Option<&Named>) -> Finding<Server> {
+    let holder = match name {
         None => None,
         Some(Named { folder, name }) => match names::lock_holder(folder, name) {
             Ok(holder) => Some(holder),
@@ -231,18 +274,24 @@ fn listener(place: &Place) -> Finding<Server> {
         _ => None,
     };
     let held = matches!(holder, Some(Holder::Process(_) | Holder::Unseen));
-    let error = match socket::connect(&place.socket, Some(PATIENCE)) {
+    let error = match socket::connect(socket, Some(PATIENCE)) {
         Ok(_) => {
             let who = process.map_or_else(|| "a server".to_owned(), |process| format!("process {process}"));
             return Ok(Server { line: format!("{who} listens there"), process });
         }
         Err(error) => error,
     };
-    not_listening(place, &error, held, process)
+    not_listening(place, socket, &error, held, process)
 }
 
-fn not_listening(place: &Place, error: &ConnectError, held: bool, process: Option<i32>) -> Finding<Server> {
-    let socket = place.socket.display();
+fn not_listening(
+    place: &Place,
+    path: &Path,
+    error: &ConnectError,
+    held: bool,
+    process: Option<i32>,
+) -> Finding<Server> {
+    let socket = path.display();
     let who = process.map_or_else(
         || "a process that cannot be seen from here".to_owned(),
         |process| format!("process {process}"),
@@ -256,7 +305,7 @@ fn not_listening(place: &Place, error: &ConnectError, held: bool, process: Optio
         ConnectError::NotFound(_) => {
             problem(format!("no server at '{}'", place.address), format!("start one with {serve}"))
         }
-        ConnectError::Refused(_) if !is_socket(&place.socket) => problem(
+        ConnectError::Refused(_) if !is_socket(path) => problem(
             format!("{socket} is there, but is no socket"),
             format!("remove it, then start a server with {serve}"),
         ),
@@ -264,7 +313,7 @@ fn not_listening(place: &Place, error: &ConnectError, held: bool, process: Optio
             format!("{who} holds the name '{}', but does not listen at {socket}", place.address),
             "end that process and start it again",
         ),
-        ConnectError::Refused(_) if place.name.is_some() => problem(
+        ConnectError::Refused(_) if matches!(place.spot, Spot::Named(..)) => problem(
             format!("a dead socket was left behind at {socket}: its server was killed"),
             format!("start a server with {serve}: it takes the socket's place"),
         ),
@@ -329,11 +378,11 @@ impl Told for Connected {
     }
 }
 
-fn handshake(place: &Place) -> Finding<Connected> {
+fn handshake(place: &Place, chosen: &Chosen) -> Finding<Connected> {
     let (sender, receiver) = mpsc::channel();
-    let address = place.address.clone();
+    let connector = Connector::new(&place.address).security(chosen.security.clone());
     // A thread of its own, which ends with this process: the server may never answer.
-    std::thread::spawn(move || sender.send(Hub::connect(&address)));
+    std::thread::spawn(move || sender.send(connector.connect()));
     let error = match receiver.recv_timeout(PATIENCE) {
         Ok(Ok(hub)) => return Ok(Connected(hub)),
         Ok(Err(error)) => error,
@@ -349,12 +398,16 @@ fn handshake(place: &Place) -> Finding<Connected> {
     };
     match error.kind() {
         ErrorKind::Unsupported => problem(error.message(), "update the older of the two programs"),
+        ErrorKind::Denied | ErrorKind::Authentication if matches!(place.spot, Spot::Net(_)) => problem(
+            error.message(),
+            "give this end the secret, or the authority and certificate, that the server asks for: `--secret-file`, `--authority`",
+        ),
         ErrorKind::Denied | ErrorKind::Authentication => {
             problem(error.message(), "start a server of your own, or become the user that it belongs to")
         }
         _ => problem(
             format!("the handshake failed: {}", error.message()),
-            format!("see whether what listens at {} is an Andiron server", place.socket.display()),
+            format!("see whether what listens at '{}' is an Andiron server", place.address),
         ),
     }
 }

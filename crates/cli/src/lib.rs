@@ -26,6 +26,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
+use address::Chosen;
 use arguments::{Arguments, Command};
 use failure::Failure;
 
@@ -57,18 +58,21 @@ pub fn main<A: Into<OsString> + Clone>(arguments: impl IntoIterator<Item = A>) -
 }
 
 fn run(arguments: Arguments, out: &mut impl io::Write) -> Result<(), Failure> {
-    let Arguments { address, command } = arguments;
-    let address = address.as_deref();
+    let Arguments { address, security, command } = arguments;
+    let server = &Chosen { address, security: security.into() };
     match command {
-        Command::Serve { name } => serve::serve(address::chosen(name.as_deref().or(address))?),
-        Command::Set { name, value, author } => data::set(address, &name, &value, author.as_deref()),
-        Command::Get { name, author, raw } => data::get(address, &name, author.as_deref(), raw, out),
-        Command::Del { name, author } => data::del(address, &name, author.as_deref()),
-        Command::Ls { author, json } => data::ls(address, author.as_deref(), json, out),
-        Command::Call { object, method, arguments, timeout } => {
-            objects::call(address, &object, &method, &arguments, timeout, out)
+        Command::Serve { name, listen, no_local, advertise } => {
+            let local = if no_local { None } else { Some(name.as_deref().or(server.address.as_deref())) };
+            serve::serve(local, &listen, &advertise, &server.security)
         }
-        Command::Describe { object } => objects::describe(address, object.as_deref(), out),
-        Command::Doctor => doctor::doctor(address, out),
+        Command::Set { name, value, author } => data::set(server, &name, &value, author.as_deref()),
+        Command::Get { name, author, raw } => data::get(server, &name, author.as_deref(), raw, out),
+        Command::Del { name, author } => data::del(server, &name, author.as_deref()),
+        Command::Ls { author, json } => data::ls(server, author.as_deref(), json, out),
+        Command::Call { object, method, arguments, timeout } => {
+            objects::call(server, &object, &method, &arguments, timeout, out)
+        }
+        Command::Describe { object } => objects::describe(server, object.as_deref(), out),
+        Command::Doctor => doctor::doctor(server, out),
     }
 }

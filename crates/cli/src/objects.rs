@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use andiron::{DEFAULT_ADDRESS, Interface, Proxy, Value};
 
-use crate::address::{connect_to, server_of};
+use crate::address::Chosen;
 use crate::failure::Failure;
 use crate::text;
 
@@ -17,7 +17,7 @@ const GRACE: Duration = Duration::from_millis(250);
 const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(crate) fn call(
-    address: Option<&str>,
+    server: &Chosen,
     object: &str,
     method: &str,
     arguments: &[String],
@@ -26,8 +26,8 @@ pub(crate) fn call(
 ) -> Result<(), Failure> {
     let arguments = arguments.iter().map(|text| text::value(text)).collect::<Result<Vec<Value>, _>>()?;
     let result = match timeout {
-        None => ask(address, object, method, &arguments, None)?,
-        Some(timeout) => ask_within(address, object, method, arguments, timeout)?,
+        None => ask(server, object, method, &arguments, None)?,
+        Some(timeout) => ask_within(server, object, method, arguments, timeout)?,
     };
     match result {
         Value::Nil => Ok(()),
@@ -37,14 +37,14 @@ pub(crate) fn call(
 
 /// Connects, looks the object up and calls it. Only the call keeps to the time left by itself.
 fn ask(
-    address: Option<&str>,
+    server: &Chosen,
     object: &str,
     method: &str,
     arguments: &[Value],
     timeout: Option<Duration>,
 ) -> Result<Value, Failure> {
     let begun = Instant::now();
-    let (hub, object) = connect_to(address, object)?;
+    let (hub, object) = server.connect_to(object)?;
     let mut object: Proxy = hub.object(object)?;
     if let Some(timeout) = timeout {
         object = object.with_timeout(timeout.saturating_sub(begun.elapsed()));
@@ -54,42 +54,38 @@ fn ask(
 
 /// Does so, and gives all of it up a little after the time is over: whoever is stopped or hangs answers no handshake and no lookup either.
 fn ask_within(
-    address: Option<&str>,
+    server: &Chosen,
     object: &str,
     method: &str,
     arguments: Vec<Value>,
     timeout: Duration,
 ) -> Result<Value, Failure> {
-    let server = server_of(address, object)?.to_owned();
-    let (address, object, method) = (address.map(str::to_owned), object.to_owned(), method.to_owned());
+    let address = server.server_of(object)?.to_owned();
+    let (server, object, method) = (server.clone(), object.to_owned(), method.to_owned());
     let (sender, receiver) = mpsc::channel();
     // A thread of its own, which ends with this process: the server may never answer.
     thread::Builder::new()
-        .spawn(move || sender.send(ask(address.as_deref(), &object, &method, &arguments, Some(timeout))))
+        .spawn(move || sender.send(ask(&server, &object, &method, &arguments, Some(timeout))))
         .map_err(|error| Failure::Error(format!("cannot start a thread: {error}")))?;
     receiver.recv_timeout(timeout.saturating_add(GRACE)).unwrap_or_else(|_| {
-        let doctor = match &*server {
+        let doctor = match &*address {
             DEFAULT_ADDRESS => "andiron doctor".to_owned(),
             other => format!("andiron doctor --address {other}"),
         };
         let seconds = timeout.as_secs_f64();
         Err(Failure::Error(format!(
-            "the server at '{server}' did not answer within {seconds} s: it may be stopped or hang; `{doctor}` finds out"
+            "the server at '{address}' did not answer within {seconds} s: it may be stopped or hang; `{doctor}` finds out"
         )))
     })
 }
 
-pub(crate) fn describe(
-    address: Option<&str>,
-    object: Option<&str>,
-    out: &mut impl Write,
-) -> Result<(), Failure> {
+pub(crate) fn describe(server: &Chosen, object: Option<&str>, out: &mut impl Write) -> Result<(), Failure> {
     if let Some(object) = object {
-        let (hub, object) = connect_to(address, object)?;
+        let (hub, object) = server.connect_to(object)?;
         let interface = hub.object::<Proxy>(object)?.describe()?;
         return print(&interface, "", out);
     }
-    let hub = crate::address::connect(address)?;
+    let hub = server.connect()?;
     for name in hub.names()? {
         writeln!(out, "{}", text::one_line(&name))?;
         let described =

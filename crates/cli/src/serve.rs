@@ -3,25 +3,58 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use andiron_daemon::Daemon;
+use andiron::Security;
+use andiron_daemon::{Daemon, Options};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
+use crate::address::checked;
 use crate::failure::Failure;
 
 const SIGNALS: [i32; 2] = [SIGINT, SIGTERM];
 
-pub(crate) fn serve(address: &str) -> Result<(), Failure> {
+/// Serves at the local address, where there is to be one, and the others.
+pub(crate) fn serve(
+    local: Option<Option<&str>>,
+    listen: &[String],
+    advertise: &[String],
+    security: &Security,
+) -> Result<(), Failure> {
+    let mut addresses = Vec::new();
+    if let Some(local) = local {
+        addresses.push(checked(local)?);
+    }
+    for address in listen {
+        addresses.push(checked(Some(address))?);
+    }
+    for address in advertise {
+        checked(Some(address))?;
+    }
     let mut signals =
         watch_signals().map_err(|error| Failure::Error(format!("cannot watch for signals: {error}")))?;
-    let running = Daemon::bind(address)?.start()?;
-    eprintln!("listening at {}", running.socket_path().display());
+    let (first, more) = addresses.split_first().ok_or_else(nowhere)?;
+    let options = Options { security: security.clone(), ..Options::default() };
+    let mut daemon = Daemon::bind_with(first, options)?;
+    for address in more {
+        daemon = daemon.listen(address)?;
+    }
+    for address in advertise {
+        daemon = daemon.advertise(address)?;
+    }
+    let running = daemon.start()?;
+    for address in running.addresses().iter().skip(advertise.len()) {
+        eprintln!("listening at {address}");
+    }
     signals.forever().next();
     if !running.stop() {
         eprintln!("andiron: some calls did not end in time; their callers cannot know whether they ran");
     }
     Ok(())
+}
+
+fn nowhere() -> Failure {
+    Failure::Usage("there is no address to listen at: give one by `--listen`".to_owned())
 }
 
 /// The first signal is waited for, the second one ends the process at once.

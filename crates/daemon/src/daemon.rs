@@ -1,6 +1,6 @@
 //! The daemon: a server that others register objects at, with a store.
 
-use andiron::{Error, ErrorKind, Expose, Hosting, Limits, Result, Running, Server};
+use andiron::{Error, ErrorKind, Expose, Hosting, Limits, Result, Running, Security, Server};
 use andiron_store::{Store as Engine, StoreStart};
 
 use crate::StoreLimits;
@@ -33,19 +33,20 @@ pub struct Options {
     pub store: StoreLimits,
     /// What is accepted from each client.
     pub session: Limits,
+    /// Who may connect over a network.
+    pub security: Security,
 }
 
 impl Daemon {
-    /// Takes an address: a name, or `unix:` and the path of a socket that is not there yet. Clients that come wait until the daemon is
-    /// started.
+    /// Takes an [`Address`](andiron::Address). Clients that come wait until the daemon is started.
     ///
     /// # Errors
-    /// `Conflict` where a server runs there already, `Denied` or `BadArguments` where no socket can be made.
+    /// As for [`Server::bind`].
     pub fn bind(address: &str) -> Result<Daemon> {
         Daemon::bind_with(address, Options::default())
     }
 
-    /// As [`bind`](Daemon::bind), with other limits than the default ones.
+    /// As [`bind`](Daemon::bind), with a say in what it holds and accepts.
     ///
     /// # Errors
     /// As for [`bind`](Daemon::bind).
@@ -56,11 +57,28 @@ impl Daemon {
                 .with_source(error)
         })?;
         // The name first: once it is held, nobody else counts versions for it.
-        let hosting = Hosting { names: true, store: Some(incarnation), limits: options.session };
+        let Options { store, session: limits, security } = options;
+        let hosting = Hosting { names: true, store: Some(incarnation), limits, security };
         let server = Server::host(address, hosting)?;
-        let start = StoreStart { incarnation, high_water: 0, now: now(), limits: options.store };
+        let start = StoreStart { incarnation, high_water: 0, now: now(), limits: store };
         let server = server.inline_object(STORE, Store::new(Engine::new(start)))?;
         Ok(Daemon { server })
+    }
+
+    /// Listens at one more address; see [`Server::listen`].
+    ///
+    /// # Errors
+    /// As for [`bind`](Daemon::bind).
+    pub fn listen(self, address: &str) -> Result<Daemon> {
+        Ok(Daemon { server: self.server.listen(address)? })
+    }
+
+    /// Tells an address by which others reach this daemon; see [`Server::advertise`].
+    ///
+    /// # Errors
+    /// `BadArguments`: it is no address.
+    pub fn advertise(self, address: &str) -> Result<Daemon> {
+        Ok(Daemon { server: self.server.advertise(address)? })
     }
 
     /// Gives an object of this process a name at this address.

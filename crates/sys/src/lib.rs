@@ -5,6 +5,8 @@
 //! | [`runtime`] | the private folder where servers of this user are found, and the rule for their names |
 //! | [`names`] | claiming a name: one server a name, found by its socket, freed by the kernel when it dies |
 //! | [`socket`] | stream sockets, Unix ones with descriptor passing and peer credentials |
+//! | [`tcp`] | connecting and listening by TCP |
+//! | [`inherit`] | listening sockets handed over by systemd or the parent process |
 //! | [`poll`] | waiting for one descriptor |
 //! | [`epoll`] | waiting for many, from many threads |
 //! | [`fork`] | noticing that this process is a forked copy |
@@ -15,9 +17,11 @@
 
 pub mod epoll;
 pub mod fork;
+pub mod inherit;
 pub mod limits;
 pub mod names;
 pub mod poll;
 pub mod random;
 pub mod runtime;
 pub mod socket;
+pub mod tcp;

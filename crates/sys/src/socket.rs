@@ -5,6 +5,7 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,7 @@ pub const MAX_PATH: usize = 107;
 const MAX_SLICES: usize = 1024;
 
 /// Connections that wait to be accepted; the kernel lowers it to its own limit.
-const BACKLOG: i32 = 4096;
+pub(crate) const BACKLOG: i32 = 4096;
 
 /// The path of a Unix socket is longer than the kernel allows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -285,6 +286,12 @@ pub fn shutdown(fd: impl AsFd) -> io::Result<()> {
         Err(Errno::NOTCONN) => Ok(()),
         answer => Ok(answer?),
     }
+}
+
+/// The path at which a Unix socket listens; `None` where it has none.
+pub fn local_path(fd: impl AsFd) -> Option<PathBuf> {
+    let address = SocketAddrUnix::try_from(net::getsockname(fd).ok()?).ok()?;
+    Some(std::ffi::OsStr::from_bytes(address.path_bytes()?).into())
 }
 
 /// Checks that a socket can be made at `path`, and makes its address.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::poll_fn;
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -9,9 +10,8 @@ use serde::de::DeserializeOwned;
 use super::again::{alive, blocking};
 use super::drive::{self, Hold};
 use super::{Proxy, Store};
-use crate::hub::{chosen_address, not_opened, open};
-use crate::{Batch, Error, ErrorKind, Expose, Limits, Result};
-use std::sync::Arc;
+use crate::hub::chosen_address;
+use crate::{Batch, Connector, Error, ErrorKind, Expose, Result};
 
 /// Connects as [`connect`](crate::connect) does.
 ///
@@ -40,14 +40,23 @@ impl Hub {
     /// # Errors
     /// As there.
     pub async fn connect(address: &str) -> Result<Hub> {
-        let to = address.to_owned();
+        Hub::connect_with(Connector::new(address)).await
+    }
+
+    /// Connects as [`Connector::connect`] does.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn connect_with(connector: Connector) -> Result<Hub> {
+        let connector = Arc::new(connector);
+        let opening = connector.clone();
         // Looking names up and connecting may block.
-        let link = blocking(move || open(&to, Limits::default())).await?;
+        let link = blocking(move || opening.open()).await?;
         drive::spawn(Hold::Loose(Arc::downgrade(&link))).map_err(|error| {
             let text = format!("the runtime cannot watch the connection: {error}");
             Error::new(ErrorKind::Overloaded, text).with_source(error).during("connect")
         })?;
-        poll_fn(|context| link.poll_opened(context)).await.map_err(|error| not_opened(address, error))?;
+        poll_fn(|context| link.poll_opened(context)).await.map_err(|error| connector.not_opened(error))?;
         Ok(Hub(crate::Hub::of(link)))
     }
 

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::fmt;
 use std::future::poll_fn;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, Weak};
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -17,10 +16,11 @@ use tokio::time::{Instant, timeout_at};
 
 use super::drive::{self, Hold};
 use crate::link::Link;
+use crate::listener::{House, Listener};
 use crate::pool::Source;
-use crate::server::{DRAIN, Listener};
+use crate::server::{DRAIN, places};
 use crate::sync::lock;
-use crate::{Error, ErrorKind, Expose, Result};
+use crate::{Error, ErrorKind, Expose, Result, Security};
 
 /// How often the place of the server is looked after, and a listener tried again that found no descriptors left.
 const CARE: Duration = Duration::from_secs(1);
@@ -47,6 +47,30 @@ impl Server {
         Ok(Server(crate::Server::bind(address)?))
     }
 
+    /// Takes an address with a say in who may connect, as [`Server::bind_with`](crate::Server::bind_with) does.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn bind_with(address: &str, security: Security) -> Result<Server> {
+        Ok(Server(crate::Server::bind_with(address, security)?))
+    }
+
+    /// Listens at one more address, as [`Server::listen`](crate::Server::listen) does.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn listen(self, address: &str) -> Result<Server> {
+        Ok(Server(self.0.listen(address)?))
+    }
+
+    /// Tells an address by which others reach this server, as [`Server::advertise`](crate::Server::advertise) does.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn advertise(self, address: &str) -> Result<Server> {
+        Ok(Server(self.0.advertise(address)?))
+    }
+
     /// Gives an object a name at this address.
     ///
     /// # Errors
@@ -65,10 +89,13 @@ impl Server {
     pub fn start(self) -> Result<Running> {
         andiron_sys::limits::raise_descriptor_limit();
         let guests = Arc::new(Guests::default());
-        let listener = self.0.into_listener();
-        let door = Door::open(&listener)?;
-        let accepting = Handle::current().spawn(accept(listener.clone(), door, guests.clone()));
-        Ok(Running { listener, guests, accepting })
+        let (listeners, house) = self.0.into_parts();
+        let doors = listeners.iter().map(|listener| Door::open(listener)).collect::<Result<Vec<_>>>()?;
+        let accept = |(listener, door): (&Arc<Listener>, _)| {
+            Handle::current().spawn(accept(listener.clone(), door, guests.clone()))
+        };
+        let accepting = listeners.iter().zip(doors).map(accept).collect();
+        Ok(Running { listeners, house, guests, accepting })
     }
 
     /// Serves until the process ends, or what is awaited is dropped.
@@ -83,32 +110,36 @@ impl Server {
 
 /// A server that runs. Dropping it ends it at once, without waiting for calls under way.
 pub struct Running {
-    listener: Arc<Listener>,
+    listeners: Vec<Arc<Listener>>,
+    house: Arc<House>,
     guests: Arc<Guests>,
-    accepting: JoinHandle<()>,
+    accepting: Vec<JoinHandle<()>>,
 }
 
 impl Running {
-    /// The path of the server's socket.
-    pub fn socket_path(&self) -> PathBuf {
-        self.listener.path()
+    /// The addresses by which it is reached, as [`Running::addresses`](crate::Running::addresses).
+    pub fn addresses(&self) -> Vec<String> {
+        self.house.directory.addresses()
     }
 
     /// Takes no further calls, waits at most five seconds for those under way, and ends all connections. True if all were finished in time.
     pub async fn stop(self) -> bool {
-        self.accepting.abort();
-        self.listener.shut();
+        self.shut();
         for link in self.guests.links() {
             link.say_goodbye("the server is shutting down");
         }
         tokio::time::timeout(DRAIN, self.guests.gone()).await.is_ok() // the drop ends the others
     }
+
+    fn shut(&self) {
+        self.accepting.iter().for_each(JoinHandle::abort);
+        self.listeners.iter().for_each(|listener| listener.shut());
+    }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.accepting.abort();
-        self.listener.shut();
+        self.shut();
         for link in self.guests.links() {
             link.close();
         }
@@ -117,7 +148,7 @@ impl Drop for Running {
 
 impl fmt::Debug for Running {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Running({})", self.socket_path().display())
+        write!(f, "Running({})", places(&self.listeners))
     }
 }
 
@@ -201,7 +232,7 @@ async fn accept(listener: Arc<Listener>, mut door: Door, guests: Arc<Guests>) {
                     })
                 });
                 if let Err(error) = welcome {
-                    eprintln!("andiron: a connection was refused: {error}");
+                    listener.complain(&error);
                 }
             }
             Ok(None) => ready.clear_ready(),

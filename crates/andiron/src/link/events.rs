@@ -131,10 +131,15 @@ impl Link {
                 }
                 Event::Opened(_) => {
                     todo.0.extend(state.on_open.take().map(Do::Opened));
+                    state.guest = None;
                     self.wake_all(state);
                 }
                 Event::Goodbye { .. } | Event::Pong(_) => {}
-                Event::Closed(failure) => self.on_closed(state, failure.into(), &mut todo),
+                Event::Closed(failure) => {
+                    // TLS knows more of its own end than that the stream is over.
+                    let of_tls = state.tls.as_mut().and_then(|tls| tls.failure());
+                    self.on_closed(state, of_tls.unwrap_or_else(|| failure.into()), &mut todo);
+                }
             }
         }
         if state.session.is_finished() && state.ended.is_none() {
@@ -200,6 +205,9 @@ impl Link {
     }
 
     fn on_closed(&self, state: &mut State, error: Error, todo: &mut Todo) {
+        if let Some(guest) = state.guest.take() {
+            guest.refused(self.peer_label(), &error);
+        }
         let error = Arc::new(error);
         state.ended = Some(error.clone());
         let _ = super::io::send_what_goes(state); // last words

@@ -76,7 +76,7 @@ impl HandlerQueue {
             let mut state = link.lock();
             let todo = link.flush(&mut state);
             let alone = !state.reader || state.blind || state.session.is_congested();
-            let socket = state.socket.clone().filter(|_| alone && state.session.want_write());
+            let socket = state.socket.clone().filter(|_| alone && state.wants_write());
             drop(state);
             todo.run();
             drop(link); // the socket alone does not keep the connection open

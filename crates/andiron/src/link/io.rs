@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 use std::time::Instant;
 
-use andiron_proto::Attachment;
+use andiron_proto::{Attachment, Session};
 use andiron_sys::epoll::Interest;
 use andiron_sys::socket;
 
@@ -14,6 +14,7 @@ use super::{Executor, Incoming, Link, State, Todo};
 use crate::Error;
 use crate::call::Call;
 use crate::object::{Admitted, Job, Object, admit};
+use crate::tls::Tls;
 
 /// The size of the buffer that a thread reads into.
 pub(crate) const READ_BUFFER: usize = 64 << 10;
@@ -45,6 +46,15 @@ pub(super) fn read(socket: &OwnedFd, buffer: &mut [u8], nonblocking: bool) -> Re
 pub(super) fn send_what_goes(state: &mut State) -> io::Result<()> {
     let Some(socket) = state.socket.clone() else { return Ok(()) };
     state.full = false;
+    if let Some(tls) = &mut state.tls {
+        return match send_through(tls, &mut state.session, &socket) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                state.full = true;
+                Ok(())
+            }
+            sent => sent,
+        };
+    }
     while let Some(transmit) = state.session.poll_transmit() {
         let sent = if transmit.attachments.is_empty() {
             socket::send(&socket, transmit.slices(), &[])
@@ -61,6 +71,23 @@ pub(super) fn send_what_goes(state: &mut State) -> io::Result<()> {
             }
             Err(error) => return Err(error),
         }
+    }
+    Ok(())
+}
+
+/// The same through TLS, which is given no more than the socket takes soon.
+fn send_through(tls: &mut Tls, session: &mut Session, socket: &OwnedFd) -> io::Result<()> {
+    loop {
+        tls.send(socket)?;
+        let Some(transmit) = session.poll_transmit() else { break };
+        match tls.take(transmit.slices())? {
+            0 => return Ok(()), // the handshake goes on, and the rest follows it
+            taken => session.transmitted(taken),
+        }
+    }
+    if session.is_finished() {
+        tls.close();
+        tls.send(socket)?;
     }
     Ok(())
 }
@@ -104,13 +131,14 @@ impl Link {
         match read.outcome {
             Ok(received) if received.bytes == 0 => state.session.disconnected("the other end closed it"),
             Ok(received) => {
-                let attachments = read.descriptors.into_iter().map(|fd| Arc::new(fd) as Attachment).collect();
-                state.session.receive(
-                    Instant::now(),
-                    &buffer[..received.bytes],
-                    attachments,
-                    received.truncated,
-                );
+                let (now, bytes) = (Instant::now(), &buffer[..received.bytes]);
+                if let Some(tls) = &mut state.tls {
+                    tls.receive(bytes, now, &mut state.session);
+                } else {
+                    let attachments =
+                        read.descriptors.into_iter().map(|fd| Arc::new(fd) as Attachment).collect();
+                    state.session.receive(now, bytes, attachments, received.truncated);
+                }
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(error) => state.session.disconnected(&error.to_string()),

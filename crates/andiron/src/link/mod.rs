@@ -12,6 +12,7 @@ mod io;
 mod objects;
 mod task;
 mod wait;
+mod wire;
 
 use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -32,12 +33,15 @@ use self::task::Task;
 pub(crate) use self::task::TaskRead;
 pub(crate) use self::wait::BatchGuard;
 use self::wait::Waiter;
+pub(crate) use self::wire::Wire;
 use crate::call::{Call, Parcel};
 use crate::context::CallState;
+use crate::lobby::Guest;
 use crate::object::{Job, Object};
 use crate::pool::Pool;
 use crate::stream::Items;
 use crate::sync::lock;
+use crate::tls::Tls;
 use crate::{Error, ErrorKind, Result};
 
 /// Answers that are held back to be sent together are sent from this many bytes: then the peer reads them while the rest is worked on.
@@ -71,6 +75,10 @@ pub(crate) struct State {
     pub(crate) session: Session,
     /// `None` when the connection is over.
     socket: Option<Arc<OwnedFd>>,
+    /// What lies between socket and session; `None`: nothing.
+    tls: Option<Box<Tls>>,
+    /// Its place in the lobby, until it is open.
+    guest: Option<Guest>,
     /// Somebody reads, or the poller's next event is being worked on.
     reader: bool,
     /// It sleeps until bytes come, and does not look for room to write.
@@ -168,14 +176,21 @@ enum Executor {
 }
 
 impl Link {
-    /// A connection over this socket. The handshake is still to be done.
-    pub(crate) fn new(role: Role, config: Config, socket: OwnedFd, label: String) -> Arc<Link> {
+    /// A connection over this wire. The handshake is still to be done.
+    pub(crate) fn new(role: Role, config: Config, wire: Wire) -> Arc<Link> {
         andiron_sys::fork::watch();
-        let config =
-            Config { limits: Limits { attachments: Limits::MOST_ATTACHMENTS, ..config.limits }, ..config };
+        let Wire { socket, tls, binding, label, local } = wire;
+        let attachments = if local { Limits::MOST_ATTACHMENTS } else { 0 };
+        let config = Config { limits: Limits { attachments, ..config.limits }, ..config };
+        let mut session = Session::new(role, config, Instant::now());
+        if let Some(binding) = binding {
+            session.bind(&binding);
+        }
         let state = State {
-            session: Session::new(role, config, Instant::now()),
+            session,
             socket: Some(Arc::new(socket)),
+            tls,
+            guest: None,
             reader: false,
             blind: false,
             flusher: false,
@@ -219,6 +234,14 @@ impl Link {
     /// The object that answers to id 0.
     pub(crate) fn set_root(&self, root: Arc<dyn Object>) {
         self.root.get_or_init(|| root);
+    }
+
+    /// Gives it its place in the lobby until it is open.
+    pub(crate) fn set_guest(&self, guest: Guest) {
+        let mut state = self.lock();
+        if state.ended.is_none() {
+            state.guest = Some(guest);
+        }
     }
 
     pub(crate) fn peer_label(&self) -> &str {
@@ -538,9 +561,14 @@ impl State {
         !self.incoming.is_empty() || !self.admitted.is_empty()
     }
 
+    /// Bytes wait to be sent.
+    fn wants_write(&self) -> bool {
+        self.session.want_write() || self.tls.as_ref().is_some_and(|tls| tls.wants_write())
+    }
+
     /// Bytes wait to be sent, and nothing but a waiting thread will send them.
     fn lacks_room(&self) -> bool {
-        self.session.want_write() && !matches!(self.executor, Executor::Pool(..) | Executor::Task(_))
+        self.wants_write() && !matches!(self.executor, Executor::Pool(..) | Executor::Task(_))
     }
 
     pub(crate) fn take_notify_error(&mut self) -> Option<Error> {

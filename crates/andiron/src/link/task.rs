@@ -159,7 +159,7 @@ impl Link {
         let mut state = self.lock();
         let rest = TaskRest {
             until: state.session.poll_timeout(),
-            room: state.full && state.session.want_write(),
+            room: state.full && state.wants_write(),
             over: state.ended.is_some(),
         };
         if !state.session.is_congested() {
@@ -188,7 +188,7 @@ impl Link {
                 // Where no server's threads and no task read, a thread does.
                 state.hooks += usize::from(!std::mem::replace(&mut call.read_for, true));
                 self.read_for_hooks(&mut state);
-                if state.session.want_write() && !state.full {
+                if state.wants_write() && !state.full {
                     let todo = self.flush(&mut state); // who waits for an answer wants the calls of a batch sent
                     drop(state);
                     todo.run();

@@ -206,7 +206,7 @@ impl Link {
         what: &WaitFor,
         number: u64,
     ) -> MutexGuard<'a, State> {
-        if state.session.want_write() {
+        if state.wants_write() {
             let todo = self.flush(&mut state);
             if !todo.is_empty() {
                 drop(state);
@@ -214,7 +214,7 @@ impl Link {
                 return self.lock();
             }
         }
-        if state.session.want_write() && !state.flusher {
+        if state.wants_write() && !state.flusher {
             let Some(socket) = state.socket.clone() else { return state };
             state.flusher = true;
             drop(state);
@@ -303,7 +303,7 @@ impl Link {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
-        let want_write = state.session.want_write();
+        let want_write = state.wants_write();
         state.blind = !want_write;
         drop(state);
         todo.run();

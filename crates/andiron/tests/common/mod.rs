@@ -1,11 +1,12 @@
 //! What the tests over real sockets share.
 #![allow(dead_code, unreachable_pub)] // each test file uses a part
 
+use std::path::PathBuf;
 use std::sync::mpsc;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use andiron::{Hub, Proxy, Result, Running, Server};
+use andiron::{Connector, Hub, Proxy, Result, Running, Secret, Security, Server};
 
 /// Long enough that only a hang comes to its end.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -83,11 +84,13 @@ impl Echo {
     }
 }
 
-/// A server in this process, at a path of its own.
+/// A server in this process, at an address of its own.
 pub struct Site {
     pub server: Running,
     pub address: String,
     pub folder: tempfile::TempDir,
+    /// What its clients have, where they need anything.
+    pub security: Security,
 }
 
 impl Site {
@@ -96,10 +99,7 @@ impl Site {
     }
 
     pub fn hosted(hosting: andiron::Hosting, fill: impl FnOnce(Server) -> Result<Server>) -> Site {
-        let folder = tempfile::tempdir().unwrap();
-        let address = format!("unix:{}/s", folder.path().display());
-        let server = fill(Server::host(&address, hosting).unwrap()).unwrap().start().unwrap();
-        Site { server, address, folder }
+        Site::at("unix", hosting, fill)
     }
 
     /// Takes objects of others, as a daemon does.
@@ -107,8 +107,35 @@ impl Site {
         Site::hosted(andiron::Hosting { names: true, ..Default::default() }, Ok)
     }
 
+    /// Serves at another transport as well: `unix`, `tcp` or `tls`.
+    pub fn at(
+        transport: &str,
+        hosting: andiron::Hosting,
+        fill: impl FnOnce(Server) -> Result<Server>,
+    ) -> Site {
+        let folder = tempfile::tempdir().unwrap();
+        let security = Security::default().secret(Secret::random().unwrap());
+        let address = match transport {
+            "unix" => format!("unix:{}/s", folder.path().display()),
+            net => format!("{net}://127.0.0.1:0"),
+        };
+        let hosting = andiron::Hosting { security: security.clone(), ..hosting };
+        let server = fill(Server::host(&address, hosting).unwrap()).unwrap().start().unwrap();
+        let address = server.addresses().remove(0);
+        Site { server, address, folder, security }
+    }
+
+    /// The path of its socket.
+    pub fn socket(&self) -> PathBuf {
+        self.address.strip_prefix("unix:").unwrap().into()
+    }
+
     pub fn hub(&self) -> Hub {
-        Hub::connect(&self.address).unwrap()
+        self.connector().connect().unwrap()
+    }
+
+    pub fn connector(&self) -> Connector {
+        Connector::new(&self.address).security(self.security.clone())
     }
 
     pub fn object(&self, name: &str) -> Proxy {

@@ -1,0 +1,141 @@
+//! Connecting to a server.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use andiron_proto::{Config, Limits, Role};
+use andiron_sys::runtime::RuntimeDir;
+use andiron_sys::socket::{self, ConnectError};
+
+use crate::link::{Link, Wire};
+use crate::root::{Directory, Root};
+use crate::{Address, DEFAULT_ADDRESS, Error, ErrorKind, Hub, Result, Security};
+
+/// How long connecting and the handshake may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How to connect to a server, where [`Hub::connect`] is not enough.
+///
+/// ```no_run
+/// use andiron::{Connector, Security};
+/// let security = Security::default().secret_file("/home/me/player.secret");
+/// let hub = Connector::new("tls://player.example.org").security(security).connect()?;
+/// # Ok::<(), andiron::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "nothing happens before `connect`"]
+pub struct Connector {
+    address: String,
+    security: Security,
+    limits: Limits,
+    timeout: Duration,
+}
+
+impl Connector {
+    /// To the server at this [`Address`].
+    pub fn new(address: impl Into<String>) -> Connector {
+        let address = address.into();
+        Connector { address, security: Security::default(), limits: Limits::default(), timeout: TIMEOUT }
+    }
+
+    /// How both ends prove who they are.
+    pub fn security(self, security: Security) -> Connector {
+        Connector { security, ..self }
+    }
+
+    /// What the server may send.
+    pub fn limits(self, limits: Limits) -> Connector {
+        Connector { limits, ..self }
+    }
+
+    /// How long all of it may take, ten seconds where nothing is said.
+    pub fn timeout(self, timeout: Duration) -> Connector {
+        Connector { timeout, ..self }
+    }
+
+    /// Connects.
+    ///
+    /// # Errors
+    /// `Unavailable` where no server is or none answers in time, `Denied` where it belongs to another user, `Authentication` where one end does
+    /// not prove who it is, `Unsupported` where it speaks another version, `BadArguments` where the address is none.
+    pub fn connect(&self) -> Result<Hub> {
+        let link = self.open()?;
+        link.wait_opened().map_err(|error| self.not_opened(error))?;
+        Ok(Hub::of(link))
+    }
+
+    /// Connects, and leaves the handshake to be waited for.
+    pub(crate) fn open(&self) -> Result<Arc<Link>> {
+        let deadline = Instant::now() + self.timeout;
+        let config = Config { limits: self.limits.clone(), ..Config::default() };
+        let reached = self.address.parse().and_then(|address| self.reach(&address, config));
+        let (wire, config) = reached.map_err(|error| error.during("connect"))?;
+        let left = deadline.saturating_duration_since(Instant::now());
+        let link = Link::new(Role::Initiator, Config { handshake_timeout: left, ..config }, wire);
+        Root::install(&Directory::new(false), &link);
+        Ok(link)
+    }
+
+    fn reach(&self, address: &Address, config: Config) -> Result<(Wire, Config)> {
+        match address {
+            Address::Name(name) => {
+                let folder = RuntimeDir::for_user()
+                    .map_err(|error| Error::new(ErrorKind::Denied, error.to_string()).with_source(error))?;
+                Ok((self.reach_path(&folder.socket_path(name))?, config))
+            }
+            Address::Unix(path) => Ok((self.reach_path(path)?, config)),
+            Address::Tcp(_) | Address::Tls(_) => self.security.reach(address, self.timeout, config),
+            Address::Descriptor(_) | Address::Systemd => {
+                let text = format!("'{address}' is an address for listening only");
+                Err(Error::new(ErrorKind::BadArguments, text))
+            }
+        }
+    }
+
+    fn reach_path(&self, path: &Path) -> Result<Wire> {
+        let socket =
+            socket::connect(path, Some(self.timeout)).map_err(|error| no_server(&self.address, error))?;
+        Ok(Wire::local(socket, format!("'{}'", self.address)))
+    }
+
+    /// Why the handshake failed, for the user.
+    pub(crate) fn not_opened(&self, error: Error) -> Error {
+        let address = &self.address;
+        let error = match error.kind() {
+            ErrorKind::Deadline => {
+                let doctor = "it is stopped or overloaded; `andiron doctor` tells more";
+                let text = format!("the server at '{address}' does not answer: {doctor}");
+                Error::new(ErrorKind::Unavailable, text)
+            }
+            ErrorKind::Protocol if address.starts_with("tcp:") => {
+                let text = format!("{}; if it speaks TLS, its address begins with `tls://`", error.message());
+                Error::new(ErrorKind::Protocol, text).with_context("address", address)
+            }
+            _ => error.with_context("address", address),
+        };
+        error.during("connect")
+    }
+}
+
+fn no_server(address: &str, error: ConnectError) -> Error {
+    let serve = if address == DEFAULT_ADDRESS {
+        "andiron serve".to_owned()
+    } else {
+        format!("andiron serve --name {address}")
+    };
+    let (kind, text) = match &error {
+        ConnectError::NotFound(_) | ConnectError::Refused(_) => {
+            (ErrorKind::Unavailable, format!("no server at '{address}': start one with `{serve}`"))
+        }
+        ConnectError::Permission(_) => (ErrorKind::Denied, error.to_string()),
+        ConnectError::PathTooLong(_) => (ErrorKind::BadArguments, error.to_string()),
+        ConnectError::Busy(_) => (ErrorKind::Unavailable, error.to_string()),
+        ConnectError::Os { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+            (ErrorKind::Denied, error.to_string())
+        }
+        ConnectError::Os { .. } => (ErrorKind::Unavailable, error.to_string()),
+    };
+    Error::new(kind, text).with_source(error)
+}

@@ -1,0 +1,133 @@
+//! Connections that anybody may have made and that are not open yet: how many there may be, and what is said of those that are refused.
+//!
+//! Locking rule: the lock of a lobby may be taken under that of a link, so no link is locked or dropped under it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, Weak};
+use std::time::{Duration, Instant};
+
+use crate::Error;
+use crate::link::Link;
+use crate::sync::lock;
+
+/// So many connections may be unopened at once; one more, and the oldest of them has to go. Whoever means to connect is through long before.
+const MOST_GUESTS: usize = 1024;
+
+/// One line in this time is written about connections that were refused.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// The connections of one server that are not open yet.
+#[derive(Default)]
+pub(crate) struct Lobby {
+    guests: Mutex<Guests>,
+    complaints: Complaints,
+}
+
+#[derive(Default)]
+struct Guests {
+    /// By age.
+    waiting: BTreeMap<u64, Weak<Link>>,
+    last: u64,
+}
+
+impl Lobby {
+    /// Lets one in, and shows the oldest one out where there are too many.
+    pub(crate) fn enter(self: &Arc<Self>, link: &Arc<Link>) -> Guest {
+        let mut guests = lock(&self.guests);
+        guests.last += 1;
+        let number = guests.last;
+        guests.waiting.insert(number, Arc::downgrade(link));
+        let crowded_out = if guests.waiting.len() > MOST_GUESTS { guests.waiting.pop_first() } else { None };
+        drop(guests);
+        if let Some(oldest) = crowded_out.and_then(|(_, oldest)| oldest.upgrade()) {
+            oldest.say_goodbye("too many connections are being opened at once; try again");
+        }
+        Guest { lobby: self.clone(), number }
+    }
+
+    /// Says that a connection was refused.
+    pub(crate) fn complain(&self, of: &str, error: &Error) {
+        self.complaints.tell(of, error.message());
+    }
+}
+
+/// A place in the lobby, given back when it is dropped.
+pub(crate) struct Guest {
+    lobby: Arc<Lobby>,
+    number: u64,
+}
+
+impl Guest {
+    /// The connection ended before it was open.
+    pub(crate) fn refused(self, label: &str, error: &Error) {
+        self.lobby.complain(label, error);
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        lock(&self.lobby.guests).waiting.remove(&self.number);
+    }
+}
+
+/// Lines about refused connections, limited in number: whoever can connect could otherwise fill a disk with them.
+#[derive(Default)]
+struct Complaints(Mutex<Told>);
+
+#[derive(Default)]
+struct Told {
+    last: Option<Instant>,
+    untold: u64,
+}
+
+impl Complaints {
+    fn tell(&self, of: &str, why: &str) {
+        if let Some(untold) = self.untold(Instant::now()) {
+            eprintln!("{}", line(of, why, untold));
+        }
+    }
+
+    /// How many were not told since the last line, if it is time for another one.
+    fn untold(&self, now: Instant) -> Option<u64> {
+        let mut told = lock(&self.0);
+        if told.last.is_some_and(|last| now.saturating_duration_since(last) < QUIET) {
+            told.untold += 1;
+            return None;
+        }
+        told.last = Some(now);
+        Some(std::mem::take(&mut told.untold))
+    }
+}
+
+/// One line, whatever the peer put into its words.
+fn line(of: &str, why: &str, untold: u64) -> String {
+    let why: String = why.chars().take(300).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let more = if untold == 0 { String::new() } else { format!(" (and {untold} more before it)") };
+    format!("andiron: a connection was refused: {of}: {why}{more}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_refusals_are_one_line_a_second_with_their_number() {
+        let complaints = Complaints::default();
+        let start = Instant::now();
+        assert_eq!(complaints.untold(start), Some(0));
+        for _ in 0..1000 {
+            assert_eq!(complaints.untold(start + QUIET / 2), None);
+        }
+        assert_eq!(complaints.untold(start + QUIET), Some(1000));
+        assert_eq!(complaints.untold(start + QUIET * 2), Some(0));
+    }
+
+    #[test]
+    fn a_peers_words_cannot_make_lines_of_their_own() {
+        let line = line("tls 10.0.0.1:5", "bad\nandiron: all is well\x1b[2J", 3);
+        assert_eq!(
+            line,
+            "andiron: a connection was refused: tls 10.0.0.1:5: bad andiron: all is well [2J (and 3 more before it)"
+        );
+    }
+}
