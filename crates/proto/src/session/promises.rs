@@ -59,6 +59,11 @@ impl Session {
         self.kept.0.push_back((call, kept));
     }
 
+    /// What became of a call of the peer that this end answered: its object, or its failure; `None` where it is neither, or forgotten.
+    pub fn kept(&self, of: u64) -> Option<&Result<Ref, Failure>> {
+        self.kept.0.iter().rev().find(|(number, _)| *number == of).map(|(_, kept)| kept)
+    }
+
     /// What a call with the number `call` calls that is to go to the result of the peer's call `of`. The outer error is the sentence for
     /// the peer.
     pub(super) fn promised(&self, of: u64, call: u64) -> Result<Result<Called, Failure>, String> {
@@ -76,14 +81,13 @@ impl Session {
                 Ok(Called { target: of, promise: true, depth })
             });
         }
-        let kept = self.kept.0.iter().rev().find(|(number, _)| *number == of);
-        Ok(match kept {
-            Some((_, Ok(Ref::Local(object)))) => Ok(Called { target: *object, promise: false, depth: 0 }),
-            Some((_, Ok(Ref::Remote(_)))) => {
+        Ok(match self.kept(of) {
+            Some(Ok(Ref::Local(object))) => Ok(Called { target: *object, promise: false, depth: 0 }),
+            Some(Ok(Ref::Remote(_))) => {
                 let text = "the promised object is one of the caller itself; this call did not run";
                 Err(Failure::new(ErrorKind::Unsupported, text))
             }
-            Some((_, Err(failure))) => Err(failure.clone()),
+            Some(Err(failure)) => Err(failure.clone()),
             None => Err(not_one_reference()),
         })
     }

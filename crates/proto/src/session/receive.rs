@@ -190,6 +190,7 @@ impl Session {
             Ok(called) => called,
             Err(refusal) => {
                 self.drop_message(&message)?;
+                self.keep_promise(header.id, Err(&refusal));
                 self.send_failure(header.id, &refusal);
                 return Ok(());
             }

@@ -83,6 +83,11 @@ impl Streams {
 }
 
 impl Session {
+    /// True while items may come or go: the peer was told of this end's stream, and it is not over.
+    pub fn is_streaming(&self, stream: StreamId) -> bool {
+        self.streams.sent.contains_key(&stream)
+    }
+
     /// How many items may be sent now.
     pub fn stream_credit(&self, stream: StreamId) -> u64 {
         self.streams.sent.get(&stream).map_or(0, |sent| sent.credit)
