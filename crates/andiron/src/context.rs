@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::sync::lock;
-use crate::{Error, ErrorKind, Hub, Result};
+use crate::{Error, ErrorKind, Hub, Result, Rights};
 
 /// The call that a handler is running for: who calls, how much time is left, whether the caller still waits.
 ///
@@ -44,6 +44,12 @@ impl Context {
     pub fn hub(&self) -> Option<Hub> {
         self.0.hub.clone()
     }
+
+    /// What the caller may do, by the secret that its connection began with. All rights where it came without one, or from within this process. The
+    /// root and the store look at it themselves; other objects may.
+    pub fn rights(&self) -> &Rights {
+        self.0.rights.as_deref().unwrap_or(Rights::full())
+    }
 }
 
 impl fmt::Debug for Context {
@@ -65,6 +71,8 @@ pub(crate) struct CallState {
     pub(crate) chain: u64,
     pub(crate) deadline: Option<Instant>,
     pub(crate) hub: Option<Hub>,
+    /// `None`: all.
+    pub(crate) rights: Option<Arc<Rights>>,
     cancelled: AtomicBool,
     /// Stops what was started on behalf of this call.
     on_cancel: Mutex<Hooks>,
@@ -79,7 +87,13 @@ struct Hooks {
 
 impl CallState {
     pub(crate) fn new(chain: u64, deadline: Option<Instant>, hub: Option<Hub>) -> CallState {
-        CallState { chain, deadline, hub, cancelled: AtomicBool::new(false), on_cancel: Mutex::default() }
+        let (cancelled, on_cancel) = (AtomicBool::new(false), Mutex::default());
+        CallState { chain, deadline, hub, rights: None, cancelled, on_cancel }
+    }
+
+    /// The same for a caller who may do no more than this.
+    pub(crate) fn with_rights(self, rights: Option<Arc<Rights>>) -> CallState {
+        CallState { rights, ..self }
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {

@@ -120,7 +120,7 @@ pub use hub::{Batch, Hub, connect};
 pub use interface::{Interface, Method, Parameter};
 pub use line::Signal;
 pub use proxy::{Pending, Proxy};
-pub use secret::Secret;
+pub use secret::{Rights, Secret, SecretFile};
 pub use security::Security;
 pub use server::{Running, Server};
 pub use store::{Changed, Entry, Listed, Store};

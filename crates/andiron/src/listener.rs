@@ -52,8 +52,8 @@ enum Place {
     /// A path that was given as such, with the fork generation in which it was made, until it is removed again; `None` also where it was
     /// handed over.
     Path(PathBuf, Option<u32>),
-    /// TCP, with or without TLS.
-    Net(SocketAddr),
+    /// TCP, with or without TLS; the fork generation as with a path.
+    Net(SocketAddr, Option<u32>),
 }
 
 impl Listener {
@@ -81,7 +81,7 @@ impl Listener {
                 let checks = security.checks(encrypted, endpoint.is_loopback())?;
                 let sockets = tcp::listen(&endpoint.host, endpoint.port)
                     .map_err(|error| cannot_listen_at(endpoint, error))?;
-                let place = |socket| Ok((Door::net(socket)?, checks.clone()));
+                let place = |socket| Ok((Door::net(socket, true)?, checks.clone()));
                 sockets.into_iter().map(place).collect::<Result<_>>()?
             }
             Address::Descriptor(number) => {
@@ -105,14 +105,14 @@ impl Listener {
     pub(crate) fn address(&self) -> String {
         match &lock(&self.door).place {
             Place::Named(path, _) | Place::Path(path, _) => format!("unix:{}", path.display()),
-            Place::Net(address) if self.checks.is_tls() => format!("tls://{address}"),
-            Place::Net(address) => format!("tcp://{address}"),
+            Place::Net(address, _) if self.checks.is_tls() => format!("tls://{address}"),
+            Place::Net(address, _) => format!("tcp://{address}"),
         }
     }
 
     fn port(&self) -> Option<u16> {
         match lock(&self.door).place {
-            Place::Net(address) => Some(address.port()),
+            Place::Net(address, _) => Some(address.port()),
             _ => None,
         }
     }
@@ -162,11 +162,12 @@ impl Door {
         Door { place, socket: Arc::new(socket) }
     }
 
-    fn net(socket: OwnedFd) -> Result<Door> {
+    fn net(socket: OwnedFd, own: bool) -> Result<Door> {
         let address = tcp::local_address(&socket).map_err(|error| {
             Error::new(ErrorKind::Unavailable, format!("the listening socket has no address: {error}"))
         })?;
-        Ok(Door::new(Place::Net(address), socket))
+        let made = own.then(andiron_sys::fork::generation);
+        Ok(Door::new(Place::Net(address, made), socket))
     }
 
     fn shut(&mut self) {
@@ -177,7 +178,12 @@ impl Door {
                     let _ = std::fs::remove_file(path); // it may be gone already
                 }
             }
-            Place::Net(_) => {}
+            Place::Net(_, made) => {
+                if made.take() == Some(andiron_sys::fork::generation()) {
+                    // Who connects is refused from now on, whoever still holds the socket.
+                    let _ = socket::shutdown(&*self.socket);
+                }
+            }
         }
     }
 }
@@ -245,8 +251,8 @@ fn handed_over(inherited: Inherited, security: &Security) -> Result<(Door, Check
             Ok((Door::new(Place::Path(path, None), socket), Checks::SameUser))
         }
         Family::Tcp => {
-            let door = Door::net(socket)?;
-            let loopback = matches!(door.place, Place::Net(address) if address.ip().is_loopback());
+            let door = Door::net(socket, false)?;
+            let loopback = matches!(door.place, Place::Net(address, _) if address.ip().is_loopback());
             let checks = security.checks(!loopback && !security.allows_plain_tcp(), loopback)?;
             Ok((door, checks))
         }

@@ -113,12 +113,24 @@ impl Root {
     fn owner(&self) -> usize {
         self.link.as_ptr() as usize
     }
+
+    /// True where the peer may find the object of this name. A connection that is gone may find nothing.
+    fn shows(&self, name: &str) -> bool {
+        self.link.upgrade().is_some_and(|link| link.rights().is_none_or(|rights| rights.may_call(name)))
+    }
 }
 
 #[crate::expose]
 impl Root {
     /// The object of this name.
     fn lookup(&self, name: &str) -> Result<Proxy> {
+        if !self.shows(name) {
+            let text = format!(
+                "the secret of this connection gives no right to call '{name}'; the words behind it in the server's file say \
+                 what it may call"
+            );
+            return Err(Error::new(ErrorKind::Denied, text));
+        }
         let target = self.directory.lookup(name);
         let missing = || {
             let text = format!("no object is named '{name}'; `andiron describe` lists those that are");
@@ -127,9 +139,11 @@ impl Root {
         target.map(Proxy::of).ok_or_else(missing)
     }
 
-    /// The names of all objects, sorted.
+    /// The names of all objects, sorted; where the caller's rights are limited, of those that it may call.
     fn names(&self) -> Vec<String> {
-        self.directory.names()
+        let mut names = self.directory.names();
+        names.retain(|name| self.shows(name));
+        names
     }
 
     /// The addresses by which this server is reached, the best ones first.
@@ -143,8 +157,13 @@ impl Root {
             let text = "this server takes no objects of others; register them at a daemon (`andiron serve`)";
             return Err(Error::new(ErrorKind::Denied, text));
         }
+        let link = self.link.upgrade();
+        if link.as_ref().and_then(|link| link.rights()).is_some_and(|rights| rights.objects.is_some()) {
+            let text = "the secret of this connection gives the right to call some objects, and not to register others";
+            return Err(Error::new(ErrorKind::Denied, text));
+        }
         self.directory.insert(name, Named { target: object.target().clone(), owner: Some(self.owner()) })?;
-        if self.link.upgrade().is_none_or(|link| link.ended().is_some()) {
+        if link.is_none_or(|link| link.ended().is_some()) {
             self.directory.forget(self.owner()); // it ended meanwhile, and what forgets its names may have run before
         }
         Ok(())

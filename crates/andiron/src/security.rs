@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write as _;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use andiron_sys::runtime::RuntimeDir;
 use andiron_sys::tcp;
 use rustls::ServerConfig;
 
-use crate::keyring::Keyring;
+use crate::keyring::{Keyring, proof_of};
 use crate::link::Wire;
 use crate::sync::lock;
 use crate::tls::{self, Identity, Tls};
-use crate::{Address, Endpoint, Error, ErrorKind, Result, Secret};
+use crate::{Address, Endpoint, Error, ErrorKind, Result, Secret, SecretFile};
 
 /// A connection over a network is asked for a sign of life while something is awaited from it.
 const HEARTBEAT: Heartbeat = Heartbeat { after: Duration::from_secs(10), patience: Duration::from_secs(20) };
@@ -92,12 +92,14 @@ impl Security {
     /// The secrets for an end that is given none for just this address.
     fn keyring(&self) -> Result<Option<Arc<Keyring>>> {
         let path = match &self.secret {
-            Some(SecretFrom::Given(secret)) => return Ok(Some(Arc::new(Keyring::of(secret.clone())))),
+            Some(SecretFrom::Given(secret)) => return Ok(Some(Arc::new(Keyring::Given(secret.clone())))),
             Some(SecretFrom::File(path)) => path.clone(),
             None => match file_of_environment() {
                 Some(path) => path,
                 None => {
-                    let Some(path) = default_file().filter(|path| self.authority.is_none() && path.exists())
+                    let Some(path) = SecretFile::default_path()
+                        .ok()
+                        .filter(|path| self.authority.is_none() && path.exists())
                     else {
                         return Ok(None);
                     };
@@ -130,9 +132,9 @@ impl Security {
         match keys {
             Some(keys) => Ok(Checks::Plain { keys, posted: Arc::new(Posted::nothing()) }),
             None if loopback => {
-                let secret = Secret::random()?;
-                let posted = Arc::new(Posted::new(secret.to_string()));
-                Ok(Checks::Plain { keys: Arc::new(Keyring::of(secret)), posted })
+                let secret = Secret::new()?;
+                let posted = Arc::new(Posted::new(secret.text()));
+                Ok(Checks::Plain { keys: Arc::new(Keyring::Given(secret)), posted })
             }
             None => Err(nothing_to_check("anybody could connect")),
         }
@@ -172,12 +174,11 @@ impl Security {
         } else {
             None
         };
-        let Some(auth) = auth(keys.as_deref())?.or_else(|| encrypted.then_some(Auth::Certificate)) else {
-            let text = format!(
-                "no secret for {address}: its server belongs to another user or does not run; \
-                 if it has a secret, give its file by `secret_file` or ANDIRON_SECRET_FILE"
-            );
-            return Err(Error::new(ErrorKind::Authentication, text));
+        let secrets = keys.map(|keys| keys.first()).transpose()?;
+        let auth = match &secrets {
+            Some(secrets) => proof_of(secrets)?,
+            None if encrypted => Auth::Certificate,
+            None => return Err(no_secret(address)),
         };
         let socket = tcp::connect(&endpoint.host, endpoint.port, timeout).map_err(|error| {
             let text = match &error {
@@ -187,7 +188,8 @@ impl Security {
             Error::new(ErrorKind::Unavailable, text).with_source(error)
         })?;
         let binding = if encrypted { None } else { Some(plain_binding(&socket, true)?) };
-        let wire = Wire { socket, tls, binding, label: format!("'{address}'"), local: false };
+        let label = format!("'{address}'");
+        let wire = Wire { socket, tls, binding, label, local: false, secrets: None };
         Ok((wire, Config { auth, heartbeat: Some(HEARTBEAT), ..config }))
     }
 }
@@ -236,22 +238,12 @@ impl Checks {
                 ("tls", keys.as_ref(), Some(tls), binding::tls(certificate))
             }
         };
-        let auth = auth(keys.map(|keys| &**keys))?.unwrap_or(Auth::Certificate);
-        let wire =
-            Wire { socket, tls, binding: Some(binding), label: format!("{scheme} {peer}"), local: false };
+        let secrets = keys.map(|keys| keys.valid()).transpose()?;
+        let auth = secrets.as_deref().map_or(Ok(Auth::Certificate), proof_of)?;
+        let label = format!("{scheme} {peer}");
+        let wire = Wire { socket, tls, binding: Some(binding), label, local: false, secrets };
         Ok((wire, Config { auth, heartbeat: Some(HEARTBEAT), ..config.clone() }))
     }
-}
-
-/// How to prove oneself by these secrets; `None`: not by any.
-fn auth(keys: Option<&Keyring>) -> Result<Option<Auth>> {
-    let Some(keys) = keys else { return Ok(None) };
-    let mut nonce = [0; 32];
-    andiron_sys::random::fill(&mut nonce).map_err(|error| {
-        Error::new(ErrorKind::Unavailable, format!("the system gives no random bytes: {error}"))
-            .with_source(error)
-    })?;
-    Ok(Some(Auth::Secret { keys: keys.current()?, nonce }))
 }
 
 /// What a session over TCP without TLS is bound to: on this machine to the addresses of both ends, so that a stranger who took the server's
@@ -351,11 +343,12 @@ fn file_of_environment() -> Option<PathBuf> {
     std::env::var_os("ANDIRON_SECRET_FILE").filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
-/// Where a secret is looked for when nothing says where it is.
-fn default_file() -> Option<PathBuf> {
-    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let folder = absolute("XDG_CONFIG_HOME").or_else(|| Some(absolute("HOME")?.join(".config")))?;
-    Some(folder.join(Path::new("andiron/secret")))
+fn no_secret(address: &Address) -> Error {
+    let text = format!(
+        "no secret for {address}: its server belongs to another user or does not run; if it has a secret, give its file by \
+         `secret_file` or ANDIRON_SECRET_FILE"
+    );
+    Error::new(ErrorKind::Authentication, text)
 }
 
 fn plain() -> Error {

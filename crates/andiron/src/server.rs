@@ -59,11 +59,13 @@ impl Server {
     #[doc(hidden)]
     pub fn host(address: &str, hosting: Hosting) -> Result<Server> {
         let features = [("names", hosting.names), ("store", hosting.store.is_some())];
+        let default = Config::default();
         let config = Config {
+            handshake_timeout: hosting.handshake.unwrap_or(default.handshake_timeout),
             features: features.iter().filter(|(_, on)| *on).map(|(name, _)| (*name).to_owned()).collect(),
             limits: hosting.limits,
             store: hosting.store,
-            ..Config::default()
+            ..default
         };
         let directory = Directory::new(hosting.names);
         let house = Arc::new(House { directory, config, lobby: Arc::new(Lobby::default()) });
@@ -188,6 +190,8 @@ pub struct Hosting {
     pub limits: Limits,
     /// Who may connect over a network.
     pub security: Security,
+    /// How long a handshake may take, where not ten seconds.
+    pub handshake: Option<Duration>,
 }
 
 /// A server that runs. Dropping it stops it.

@@ -115,6 +115,16 @@ impl Tls {
         self.connection.send_close_notify();
     }
 
+    /// What it means that the stream is over.
+    pub(crate) fn end_of_stream(&self) -> &'static str {
+        match &self.connection {
+            Connection::Client(client) if client.is_handshaking() => {
+                "the other end closed it before TLS began; if it does not speak TLS, its address begins with `tcp://`"
+            }
+            _ => "the other end closed it",
+        }
+    }
+
     /// Why TLS itself ended the connection, where it did.
     pub(crate) fn failure(&mut self) -> Option<Error> {
         self.failure.take()

@@ -58,7 +58,8 @@ impl Daemon {
         })?;
         // The name first: once it is held, nobody else counts versions for it.
         let Options { store, session: limits, security } = options;
-        let hosting = Hosting { names: true, store: Some(incarnation), limits, security };
+        let hosting =
+            Hosting { names: true, store: Some(incarnation), limits, security, ..Hosting::default() };
         let server = Server::host(address, hosting)?;
         let start = StoreStart { incarnation, high_water: 0, now: now(), limits: store };
         let server = server.inline_object(STORE, Store::new(Engine::new(start)))?;

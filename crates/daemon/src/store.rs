@@ -1,10 +1,13 @@
 //! The store as an object that is called (`spec/PROTOCOL.md`, section 10).
 
+use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use andiron::{Error, ErrorKind, Result};
-use andiron_store::{Codec, DEFAULT_AUTHOR, KeyRef, Op, Reply, Store as Engine, StoreError};
+use andiron_store::{
+    Codec, DEFAULT_AUTHOR, KeyRef, Op, Page as EnginePage, Reply, Store as Engine, StoreError,
+};
 use bytes::Bytes;
 
 use crate::answers::{Answer, Page, Written};
@@ -31,6 +34,42 @@ impl Store {
         let now = now();
         self.engine().apply(op, now).map_err(refused)
     }
+
+    fn page(&self, author: Option<&str>, after: Option<KeyRef<'_>>, limit: usize) -> Result<EnginePage> {
+        match self.apply(Op::List { author, after, limit })? {
+            Reply::Listed(page) => Ok(page),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// What comes next of the entries of these authors: those of one author at a time.
+    fn page_of(
+        &self,
+        authors: &BTreeSet<String>,
+        after: Option<KeyRef<'_>>,
+        limit: usize,
+    ) -> Result<EnginePage> {
+        let first = after.map_or("", |after| after.author);
+        let mut found = EnginePage::default();
+        for author in authors.iter().filter(|author| author.as_str() >= first) {
+            // Behind a page that is not empty it only matters whether anything follows.
+            let limit = if found.entries.is_empty() { limit } else { 0 };
+            let page = self.page(Some(author), after, limit)?;
+            found.entries.extend(page.entries);
+            found.more = page.more;
+            if found.more {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    fn remove(&self, author: Option<&str>) -> Result<u64> {
+        match self.apply(Op::Clear { author })? {
+            Reply::Cleared { count } => Ok(count as u64),
+            _ => Err(unexpected()),
+        }
+    }
 }
 
 /// Values by author and name that all processes share. A value is bytes and the number of their codec: 1 native, 2 JSON, 3 bytes as they are.
@@ -39,6 +78,7 @@ impl Store {
 impl Store {
     /// Sets a value. Returns an array: version, timestamp in seconds since 1970.
     fn set(&self, name: &str, value: &[u8], codec: u8, author: Option<&str>) -> Result<Written> {
+        check(Use::Write, Some(author.unwrap_or(DEFAULT_AUTHOR)))?;
         // A buffer of its own: a slice would keep the whole message in memory.
         let value = Bytes::copy_from_slice(value);
         match self.apply(Op::Set { key: key(author, name), codec: Codec(codec), value })? {
@@ -49,6 +89,7 @@ impl Store {
 
     /// Reads an entry. Returns an array: 0 if it is missing; 2, version if that is the version `known`; else 1, version, timestamp, codec, value.
     fn get(&self, name: &str, known: Option<u64>, author: Option<&str>) -> Result<Answer> {
+        check(Use::Read, Some(author.unwrap_or(DEFAULT_AUTHOR)))?;
         let known = known.filter(|&version| version != 0);
         match self.apply(Op::Get { key: key(author, name), known })? {
             Reply::Missing => Ok(Answer::missing()),
@@ -60,6 +101,7 @@ impl Store {
 
     /// Takes an entry out. Returns what was there, as `get` does.
     fn delete(&self, name: &str, author: Option<&str>) -> Result<Answer> {
+        check(Use::Write, Some(author.unwrap_or(DEFAULT_AUTHOR)))?;
         match self.apply(Op::Delete { key: key(author, name) })? {
             Reply::Deleted(entry) => Ok(entry.map_or_else(Answer::missing, Answer::found)),
             _ => Err(unexpected()),
@@ -71,17 +113,44 @@ impl Store {
     fn list(&self, author: Option<&str>, after: Option<(&str, &str)>, limit: Option<u64>) -> Result<Page> {
         let after = after.map(|(author, name)| KeyRef::new(author, name));
         let limit = usize::try_from(limit.unwrap_or(PAGE)).unwrap_or(usize::MAX);
-        match self.apply(Op::List { author, after, limit })? {
-            Reply::Listed(page) => Ok(page.into()),
-            _ => Err(unexpected()),
-        }
+        let page = match check(Use::Read, author)? {
+            Some(authors) => self.page_of(&authors, after, limit),
+            None => self.page(author, after, limit),
+        };
+        Ok(page?.into())
     }
 
     /// Removes all entries of one author or of all. Returns their number.
     fn clear(&self, author: Option<&str>) -> Result<u64> {
-        match self.apply(Op::Clear { author })? {
-            Reply::Cleared { count } => Ok(count as u64),
-            _ => Err(unexpected()),
+        match check(Use::Write, author)? {
+            Some(authors) => authors.iter().map(|author| self.remove(Some(author))).sum(),
+            None => self.remove(author),
+        }
+    }
+}
+
+/// What a method does with entries.
+#[derive(PartialEq, Eq)]
+enum Use {
+    Read,
+    Write,
+}
+
+/// Refuses what the secret of the caller's connection gives no right to. Where all authors are meant and the caller may use only some: these.
+fn check(wanted: Use, author: Option<&str>) -> Result<Option<BTreeSet<String>>> {
+    let Some(call) = andiron::current() else { return Ok(None) };
+    let rights = call.rights();
+    if rights.read_only_store && wanted == Use::Write {
+        let text = "the secret of this connection gives the right to read the store, and not to change it";
+        return Err(Error::new(ErrorKind::Denied, text));
+    }
+    match author {
+        None => Ok(rights.authors.clone()),
+        Some(author) if rights.may_use(author) => Ok(None),
+        Some(author) => {
+            let text =
+                format!("the secret of this connection gives no right to entries of the author '{author}'");
+            Err(Error::new(ErrorKind::Denied, text))
         }
     }
 }

@@ -235,6 +235,7 @@ impl Places {
     }
 }
 
-fn user() -> u32 {
+/// The id of the user that this process acts as.
+pub fn user() -> u32 {
     rustix::process::geteuid().as_raw()
 }

@@ -182,7 +182,7 @@ impl Link {
                 }
                 Event::Opened(_) => {
                     todo.0.extend(state.on_open.take().map(Do::Opened));
-                    state.guest = None;
+                    self.opened(state);
                     self.wake_all(state, &mut todo);
                 }
                 Event::Goodbye { .. } | Event::Pong(_) => {}
@@ -194,9 +194,11 @@ impl Link {
             }
         }
         if state.session.is_finished() && state.ended.is_none() {
-            let _ = super::io::send_what_goes(state); // last words
-            state.session.disconnected("both ends said goodbye");
-            todo.extend(self.digest(state));
+            // Last words. What TLS still holds of them goes when there is room.
+            if super::io::send_what_goes(state).is_err() || !state.full {
+                state.session.disconnected("both ends said goodbye");
+                todo.extend(self.digest(state));
+            }
         }
         todo
     }
@@ -204,7 +206,8 @@ impl Link {
     fn on_call(&self, state: &mut State, incoming: IncomingCall, todo: &mut Todo) {
         let IncomingCall { id, target, promise, method, chain, deadline, notify, payload } = incoming;
         let link = self.arc();
-        let call_state = Arc::new(CallState::new(chain, deadline, Some(Hub::of(link.clone()))));
+        let call_state = CallState::new(chain, deadline, Some(Hub::of(link.clone())));
+        let call_state = Arc::new(call_state.with_rights(self.rights().cloned()));
         state.handling.insert(id, Handling::of(call_state.clone(), notify));
         let parcel = self.parcel(state, payload, Some(StreamId { own: false, call: id }));
         let call = Call::arrived(link, id, method, parcel, call_state);

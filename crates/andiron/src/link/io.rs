@@ -129,7 +129,10 @@ impl Link {
     /// Takes what a read brought.
     pub(super) fn take(&self, state: &mut State, read: Read, buffer: &[u8]) -> Todo {
         match read.outcome {
-            Ok(received) if received.bytes == 0 => state.session.disconnected("the other end closed it"),
+            Ok(received) if received.bytes == 0 => {
+                let why = state.tls.as_ref().map_or("the other end closed it", |tls| tls.end_of_stream());
+                state.session.disconnected(why);
+            }
             Ok(received) => {
                 let (now, bytes) = (Instant::now(), &buffer[..received.bytes]);
                 if let Some(tls) = &mut state.tls {

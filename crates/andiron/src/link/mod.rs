@@ -49,7 +49,7 @@ use crate::pool::Pool;
 use crate::stream::Items;
 use crate::sync::lock;
 use crate::tls::Tls;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, Rights, Secret};
 
 /// Answers that are held back to be sent together are sent from this many bytes: then the peer reads them while the rest is worked on.
 const SEND_FROM: usize = 1 << 10;
@@ -74,6 +74,8 @@ pub(crate) struct Link {
     generation: u32,
     /// For people: an address or a process.
     label: String,
+    /// The secret that the peer proved to have, and the label with its name.
+    proved: OnceLock<(Secret, String)>,
     root: OnceLock<Arc<dyn Object>>,
     this: Weak<Link>,
 }
@@ -86,6 +88,8 @@ pub(crate) struct State {
     tls: Option<Box<Tls>>,
     /// Its place in the lobby, until it is open.
     guest: Option<Guest>,
+    /// The secrets of which the peer is to prove one, until it has.
+    secrets: Option<Arc<[Secret]>>,
     /// Somebody reads, or the poller's next event is being worked on.
     reader: bool,
     /// It sleeps until bytes come, and does not look for room to write.
@@ -189,7 +193,7 @@ impl Link {
     /// A connection over this wire. The handshake is still to be done.
     pub(crate) fn new(role: Role, config: Config, wire: Wire) -> Arc<Link> {
         andiron_sys::fork::watch();
-        let Wire { socket, tls, binding, label, local } = wire;
+        let Wire { socket, tls, binding, label, local, secrets } = wire;
         let attachments = if local { Limits::MOST_ATTACHMENTS } else { 0 };
         let mut config = Config { limits: Limits { attachments, ..config.limits }, ..config };
         config.features.extend([STREAMS, PROMISES].map(str::to_owned));
@@ -202,6 +206,7 @@ impl Link {
             socket: Some(Arc::new(socket)),
             tls,
             guest: None,
+            secrets,
             reader: false,
             blind: false,
             flusher: false,
@@ -239,6 +244,7 @@ impl Link {
             starting: AtomicUsize::new(0),
             generation: andiron_sys::fork::generation(),
             label,
+            proved: OnceLock::new(),
             root: OnceLock::new(),
             this: this.clone(),
         })
@@ -258,7 +264,31 @@ impl Link {
     }
 
     pub(crate) fn peer_label(&self) -> &str {
-        &self.label
+        self.proved.get().map_or(&self.label, |(_, label)| label)
+    }
+
+    /// The secret by which the peer was let in, where it was by one; known from when the connection is open.
+    pub(crate) fn secret(&self) -> Option<&Secret> {
+        self.proved.get().map(|(secret, _)| secret)
+    }
+
+    /// What the peer may do; `None`: everything.
+    pub(crate) fn rights(&self) -> Option<&Arc<Rights>> {
+        self.secret().map(Secret::rights).filter(|rights| !rights.is_full())
+    }
+
+    /// The handshake is done.
+    fn opened(&self, state: &mut State) {
+        state.guest = None;
+        let secrets = state.secrets.take();
+        let proved = state.session.proved_with();
+        if let Some(secret) = secrets.zip(proved).and_then(|(secrets, index)| secrets.get(index).cloned()) {
+            let label = match secret.name() {
+                Some(name) => format!("{}, secret '{name}'", self.label),
+                None => self.label.clone(),
+            };
+            self.proved.get_or_init(|| (secret, label));
+        }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {

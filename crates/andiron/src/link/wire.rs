@@ -1,7 +1,9 @@
 //! What a connection is made over.
 
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
+use crate::Secret;
 use crate::tls::Tls;
 
 /// A stream to the other end, on which nothing was said yet.
@@ -15,11 +17,13 @@ pub(crate) struct Wire {
     pub(crate) label: String,
     /// True for a Unix socket, on which descriptors can travel.
     pub(crate) local: bool,
+    /// Of these the peer is to prove that it has one; in the order in which the session knows their keys.
+    pub(crate) secrets: Option<Arc<[Secret]>>,
 }
 
 impl Wire {
     /// Over a Unix socket, where the system says who is there.
     pub(crate) fn local(socket: OwnedFd, label: String) -> Wire {
-        Wire { socket, tls: None, binding: None, label, local: true }
+        Wire { socket, tls: None, binding: None, label, local: true, secrets: None }
     }
 }

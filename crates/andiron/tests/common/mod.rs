@@ -1,6 +1,8 @@
 //! What the tests over real sockets share.
 #![allow(dead_code, unreachable_pub)] // each test file uses a part
 
+pub mod net;
+
 use std::path::PathBuf;
 use std::sync::mpsc;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -107,19 +109,28 @@ impl Site {
         Site::hosted(andiron::Hosting { names: true, ..Default::default() }, Ok)
     }
 
-    /// Serves at another transport as well: `unix`, `tcp` or `tls`.
+    /// Serves over `unix`, `tcp` or `tls`; over the last two who connects needs a secret.
     pub fn at(
         transport: &str,
         hosting: andiron::Hosting,
         fill: impl FnOnce(Server) -> Result<Server>,
     ) -> Site {
+        let security = Security::default().secret(Secret::new().unwrap());
+        Site::with(transport, andiron::Hosting { security, ..hosting }, fill)
+    }
+
+    /// The same, with the security that `hosting` says.
+    pub fn with(
+        transport: &str,
+        hosting: andiron::Hosting,
+        fill: impl FnOnce(Server) -> Result<Server>,
+    ) -> Site {
         let folder = tempfile::tempdir().unwrap();
-        let security = Security::default().secret(Secret::random().unwrap());
+        let security = hosting.security.clone();
         let address = match transport {
             "unix" => format!("unix:{}/s", folder.path().display()),
             net => format!("{net}://127.0.0.1:0"),
         };
-        let hosting = andiron::Hosting { security: security.clone(), ..hosting };
         let server = fill(Server::host(&address, hosting).unwrap()).unwrap().start().unwrap();
         let address = server.addresses().remove(0);
         Site { server, address, folder, security }
