@@ -78,6 +78,12 @@ impl Proxy {
         Proxy { timeout: Some(timeout), ..self.clone() }
     }
 
+    /// The same proxy, whose calls may be repeated although they may have run: over a connection that [retries](crate::Connector::retry) they
+    /// are, until one is answered. Typed proxies do so for methods marked `#[expose(idempotent)]`.
+    pub fn idempotent(&self) -> Proxy {
+        Proxy { idempotent: true, ..self.clone() }
+    }
+
     /// Calls a method and waits for its result. `args` is a tuple, one element for each argument.
     ///
     /// # Errors
