@@ -67,8 +67,8 @@ pub(crate) struct Link {
     generation: u32,
     /// For people: an address or a process.
     label: String,
-    /// The secret that the peer proved to have, and the label with its name.
-    proved: OnceLock<(Secret, String)>,
+    /// What the peer proved in the handshake, where it proved anything.
+    proved: OnceLock<Proved>,
     root: OnceLock<Arc<dyn Object>>,
     this: Weak<Link>,
 }
@@ -251,12 +251,12 @@ impl Link {
     }
 
     pub(crate) fn peer_label(&self) -> &str {
-        self.proved.get().map_or(&self.label, |(_, label)| label)
+        self.proved.get().map_or(&self.label, |proved| &proved.label)
     }
 
     /// The secret by which the peer was let in, where it was by one; known from when the connection is open.
     pub(crate) fn secret(&self) -> Option<&Secret> {
-        self.proved.get().map(|(secret, _)| secret)
+        self.proved.get().and_then(|proved| proved.secret.as_ref())
     }
 
     /// What the peer may do; `None`: everything.
@@ -268,14 +268,20 @@ impl Link {
     fn opened(&self, state: &mut State) {
         state.guest = None;
         let secrets = state.secrets.take();
-        let proved = state.session.proved_with();
-        if let Some(secret) = secrets.zip(proved).and_then(|(secrets, index)| secrets.get(index).cloned()) {
-            let label = match secret.name() {
-                Some(name) => format!("{}, secret '{name}'", self.label),
-                None => self.label.clone(),
-            };
-            self.proved.get_or_init(|| (secret, label));
+        let index = state.session.proved_with();
+        let secret = secrets.zip(index).and_then(|(secrets, index)| secrets.get(index).cloned());
+        let subject = state.tls.as_ref().and_then(|tls| tls.client_name());
+        if secret.is_none() && subject.is_none() {
+            return;
         }
+        let mut label = self.label.clone();
+        if let Some(subject) = subject {
+            label += &format!(", certificate '{subject}'");
+        }
+        if let Some(name) = secret.as_ref().and_then(Secret::name) {
+            label += &format!(", secret '{name}'");
+        }
+        self.proved.get_or_init(|| Proved { secret, label });
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
@@ -640,6 +646,13 @@ impl Drop for Link {
             let _ = andiron_sys::socket::shutdown(socket);
         }
     }
+}
+
+/// See [`Link::secret`].
+struct Proved {
+    secret: Option<Secret>,
+    /// For people: where the peer is, and by what it was let in.
+    label: String,
 }
 
 /// A one-way call that came on another connection.
