@@ -33,6 +33,7 @@ use self::task::Task;
 pub(crate) use self::task::TaskRead;
 pub(crate) use self::wait::BatchGuard;
 use self::wait::Waiter;
+use self::wire::Proved;
 pub(crate) use self::wire::Wire;
 use crate::call::{Call, Parcel};
 use crate::context::CallState;
@@ -42,7 +43,7 @@ use crate::pool::Pool;
 use crate::stream::Items;
 use crate::sync::lock;
 use crate::tls::Tls;
-use crate::{Error, ErrorKind, Result, Rights, Secret};
+use crate::{Error, ErrorKind, Result, Secret};
 
 /// Answers that are held back to be sent together are sent from this many bytes: then the peer reads them while the rest is worked on.
 const SEND_FROM: usize = 1 << 10;
@@ -240,48 +241,6 @@ impl Link {
     /// The object that answers to id 0.
     pub(crate) fn set_root(&self, root: Arc<dyn Object>) {
         self.root.get_or_init(|| root);
-    }
-
-    /// Gives it its place in the lobby until it is open.
-    pub(crate) fn set_guest(&self, guest: Guest) {
-        let mut state = self.lock();
-        if state.ended.is_none() {
-            state.guest = Some(guest);
-        }
-    }
-
-    pub(crate) fn peer_label(&self) -> &str {
-        self.proved.get().map_or(&self.label, |proved| &proved.label)
-    }
-
-    /// The secret by which the peer was let in, where it was by one; known from when the connection is open.
-    pub(crate) fn secret(&self) -> Option<&Secret> {
-        self.proved.get().and_then(|proved| proved.secret.as_ref())
-    }
-
-    /// What the peer may do; `None`: everything.
-    pub(crate) fn rights(&self) -> Option<&Arc<Rights>> {
-        self.secret().map(Secret::rights).filter(|rights| !rights.is_full())
-    }
-
-    /// The handshake is done.
-    fn opened(&self, state: &mut State) {
-        state.guest = None;
-        let secrets = state.secrets.take();
-        let index = state.session.proved_with();
-        let secret = secrets.zip(index).and_then(|(secrets, index)| secrets.get(index).cloned());
-        let subject = state.tls.as_ref().and_then(|tls| tls.client_name());
-        if secret.is_none() && subject.is_none() {
-            return;
-        }
-        let mut label = self.label.clone();
-        if let Some(subject) = subject {
-            label += &format!(", certificate '{subject}'");
-        }
-        if let Some(name) = secret.as_ref().and_then(Secret::name) {
-            label += &format!(", secret '{name}'");
-        }
-        self.proved.get_or_init(|| Proved { secret, label });
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
@@ -646,13 +605,6 @@ impl Drop for Link {
             let _ = andiron_sys::socket::shutdown(socket);
         }
     }
-}
-
-/// See [`Link::secret`].
-struct Proved {
-    secret: Option<Secret>,
-    /// For people: where the peer is, and by what it was let in.
-    label: String,
 }
 
 /// A one-way call that came on another connection.
