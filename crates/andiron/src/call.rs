@@ -11,7 +11,7 @@ use andiron_proto::{Attachment, Body, ErrorKind};
 use bytes::Bytes;
 
 use crate::context::{self, CallState};
-use crate::link::{Link, OutCall, OutParcel};
+use crate::link::{Callee, Link, OutCall, OutParcel};
 use crate::sync::lock;
 use crate::target::{Carried, Remote, StreamSlot, Target};
 use crate::{Error, Reply, Result};
@@ -24,6 +24,18 @@ pub(crate) struct Parcel {
     pub(crate) targets: Vec<Target>,
     pub(crate) attachments: Vec<Attachment>,
     pub(crate) stream: Option<StreamSlot>,
+}
+
+impl Parcel {
+    fn without_stream(&self) -> Parcel {
+        Parcel {
+            codec: self.codec,
+            body: self.body.clone(),
+            targets: self.targets.clone(),
+            attachments: self.attachments.clone(),
+            stream: None,
+        }
+    }
 }
 
 impl From<Reply> for OutParcel<'_> {
@@ -103,6 +115,14 @@ impl Call {
         }
     }
 
+    /// The peer's number of it, where it came on a connection.
+    pub(crate) fn id(&self) -> Option<u64> {
+        match &self.reply_to {
+            ReplyTo::Link { id, .. } => Some(*id),
+            _ => None,
+        }
+    }
+
     pub(crate) fn is_notify(&self) -> bool {
         matches!(&self.reply_to, ReplyTo::Link { link, id } if link.is_notify(*id))
     }
@@ -153,33 +173,59 @@ impl Call {
     }
 
     /// Passes the call on to an object at the end of another connection, unread, and its answer back. Does not wait.
-    pub(crate) fn forward(mut self, to: &Arc<Remote>) {
+    pub(crate) fn forward(self, to: &Arc<Remote>) {
+        self.pass_on(&to.link, Callee::Object(to.id), None);
+    }
+
+    /// Passes the call on to what the caller's call `of` will give, which was passed on under this number.
+    pub(crate) fn forward_to_promise(self, of: u64, to: &Weak<Link>, number: u64) {
+        match to.upgrade() {
+            Some(link) => self.pass_on(&link, Callee::ResultOf(number), Some(of)),
+            None => {
+                let text = "the process that provides this object is gone; the method did not run";
+                self.answer(Err(Error::new(ErrorKind::Unavailable, text)));
+            }
+        }
+    }
+
+    fn pass_on(mut self, to: &Arc<Link>, callee: Callee, promise_of: Option<u64>) {
+        // In case the promise is kept just now; a stream can be passed on once.
+        let again = promise_of.map(|of| (of, self.parcel.without_stream()));
         let parcel = std::mem::take(&mut self.parcel).into();
         let (state, method) = (self.state.clone(), std::mem::take(&mut self.method));
         self.begin();
-        let call =
-            OutCall { object: to.id, method: &method, chain: state.chain, deadline: state.deadline, parcel };
+        let call = OutCall { callee, method: &method, chain: state.chain, deadline: state.deadline, parcel };
         if self.is_notify() {
             let from = match &self.reply_to {
                 ReplyTo::Link { link, id } => Some((link, *id)),
                 ReplyTo::Here(_) | ReplyTo::Nobody => None,
             };
-            let sent = to.link.pass_on(call, from);
+            let sent = to.pass_on(call, from);
             return self.settle(sent.map(|()| Parcel::default().into()));
         }
-        let link = to.link.clone();
+        let link = to.clone();
         let provider = Arc::downgrade(&link);
+        let origin = self.link().cloned().zip(self.id());
         let back = self;
         link.clone().call_with(
             call,
             move |outcome| {
                 let mut back = back;
                 back.state.forget_hooks();
+                if let (Some((of, parcel)), Err(error), Some(link)) = (again, &outcome, back.link().cloned())
+                    && error.kind() == ErrorKind::NoObject
+                {
+                    back.parcel = parcel;
+                    return link.start_kept(of, back);
+                }
                 let outcome = outcome.map_err(|error| seen_from_afar(error, &provider));
                 back.settle(outcome.map(OutParcel::from));
             },
             move |forwarded| {
                 let link = Arc::downgrade(&link);
+                if let Some((origin, id)) = origin {
+                    origin.passed_on(id, &link, forwarded);
+                }
                 state.on_cancel(move || {
                     if let Some(link) = link.upgrade() {
                         link.cancel(forwarded);

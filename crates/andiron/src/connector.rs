@@ -1,5 +1,6 @@
 //! Connecting to a server.
 
+use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -9,9 +10,10 @@ use andiron_proto::{Config, Limits, Role};
 use andiron_sys::runtime::RuntimeDir;
 use andiron_sys::socket::{self, ConnectError};
 
+use crate::line::{Line, Listen, Renewal, tell_end};
 use crate::link::{Link, Wire};
 use crate::root::{Directory, Root};
-use crate::{Address, DEFAULT_ADDRESS, Error, ErrorKind, Hub, Result, Security};
+use crate::{Address, DEFAULT_ADDRESS, Error, ErrorKind, Hub, Result, Security, Signal};
 
 /// How long connecting and the handshake may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -24,20 +26,29 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// let hub = Connector::new("tls://player.example.org").security(security).connect()?;
 /// # Ok::<(), andiron::Error>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use = "nothing happens before `connect`"]
 pub struct Connector {
     address: String,
     security: Security,
     limits: Limits,
     timeout: Duration,
+    retry: Option<Duration>,
+    listen: Option<Listen>,
 }
 
 impl Connector {
     /// To the server at this [`Address`].
     pub fn new(address: impl Into<String>) -> Connector {
         let address = address.into();
-        Connector { address, security: Security::default(), limits: Limits::default(), timeout: TIMEOUT }
+        Connector {
+            address,
+            security: Security::default(),
+            limits: Limits::default(),
+            timeout: TIMEOUT,
+            retry: None,
+            listen: None,
+        }
     }
 
     /// How both ends prove who they are.
@@ -55,15 +66,62 @@ impl Connector {
         Connector { timeout, ..self }
     }
 
+    /// Connects again when the connection is lost, with growing pauses between tries, until the hub is [closed](Hub::close).
+    ///
+    /// Whoever uses the hub next makes the new connection, or [`Hub::run`], which goes on until then. A call waits for it as long as its own
+    /// time limit says, without one at most for `patience`. Restored are registered names, and proxies that were got by
+    /// [`Hub::object`], which find their object anew. References that came in calls and results are dead, with a clear error. A call that
+    /// cannot have run is made again; one that may have is not, and fails with the kind `Unknown`, unless its method is marked
+    /// `#[expose(idempotent)]`. The first connection is tried once.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    /// let hub = andiron::Connector::new("tls://player.example.org").retry(Duration::from_secs(30)).connect()?;
+    /// # Ok::<(), andiron::Error>(())
+    /// ```
+    pub fn retry(self, patience: Duration) -> Connector {
+        Connector { retry: Some(patience), ..self }
+    }
+
+    /// Has this called when the connection is made, is lost, and is made anew. It is called by whoever finds out: a connection that nobody
+    /// uses tells nothing.
+    pub fn on_signal(self, listen: impl Fn(Signal<'_>) + Send + Sync + 'static) -> Connector {
+        Connector { listen: Some(Arc::new(listen)), ..self }
+    }
+
     /// Connects.
     ///
     /// # Errors
     /// `Unavailable` where no server is or none answers in time, `Denied` where it belongs to another user, `Authentication` where one end does
     /// not prove who it is, `Unsupported` where it speaks another version, `BadArguments` where the address is none.
     pub fn connect(&self) -> Result<Hub> {
+        let again = self.clone();
+        Ok(self.hub(self.opened()?, move || again.opened()))
+    }
+
+    /// Connects and does the handshake.
+    fn opened(&self) -> Result<Arc<Link>> {
         let link = self.open()?;
         link.wait_opened().map_err(|error| self.not_opened(error))?;
-        Ok(Hub::of(link))
+        Ok(link)
+    }
+
+    /// A hub over this connection, and where it retries over others that are made so.
+    pub(crate) fn hub(
+        &self,
+        link: Arc<Link>,
+        again: impl Fn() -> Result<Arc<Link>> + Send + Sync + 'static,
+    ) -> Hub {
+        if let Some(listen) = &self.listen {
+            tell_end(&link, listen);
+            listen(Signal::Connected);
+        }
+        Hub::over(match self.retry {
+            None => Line::single(link),
+            Some(patience) => {
+                Line::retrying(link, Renewal::new(Box::new(again), patience, self.listen.clone()))
+            }
+        })
     }
 
     /// Connects, and leaves the handshake to be waited for.
@@ -116,6 +174,16 @@ impl Connector {
             _ => error.with_context("address", address),
         };
         error.during("connect")
+    }
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connector")
+            .field("address", &self.address)
+            .field("security", &self.security)
+            .field("retry", &self.retry)
+            .finish_non_exhaustive()
     }
 }
 

@@ -70,6 +70,10 @@ impl Hub {
         &self.line
     }
 
+    pub(crate) fn over(line: Arc<Line>) -> Hub {
+        Hub { line }
+    }
+
     pub(crate) fn of(link: Arc<Link>) -> Hub {
         Hub { line: Line::single(link) }
     }

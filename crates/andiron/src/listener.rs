@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use andiron_proto::{Config, Role};
@@ -21,7 +21,7 @@ use crate::pool::{Pool, Source};
 use crate::root::{Directory, Root};
 use crate::security::{Checks, Security};
 use crate::sync::lock;
-use crate::{Address, Endpoint, Error, ErrorKind, Result};
+use crate::{Address, Endpoint, Error, ErrorKind, Hub, Result, Signal};
 
 /// How many connections are accepted before other work gets its turn.
 const ACCEPT_AT_ONCE: usize = 16;
@@ -31,7 +31,12 @@ pub(crate) struct House {
     pub(crate) directory: Arc<Directory>,
     pub(crate) config: Config,
     pub(crate) lobby: Arc<Lobby>,
+    /// Who is told of connections that are made and lost.
+    pub(crate) listen: OnceLock<ListenAll>,
 }
+
+/// Who is told of the connections of a server.
+pub(crate) type ListenAll = Arc<dyn Fn(&Hub, Signal<'_>) + Send + Sync>;
 
 /// One listening socket.
 pub(crate) struct Listener {
@@ -136,6 +141,9 @@ impl Listener {
             link.set_guest(guest);
         }
         Root::install(&self.house.directory, &link);
+        if let Some(listen) = self.house.listen.get() {
+            tell(&link, listen.clone());
+        }
         Ok(link)
     }
 
@@ -143,6 +151,21 @@ impl Listener {
     pub(crate) fn complain(&self, error: &Error) {
         self.house.lobby.complain(&self.address(), error);
     }
+}
+
+/// Has what happens to a connection told from its opening on.
+fn tell(link: &Arc<Link>, listen: ListenAll) {
+    let weak = Arc::downgrade(link);
+    link.on_open(move || {
+        let Some(link) = weak.upgrade() else { return };
+        let of_end = listen.clone();
+        link.on_close(move |error| {
+            if let Some(link) = weak.upgrade() {
+                of_end(&Hub::of(link), Signal::Disconnected(error));
+            }
+        });
+        listen(&Hub::of(link), Signal::Connected);
+    });
 }
 
 fn of_this_user(connection: OwnedFd) -> Result<Wire> {

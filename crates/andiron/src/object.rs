@@ -9,6 +9,7 @@ use andiron_proto::ErrorKind;
 
 use crate::call::Call;
 use crate::expose::Access;
+use crate::link::Pump;
 use crate::sync::{contained, read, write};
 use crate::target::Remote;
 use crate::turnstile::{Entered, Turnstile};
@@ -66,6 +67,8 @@ pub(crate) enum Admitted {
     Parked,
     /// It never runs; answer it with this error.
     Refused(Call, Error),
+    /// No call: a stream has something to send.
+    Pump(Pump),
 }
 
 impl Admitted {
@@ -75,6 +78,7 @@ impl Admitted {
             Admitted::Run(job) => job.run(),
             Admitted::Parked => {}
             Admitted::Refused(call, error) => call.answer(Err(error)),
+            Admitted::Pump(pump) => pump.run(),
         }
     }
 }

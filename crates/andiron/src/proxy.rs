@@ -11,15 +11,16 @@ use std::time::{Duration, Instant};
 use andiron_proto::codec;
 use andiron_proto::wire::codecs;
 use andiron_proto::{Body, ErrorKind};
+use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::call::{Call, LocalSlot, Parcel};
 use crate::context::{self, CallState, Origin};
 use crate::line::{Again, Line, Named};
-use crate::link::{Link, OutCall, OutParcel};
+use crate::link::{Callee, Link, OutCall, OutParcel, no_object};
 use crate::object::{DESCRIBE, Exposed, Object, admit};
-use crate::target::{self, Carried, Remote, Target, collecting, with_incoming};
+use crate::target::{self, Carried, Presently, Promised, Remote, Target, collecting, with_incoming};
 use crate::{Error, Expose, Interface, Result};
 
 /// An object that can be called: of another process, or of this one. For any thread; a clone is the same object.
@@ -77,6 +78,12 @@ impl Proxy {
         Proxy { timeout: Some(timeout), ..self.clone() }
     }
 
+    /// The same proxy, whose calls may be repeated although they may have run: over a connection that [retries](crate::Connector::retry) they
+    /// are, until one is answered. Typed proxies do so for methods marked `#[expose(idempotent)]`.
+    pub fn idempotent(&self) -> Proxy {
+        Proxy { idempotent: true, ..self.clone() }
+    }
+
     /// Calls a method and waits for its result. `args` is a tuple, one element for each argument.
     ///
     /// # Errors
@@ -107,16 +114,17 @@ impl Proxy {
     ) -> Result<Pending<R>> {
         let origin = context::origin(self.timeout).map_err(|error| self.name(error, method))?;
         let (body, carried) = self.encode(args).map_err(|error| self.name(error, method))?;
-        let state = match &*self.present_target(&origin).map_err(|error| self.name(error, method))? {
-            Target::Remote(remote) => {
-                let call = out_call(remote, method, &origin, &body, carried);
-                let id = remote.link.call(call).map_err(|error| self.name(error, method))?;
-                Waiting::Remote(CallUnderWay::new(remote.link.clone(), id, &origin))
+        let started = self.send_to(&origin, carried, |place, carried| match place {
+            Place::There(link, callee) => {
+                let id = link.call(out_call(callee, method, &origin, &body, carried))?;
+                Ok(Waiting::Remote(CallUnderWay::new(link.clone(), id, &origin)))
             }
-            Target::Local(object) => {
-                Waiting::Local(call_local(object, method, body.into(), carried, &origin), origin.deadline)
+            Place::Here(object) => {
+                let body = Bytes::copy_from_slice(&body);
+                Ok(Waiting::Local(call_local(object, method, body, carried, &origin), origin.deadline))
             }
-        };
+        });
+        let state = started.map_err(|error| self.name(error, method))?;
         Ok(Pending { state, what: self.what(method), result: PhantomData })
     }
 
@@ -147,18 +155,42 @@ impl Proxy {
         &self,
         method: &str,
         args: &(impl Serialize + ?Sized),
-        send: impl FnOnce(&Arc<Link>, OutCall<'_>) -> Result<()>,
+        mut send: impl FnMut(&Arc<Link>, OutCall<'_>) -> Result<()>,
     ) -> Result<()> {
         let origin = context::origin(self.timeout).map_err(|error| self.name(error, method))?;
         let (body, carried) = self.encode(args).map_err(|error| self.name(error, method))?;
-        match &*self.present_target(&origin).map_err(|error| self.name(error, method))? {
-            Target::Remote(remote) => {
-                let call = out_call(remote, method, &origin, &body, carried);
-                send(&remote.link, call).map_err(|error| self.name(error, method))
-            }
-            Target::Local(object) => {
-                call_local(object, method, body.into(), carried, &origin);
+        let sent = self.send_to(&origin, carried, |place, carried| match place {
+            Place::There(link, callee) => send(link, out_call(callee, method, &origin, &body, carried)),
+            Place::Here(object) => {
+                call_local(object, method, Bytes::copy_from_slice(&body), carried, &origin);
                 Ok(())
+            }
+        });
+        sent.map_err(|error| self.name(error, method))
+    }
+
+    /// Sends a call to wherever the object is now.
+    fn send_to<R>(
+        &self,
+        origin: &Origin,
+        carried: Carried,
+        mut send: impl FnMut(Place<'_>, Carried) -> Result<R>,
+    ) -> Result<R> {
+        let mut again = Again::new(carried, false);
+        loop {
+            match &*self.present_target(origin)? {
+                Target::Remote(remote) => {
+                    return send(Place::There(&remote.link, Callee::Object(remote.id)), again.carried());
+                }
+                Target::Local(object) => return send(Place::Here(object), again.carried()),
+                Target::Promised(promised) => {
+                    let Presently::ResultOf(link, call) = promised.presently() else { continue };
+                    match send(Place::There(&link, Callee::ResultOf(call)), again.carried()) {
+                        // Its answer was taken just now.
+                        Err(error) if error.kind() == ErrorKind::NoObject && promised.is_settled() => {}
+                        sent => return sent,
+                    }
+                }
             }
         }
     }
@@ -202,7 +234,13 @@ impl Proxy {
     /// The object, over the next connection where one was lost.
     fn present_target(&self, origin: &Origin) -> Result<Cow<'_, Target>> {
         match &self.named {
-            None => Ok(Cow::Borrowed(&self.target)),
+            None => match &self.target {
+                Target::Promised(promised) => match promised.presently() {
+                    Presently::Settled(object) => object.map(Cow::Owned),
+                    Presently::ResultOf(..) => Ok(Cow::Borrowed(&self.target)),
+                },
+                target => Ok(Cow::Borrowed(target)),
+            },
             Some(named) => named.remote(origin.deadline).map(|remote| Cow::Owned(Target::Remote(remote))),
         }
     }
@@ -243,7 +281,7 @@ impl What {
 }
 
 pub(crate) fn out_call<'a>(
-    remote: &Remote,
+    callee: Callee,
     method: &'a str,
     origin: &Origin,
     body: &'a [u8],
@@ -252,7 +290,13 @@ pub(crate) fn out_call<'a>(
     let Carried { targets, stream } = carried;
     let body = Body::Slice(body);
     let parcel = OutParcel { codec: codecs::NATIVE, body, targets, attachments: Vec::new(), stream };
-    OutCall { object: remote.id, method, chain: origin.chain, deadline: origin.deadline, parcel }
+    OutCall { callee, method, chain: origin.chain, deadline: origin.deadline, parcel }
+}
+
+/// Where a call goes.
+enum Place<'a> {
+    There(&'a Arc<Link>, Callee),
+    Here(&'a Arc<dyn Object>),
 }
 
 fn call_remote(
@@ -262,7 +306,8 @@ fn call_remote(
     body: &[u8],
     carried: Carried,
 ) -> Result<Parcel> {
-    let begun = remote.link.call_to_wait(out_call(remote, method, origin, body, carried))?;
+    let callee = Callee::Object(remote.id);
+    let begun = remote.link.call_to_wait(out_call(callee, method, origin, body, carried))?;
     let _behalf = cancel_with(origin, &remote.link, begun.0);
     remote.link.wait_as(begun, origin.chain)
 }
@@ -373,6 +418,24 @@ impl CallUnderWay {
         CallUnderWay { link, id, chain: origin.chain, _behalf: behalf }
     }
 
+    pub(crate) fn link(&self) -> &Arc<Link> {
+        &self.link
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Lets it go on although nobody wants the answer.
+    pub(crate) fn leave(&mut self) {
+        self.link.forget(std::mem::take(&mut self.id));
+    }
+
+    /// The answer, if it is there; then nothing is under way any more.
+    pub(crate) fn take_answer(&self) -> Option<Result<Parcel>> {
+        self.link.take_answer(self.id)
+    }
+
     fn wait(mut self) -> Result<Parcel> {
         let id = std::mem::take(&mut self.id);
         self.link.wait(id, self.chain)
@@ -427,6 +490,42 @@ impl<R: DeserializeOwned> Future for Pending<R> {
         };
         self.state = Waiting::Done;
         Poll::Ready(outcome.and_then(decode).map_err(|error| self.what.name(error)))
+    }
+}
+
+impl<P: From<Proxy>> Pending<P> {
+    /// The object that the call will give, as something that can be called right away: such calls are sent behind this one without waiting
+    /// for it, so all of them take one way to and fro. If this one fails, or gives something else, they fail with the same error and did not
+    /// run. At most sixteen such calls can depend on each other in a row.
+    ///
+    /// ```
+    /// # struct Shelf;
+    /// # #[andiron::expose]
+    /// # impl Shelf { fn disc(&self, number: u32) -> DiscProxy { Disc(number).into() } }
+    /// # struct Disc(u32);
+    /// # #[andiron::expose]
+    /// # impl Disc { fn title(&self) -> String { format!("No. {}", self.0) } }
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let address = &format!("unix:{}/socket", folder.path().display());
+    /// # let _server = andiron::Server::bind(address)?.object("shelf", Shelf)?.start()?;
+    /// let shelf: ShelfProxy = andiron::Hub::connect(address)?.object("shelf")?;
+    /// let disc = shelf.start_disc(5)?.promise();
+    /// assert_eq!(disc.title()?, "No. 5");
+    /// # Ok::<(), andiron::Error>(())
+    /// ```
+    pub fn promise(mut self) -> P {
+        let target = match std::mem::replace(&mut self.state, Waiting::Done) {
+            Waiting::Remote(call) => Promised::new(call),
+            Waiting::Local(slot, deadline) => Promised::settled_to(slot.wait(deadline)),
+            Waiting::Failed(error) => Promised::settled_to(Err(error)),
+            #[cfg(feature = "tokio")]
+            Waiting::Again(_) => Promised::settled_to(Err(Error::new(
+                ErrorKind::Unsupported,
+                "a call that may be repeated over another connection cannot be built upon: wait for its result",
+            ))),
+            Waiting::Done => Promised::settled_to(Err(no_object())),
+        };
+        P::from(Proxy::of(Target::Promised(Arc::new(target))).labelled(&self.what.method))
     }
 }
 

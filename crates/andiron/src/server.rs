@@ -1,7 +1,7 @@
 //! A server without a daemon: objects at an address.
 
 use std::fmt;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use andiron_proto::{Config, Limits};
@@ -12,10 +12,11 @@ use crate::object::{Exposed, Object};
 use crate::pool::Pool;
 use crate::root::Directory;
 use crate::sync::lock;
-use crate::{Address, Expose, Result, Security};
+use crate::{Address, Expose, Hub, Result, Security, Signal};
 
 /// How long a server that stops waits for calls under way.
 pub(crate) const DRAIN: Duration = Duration::from_secs(5);
+
 /// Objects at an address, for other processes of this user to call.
 ///
 /// Calls run on threads of the server, at most 256 at once; calls beyond that are answered *overloaded*, and did not run. A client may have 1024
@@ -68,7 +69,8 @@ impl Server {
             ..default
         };
         let directory = Directory::new(hosting.names);
-        let house = Arc::new(House { directory, config, lobby: Arc::new(Lobby::default()) });
+        let house =
+            Arc::new(House { directory, config, lobby: Arc::new(Lobby::default()), listen: OnceLock::new() });
         let server = Server { pool: Pool::new()?, listeners: Vec::new(), house, security: hosting.security };
         server.listen_during("bind", address)
     }
@@ -107,6 +109,23 @@ impl Server {
         let address: Address = address.parse().map_err(|error: crate::Error| error.during("advertise"))?;
         self.house.directory.advertise(address.to_string());
         Ok(self)
+    }
+
+    /// Has this called when a client has connected, and when its connection is over, with the reason; the hub says
+    /// [who](Hub::peer) it is, and can be called. It runs on a thread that serves others, so it should not take long.
+    ///
+    /// ```no_run
+    /// use andiron::{Server, Signal};
+    /// Server::bind("calc")?.on_signal(|hub, signal| match signal {
+    ///     Signal::Connected => println!("{} is here", hub.peer()),
+    ///     Signal::Disconnected(why) => println!("{} is gone: {why}", hub.peer()),
+    ///     _ => {}
+    /// });
+    /// # Ok::<(), andiron::Error>(())
+    /// ```
+    pub fn on_signal(self, listen: impl Fn(&Hub, Signal<'_>) + Send + Sync + 'static) -> Server {
+        self.house.listen.get_or_init(|| Arc::new(listen));
+        self
     }
 
     /// Gives an object a name at this address.

@@ -72,7 +72,8 @@ impl<T: Serialize + 'static> Stream<T> {
         Stream::of(Box::new(Iterated(items.into_iter())))
     }
 
-    /// What an asynchronous stream gives, to the first error.
+    /// What an asynchronous stream gives, to the first error. Items that are ready go together, where those of an iterator, which does not
+    /// tell whether the next one will take long, are sent one by one.
     pub fn wrap(items: impl FutureStream<Item = Result<T>> + Send + 'static) -> Stream<T> {
         Stream::of(Box::new(Awaited(Box::pin(items))))
     }
@@ -161,6 +162,11 @@ pub(crate) trait Items: Send {
     /// The next item; after an error there is none.
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Parcel>>>;
 
+    /// True where asking for the next item may take long: what is there should be sent before.
+    fn may_block(&self) -> bool {
+        false
+    }
+
     /// Waits for the next item on this thread.
     fn next(&mut self) -> Option<Result<Parcel>> {
         let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
@@ -192,6 +198,10 @@ struct Iterated<I>(I);
 impl<T: Serialize, I: Iterator<Item = Result<T>> + Send> Items for Iterated<I> {
     fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Parcel>>> {
         Poll::Ready(self.0.next().map(|item| item.and_then(|item| encode(&item))))
+    }
+
+    fn may_block(&self) -> bool {
+        true
     }
 }
 

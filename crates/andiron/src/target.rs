@@ -6,10 +6,14 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::link::Link;
+use andiron_proto::Failure;
+
+use crate::call::Parcel;
+use crate::link::{Link, no_object, only_object};
 use crate::object::Object;
+use crate::proxy::CallUnderWay;
 use crate::stream::Items;
 use crate::sync::lock;
 
@@ -18,6 +22,70 @@ use crate::sync::lock;
 pub(crate) enum Target {
     Local(Arc<dyn Object>),
     Remote(Arc<Remote>),
+    /// What a call will give that is under way.
+    Promised(Arc<Promised>),
+}
+
+/// The result of a call, as an object that can be called before it is there.
+pub(crate) struct Promised(Mutex<Promise>);
+
+enum Promise {
+    /// Kept so that it is not given up.
+    UnderWay(CallUnderWay),
+    Settled(Result<Target, Failure>),
+}
+
+/// What a promise is at the moment.
+pub(crate) enum Presently {
+    /// The result of this call over this connection.
+    ResultOf(Arc<Link>, u64),
+    Settled(crate::Result<Target>),
+}
+
+impl Promised {
+    pub(crate) fn new(call: CallUnderWay) -> Promised {
+        Promised(Mutex::new(Promise::UnderWay(call)))
+    }
+
+    /// Of a call that was answered so.
+    pub(crate) fn settled_to(answer: crate::Result<Parcel>) -> Promised {
+        Promised(Mutex::new(Promise::Settled(object_of(answer))))
+    }
+
+    pub(crate) fn presently(&self) -> Presently {
+        let mut promise = lock(&self.0);
+        let answer = match &*promise {
+            Promise::Settled(target) => return Presently::Settled(target.clone().map_err(Into::into)),
+            Promise::UnderWay(call) => match call.take_answer() {
+                None => return Presently::ResultOf(call.link().clone(), call.id()),
+                Some(answer) => answer,
+            },
+        };
+        let target = object_of(answer);
+        let before = std::mem::replace(&mut *promise, Promise::Settled(target.clone()));
+        drop(promise);
+        drop(before);
+        Presently::Settled(target.map_err(Into::into))
+    }
+
+    pub(crate) fn is_settled(&self) -> bool {
+        matches!(self.presently(), Presently::Settled(_))
+    }
+}
+
+/// Who drops a promise gives the object back once it is there. The call is not given up: others may build upon it.
+impl Drop for Promised {
+    fn drop(&mut self) {
+        if let Promise::UnderWay(call) = self.0.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            call.leave();
+        }
+    }
+}
+
+fn object_of(answer: crate::Result<Parcel>) -> Result<Target, Failure> {
+    let object = answer
+        .and_then(|parcel| only_object(parcel.codec, &parcel.body, &parcel.targets).ok_or_else(no_object));
+    object.map_err(|error| error.to_failure())
 }
 
 /// An object of the peer. Dropping the last handle gives the reference back.
@@ -58,6 +126,7 @@ impl Target {
     pub(crate) fn is(&self, other: &Target) -> bool {
         match (self, other) {
             (Target::Local(a), Target::Local(b)) => Arc::ptr_eq(a, b),
+            (Target::Promised(a), Target::Promised(b)) => Arc::ptr_eq(a, b),
             (Target::Remote(a), Target::Remote(b)) => Arc::ptr_eq(&a.link, &b.link) && a.id == b.id,
             _ => false,
         }
@@ -77,6 +146,7 @@ impl fmt::Debug for Target {
         match self {
             Target::Local(_) => f.write_str("local object"),
             Target::Remote(remote) => write!(f, "object {} of {}", remote.id, remote.link.peer_label()),
+            Target::Promised(_) => f.write_str("result of a call"),
         }
     }
 }
@@ -125,6 +195,17 @@ const MOST: u16 = u16::MAX;
 /// # Errors
 /// In words: no value of a call is being encoded, or it names as many as it can.
 pub(crate) fn put(target: &Target) -> Result<u16, String> {
+    let settled;
+    let target = match target {
+        Target::Promised(promised) => {
+            let Presently::Settled(object) = promised.presently() else {
+                return Err("the result of a call can be passed on once it is there: wait for it".to_owned());
+            };
+            settled = object.map_err(|error| error.to_string())?;
+            &settled
+        }
+        target => target,
+    };
     OUTGOING.with_borrow_mut(|outgoing| {
         let carried = outgoing.as_mut().ok_or("a proxy can be sent only in a call or its result")?;
         let table = &mut carried.targets;

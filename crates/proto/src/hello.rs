@@ -137,6 +137,11 @@ fn user_only() -> Vec<String> {
 }
 
 impl Hello {
+    /// True where the sender lists this feature.
+    pub fn knows(&self, feature: &str) -> bool {
+        self.features.iter().any(|own| own == feature)
+    }
+
     /// The payload of the frame.
     pub fn to_bytes(&self) -> Vec<u8> {
         let map = HelloMap {

@@ -15,5 +15,5 @@ pub use hello::{AUTH_USER, Hello, Limits};
 pub use message::{Body, Ref};
 pub use session::{
     Attachment, Auth, CallRequest, Config, Event, Heartbeat, IdHasher, IdMap, IncomingCall, Key, Outgoing,
-    Payload, Role, Session, Transmit, binding,
+    PROMISES, Payload, Role, STREAMS, Session, StreamId, Transmit, binding,
 };

@@ -185,10 +185,15 @@ pub enum Body<'a> {
 impl Body<'_> {
     /// Length in bytes.
     pub fn len(&self) -> usize {
+        self.as_bytes().len()
+    }
+
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8] {
         match self {
-            Body::Slice(slice) => slice.len(),
-            Body::Owned(bytes) => bytes.len(),
-            Body::Shared(bytes) => bytes.len(),
+            Body::Slice(slice) => slice,
+            Body::Owned(bytes) => bytes,
+            Body::Shared(bytes) => bytes,
         }
     }
 

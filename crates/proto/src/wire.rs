@@ -150,7 +150,7 @@ impl Kind {
             Kind::Result => message | flags::STREAM,
             Kind::Item => message | flags::CALLEE,
             Kind::Error => flags::REFS | flags::EXTRA,
-            Kind::End => flags::REFS | flags::EXTRA | flags::CALLEE,
+            Kind::End => flags::REFS | flags::EXTRA | flags::STREAM | flags::CALLEE,
             Kind::Chunk => flags::ABORT,
             Kind::Credit => flags::STREAM | flags::CALLEE,
             Kind::Optional(_) => 0xff,
@@ -176,7 +176,7 @@ pub mod flags {
     pub const EXTRA: u8 = 0x04;
     /// The target of a call is the result of an earlier one.
     pub const PROMISE: u8 = 0x08;
-    /// The message opens a stream; on credit: it counts items.
+    /// The message opens a stream; on credit: it counts items; on end: its sender wants no more of them.
     pub const STREAM: u8 = 0x10;
     /// The id is that of a call which the receiver of the frame made.
     pub const CALLEE: u8 = 0x20;

@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::call::Parcel;
 use crate::context::Origin;
 use crate::line::{Again, Line, Named};
-use crate::link::Link;
+use crate::link::{Callee, Link};
 use crate::proxy::{CallUnderWay, out_call};
 use crate::target::Remote;
 use crate::{Error, ErrorKind, Result};
@@ -43,7 +43,7 @@ pub(crate) async fn call(
     loop {
         let remote = present(&named, deadline).await?;
         let link = remote.link.clone();
-        let begun = link.call(out_call(&remote, &method, &origin, &body, again.carried()));
+        let begun = link.call(out_call(Callee::Object(remote.id), &method, &origin, &body, again.carried()));
         let outcome = match begun {
             Ok(id) => {
                 let mut call = CallUnderWay::new(link.clone(), id, &origin);

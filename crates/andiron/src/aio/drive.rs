@@ -71,8 +71,8 @@ impl Future for Drive {
         if self.read(&link, context) {
             return Poll::Ready(());
         }
-        link.task_runs_calls();
         loop {
+            link.task_runs_calls();
             let rest = link.task_rests();
             if rest.over {
                 return Poll::Ready(());

@@ -11,6 +11,7 @@ use super::again::{alive, blocking};
 use super::drive::{self, Hold};
 use super::{Proxy, Store};
 use crate::hub::chosen_address;
+use crate::link::Link;
 use crate::{Batch, Connector, Error, ErrorKind, Expose, Result};
 
 /// Connects as [`connect`](crate::connect) does.
@@ -48,16 +49,18 @@ impl Hub {
     /// # Errors
     /// As there.
     pub async fn connect_with(connector: Connector) -> Result<Hub> {
-        let connector = Arc::new(connector);
         let opening = connector.clone();
         // Looking names up and connecting may block.
         let link = blocking(move || opening.open()).await?;
-        drive::spawn(Hold::Loose(Arc::downgrade(&link))).map_err(|error| {
-            let text = format!("the runtime cannot watch the connection: {error}");
-            Error::new(ErrorKind::Overloaded, text).with_source(error).during("connect")
-        })?;
+        watch(&link)?;
         poll_fn(|context| link.poll_opened(context)).await.map_err(|error| connector.not_opened(error))?;
-        Ok(Hub(crate::Hub::of(link)))
+        let again = connector.clone();
+        Ok(Hub(connector.hub(link, move || {
+            let link = again.open()?;
+            watch(&link)?;
+            link.wait_opened().map_err(|error| again.not_opened(error))?;
+            Ok(link)
+        })))
     }
 
     /// A proxy of the object that has this name at the other end. `P` is a typed proxy, or [`Proxy`] itself.
@@ -160,6 +163,14 @@ impl Hub {
     pub fn take_notify_error(&self) -> Option<Error> {
         self.0.take_notify_error()
     }
+}
+
+/// Has a task of the current runtime drive this connection.
+fn watch(link: &Arc<Link>) -> Result<()> {
+    drive::spawn(Hold::Loose(Arc::downgrade(link))).map_err(|error| {
+        let text = format!("the runtime cannot watch the connection: {error}");
+        Error::new(ErrorKind::Overloaded, text).with_source(error).during("connect")
+    })
 }
 
 /// In a handler: the connection of [`Context::hub`](crate::Context::hub).

@@ -71,6 +71,14 @@ impl Server {
         Ok(Server(self.0.advertise(address)?))
     }
 
+    /// Has this called when a client has connected and when its connection is over, as [`Server::on_signal`](crate::Server::on_signal) does.
+    pub fn on_signal(
+        self,
+        listen: impl Fn(&crate::Hub, crate::Signal<'_>) + Send + Sync + 'static,
+    ) -> Server {
+        Server(self.0.on_signal(listen))
+    }
+
     /// Gives an object a name at this address.
     ///
     /// # Errors

@@ -4,12 +4,13 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 use std::task::Waker;
 
-use andiron_proto::{Event, Failure, IncomingCall};
+use andiron_proto::{Event, Failure, IncomingCall, StreamId};
 
-use super::{CloseHook, Executor, Handling, Hook, Incoming, Link, OpenHook, State, wait};
+use super::{CloseHook, Executor, Handling, Hook, Incoming, Link, OpenHook, Sleeper, State, wait};
 use crate::call::{Call, Parcel};
 use crate::context::CallState;
-use crate::object::{Admitted, Job, Object, admit};
+use crate::object::{Admitted, Object, admit};
+use crate::stream::Items;
 use crate::sync::contained;
 use crate::target::Target;
 use crate::{Error, ErrorKind, Hub, Result};
@@ -18,7 +19,7 @@ use crate::{Error, ErrorKind, Hub, Result};
 #[derive(Default)]
 pub(crate) struct Todo(Vec<Do>);
 
-enum Do {
+pub(super) enum Do {
     /// A call that never blocks.
     Inline(Arc<dyn Object>, Call),
     Refuse(Call, Error),
@@ -26,8 +27,17 @@ enum Do {
     Cancel(Arc<CallState>),
     /// A one-way call that was passed on for this connection failed.
     TellFailed(Weak<Link>, u64, Failure),
-    /// A call whose turn has come although nobody waits for its end.
-    Run(Job),
+    /// A call of what the peer's call `of` will give, which was passed on to that connection under this number.
+    PassOn {
+        call: Call,
+        of: u64,
+        to: Weak<Link>,
+        number: u64,
+    },
+    /// Something whose turn has come although nobody is there to do it.
+    Run(Admitted),
+    Wake(Waker),
+    DropItems(Box<dyn Items>),
     Drop(Vec<Target>),
     DropParcel(Parcel),
     Opened(OpenHook),
@@ -43,6 +53,35 @@ impl Todo {
         if !targets.is_empty() {
             self.0.push(Do::Drop(targets));
         }
+    }
+
+    pub(super) fn push(&mut self, item: Do) {
+        self.0.push(item);
+    }
+
+    pub(super) fn refuse(&mut self, call: Call, error: Error) {
+        self.0.push(Do::Refuse(call, error));
+    }
+
+    pub(super) fn drop_items(&mut self, items: Option<Box<dyn Items>>) {
+        self.0.extend(items.map(Do::DropItems));
+    }
+
+    pub(super) fn drop_parcel(&mut self, parcel: Parcel) {
+        self.0.push(Do::DropParcel(parcel));
+    }
+
+    /// Wakes who sleeps: a thread at once, a task without the lock, since its waker may be anybody's.
+    pub(super) fn wake(&mut self, sleeper: Option<Sleeper>) {
+        match sleeper {
+            Some(Sleeper::Thread(wake)) => wake.notify_all(),
+            Some(Sleeper::Task(waker)) => self.0.push(Do::Wake(waker)),
+            None => {}
+        }
+    }
+
+    pub(super) fn wake_tasks(&mut self, tasks: &mut Vec<Waker>) {
+        self.0.extend(tasks.drain(..).map(Do::Wake));
     }
 
     pub(super) fn followed_by(mut self, other: Todo) -> Todo {
@@ -79,7 +118,10 @@ impl Do {
                 }
             }
             Do::Refuse(call, error) => call.answer(Err(error)),
-            Do::Run(job) => job.run(),
+            Do::PassOn { call, of, to, number } => call.forward_to_promise(of, &to, number),
+            Do::Run(admitted) => admitted.run(),
+            Do::Wake(waker) => waker.wake(),
+            Do::DropItems(items) => drop(items),
             Do::Done(hook, outcome) => hook(outcome),
             Do::Cancel(state) => state.cancel(),
             Do::TellFailed(back, id, failure) => {
@@ -104,7 +146,9 @@ impl Link {
                 Event::Call(call) => self.on_call(state, call, &mut todo),
                 Event::Answer { id, outcome } => {
                     let outcome = match outcome {
-                        Ok(payload) => Ok(self.parcel(state, payload)),
+                        Ok(payload) => {
+                            Ok(self.parcel(state, payload, Some(StreamId { own: true, call: id })))
+                        }
                         Err(failure) => Err(failure.into()),
                     };
                     self.on_answer(state, id, outcome, &mut todo);
@@ -114,6 +158,13 @@ impl Link {
                     let waited_for = state.handling.get(&id).filter(|handling| !handling.notify);
                     todo.0.extend(waited_for.map(|handling| Do::Cancel(handling.state.clone())));
                 }
+                Event::Item { stream, payload } => self.on_item(state, stream, payload, &mut todo),
+                Event::End { stream, outcome } => self.on_end(state, stream, outcome, &mut todo),
+                Event::Credit { stream } => {
+                    self.schedule(state, stream);
+                    self.dispatch(state);
+                }
+                Event::Stopped { stream } => todo.drop_items(Self::close_outflow(state, stream)),
                 Event::Released { object } => {
                     let released = state.objects.released(object);
                     todo.drop_targets(released.into_iter().map(Target::Local).collect());
@@ -132,7 +183,7 @@ impl Link {
                 Event::Opened(_) => {
                     todo.0.extend(state.on_open.take().map(Do::Opened));
                     self.opened(state);
-                    self.wake_all(state);
+                    self.wake_all(state, &mut todo);
                 }
                 Event::Goodbye { .. } | Event::Pong(_) => {}
                 Event::Closed(failure) => {
@@ -153,22 +204,33 @@ impl Link {
     }
 
     fn on_call(&self, state: &mut State, incoming: IncomingCall, todo: &mut Todo) {
-        let IncomingCall { id, target, method, chain, deadline, notify, payload } = incoming;
-        let object = if target == 0 { self.root.get().cloned() } else { state.objects.shown(target) };
+        let IncomingCall { id, target, promise, method, chain, deadline, notify, payload } = incoming;
         let link = self.arc();
         let call_state = CallState::new(chain, deadline, Some(Hub::of(link.clone())));
         let call_state = Arc::new(call_state.with_rights(self.rights().cloned()));
-        state.handling.insert(id, Handling { state: call_state.clone(), notify });
-        let parcel = self.parcel(state, payload);
+        state.handling.insert(id, Handling::of(call_state.clone(), notify));
+        let parcel = self.parcel(state, payload, Some(StreamId { own: false, call: id }));
         let call = Call::arrived(link, id, method, parcel, call_state);
-        let Some(object) = object else {
-            let text = "this object was released, or its provider is gone";
-            return todo.0.push(Do::Refuse(call, Error::new(ErrorKind::NoObject, text)));
-        };
+        if promise {
+            return self.on_promised(state, target, call, todo);
+        }
+        let object = if target == 0 { self.root.get().cloned() } else { state.objects.shown(target) };
+        match object {
+            Some(object) => self.start_call(state, object, call, todo),
+            None => {
+                let text = "this object was released, or its provider is gone";
+                todo.0.push(Do::Refuse(call, Error::new(ErrorKind::NoObject, text)));
+            }
+        }
+    }
+
+    /// Has a call run that arrived, by whoever should.
+    pub(super) fn start_call(&self, state: &mut State, object: Arc<dyn Object>, call: Call, todo: &mut Todo) {
         if object.is_inline() {
             return todo.0.push(Do::Inline(object, call));
         }
-        let Some(waiter) = state.waiter_of(chain) else {
+        let Some(waiter) = state.waiter_of(call.chain()) else {
+            let notify = call.id().is_some_and(|id| state.is_notify(id));
             state.incoming.push_back(Incoming { object, call, notify });
             return state.wake_pollers();
         };
@@ -178,7 +240,7 @@ impl Link {
         }
         match admit(object, call) {
             Admitted::Run(job) => state.chain(job),
-            Admitted::Parked => {}
+            Admitted::Parked | Admitted::Pump(_) => {}
             Admitted::Refused(call, error) => todo.0.push(Do::Refuse(call, error)),
         }
     }
@@ -188,8 +250,7 @@ impl Link {
             // Nobody waits any more. Its objects are given back without the lock.
             return todo.0.extend(outcome.ok().map(Do::DropParcel));
         };
-        let last = call.read_for && state.hooks == 1;
-        state.hooks -= usize::from(std::mem::take(&mut call.read_for));
+        let read_for = std::mem::take(&mut call.read_for);
         match call.hook.take() {
             Some(hook) => {
                 state.calls.remove(&id);
@@ -197,13 +258,19 @@ impl Link {
             }
             None => {
                 call.outcome = Some(outcome);
-                if let Some(sleeper) = call.sleeper.take() {
-                    sleeper.wake();
-                }
+                todo.wake(call.sleeper.take());
             }
         }
-        if last && state.reads_for_hooks {
-            self.wake_all(state);
+        if read_for {
+            self.read_for_one_less(state, todo);
+        }
+    }
+
+    /// Something that no thread waited for is there.
+    pub(super) fn read_for_one_less(&self, state: &mut State, todo: &mut Todo) {
+        state.hooks -= 1;
+        if state.hooks == 0 && state.reads_for_hooks {
+            self.wake_all(state, todo);
         }
     }
 
@@ -229,7 +296,7 @@ impl Link {
             todo.0.iter().rposition(|item| matches!(item, Do::Inline(..))).map_or(0, |last| last + 1);
         todo.0.splice(behind..behind, hooks.into_iter().map(|hook| Do::Closed(hook, error.clone())));
         self.drop_unrun(state, todo);
-        self.wake_all(state);
+        self.wake_all(state, todo);
     }
 
     /// The connection is over: nobody waits for the results of calls that did not begin. What came one way runs all the same, where
@@ -253,11 +320,11 @@ impl Link {
     }
 
     /// Wakes everybody who waits at this connection.
-    pub(super) fn wake_all(&self, state: &mut State) {
+    pub(super) fn wake_all(&self, state: &mut State, todo: &mut Todo) {
         for waiter in &state.waiters {
             waiter.wake();
         }
-        state.tasks.drain(..).for_each(Waker::wake);
+        todo.wake_tasks(&mut state.tasks);
         if let Executor::Task(task) = &state.executor {
             task.wake();
         }

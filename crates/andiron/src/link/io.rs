@@ -295,8 +295,8 @@ impl Link {
                 return None; // room to write starts it again
             }
         }
-        if let Some(job) = state.admitted.pop_front() {
-            return Some(Admitted::Run(job));
+        if let Some(admitted) = state.admitted.pop_front() {
+            return Some(admitted);
         }
         // Acquire pairs with the Release of `starting`: what began there is seen here.
         if self.starting.load(Ordering::Acquire) > 0 {
@@ -329,10 +329,13 @@ impl Link {
             state.chain(job);
             return None;
         }
-        state.admitted.push_back(job);
+        state.admitted.push_back(Admitted::Run(job));
         self.dispatch(&mut state);
         let nobody = state.ended.is_some() && state.runners == 0;
-        if nobody { state.admitted.pop_back() } else { None }
+        match if nobody { state.admitted.pop_back() } else { None } {
+            Some(Admitted::Run(job)) => Some(job),
+            _ => None, // of a connection that is over nothing else is of use
+        }
     }
 
     /// Runs the calls that wait until none is left. `refuse`: there are too many handlers already. `began` is called for each.

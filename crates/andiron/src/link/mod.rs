@@ -10,11 +10,13 @@ mod events;
 mod handler;
 mod io;
 mod objects;
+mod promises;
+mod streams;
 mod task;
 mod wait;
 mod wire;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, Weak};
@@ -22,12 +24,17 @@ use std::task::Waker;
 use std::time::Instant;
 
 use andiron_proto::wire::Reason;
-use andiron_proto::{Attachment, Body, CallRequest, Config, Failure, IdMap, Limits, Role, Session};
+use andiron_proto::{
+    Attachment, Body, CallRequest, Config, Failure, IdMap, Limits, PROMISES, Role, STREAMS, Session, StreamId,
+};
 use andiron_sys::epoll::Interest;
 
 pub(crate) use self::events::Todo;
 pub(crate) use self::io::{Next, READ_BUFFER};
 use self::objects::Objects;
+pub(crate) use self::promises::{no_object, only_object};
+pub(crate) use self::streams::Pump;
+use self::streams::{Inflowing, Outflowing};
 use self::task::Task;
 #[cfg(feature = "tokio")]
 pub(crate) use self::task::TaskRead;
@@ -38,7 +45,7 @@ pub(crate) use self::wire::Wire;
 use crate::call::{Call, Parcel};
 use crate::context::CallState;
 use crate::lobby::Guest;
-use crate::object::{Job, Object};
+use crate::object::{Admitted, Job, Object};
 use crate::pool::Pool;
 use crate::stream::Items;
 use crate::sync::lock;
@@ -99,8 +106,8 @@ pub(crate) struct State {
     chained: VecDeque<(u64, Job)>,
     /// Inline calls that wait because the peer does not read the answers to those before them.
     held_inline: VecDeque<(Arc<dyn Object>, Call)>,
-    /// Calls that had to wait for their turn, and now have it.
-    admitted: VecDeque<Job>,
+    /// Calls that had to wait for their turn, and now have it; and streams that have something to send.
+    admitted: VecDeque<Admitted>,
     /// Calls that nobody has begun to run, in the order they came.
     incoming: VecDeque<Incoming>,
     /// Threads that run calls of `incoming`.
@@ -110,6 +117,8 @@ pub(crate) struct State {
     /// Calls of the peer that are not answered: what handlers know of them.
     handling: IdMap<Handling>,
     objects: Objects,
+    inflows: HashMap<StreamId, Inflowing>,
+    outflows: HashMap<StreamId, Outflowing>,
     executor: Executor,
     /// What the poller watches for, while it does.
     armed: Option<Interest>,
@@ -147,18 +156,19 @@ enum Sleeper {
     Task(Waker),
 }
 
-impl Sleeper {
-    fn wake(self) {
-        match self {
-            Sleeper::Thread(wake) => wake.notify_all(),
-            Sleeper::Task(waker) => waker.wake(),
-        }
-    }
-}
-
 struct Handling {
     state: Arc<CallState>,
     notify: bool,
+    /// Calls of what this one will give.
+    dependents: Vec<Call>,
+    /// It was passed on to another connection, with this number there.
+    passed_to: Option<(Weak<Link>, u64)>,
+}
+
+impl Handling {
+    fn of(state: Arc<CallState>, notify: bool) -> Handling {
+        Handling { state, notify, dependents: Vec::new(), passed_to: None }
+    }
 }
 
 struct Incoming {
@@ -186,7 +196,8 @@ impl Link {
         andiron_sys::fork::watch();
         let Wire { socket, tls, binding, label, local, secrets } = wire;
         let attachments = if local { Limits::MOST_ATTACHMENTS } else { 0 };
-        let config = Config { limits: Limits { attachments, ..config.limits }, ..config };
+        let mut config = Config { limits: Limits { attachments, ..config.limits }, ..config };
+        config.features.extend([STREAMS, PROMISES].map(str::to_owned));
         let mut session = Session::new(role, config, Instant::now());
         if let Some(binding) = binding {
             session.bind(&binding);
@@ -212,6 +223,8 @@ impl Link {
             called_up: false,
             handling: IdMap::default(),
             objects: Objects::default(),
+            inflows: HashMap::new(),
+            outflows: HashMap::new(),
             executor: Executor::None,
             armed: None,
             full: false,
@@ -275,21 +288,29 @@ impl Link {
         hook: Option<Hook>,
         todo: &mut Todo,
     ) -> std::result::Result<u64, (Error, Option<Hook>)> {
-        let OutCall { object, method, chain, deadline, parcel } = outgoing;
-        let arguments = match self.outgoing(state, parcel, todo) {
-            Ok(arguments) => arguments,
+        let OutCall { callee, method, chain, deadline, parcel } = outgoing;
+        let (target, promise) = match self.callee(state, callee) {
+            Ok(callee) => callee,
+            Err(error) => return Err((error, hook)),
+        };
+        let (arguments, items) = match self.outgoing(state, parcel, todo) {
+            Ok(outgoing) => outgoing,
             Err(error) => return Err((error, hook)),
         };
         let refs = arguments.refs.clone();
-        let request = CallRequest { target: object, method, chain, deadline, arguments };
+        let request = CallRequest { target, promise, method, chain, deadline, arguments };
         match state.session.call(Instant::now(), request) {
             Ok(id) => {
                 let read_for = hook.is_some();
                 state.hooks += usize::from(read_for);
                 state.calls.insert(id, OwnCall { outcome: None, hook, sleeper: None, read_for });
+                if let Some(items) = items {
+                    self.open_outflow(state, StreamId { own: true, call: id }, items);
+                }
                 Ok(id)
             }
             Err(failure) => {
+                todo.drop_items(items);
                 self.forget_unsent(state, &refs, todo);
                 Err((state.ended_or(failure.into()), hook))
             }
@@ -385,11 +406,13 @@ impl Link {
         outgoing: OutCall<'_>,
         from: Option<(&Arc<Link>, u64)>,
     ) -> Result<bool> {
-        let OutCall { object, method, chain, deadline, parcel } = outgoing;
+        let OutCall { callee, method, chain, deadline, parcel } = outgoing;
         let mut todo = Todo::default();
-        let sent = self.outgoing(&mut state, parcel, &mut todo).and_then(|arguments| {
+        let (target, promise) = self.callee(&state, callee)?;
+        let sent = self.outgoing(&mut state, parcel, &mut todo).and_then(|(arguments, items)| {
+            todo.drop_items(items); // the session refuses what is streamed one way
             let refs = arguments.refs.clone();
-            let request = CallRequest { target: object, method, chain, deadline, arguments };
+            let request = CallRequest { target, promise, method, chain, deadline, arguments };
             state.session.notify(Instant::now(), request).map_err(|failure| {
                 self.forget_unsent(&mut state, &refs, &mut todo);
                 state.ended_or(failure.into())
@@ -428,7 +451,15 @@ impl Link {
         todo.run();
     }
 
-    /// Forgets a call whose outcome nobody wants.
+    /// Forgets a call whose outcome nobody wants, and does not give it up.
+    pub(crate) fn forget(&self, id: u64) {
+        if self.check_fork().is_ok() {
+            let outcome = self.lock().calls.remove(&id);
+            drop(outcome);
+        }
+    }
+
+    /// Gives a call up whose outcome nobody wants.
     pub(crate) fn abandon(&self, id: u64) {
         if self.check_fork().is_err() {
             return;
@@ -445,21 +476,39 @@ impl Link {
     pub(crate) fn answer(&self, id: u64, outcome: Result<OutParcel<'_>>) {
         let mut state = self.lock();
         let mut todo = Todo::default();
-        let handled = state.handling.remove(&id);
+        let mut handled = state.handling.remove(&id);
+        let dependents = handled.as_mut().map(|handled| std::mem::take(&mut handled.dependents));
+        let promised = dependents.filter(|dependents| !dependents.is_empty()).map(|dependents| {
+            let object = match &outcome {
+                Ok(parcel) => Ok(only_object(parcel.codec, parcel.body.as_bytes(), &parcel.targets)),
+                Err(error) => Err(error.to_failure().into()),
+            };
+            (dependents, object)
+        });
         match outcome {
             Ok(parcel) if handled.as_ref().is_none_or(|handled| handled.notify) => {
                 todo.drop_targets(parcel.targets);
                 state.session.done(id);
             }
             Ok(parcel) => match self.outgoing(&mut state, parcel, &mut todo) {
-                Ok(result) => {
+                Ok((result, items)) => {
                     let refs = result.refs.clone();
                     state.session.reply(id, result);
+                    let stream = StreamId { own: false, call: id };
+                    match items {
+                        Some(items) if state.session.is_streaming(stream) => {
+                            self.open_outflow(&mut state, stream, items);
+                        }
+                        items => todo.drop_items(items), // nobody is there to take them
+                    }
                     self.forget_unsent(&mut state, &refs, &mut todo); // if it could not be sent
                 }
                 Err(error) => state.session.fail(id, &error.to_failure()),
             },
             Err(error) => state.session.fail(id, &error.to_failure()),
+        }
+        if let Some((dependents, object)) = promised {
+            self.settle_dependents(&mut state, dependents, &object, &mut todo);
         }
         // While a thread of the pool has more calls to run the answers are sent together; see `Pool::run_calls`.
         let held = state.holding > 0 || state.runners > 0 && state.has_calls();
@@ -483,7 +532,7 @@ impl Link {
     }
 
     pub(crate) fn is_notify(&self, id: u64) -> bool {
-        self.lock().handling.get(&id).is_some_and(|handling| handling.notify)
+        self.lock().is_notify(id)
     }
 
     /// A reference of the peer was dropped; it is told with the next message.
@@ -556,6 +605,10 @@ impl State {
         !self.incoming.is_empty() || !self.admitted.is_empty()
     }
 
+    fn is_notify(&self, id: u64) -> bool {
+        self.handling.get(&id).is_some_and(|handling| handling.notify)
+    }
+
     /// Bytes wait to be sent.
     fn wants_write(&self) -> bool {
         self.session.want_write() || self.tls.as_ref().is_some_and(|tls| tls.wants_write())
@@ -619,9 +672,17 @@ struct PassedOn {
 /// Of so many one-way calls that were passed on, a late failure still finds its way.
 const PASSED_ON_KEPT: usize = 1024;
 
+/// What is called, at the other end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Callee {
+    Object(u64),
+    /// What this own call will give.
+    ResultOf(u64),
+}
+
 /// A call on its way out.
 pub(crate) struct OutCall<'a> {
-    pub(crate) object: u64,
+    pub(crate) callee: Callee,
     pub(crate) method: &'a str,
     pub(crate) chain: u64,
     pub(crate) deadline: Option<Instant>,

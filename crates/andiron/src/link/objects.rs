@@ -1,13 +1,14 @@
 //! Which objects this end showed to the peer, and which of the peer's it holds.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
-use andiron_proto::{IdMap, Outgoing, Payload, Ref};
+use andiron_proto::{IdMap, Outgoing, Payload, Ref, StreamId};
 
-use super::{Link, OutParcel, State, Todo};
+use super::{Link, OutParcel, State, Todo, no_object};
 use crate::call::Parcel;
 use crate::object::{Object, Relay};
+use crate::stream::Items;
 use crate::target::{Remote, Target};
 use crate::{Error, Result};
 
@@ -51,8 +52,8 @@ impl Link {
         state: &mut State,
         parcel: OutParcel<'a>,
         todo: &mut Todo,
-    ) -> Result<Outgoing<'a>> {
-        let OutParcel { codec, body, targets, attachments, stream: _ } = parcel;
+    ) -> Result<(Outgoing<'a>, Option<Box<dyn Items>>)> {
+        let OutParcel { codec, body, targets, attachments, stream } = parcel;
         let mut refs = Vec::with_capacity(targets.len());
         let shown = targets.iter().try_for_each(|target| {
             refs.push(self.show(state, target)?);
@@ -62,7 +63,16 @@ impl Link {
         if shown.is_err() {
             self.forget_unsent(state, &refs, todo);
         }
-        shown.map(|()| Outgoing { codec, body, refs, attachments })
+        match shown {
+            Ok(()) => {
+                let outgoing = Outgoing { codec, body, refs, attachments, stream: stream.is_some() };
+                Ok((outgoing, stream))
+            }
+            Err(error) => {
+                todo.drop_items(stream);
+                Err(error)
+            }
+        }
     }
 
     /// A message with these references was not sent after all.
@@ -83,6 +93,7 @@ impl Link {
             }
             Target::Remote(remote) => Arc::as_ptr(remote) as usize,
             Target::Local(object) => Arc::as_ptr(object).cast::<()>() as usize,
+            Target::Promised(_) => return Err(no_object()), // resolved before it gets here
         };
         if let Some(&id) = state.objects.numbers.get(&place) {
             return Ok(Ref::Local(id));
@@ -91,6 +102,7 @@ impl Link {
         let object: Arc<dyn Object> = match target {
             Target::Local(object) => object.clone(),
             Target::Remote(remote) => Arc::new(Relay(remote.clone())),
+            Target::Promised(_) => return Err(no_object()),
         };
         state.objects.numbers.insert(place, id);
         state.objects.shown.insert(id, Shown { object, place });
@@ -99,11 +111,13 @@ impl Link {
     }
 
     /// Turns what the peer names into what this process understands. Every reference that arrived becomes a handle here, so that
-    /// dropping it gives it back.
-    pub(super) fn parcel(&self, state: &mut State, payload: Payload) -> Parcel {
-        let Payload { codec, body, refs, attachments } = payload;
+    /// dropping it gives it back. `stream` is the one that a message of items belongs to.
+    pub(super) fn parcel(&self, state: &mut State, payload: Payload, stream: Option<StreamId>) -> Parcel {
+        let Payload { codec, body, refs, attachments, stream: streams } = payload;
         let targets = refs.into_iter().map(|entry| self.target(state, entry)).collect();
-        Parcel { codec, body, targets, attachments, stream: None }
+        let stream =
+            stream.filter(|_| streams).map(|stream| Mutex::new(Some(self.open_inflow(state, stream))));
+        Parcel { codec, body, targets, attachments, stream }
     }
 
     fn target(&self, state: &mut State, entry: Ref) -> Target {

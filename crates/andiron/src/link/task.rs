@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use super::{Executor, Link, Sleeper, State, io};
+use super::{Executor, Link, Sleeper, State, Todo, io};
 use crate::call::Parcel;
 use crate::{Error, ErrorKind, Result};
 
@@ -162,13 +162,16 @@ impl Link {
             room: state.full && state.wants_write(),
             over: state.ended.is_some(),
         };
+        let mut todo = Todo::default();
         if !state.session.is_congested() {
-            state.tasks.drain(..).for_each(Waker::wake); // one that waits for something else looks in vain
+            todo.wake_tasks(&mut state.tasks); // one that waits for something else looks in vain
         }
         if let Executor::Task(task) = &mut state.executor {
             task.sleeps_until = rest.until;
             task.awaits_room = rest.room;
         }
+        drop(state);
+        todo.run();
         rest
     }
 

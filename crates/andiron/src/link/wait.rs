@@ -6,6 +6,8 @@ use std::marker::PhantomData;
 use std::sync::{Arc, Condvar, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use andiron_proto::StreamId;
+
 use super::handler::HandlerQueue;
 use super::{Executor, Link, Sleeper, State, Todo, io};
 use crate::call::Parcel;
@@ -57,7 +59,7 @@ impl Waiter {
 }
 
 /// What a thread waits for.
-enum WaitFor {
+pub(super) enum WaitFor {
     /// The answer to a call.
     Answer(u64),
     /// The end of the handshake.
@@ -68,6 +70,8 @@ enum WaitFor {
     Room(Option<Instant>),
     /// The end of all calls whose answers go to hooks.
     Hooks,
+    /// The next item of a stream, or its end.
+    Item(StreamId),
 }
 
 impl WaitFor {
@@ -130,7 +134,7 @@ impl Link {
         state.reads_for_hooks = started.is_ok(); // else whoever waits next reads
     }
 
-    fn wait_for(&self, what: &WaitFor, chain: u64) -> Result<Parcel> {
+    pub(super) fn wait_for(&self, what: &WaitFor, chain: u64) -> Result<Parcel> {
         let mut state = self.lock();
         let number = state.add_waiter(chain, matches!(what, WaitFor::Calls(_)));
         self.wait_at(state, what, chain, number)
@@ -194,7 +198,7 @@ impl Link {
                 std::mem::take(&mut state.chained).into_iter().partition(|(of, _)| *of == chain);
             state.chained = others;
             let own: VecDeque<(u64, Job)> = own;
-            state.admitted.extend(own.into_iter().map(|(_, job)| job));
+            state.admitted.extend(own.into_iter().map(|(_, job)| Admitted::Run(job)));
             self.dispatch(state);
         }
     }
@@ -229,6 +233,11 @@ impl Link {
             WaitFor::Answer(id) => {
                 if let Some(call) = state.calls.get_mut(id) {
                     call.sleeper = Some(Sleeper::Thread(wake.clone()));
+                }
+            }
+            WaitFor::Item(stream) => {
+                if let Some(flow) = state.inflows.get_mut(stream) {
+                    flow.sleeps(Sleeper::Thread(wake.clone()));
                 }
             }
             // Whoever makes room does not tell.
@@ -361,8 +370,8 @@ impl Link {
             Executor::None => {}
             Executor::Thread(queue) => {
                 let queue = queue.clone();
-                while let Some(job) = state.admitted.pop_front() {
-                    queue.push(Admitted::Run(job));
+                while let Some(admitted) = state.admitted.pop_front() {
+                    queue.push(admitted);
                 }
                 while let Some(incoming) = state.incoming.pop_front() {
                     queue.push(admit(incoming.object, incoming.call));
@@ -561,6 +570,10 @@ impl State {
             WaitFor::Calls(_) if self.has_calls() => Some(Ok(Parcel::default())),
             WaitFor::Hooks => (self.hooks == 0 || self.ended.is_some()).then(|| Ok(Parcel::default())),
             WaitFor::Room(_) => self.has_room().then(|| Ok(Parcel::default())),
+            WaitFor::Item(stream) => {
+                let ready = self.inflows.get(stream).is_none_or(|flow| flow.is_ready());
+                ready.then(|| Ok(Parcel::default()))
+            }
             WaitFor::Calls(_) => {
                 let ended = self.ended.as_ref()?;
                 Some(Err(Error::new(ErrorKind::Unavailable, ended.message().to_owned())))

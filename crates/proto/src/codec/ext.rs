@@ -47,6 +47,9 @@ pub(super) fn container_code(name: &str) -> Option<i8> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Ref(pub u16);
 
+/// The one encoding of a value that is nothing but the first object of its message.
+pub const FIRST_REFERENCE: &[u8] = &[0xd5, 0x0d, 0, 0];
+
 impl Serialize for Ref {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_newtype_struct(REF_NAME, &self.0)

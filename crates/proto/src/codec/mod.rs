@@ -64,7 +64,7 @@ pub use decimal::{Decimal, InvalidDecimal};
 pub use decode::Decoder;
 pub use encode::Encoder;
 pub use error::{DecodeError, EncodeError, ErrorClass, Reason};
-pub use ext::{EXT_NAME, REF_NAME, Ref};
+pub use ext::{EXT_NAME, FIRST_REFERENCE, REF_NAME, Ref};
 pub use time::{Date, DateTime, InvalidTime, Time, TimeDelta, Zone};
 pub use value::{Buffer, BufferData, EnumMember, Exception, Record, Value};
 

@@ -8,9 +8,11 @@ mod heartbeat;
 mod ids;
 mod inbox;
 mod outbox;
+mod promises;
 mod receive;
 mod references;
 mod send;
+mod streams;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -27,9 +29,13 @@ pub use self::ids::{IdHasher, IdMap};
 use self::inbox::Inbox;
 use self::outbox::Outbox;
 pub use self::outbox::{Attachment, Transmit};
+use self::promises::Kept;
+pub use self::promises::PROMISES;
 use self::receive::Waiting;
 use self::references::References;
 pub use self::send::{CallRequest, Outgoing};
+use self::streams::Streams;
+pub use self::streams::{STREAMS, StreamId};
 use crate::failure::{ErrorKind, Failure};
 use crate::hello::{Hello, Limits};
 use crate::message::Ref;
@@ -88,6 +94,8 @@ pub struct Payload {
     pub refs: Vec<Ref>,
     /// The descriptors that the body names by position.
     pub attachments: Vec<Attachment>,
+    /// Of a call or result: a stream of items comes with it.
+    pub stream: bool,
 }
 
 /// A call or notify of the peer.
@@ -95,8 +103,10 @@ pub struct Payload {
 pub struct IncomingCall {
     /// The peer's number of it; for [`Session::reply`] and the like.
     pub id: u64,
-    /// The object of this end that is called; 0 is the root.
+    /// The object of this end that is called; 0 is the root. With `promise`: the peer's number of an earlier call of its own.
     pub target: u64,
+    /// What is called is the result of the call `target`, which this end has not answered: it waits for that, or is passed on as such.
+    pub promise: bool,
     /// The method's name.
     pub method: String,
     /// The call chain; 0: none.
@@ -128,6 +138,30 @@ pub enum Event {
         id: u64,
         /// What came of it.
         outcome: Result<Payload, Failure>,
+    },
+    /// An item of a stream that the peer sends.
+    Item {
+        /// Which stream.
+        stream: StreamId,
+        /// The item.
+        payload: Payload,
+    },
+    /// The peer's items are over. Exactly one for each stream that was not [stopped](Session::stop_stream).
+    End {
+        /// Which stream.
+        stream: StreamId,
+        /// Whether all items came.
+        outcome: Result<(), Failure>,
+    },
+    /// The peer asks for more items of a stream of this end; see [`Session::stream_credit`].
+    Credit {
+        /// Which stream.
+        stream: StreamId,
+    },
+    /// The peer wants no more items of a stream of this end, or can have none. Not for one that was [ended](Session::end_stream).
+    Stopped {
+        /// Which stream.
+        stream: StreamId,
     },
     /// The peer says that an own notify failed.
     NotifyFailed {
@@ -178,6 +212,8 @@ struct TheirCall {
     deadline: Option<Instant>,
     /// The peer waits no more, and that is told.
     cancelled: bool,
+    /// On how many unanswered calls in a row it depends.
+    depth: u8,
 }
 
 /// Whose call it is.
@@ -254,6 +290,8 @@ pub struct Session {
     unread: Unread,
 
     bodies: Bodies<Waiting>,
+    streams: Streams,
+    kept: Kept,
     references: References,
     goodbye_sent: bool,
     /// The peer's goodbye: the highest id of ours that it takes.
@@ -300,6 +338,8 @@ impl Session {
             buffered: 0,
             unread: Unread::default(),
             bodies: Bodies::new(config.limits.window),
+            streams: Streams::default(),
+            kept: Kept::default(),
             references: References::default(),
             goodbye_sent: false,
             goodbye_received: None,
@@ -347,7 +387,12 @@ impl Session {
     /// True when a goodbye was said or heard and nothing is outstanding: the stream can be closed.
     pub fn is_finished(&self) -> bool {
         let ending = self.goodbye_sent || self.goodbye_received.is_some();
-        self.is_closed() || ending && self.theirs.is_empty() && self.own.is_empty() && self.outbox.is_empty()
+        self.is_closed()
+            || ending
+                && self.theirs.is_empty()
+                && self.own.is_empty()
+                && self.streams.is_empty()
+                && self.outbox.is_empty()
     }
 
     /// False while so many events wait that the driver should read no further.
@@ -373,6 +418,7 @@ impl Session {
 
     /// What to send next. Send any part of it and tell [`transmitted`](Session::transmitted) how many bytes went.
     pub fn poll_transmit(&mut self) -> Option<Transmit<'_>> {
+        self.send_held_items();
         self.outbox.transmit()
     }
 
@@ -502,6 +548,7 @@ impl Session {
             };
             self.events.push_back(Event::Answer { id, outcome: Err(failure) });
         }
+        self.close_streams(&failure);
         let told = |call: &TheirCall| call.notify || call.cancelled || call.body.is_some();
         let mut theirs: Vec<u64> =
             self.theirs.drain().filter(|(_, call)| !told(call)).map(|(id, _)| id).collect();

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::ids::IdMap;
+use super::streams::StreamId;
 use crate::wire::{Header, Kind, flags};
 
 /// Something that travels beside the bytes, a descriptor for instance. The session only carries it.
@@ -67,6 +68,8 @@ pub(crate) enum BodyOf {
     Call(u64),
     /// Of the answer to a call of the peer.
     Answer(u64),
+    /// Of an item of a stream.
+    Item(StreamId),
 }
 
 /// The rest of a long body.
@@ -90,6 +93,8 @@ pub(crate) struct Outbox {
     /// Those that have credit, in the order of their turns.
     ready: VecDeque<u64>,
     last_body: u64,
+    /// Streams whose long item is sent whole.
+    finished_items: Vec<StreamId>,
     answers: Answers,
     spare: Vec<u8>,
     most_chunk: usize,
@@ -113,6 +118,7 @@ impl Outbox {
             sending: IdMap::default(),
             ready: VecDeque::new(),
             last_body: 0,
+            finished_items: Vec::new(),
             answers: Answers::default(),
             spare: Vec::new(),
             most_chunk: MOST_CHUNK,
@@ -149,7 +155,7 @@ impl Outbox {
 
     /// True where `transmit` has something to give.
     pub(crate) fn wants_write(&self) -> bool {
-        !self.pieces.is_empty() || !self.ready.is_empty()
+        !self.pieces.is_empty() || !self.ready.is_empty() || !self.finished_items.is_empty()
     }
 
     /// The buffer to append small frames to.
@@ -241,6 +247,11 @@ impl Outbox {
         true
     }
 
+    /// A stream whose long item is sent whole since this was asked last.
+    pub(crate) fn take_finished_item(&mut self) -> Option<StreamId> {
+        self.finished_items.pop()
+    }
+
     /// Gives up all long bodies silently: the session is over.
     pub(crate) fn drop_bodies(&mut self) {
         self.sending.clear();
@@ -311,6 +322,9 @@ impl Outbox {
             self.answers.bytes -= chunk.len();
         }
         if sending.rest.is_empty() {
+            if let BodyOf::Item(stream) = sending.of {
+                self.finished_items.push(stream);
+            }
             self.remove(body);
         } else if sending.credit > 0 {
             self.ready.push_back(body);

@@ -7,6 +7,8 @@ use bytes::Bytes;
 use super::heartbeat::PING_ID;
 use super::inbox::Found;
 use super::outbox::{Attachment, BodyOf};
+use super::promises::{Called, PROMISES};
+use super::streams::{STREAMS, StreamId};
 use super::{Event, IncomingCall, Payload, Session, Side, Stage, TheirCall};
 use crate::codec;
 use crate::failure::{ErrorKind, Failure, FailureDetail};
@@ -18,6 +20,7 @@ use crate::wire::{Header, Kind, Reason, flags};
 pub(super) enum Waiting {
     Call(IncomingCall),
     Answer { id: u64, payload: Payload },
+    Item { stream: StreamId, payload: Payload },
 }
 
 /// A peer that provokes more bytes of refusals, pongs and the like, and does not read them, is given up.
@@ -111,6 +114,20 @@ impl Session {
             Kind::Cancel if payload.is_empty() => self.on_cancel(header.id),
             Kind::Chunk if payload.is_empty() => self.on_abort(header.id), // the others are found piece by piece
             Kind::Cancel | Kind::Chunk => Err(format!("{:?} with a payload", header.kind)),
+            Kind::Item => {
+                self.needs(STREAMS)?;
+                let message = message::parse(header.kind, header.flags, payload)?;
+                self.on_item(header, message, attachments, cut_off)
+            }
+            Kind::End => {
+                self.needs(STREAMS)?;
+                let outcome = self.end_of(header, payload)?;
+                self.on_end(header, outcome)
+            }
+            Kind::Credit if header.flags & flags::STREAM != 0 => {
+                self.needs(STREAMS)?;
+                self.on_stream_credit(header, exactly_u64(payload)?)
+            }
             Kind::Credit if header.flags == 0 => self.outbox.credit(header.id, exactly_u64(payload)?),
             Kind::Release => {
                 if self.references.released(header.id, exactly_u64(payload)?)? {
@@ -131,7 +148,7 @@ impl Session {
             }
             Kind::Ping | Kind::Pong => Err("a ping has at most 64 bytes".to_owned()),
             Kind::Optional(_) => Ok(()),
-            kind => Err(format!("{kind:?} was not agreed on")), // streams: a feature that this end does not list
+            kind => Err(format!("{kind:?} with flags that make no sense on it")),
         }
     }
 
@@ -146,8 +163,12 @@ impl Session {
         let Head::Call { target, chain, timeout_us, codec, method } = message.head else {
             return Err("a call without its head".to_owned());
         };
-        if header.flags & (flags::PROMISE | flags::STREAM) != 0 {
-            return Err("promises and streams were not agreed on".to_owned());
+        let (promise, stream) = (header.flags & flags::PROMISE != 0, header.flags & flags::STREAM != 0);
+        if promise {
+            self.needs(PROMISES)?;
+        }
+        if stream {
+            self.needs(STREAMS)?;
         }
         if header.id <= self.last_theirs {
             return Err(format!("call {} comes after call {}", header.id, self.last_theirs));
@@ -156,31 +177,45 @@ impl Session {
         self.references.received(&message.refs, self.config.limits.objects)?;
         let notify = header.kind == Kind::Notify;
         if self.goodbye_sent {
-            return self.drop_call(&message); // the peer knows from the goodbye that it does not run
+            return self.drop_message(&message); // the peer knows from the goodbye that it does not run
         }
         self.last_theirs = header.id;
         let cost = self.cost(length, &message);
-        if let Some(refusal) = self.refusal(notify, cost, cut_off) {
-            self.drop_call(&message)?;
-            self.send_failure(header.id, &refusal);
-            return Ok(());
-        }
+        let called = match self.refusal(notify, cost, cut_off) {
+            Some(refusal) => Err(refusal),
+            None if promise => self.promised(target, header.id)?,
+            None => Ok(Called { target, promise: false, depth: 0 }),
+        };
+        let Called { target, promise, depth } = match called {
+            Ok(called) => called,
+            Err(refusal) => {
+                self.drop_message(&message)?;
+                self.keep_promise(header.id, Err(&refusal));
+                self.send_failure(header.id, &refusal);
+                return Ok(());
+            }
+        };
         let deadline =
             if timeout_us == 0 { None } else { now.checked_add(Duration::from_micros(timeout_us)) };
         let body = message.long.map(|long| long.body);
         let told = deadline.filter(|_| !notify);
-        self.theirs.insert(header.id, TheirCall { notify, cost, body, deadline: told, cancelled: false });
+        self.theirs
+            .insert(header.id, TheirCall { notify, cost, body, deadline: told, cancelled: false, depth });
+        if stream {
+            self.open_received(StreamId { own: false, call: header.id }, true, false);
+        }
         self.deadlines.extend(told.map(|deadline| (deadline, Side::Theirs, header.id)));
         self.buffered += cost;
         self.their_calls += u32::from(!notify);
         let call = IncomingCall {
             id: header.id,
             target,
+            promise,
             method: method.to_owned(),
             chain,
             deadline,
             notify,
-            payload: Payload { codec, body: Bytes::new(), refs: message.refs, attachments },
+            payload: Payload { codec, body: Bytes::new(), refs: message.refs, attachments, stream },
         };
         match message.long {
             None => self.deliver(call, Bytes::copy_from_slice(message.body)),
@@ -199,7 +234,7 @@ impl Session {
     fn refusal(&self, notify: bool, cost: u64, cut_off: bool) -> Option<Failure> {
         let limits = &self.config.limits;
         // A call is in flight until the last byte of its answer is on its way.
-        let in_flight = self.their_calls as usize + self.outbox.answers().count;
+        let in_flight = self.their_calls as usize + self.outbox.answers().count + self.streams.answering();
         let most_unfinished = 8 * u64::from(limits.calls);
         let text = if cut_off {
             "descriptors of this call were lost: the receiver has no more descriptors free".to_owned()
@@ -215,8 +250,8 @@ impl Session {
         Some(Failure::new(ErrorKind::Overloaded, text))
     }
 
-    /// A call that is not taken leaves nothing behind.
-    fn drop_call(&mut self, message: &Message<'_>) -> Result<(), String> {
+    /// A message that is not taken leaves nothing behind.
+    pub(super) fn drop_message(&mut self, message: &Message<'_>) -> Result<(), String> {
         if let Some(long) = message.long {
             self.bodies.announce(long.body, long.total, message.body)?;
         }
@@ -232,8 +267,9 @@ impl Session {
         cut_off: bool,
     ) -> Result<(), String> {
         let Header { id, .. } = header;
-        if header.flags & flags::STREAM != 0 {
-            return Err("streams were not agreed on".to_owned());
+        let stream = header.flags & flags::STREAM != 0;
+        if stream {
+            self.needs(STREAMS)?;
         }
         if id == 0 || id > self.last_sent {
             return Err(format!("an answer to call {id}, which was never made"));
@@ -264,7 +300,7 @@ impl Session {
             let text = "descriptors of the result were lost: this process has no more descriptors free";
             self.abandon(id, Failure::new(ErrorKind::Overloaded, text));
         }
-        let payload = Payload { codec, body: Bytes::new(), refs: message.refs, attachments };
+        let payload = Payload { codec, body: Bytes::new(), refs: message.refs, attachments, stream };
         match message.long {
             None => {
                 let body = Bytes::copy_from_slice(message.body);
@@ -276,7 +312,7 @@ impl Session {
     }
 
     /// The length of a message's body, checked against the limit.
-    fn announced(&self, message: &Message<'_>) -> Result<u64, String> {
+    pub(super) fn announced(&self, message: &Message<'_>) -> Result<u64, String> {
         let length = message.long.map_or(message.body.len() as u64, |long| long.total);
         if length > self.config.limits.message {
             return Err(format!("a body of {length} bytes, allowed are {}", self.config.limits.message));
@@ -284,7 +320,12 @@ impl Session {
         Ok(length)
     }
 
-    fn wait(&mut self, waiting: Waiting, long: message::Long, beginning: &[u8]) -> Result<(), String> {
+    pub(super) fn wait(
+        &mut self,
+        waiting: Waiting,
+        long: message::Long,
+        beginning: &[u8],
+    ) -> Result<(), String> {
         let grant = self.bodies.begin(long.body, long.total, beginning, waiting)?;
         self.grant(grant);
         Ok(())
@@ -292,7 +333,9 @@ impl Session {
 
     fn deliver(&mut self, mut call: IncomingCall, body: Bytes) {
         call.payload.body = body;
+        let stream = call.payload.stream.then_some(StreamId { own: false, call: call.id });
         self.events.push_back(Event::Call(call));
+        stream.into_iter().for_each(|stream| self.tell_stream(stream));
     }
 
     /// The answer to an own call, or the failure of a notify, is here.
@@ -304,7 +347,13 @@ impl Session {
             }
             return;
         };
-        self.in_flight -= 1;
+        let stream = StreamId { own: true, call: id };
+        if outcome.as_ref().is_ok_and(|payload| payload.stream) {
+            self.open_received(stream, !call.abandoned, true); // the call is in flight until its stream ends
+        } else {
+            self.in_flight -= 1;
+            self.stopped(stream);
+        }
         if let Some(deadline) = call.deadline {
             self.deadlines.remove(&(deadline, Side::Own, id));
         }
@@ -329,6 +378,9 @@ impl Session {
                 self.deliver(call, body);
             }
             Some((Waiting::Answer { id, payload }, body)) => self.settle(id, Ok(Payload { body, ..payload })),
+            Some((Waiting::Item { stream, payload }, body)) => {
+                self.deliver_item(stream, Payload { body, ..payload });
+            }
             None => {}
         }
         Ok(())
@@ -342,6 +394,7 @@ impl Session {
                 self.discard(&call.payload.refs);
                 self.refuse(call.id, &Failure::new(ErrorKind::Cancelled, "the caller gave the call up"));
             }
+            Some(Waiting::Item { payload, .. }) => self.discard(&payload.refs), // its END follows
             Some(Waiting::Answer { id, payload }) => {
                 self.discard(&payload.refs);
                 if let Some(own) = self.own.get_mut(&id) {
@@ -361,7 +414,11 @@ impl Session {
         if self.theirs.get(&id).is_some_and(|call| !call.notify) {
             self.stop(id, failure);
         } else if self.outbox.abort(BodyOf::Answer(id)) {
+            // A RESULT that was to stream opened nothing yet for its caller.
+            self.stopped(StreamId { own: false, call: id });
             self.send_failure(id, &failure);
+        } else {
+            self.cancel_streaming_answer(id);
         }
         Ok(()) // otherwise it is late: the call was answered
     }
@@ -380,6 +437,7 @@ impl Session {
             if let Some(deadline) = call.deadline.take() {
                 self.deadlines.remove(&(deadline, Side::Theirs, id));
             }
+            self.ended(StreamId { own: false, call: id }, Err(failure));
             self.events.push_back(Event::Cancelled { id });
         }
     }
@@ -420,6 +478,28 @@ impl Session {
         Ok(())
     }
 
+    /// What an END says.
+    fn end_of(&mut self, header: Header, payload: &[u8]) -> Result<Result<(), Failure>, String> {
+        if payload.is_empty() && header.flags & (flags::REFS | flags::EXTRA) == 0 {
+            return Ok(Ok(()));
+        }
+        let message = message::parse(header.kind, header.flags, payload)?;
+        self.references.received(&message.refs, self.config.limits.objects)?;
+        self.discard(&message.refs);
+        match message.head {
+            Head::Failure { kind } => Ok(Err(read_failure(kind, message.body))),
+            _ => Err("an END without its head".to_owned()),
+        }
+    }
+
+    /// Refuses what belongs to a feature that this end does not list.
+    fn needs(&self, feature: &str) -> Result<(), String> {
+        match self.config.features.iter().any(|own| own == feature) {
+            true => Ok(()),
+            false => Err(format!("{feature} were not agreed on")),
+        }
+    }
+
     fn grant(&mut self, grant: Option<(u64, u64)>) {
         if let Some((body, amount)) = grant {
             self.outbox.frame(Kind::Credit, 0, body, &amount.to_be_bytes());
@@ -427,7 +507,7 @@ impl Session {
     }
 
     /// Gives back references that nobody will look at.
-    fn discard(&mut self, refs: &[Ref]) {
+    pub(super) fn discard(&mut self, refs: &[Ref]) {
         let remote = |entry: &Ref| match *entry {
             Ref::Remote(object) => Some(object),
             Ref::Local(_) => None,

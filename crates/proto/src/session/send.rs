@@ -6,11 +6,12 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::outbox::{Attachment, BodyOf, SHARE_FROM};
+use super::streams::{STREAMS, StreamId};
 use super::{Event, OwnCall, Payload, Session, Side, TheirCall};
 use crate::codec;
 use crate::failure::{ErrorKind, Failure, FailureDetail};
 use crate::message::{self, Body, Head, Long, Ref};
-use crate::wire::{Header, Kind, Reason, codecs};
+use crate::wire::{Header, Kind, Reason, codecs, flags};
 
 /// A body on its way out, with what it names.
 #[derive(Clone, Debug)]
@@ -23,11 +24,19 @@ pub struct Outgoing<'a> {
     pub refs: Vec<Ref>,
     /// The descriptors that the body names by position.
     pub attachments: Vec<Attachment>,
+    /// Of a call or result: it opens a stream of items.
+    pub stream: bool,
 }
 
 impl Default for Outgoing<'_> {
     fn default() -> Self {
-        Outgoing { codec: codecs::NONE, body: Body::Slice(&[]), refs: Vec::new(), attachments: Vec::new() }
+        Outgoing {
+            codec: codecs::NONE,
+            body: Body::Slice(&[]),
+            refs: Vec::new(),
+            attachments: Vec::new(),
+            stream: false,
+        }
     }
 }
 
@@ -37,12 +46,13 @@ impl<'a> Outgoing<'a> {
         Outgoing { codec: codecs::NATIVE, body: Body::Slice(body), ..Outgoing::default() }
     }
 
-    fn into_owned(self) -> Outgoing<'static> {
+    pub(super) fn into_owned(self) -> Outgoing<'static> {
         Outgoing {
             codec: self.codec,
             body: Body::Shared(self.body.into_bytes()),
             refs: self.refs,
             attachments: self.attachments,
+            stream: self.stream,
         }
     }
 }
@@ -54,6 +64,7 @@ impl From<Payload> for Outgoing<'_> {
             body: Body::Shared(payload.body),
             refs: payload.refs,
             attachments: payload.attachments,
+            stream: payload.stream,
         }
     }
 }
@@ -61,8 +72,10 @@ impl From<Payload> for Outgoing<'_> {
 /// A call or notify to make.
 #[derive(Clone, Debug, Default)]
 pub struct CallRequest<'a> {
-    /// The object of the peer; 0 is its root.
+    /// The object of the peer; 0 is its root. With `promise`: an own call.
     pub target: u64,
+    /// The object that is called is the result of the own call `target`, which is not answered yet.
+    pub promise: bool,
     /// The method's name, 1 to 255 bytes.
     pub method: &'a str,
     /// The call chain that this belongs to; 0: none.
@@ -79,6 +92,7 @@ pub(super) struct Held {
     id: u64,
     kind: Kind,
     target: u64,
+    promise: bool,
     method: String,
     chain: u64,
     deadline: Option<Instant>,
@@ -112,10 +126,14 @@ impl Session {
             return Err(Failure::new(ErrorKind::NoMethod, "a method name has 1 to 255 bytes"));
         }
         self.check(&request.arguments)?;
+        self.check_features(kind, &request)?;
         self.references.count(&request.arguments.refs);
         self.last_own += 1;
         let id = self.last_own;
         let deadline = request.deadline;
+        if request.arguments.stream {
+            self.open_sent(StreamId { own: true, call: id });
+        }
         let held = !self.backlog.is_empty() || kind == Kind::Call && self.in_flight >= self.peer.limits.calls;
         if !held {
             self.send_call(now, id, kind, request);
@@ -124,6 +142,7 @@ impl Session {
                 id,
                 kind,
                 target: request.target,
+                promise: request.promise,
                 method: request.method.to_owned(),
                 chain: request.chain,
                 deadline: request.deadline,
@@ -147,6 +166,7 @@ impl Session {
             let Some(held) = self.backlog.pop_front() else { return };
             let request = CallRequest {
                 target: held.target,
+                promise: held.promise,
                 method: &held.method,
                 chain: held.chain,
                 deadline: held.deadline,
@@ -169,7 +189,7 @@ impl Session {
             let left = deadline.saturating_duration_since(now).as_micros();
             u64::try_from(left).unwrap_or(u64::MAX).max(1)
         });
-        let Outgoing { codec, body, refs, attachments } = request.arguments;
+        let Outgoing { codec, body, refs, attachments, stream } = request.arguments;
         let head = Head::Call {
             target: request.target,
             chain: request.chain,
@@ -177,7 +197,10 @@ impl Session {
             codec,
             method: request.method,
         };
-        self.send_message(kind, id, &head, &refs, attachments, body);
+        let promise = if request.promise { flags::PROMISE } else { 0 };
+        let stream = if stream { flags::STREAM } else { 0 };
+        let frame = Frame { kind, flags: promise | stream, id };
+        self.send_message(frame, &head, &refs, attachments, body);
     }
 
     /// Drops what was held back: no more calls are made.
@@ -191,11 +214,12 @@ impl Session {
             if let Some(deadline) = call.deadline {
                 self.deadlines.remove(&(deadline, Side::Own, held.id));
             }
+            self.stopped(StreamId { own: true, call: held.id });
             self.events.push_back(Event::Answer { id: held.id, outcome: Err(failure.clone()) });
         }
     }
 
-    fn uncount(&mut self, refs: &[Ref]) {
+    pub(super) fn uncount(&mut self, refs: &[Ref]) {
         self.references.uncount(refs);
         self.forget_unsent(refs);
     }
@@ -211,10 +235,20 @@ impl Session {
             self.forget_unsent(&result.refs);
             return self.fail(id, &failure);
         }
-        self.finish_theirs(id);
-        let Outgoing { codec, body, refs, attachments } = result;
+        let stream = result.stream;
+        if stream && !self.peer.knows(STREAMS) {
+            self.forget_unsent(&result.refs);
+            return self.fail(id, &no_streams());
+        }
+        self.take_theirs(id, stream);
+        if stream {
+            self.open_sent(StreamId { own: false, call: id });
+        }
+        let Outgoing { codec, body, refs, attachments, .. } = result;
         self.references.count(&refs);
-        self.send_message(Kind::Result, id, &Head::Value { codec }, &refs, attachments, body);
+        self.keep_promise(id, Ok((&refs, &body)));
+        let frame = Frame { kind: Kind::Result, flags: if stream { flags::STREAM } else { 0 }, id };
+        self.send_message(frame, &Head::Value { codec }, &refs, attachments, body);
     }
 
     /// Ends a notify of the peer.
@@ -225,6 +259,7 @@ impl Session {
     /// Tells the peer that its call or notify failed.
     pub fn fail(&mut self, id: u64, failure: &Failure) {
         if self.finish_theirs(id).is_some() {
+            self.keep_promise(id, Err(failure));
             self.send_failure(id, failure);
         }
     }
@@ -238,7 +273,19 @@ impl Session {
 
     /// Takes a call of the peer off the books; `None` if it is not there, as after the end of the session.
     fn finish_theirs(&mut self, id: u64) -> Option<TheirCall> {
+        self.take_theirs(id, false)
+    }
+
+    /// The same, but where the answer streams the items of the caller go on too.
+    fn take_theirs(&mut self, id: u64, streaming: bool) -> Option<TheirCall> {
         let call = self.theirs.remove(&id)?;
+        if !streaming {
+            let failure =
+                Failure::new(ErrorKind::Cancelled, "the call that the items belong to was answered");
+            self.ended(StreamId { own: false, call: id }, Err(failure));
+        } else {
+            self.forget_stopped(StreamId { own: false, call: id });
+        }
         self.buffered -= call.cost;
         self.their_calls -= u32::from(!call.notify);
         if let Some(deadline) = call.deadline {
@@ -248,9 +295,13 @@ impl Session {
     }
 
     pub(super) fn send_failure(&mut self, id: u64, failure: &Failure) {
+        self.send_failure_in(Frame { kind: Kind::Error, flags: 0, id }, failure);
+    }
+
+    pub(super) fn send_failure_in(&mut self, frame: Frame, failure: &Failure) {
         let body = failure_body(&failure.detail, self.room(2));
         let head = Head::Failure { kind: failure.kind.number() };
-        self.send_message(Kind::Error, id, &head, &[], Vec::new(), Body::Slice(&body));
+        self.send_message(frame, &head, &[], Vec::new(), Body::Slice(&body));
     }
 
     /// Gives an own call up and asks the peer to stop it. Its [`Event::Answer`] follows at once, unless it is there already.
@@ -273,6 +324,7 @@ impl Session {
             self.outbox.abort(BodyOf::Call(id));
             self.outbox.frame(Kind::Cancel, 0, id, &[]);
         }
+        self.stopped(StreamId { own: true, call: id });
         self.events.push_back(Event::Answer { id, outcome: Err(failure) });
     }
 
@@ -324,7 +376,18 @@ impl Session {
         self.goodbye(Reason::Done, "done");
     }
 
-    fn check(&self, outgoing: &Outgoing<'_>) -> Result<(), Failure> {
+    /// Whether the peer knows what the request needs.
+    fn check_features(&self, kind: Kind, request: &CallRequest<'_>) -> Result<(), Failure> {
+        if request.arguments.stream && kind == Kind::Notify {
+            return Err(Failure::new(ErrorKind::Unsupported, "a one-way call cannot have a stream"));
+        }
+        if request.arguments.stream && !self.peer.knows(STREAMS) {
+            return Err(no_streams());
+        }
+        if request.promise { self.check_promise(request.target) } else { Ok(()) }
+    }
+
+    pub(super) fn check(&self, outgoing: &Outgoing<'_>) -> Result<(), Failure> {
         let limits = &self.peer.limits;
         let most_refs = MOST_REFS.min((limits.frame as usize - LONGEST_HEAD) / ENTRY);
         let text = if outgoing.body.len() as u64 > limits.message {
@@ -358,16 +421,16 @@ impl Session {
         (self.peer.limits.frame as usize).saturating_sub(overhead)
     }
 
-    /// Queues a message that was checked and whose references are counted.
-    fn send_message(
+    /// Queues a message that was checked and whose references are counted. True where its body is long.
+    pub(super) fn send_message(
         &mut self,
-        kind: Kind,
-        id: u64,
+        frame: Frame,
         head: &Head<'_>,
         refs: &[Ref],
         attachments: Vec<Attachment>,
         body: Body<'_>,
-    ) {
+    ) -> bool {
+        let Frame { kind, id, .. } = frame;
         let room = self.room(message::overhead(head, refs, false));
         let long = body.len() > room;
         let first = if long { self.room(message::overhead(head, refs, true)) } else { body.len() };
@@ -377,7 +440,7 @@ impl Session {
         let header = Header {
             length: length as u32, // within the peer's frame limit
             kind,
-            flags: message::tail_flags(refs, long),
+            flags: frame.flags | message::tail_flags(refs, long),
             attachments: attachments.len() as u16, // at most 64
             id,
         };
@@ -397,11 +460,35 @@ impl Session {
                 let mut rest: Bytes = body.into_bytes();
                 let beginning = rest.split_to(first);
                 self.outbox.body(beginning);
-                let of = if kind == Kind::Result { BodyOf::Answer(id) } else { BodyOf::Call(id) };
-                self.outbox.long(long.body, of, rest, (window - first) as u64);
+                self.outbox.long(long.body, frame.owner(), rest, (window - first) as u64);
             }
         }
+        long.is_some()
     }
+}
+
+/// The fixed part of a frame that is about to be sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Frame {
+    pub(super) kind: Kind,
+    pub(super) flags: u8,
+    pub(super) id: u64,
+}
+
+impl Frame {
+    /// Whose body it has.
+    fn owner(self) -> BodyOf {
+        match self.kind {
+            Kind::Result => BodyOf::Answer(self.id),
+            Kind::Item => BodyOf::Item(StreamId { own: self.flags & flags::CALLEE == 0, call: self.id }),
+            _ => BodyOf::Call(self.id),
+        }
+    }
+}
+
+#[cold]
+fn no_streams() -> Failure {
+    Failure::new(ErrorKind::Unsupported, "the other end does not know streams")
 }
 
 /// References on one message.

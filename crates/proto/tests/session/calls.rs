@@ -22,8 +22,10 @@ fn cancelled(pair: &mut Pair, end: usize) -> Vec<u64> {
 fn a_call_arrives_as_it_was_made_and_its_answer_comes_back() {
     let mut pair = Pair::new(1);
     let arguments = Outgoing { codec: codecs::JSON, ..Outgoing::native(b"[1]") };
-    let id = pair
-        .call(CLIENT, CallRequest { target: 77, method: "größe", chain: 1234, deadline: None, arguments });
+    let id = pair.call(
+        CLIENT,
+        CallRequest { target: 77, method: "größe", chain: 1234, arguments, ..Default::default() },
+    );
     pair.run();
     let call = pair.one_call(SERVER);
     assert_eq!((call.id, call.target, call.method.as_str(), call.chain), (id, 77, "größe", 1234));

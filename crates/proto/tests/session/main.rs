@@ -10,6 +10,8 @@ mod goodbye;
 mod handshake;
 mod heartbeat;
 mod limits;
+mod promises;
 mod references;
+mod streams;
 mod support;
 mod vectors;

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use andiron_proto::wire::{HEADER_LEN, Header, Kind, PREFACE_LEN, preface};
 use andiron_proto::{
-    Attachment, Body, CallRequest, Config, Event, Failure, Hello, IncomingCall, Limits, Outgoing, Payload,
-    Ref, Role, Session,
+    Attachment, Body, CallRequest, Config, Event, Failure, Hello, IncomingCall, Limits, Outgoing, PROMISES,
+    Payload, Ref, Role, STREAMS, Session,
 };
 use fastrand::Rng;
 
@@ -126,6 +126,18 @@ impl Pair {
         pair.run();
         for end in &mut pair.ends {
             assert!(matches!(end.events.pop_front(), Some(Event::Opened(_))));
+        }
+        pair
+    }
+
+    /// An open pair whose ends know all features.
+    pub fn featured(seed: u64, client: Limits, server: Limits) -> Pair {
+        let features = || vec![STREAMS.to_owned(), PROMISES.to_owned()];
+        let config = |limits| Config { limits, features: features(), ..Config::default() };
+        let mut pair = Pair::unopened(seed, config(client), config(server));
+        pair.run();
+        for end in [CLIENT, SERVER] {
+            pair.events(end);
         }
         pair
     }

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use andiron_proto::codec::{self, Value as Native};
 use andiron_proto::wire::{HEADER_LEN, Header, Kind, MAGIC, PREFACE_LEN, Reason};
-use andiron_proto::{CallRequest, Config, ErrorKind, Event, Failure, Limits, Outgoing, Payload, Ref, Role};
+use andiron_proto::{
+    CallRequest, Config, ErrorKind, Event, Failure, Limits, Outgoing, Payload, Ref, Role, StreamId,
+};
 use serde_json::{Value, json};
 
 use crate::support::*;
@@ -97,7 +99,9 @@ impl<'a> Exchange<'a> {
             Some("acceptor") => Role::Acceptor,
             other => panic!("no end is called {other:?}"),
         };
-        let config = Config { limits: limits(&vector["limits"]), ..Config::default() };
+        let features = vector["features"].as_array().into_iter().flatten();
+        let features = features.map(|feature| feature.as_str().unwrap().to_owned()).collect();
+        let config = Config { limits: limits(&vector["limits"]), features, ..Config::default() };
         Exchange { vector, lone: Lone::unopened(role, config), whole, expected: Vec::new() }
     }
 
@@ -147,13 +151,20 @@ impl<'a> Exchange<'a> {
         let body = unhex(step["body"].as_str().unwrap_or(""));
         let refs = refs(&step["refs"]);
         let (session, now) = (&mut self.lone.session, self.lone.now);
-        let outgoing = Outgoing { codec: number("codec") as u8, refs, ..Outgoing::native(&body) };
+        let stream = StreamId { own: step["own"] == true, call: number("id") };
+        let outgoing = Outgoing {
+            codec: number("codec") as u8,
+            refs,
+            stream: step["stream"] == true,
+            ..Outgoing::native(&body)
+        };
         match what {
             "call" | "notify" => {
                 let deadline = step["timeout"].as_u64().map(|micros| now + Duration::from_micros(micros));
                 let (target, chain) = (number("target"), number("chain"));
                 let method = step["method"].as_str().unwrap();
-                let request = CallRequest { target, method, chain, deadline, arguments: outgoing };
+                let promise = step["promise"].as_bool().unwrap_or(false);
+                let request = CallRequest { target, promise, method, chain, deadline, arguments: outgoing };
                 let made =
                     if what == "call" { session.call(now, request) } else { session.notify(now, request) };
                 assert_eq!(made.unwrap(), number("id"));
@@ -164,6 +175,13 @@ impl<'a> Exchange<'a> {
                 session.fail(number("id"), &Failure::new(kind, "why"));
             }
             "cancel" => session.cancel(number("id")),
+            "item" => session.item(stream, outgoing).unwrap(),
+            "end" => {
+                let failure = |kind: u64| Failure::new(ErrorKind::from_number(kind as u16), "why");
+                session.end_stream(stream, step["error"].as_u64().map_or(Ok(()), |kind| Err(failure(kind))));
+            }
+            "want" => session.want_items(stream, number("amount")),
+            "stop" => session.stop_stream(stream),
             "show" => assert_eq!(session.show().unwrap(), number("object")),
             "release" => session.release(number("object"), number("count")),
             "ping" => session.ping(&body),
@@ -195,7 +213,7 @@ fn same_bytes(sent: &[u8], expected: &[u8], place: &str) {
         let significant = |(header, mut payload): (Header, Vec<u8>)| {
             match header.kind {
                 Kind::Hello => payload.clear(),
-                Kind::Error | Kind::Goodbye => payload.truncate(2),
+                Kind::Error | Kind::Goodbye | Kind::End => payload.truncate(2),
                 _ => {}
             }
             (header.kind, header.flags, header.attachments, header.id, hex(&payload))
@@ -219,6 +237,7 @@ fn same_event(event: Event, expected: &Value, place: &str) {
             "body": hex(&payload.body),
             "refs": refs,
             "attachments": payload.attachments.len(),
+            "stream": payload.stream,
         })
     };
     let mut happened = match &event {
@@ -231,6 +250,7 @@ fn same_event(event: Event, expected: &Value, place: &str) {
             fields["chain"] = json!(call.chain);
             fields["method"] = json!(call.method);
             fields["notify"] = json!(call.notify);
+            fields["promise"] = json!(call.promise);
             fields
         }
         Event::Cancelled { id } => json!({ "event": "cancelled", "id": id }),
@@ -246,6 +266,21 @@ fn same_event(event: Event, expected: &Value, place: &str) {
         Event::NotifyFailed { id, failure } => {
             json!({ "event": "notify_failed", "id": id, "error": failure.kind.number() })
         }
+        Event::Item { stream, payload: item } => {
+            let mut fields = payload(item);
+            fields["event"] = json!("item");
+            fields["own"] = json!(stream.own);
+            fields["id"] = json!(stream.call);
+            fields
+        }
+        Event::End { stream, outcome: Ok(()) } => {
+            json!({ "event": "end", "own": stream.own, "id": stream.call })
+        }
+        Event::End { stream, outcome: Err(failure) } => {
+            json!({ "event": "end", "own": stream.own, "id": stream.call, "error": failure.kind.number() })
+        }
+        Event::Credit { stream } => json!({ "event": "credit", "own": stream.own, "id": stream.call }),
+        Event::Stopped { stream } => json!({ "event": "stopped", "own": stream.own, "id": stream.call }),
         Event::Released { object } => json!({ "event": "released", "object": object }),
         Event::Pong(bytes) => json!({ "event": "pong", "body": hex(bytes) }),
         Event::Goodbye { reason, .. } => json!({ "event": "goodbye", "reason": reason.number() }),
