@@ -115,6 +115,14 @@ impl Tls {
         self.connection.send_close_notify();
     }
 
+    /// At a server: whom the client's certificate is for, where it showed one.
+    pub(crate) fn client_name(&self) -> Option<String> {
+        match (&self.connection, self.connection.peer_certificates()) {
+            (Connection::Server(_), Some([own, ..])) => subject(own).or(Some("without a name".to_owned())),
+            _ => None,
+        }
+    }
+
     /// What it means that the stream is over.
     pub(crate) fn end_of_stream(&self) -> &'static str {
         match &self.connection {
@@ -129,6 +137,48 @@ impl Tls {
     pub(crate) fn failure(&mut self) -> Option<Error> {
         self.failure.take()
     }
+}
+
+/// The common name in a certificate's subject, for people. The certificate was checked before.
+fn subject(certificate: &[u8]) -> Option<String> {
+    const COMMON_NAME: &[u8] = &[0x55, 4, 3];
+    let (_, certificate, _) = element(certificate)?;
+    let (_, mut fields, _) = element(certificate)?;
+    // Version (which may be missing), serial number, algorithm, issuer, validity, subject.
+    let mut before = 4;
+    if fields.first() == Some(&0xa0) {
+        before += 1;
+    }
+    for _ in 0..before {
+        fields = element(fields)?.2;
+    }
+    let (_, mut names, _) = element(fields)?;
+    while let Some((_, set, rest)) = element(names) {
+        names = rest;
+        let (_, pair, _) = element(set)?;
+        let (_, kind, value) = element(pair)?;
+        if kind == COMMON_NAME {
+            let text = String::from_utf8_lossy(element(value)?.1).into_owned();
+            return Some(text.chars().filter(|c| !c.is_control()).take(100).collect());
+        }
+    }
+    None
+}
+
+/// The first element of a sequence in DER: tag, content, and what is behind it.
+fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let (&tag, rest) = bytes.split_first()?;
+    let (&first, rest) = rest.split_first()?;
+    let (length, rest) = match first {
+        0..=0x7f => (usize::from(first), rest),
+        0x81..=0x84 => {
+            let (digits, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
+            (digits.iter().fold(0, |length, digit| length << 8 | usize::from(*digit)), rest)
+        }
+        _ => return None,
+    };
+    let (content, rest) = rest.split_at_checked(length)?;
+    Some((tag, content, rest))
 }
 
 struct Socket<'a>(&'a OwnedFd);

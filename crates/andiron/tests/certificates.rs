@@ -51,6 +51,31 @@ fn who_is_vouched_for_at_both_ends_is_served_without_a_secret() {
     });
 }
 
+/// Tells who calls.
+struct Who;
+
+#[andiron::expose]
+impl Who {
+    fn calls(&self) -> String {
+        andiron::current().and_then(|context| context.hub()).map_or_else(String::new, |hub| hub.peer())
+    }
+}
+
+#[test]
+fn a_client_is_told_by_the_name_in_its_certificate() {
+    in_time(|| {
+        let authority = Authority::new();
+        let security = Security::default().authority(authority.path());
+        let security = showing(security, &authority.issue("127.0.0.1", NOW));
+        let hosting = Hosting { security, ..Hosting::default() };
+        let site = Site::with("tls", hosting, |server| server.object("who", Who));
+        let hub = Connector::new(&site.address).security(client_of(&authority)).connect().unwrap();
+        let peer: String = hub.call("who", "calls", &()).unwrap();
+        assert!(peer.starts_with("tls 127.0.0.1:"), "{peer}");
+        assert!(peer.ends_with(", certificate 'client of the house'"), "{peer}");
+    });
+}
+
 #[test]
 fn a_server_of_another_host_or_time_is_refused_where_an_authority_is_named() {
     in_time(|| {

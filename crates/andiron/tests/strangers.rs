@@ -69,6 +69,37 @@ fn a_tls_handshake_of_one_byte_at_a_time_is_ended_as_well() {
 }
 
 #[test]
+fn nonsense_ends_the_connection_that_it_came_on_and_nothing_else() {
+    let _alone = alone();
+    in_time(|| {
+        let mut random = fastrand::Rng::with_seed(1);
+        for transport in ["tcp", "tls"] {
+            let site = patient(transport, Duration::from_millis(300));
+            let hub = site.hub();
+            for round in 0..300 {
+                let mut nonsense = vec![0; random.usize(1..2000)];
+                random.fill(&mut nonsense);
+                // Some of it looks like the beginning of what is expected.
+                let begin: &[u8] = match round % 4 {
+                    0 => &[],
+                    1 => &[0x16, 3, 1, 0, 200, 1, 0, 0, 196, 3, 3],
+                    2 => &[0x16, 3, 3],
+                    _ => &[0xad, 0x49, 0x52, 0x4f, 0x4e, 0x0d, 0x0a, 0x1a, 0, 1, 0, 1],
+                };
+                nonsense.splice(..0, begin.iter().copied());
+                let mut stream = connect(&site.address);
+                let _ = stream.write_all(&nonsense); // it may be found out before its end
+                if round % 10 == 0 {
+                    last_words(&mut stream);
+                }
+            }
+            is_served(&hub);
+            is_served(&site.hub());
+        }
+    });
+}
+
+#[test]
 fn those_who_say_nothing_cannot_crowd_out_others() {
     let _alone = alone();
     in_time(|| {
@@ -193,7 +224,7 @@ fn a_socket_that_was_handed_over_is_served() {
         let number = listener.into_raw_fd(); // the server's from here on
         let server = Server::bind_with(&format!("fd:{number}"), security.clone()).unwrap();
         let server = echo(server).unwrap().start().unwrap();
-        assert_eq!(server.addresses(), [address.clone()]);
+        assert_eq!(server.addresses(), std::slice::from_ref(&address));
         is_served(&Connector::new(address).security(security).connect().unwrap());
         let error = Server::bind("fd:0").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::BadArguments, "{error}");

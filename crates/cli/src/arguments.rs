@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use andiron::Security;
+use andiron::{Rights, Security};
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -27,6 +28,9 @@ pub(crate) struct Arguments {
     pub(crate) address: Option<String>,
     #[command(flatten)]
     pub(crate) security: SecurityArguments,
+    /// Print JSON; the help of each command says what
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -36,7 +40,7 @@ pub(crate) struct Arguments {
 pub(crate) struct SecurityArguments {
     /// The file with the secret that both ends have, for tcp:// and tls:// [default: that of ANDIRON_SECRET_FILE, or andiron/secret in ~/.config]
     #[arg(long, global = true, value_name = "FILE")]
-    secret_file: Option<PathBuf>,
+    pub(crate) secret_file: Option<PathBuf>,
     /// Trust certificates of this authority (PEM), and ask for one, for tls://
     #[arg(long, global = true, value_name = "FILE")]
     authority: Option<PathBuf>,
@@ -89,6 +93,8 @@ pub(crate) enum Command {
         advertise: Vec<String>,
     },
     /// Put a value into the store.
+    ///
+    /// With `--json`: prints an object with author, name and version.
     #[command(after_help = VALUES)]
     Set {
         /// Which entry.
@@ -101,6 +107,8 @@ pub(crate) enum Command {
         author: Option<String>,
     },
     /// Print a value of the store as JSON.
+    ///
+    /// With `--json`: all of the entry, an object with author, name, version, timestamp (seconds since 1970), codec (1 native, 2 JSON, 3 bytes) and value.
     #[command(after_help = VALUES)]
     Get {
         /// Which entry.
@@ -109,10 +117,12 @@ pub(crate) enum Command {
         #[arg(long)]
         author: Option<String>,
         /// Print a string without quotes, and bytes as they are.
-        #[arg(long)]
+        #[arg(long, conflicts_with = "json")]
         raw: bool,
     },
     /// Take an entry out of the store.
+    ///
+    /// With `--json`: prints what was there, as `get --json` does.
     Del {
         /// Which entry.
         name: String,
@@ -121,15 +131,16 @@ pub(crate) enum Command {
         author: Option<String>,
     },
     /// List the entries of the store.
+    ///
+    /// With `--json`: an array of objects with author, name, version, timestamp (seconds since 1970) and size (bytes).
     Ls {
         /// Only those of this author [default: all authors]
         #[arg(long)]
         author: Option<String>,
-        /// As a JSON array of objects with author, name, version, timestamp (seconds since 1970) and size (bytes).
-        #[arg(long)]
-        json: bool,
     },
     /// Call a method of an object and print its result as JSON, or nothing for null.
+    ///
+    /// With `--json`: null is printed too.
     #[command(after_help = VALUES)]
     Call {
         /// The object's name; another server's address and `/` may stand before it.
@@ -145,13 +156,87 @@ pub(crate) enum Command {
         timeout: Option<Duration>,
     },
     /// Print what an object offers, or which objects there are.
+    ///
+    /// With `--json`: an object with name, doc and methods; for all objects an array of objects with object (its name) and interface, or error.
     Describe {
         /// The object's name; another server's address and `/` may stand before it.
         #[arg(value_name = "[ADDRESS/]OBJECT")]
         object: Option<String>,
     },
     /// Find out what is wrong, and how to mend it.
+    ///
+    /// With `--json`: an array of objects with ok (bool), what and, where it is not ok, mend.
     Doctor,
+    /// Make, show and replace the secret by which programs on other machines are let in.
+    ///
+    /// The file is that of `--secret-file`, else that of ANDIRON_SECRET_FILE, else andiron/secret in XDG_CONFIG_HOME or ~/.config. With `--json`: an object
+    /// with path, name, until (seconds since 1970, or null), read_only_store (bool), authors and objects (arrays, or null for all); `show` has
+    /// secret as well.
+    #[command(subcommand)]
+    Secret(SecretCommand),
+    /// Print what a shell needs to complete this command line.
+    ///
+    /// For bash, in ~/.bashrc: source <(andiron completions bash)
+    Completions {
+        /// Which shell.
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SecretCommand {
+    /// Make a secret in a file that is not there yet.
+    New {
+        /// Put it behind those that are in the file, for a server that lets in several parties
+        #[arg(long)]
+        add: bool,
+        /// What a server calls its holder in its log
+        #[arg(long)]
+        name: Option<String>,
+        #[command(flatten)]
+        rights: RightsArguments,
+    },
+    /// Print the secret, to be copied to where it is to be used, and nothing else.
+    Show {
+        /// The one of this name [default: the first valid one]
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// Put a new secret in front, and let the old one be valid for a while.
+    Rotate {
+        /// The one of this name [default: the first valid one]
+        #[arg(long)]
+        name: Option<String>,
+        /// How long the old one is still valid: a number and s, m, h or d
+        #[arg(long, value_name = "DURATION", default_value = "7d", value_parser = duration)]
+        keep: Duration,
+    },
+}
+
+/// What the holder of a secret may do at a server that has it in its file with this. Without any of it: everything.
+#[derive(Debug, Args)]
+pub(crate) struct RightsArguments {
+    /// Its holder may read the store, and not change it
+    #[arg(long)]
+    read_only: bool,
+    /// Its holder may use entries of this author only; may be given several times
+    #[arg(long = "author", value_name = "AUTHOR")]
+    authors: Vec<String>,
+    /// Its holder may call this object only, and register none; may be given several times. The store is the object `store`
+    #[arg(long = "object", value_name = "OBJECT")]
+    objects: Vec<String>,
+}
+
+impl From<RightsArguments> for Rights {
+    fn from(arguments: RightsArguments) -> Rights {
+        let RightsArguments { read_only, authors, objects } = arguments;
+        let some = |names: Vec<String>| (!names.is_empty()).then(|| names.into_iter().collect());
+        let mut rights = Rights::default();
+        rights.read_only_store = read_only;
+        rights.authors = some(authors);
+        rights.objects = some(objects);
+        rights
+    }
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
@@ -160,4 +245,12 @@ fn seconds(text: &str) -> Result<Duration, String> {
         Ok(time) if !time.is_zero() => Ok(time),
         _ => Err("not a time above 0".to_owned()),
     }
+}
+
+/// A number and its unit.
+fn duration(text: &str) -> Result<Duration, String> {
+    let units = [('s', 1), ('m', 60), ('h', 3600), ('d', 86400)];
+    let unit = units.into_iter().find_map(|(unit, seconds)| Some((text.strip_suffix(unit)?, seconds)));
+    let whole = unit.and_then(|(number, seconds)| number.parse::<u64>().ok()?.checked_mul(seconds));
+    whole.map(Duration::from_secs).ok_or_else(|| "not a number and s, m, h or d, like 7d".to_owned())
 }

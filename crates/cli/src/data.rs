@@ -1,22 +1,58 @@
 //! The commands that read and write the store.
 
-use std::io::{self, Read as _, Write};
+use std::io::{self, IsTerminal as _, Read as _, Write};
 use std::time::{Duration, SystemTime};
 
 use andiron::{Entry, Limits, Listed, Store, Value};
 use andiron_proto::wire::codecs;
+use serde_json::json;
 
 use crate::address::Chosen;
 use crate::failure::Failure;
+use crate::progress::Progress;
 use crate::text;
 
-pub(crate) fn set(server: &Chosen, name: &str, value: &str, author: Option<&str>) -> Result<(), Failure> {
-    if value == "-" {
+/// Whose entries are meant where nobody chose an author.
+const DEFAULT_AUTHOR: &str = "default";
+/// Bytes that are written at once.
+const PIECE: usize = 1 << 16;
+
+/// How an entry is printed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// Its value as JSON.
+    Value,
+    /// Its value as it is, where that is text or bytes.
+    Raw,
+    /// All of it as JSON.
+    Json,
+}
+
+impl Form {
+    pub(crate) fn of(json: bool) -> Form {
+        if json { Form::Json } else { Form::Value }
+    }
+}
+
+pub(crate) fn set(
+    server: &Chosen,
+    name: &str,
+    value: &str,
+    author: Option<&str>,
+    json: bool,
+    out: &mut impl Write,
+) -> Result<(), Failure> {
+    let version = if value == "-" {
         let bytes = standard_input()?;
-        store(server, author)?.set_bytes(name, &bytes, codecs::RAW)?;
+        let _told = Progress::of("sending");
+        store(server, author)?.set_bytes(name, &bytes, codecs::RAW)?
     } else {
         let value = text::value(value)?;
-        store(server, author)?.set(name, &value)?;
+        store(server, author)?.set(name, &value)?
+    };
+    if json {
+        let author = author.unwrap_or(DEFAULT_AUTHOR);
+        writeln!(out, "{}", json!({ "author": author, "name": name, "version": version }))?;
     }
     Ok(())
 }
@@ -25,25 +61,37 @@ pub(crate) fn get(
     server: &Chosen,
     name: &str,
     author: Option<&str>,
-    raw: bool,
+    form: Form,
     out: &mut impl Write,
 ) -> Result<(), Failure> {
+    let waiting = Progress::of("receiving");
     let entry = store(server, author)?.entry(name)?;
+    drop(waiting);
     let entry = entry.ok_or_else(|| missing(name, author))?;
-    let known = matches!(entry.codec, codecs::NATIVE | codecs::JSON);
-    if raw && !known {
-        return Ok(out.write_all(&entry.bytes)?);
+    let raw = form == Form::Raw;
+    if raw && !matches!(entry.codec, codecs::NATIVE | codecs::JSON) {
+        return write_bytes(&entry.bytes, out);
+    }
+    if form == Form::Json {
+        return print(entry, name, author, out);
     }
     match value(entry)? {
-        Value::Bytes(bytes) if raw => out.write_all(&bytes)?,
+        Value::Bytes(bytes) if raw => write_bytes(&bytes, out)?,
         Value::Str(text) if raw => writeln!(out, "{text}")?,
         value => writeln!(out, "{}", value.to_json())?,
     }
     Ok(())
 }
 
-pub(crate) fn del(server: &Chosen, name: &str, author: Option<&str>) -> Result<(), Failure> {
+pub(crate) fn del(
+    server: &Chosen,
+    name: &str,
+    author: Option<&str>,
+    json: bool,
+    out: &mut impl Write,
+) -> Result<(), Failure> {
     match store(server, author)?.delete(name)? {
+        Some(entry) if json => print(entry, name, author, out),
         Some(_) => Ok(()),
         None => Err(missing(name, author)),
     }
@@ -61,15 +109,7 @@ pub(crate) fn ls(
         None => Box::new(store.list_all()),
     };
     if json {
-        // An entry is a line, so that whoever reads lines needs no more than a page in memory either.
-        let mut before = "[";
-        for entry in entries {
-            let entry = serde_json::to_string(&entry?).map_err(io::Error::from)?;
-            write!(out, "{before}\n  {entry}")?;
-            before = ",";
-        }
-        writeln!(out, "{}]", if before == "[" { before } else { "\n" })?;
-        return Ok(());
+        return text::array(entries.map(|entry| Ok(entry?)), out);
     }
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let mut header = true;
@@ -95,8 +135,33 @@ fn store(server: &Chosen, author: Option<&str>) -> Result<Store, Failure> {
 }
 
 fn missing(name: &str, author: Option<&str>) -> Failure {
-    let author = author.unwrap_or("default");
+    let author = author.unwrap_or(DEFAULT_AUTHOR);
     Failure::NotFound(format!("author '{author}' has no entry '{name}'; `andiron ls` lists what is there"))
+}
+
+/// Prints all of an entry. Of a value in a codec of others, which cannot be read here, the bytes.
+fn print(entry: Entry, name: &str, author: Option<&str>, out: &mut impl Write) -> Result<(), Failure> {
+    let Entry { codec, version, timestamp, .. } = entry;
+    let known = matches!(codec, codecs::NATIVE | codecs::JSON | codecs::RAW);
+    let value = if known { value(entry)? } else { Value::Bytes(entry.bytes) };
+    let (author, name) = (json!(author.unwrap_or(DEFAULT_AUTHOR)), json!(name));
+    let (timestamp, value) = (json!(timestamp), value.to_json());
+    Ok(writeln!(
+        out,
+        "{{\"author\":{author},\"name\":{name},\"version\":{version},\"timestamp\":{timestamp},\"codec\":{codec},\"value\":{value}}}"
+    )?)
+}
+
+fn write_bytes(bytes: &[u8], out: &mut impl Write) -> Result<(), Failure> {
+    // At a terminal the bytes themselves are to be seen.
+    let progress = (!io::stdout().is_terminal()).then(|| Progress::of("writing"));
+    for piece in bytes.chunks(PIECE) {
+        out.write_all(piece)?;
+        if let Some(progress) = &progress {
+            progress.add(piece.len());
+        }
+    }
+    Ok(())
 }
 
 /// What the bytes of an entry mean.
@@ -117,7 +182,9 @@ fn value(entry: Entry) -> Result<Value, Failure> {
 fn standard_input() -> Result<Vec<u8>, Failure> {
     let most = Limits::default().message;
     let mut bytes = Vec::new();
-    let read = io::stdin().lock().take(most + 1).read_to_end(&mut bytes);
+    let progress = Progress::of("reading");
+    let read = progress.reading(io::stdin().lock().take(most + 1)).read_to_end(&mut bytes);
+    drop(progress);
     read.map_err(|error| Failure::Error(format!("cannot read the standard input: {error}")))?;
     if bytes.len() as u64 > most {
         return Err(Failure::Error(format!(

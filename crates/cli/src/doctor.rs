@@ -12,6 +12,7 @@ use andiron_sys::names::{self, Holder};
 use andiron_sys::runtime::{Name, Places, RuntimeDir};
 use andiron_sys::socket::{self, ConnectError};
 use andiron_sys::tcp;
+use serde_json::json;
 
 use crate::address::Chosen;
 use crate::failure::Failure;
@@ -36,9 +37,12 @@ fn problem<T>(what: impl Into<String>, mend: impl Into<String>) -> Finding<T> {
 }
 
 /// Looks at everything between this user and the server, in the order in which a caller meets it, and stops where looking on makes no sense.
-pub(crate) fn doctor(server: &Chosen, out: &mut impl Write) -> Result<(), Failure> {
-    let mut sheet = Sheet { out, problems: 0 };
+pub(crate) fn doctor(server: &Chosen, json: bool, out: &mut impl Write) -> Result<(), Failure> {
+    let mut sheet = Sheet { out, problems: 0, json: json.then(Vec::new) };
     examine(server, &mut sheet)?;
+    if let Some(findings) = sheet.json.take() {
+        text::array(findings.into_iter().map(Ok), sheet.out)?;
+    }
     if sheet.problems == 0 { Ok(()) } else { Err(Failure::Told) }
 }
 
@@ -69,6 +73,8 @@ fn examine(chosen: &Chosen, sheet: &mut Sheet<'_, impl Write>) -> Result<(), Fai
 struct Sheet<'a, W> {
     out: &'a mut W,
     problems: usize,
+    /// Where it is to be JSON: what was found so far.
+    json: Option<Vec<serde_json::Value>>,
 }
 
 impl<W: Write> Sheet<'_, W> {
@@ -77,12 +83,20 @@ impl<W: Write> Sheet<'_, W> {
         match finding {
             Ok(found) => {
                 if let Some(line) = found.line() {
+                    if let Some(findings) = &mut self.json {
+                        findings.push(json!({ "ok": true, "what": line }));
+                        return Ok(Some(found));
+                    }
                     writeln!(self.out, "ok       {}", text::one_line(&line))?;
                 }
                 Ok(Some(found))
             }
             Err(Problem { what, mend }) => {
                 self.problems += 1;
+                if let Some(findings) = &mut self.json {
+                    findings.push(json!({ "ok": false, "what": what, "mend": mend }));
+                    return Ok(None);
+                }
                 writeln!(self.out, "problem  {}", text::one_line(&what))?;
                 writeln!(self.out, "         mend: {}", text::one_line(&mend))?;
                 Ok(None)

@@ -17,6 +17,8 @@ mod data;
 mod doctor;
 mod failure;
 mod objects;
+mod progress;
+mod secret;
 mod serve;
 mod text;
 
@@ -24,11 +26,13 @@ use std::ffi::OsString;
 use std::io::{self, BufWriter, Write as _};
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 
 use address::Chosen;
 use arguments::{Arguments, Command};
+use data::Form;
 use failure::Failure;
+use objects::Call;
 
 /// Runs the program with these arguments, the first of which is its own name, and answers its exit code.
 ///
@@ -58,21 +62,34 @@ pub fn main<A: Into<OsString> + Clone>(arguments: impl IntoIterator<Item = A>) -
 }
 
 fn run(arguments: Arguments, out: &mut impl io::Write) -> Result<(), Failure> {
-    let Arguments { address, security, command } = arguments;
+    let Arguments { address, security, json, command } = arguments;
+    let secret_file = security.secret_file.clone();
     let server = &Chosen { address, security: security.into() };
     match command {
         Command::Serve { name, listen, no_local, advertise } => {
             let local = if no_local { None } else { Some(name.as_deref().or(server.address.as_deref())) };
             serve::serve(local, &listen, &advertise, &server.security)
         }
-        Command::Set { name, value, author } => data::set(server, &name, &value, author.as_deref()),
-        Command::Get { name, author, raw } => data::get(server, &name, author.as_deref(), raw, out),
-        Command::Del { name, author } => data::del(server, &name, author.as_deref()),
-        Command::Ls { author, json } => data::ls(server, author.as_deref(), json, out),
-        Command::Call { object, method, arguments, timeout } => {
-            objects::call(server, &object, &method, &arguments, timeout, out)
+        Command::Set { name, value, author } => {
+            data::set(server, &name, &value, author.as_deref(), json, out)
         }
-        Command::Describe { object } => objects::describe(server, object.as_deref(), out),
-        Command::Doctor => doctor::doctor(server, out),
+        Command::Get { name, author, raw } => {
+            let form = if raw { Form::Raw } else { Form::of(json) };
+            data::get(server, &name, author.as_deref(), form, out)
+        }
+        Command::Del { name, author } => data::del(server, &name, author.as_deref(), json, out),
+        Command::Ls { author } => data::ls(server, author.as_deref(), json, out),
+        Command::Call { object, method, arguments, timeout } => {
+            let call = Call { object, method, arguments, timeout };
+            objects::call(server, call, json, out)
+        }
+        Command::Describe { object } => objects::describe(server, object.as_deref(), json, out),
+        Command::Doctor => doctor::doctor(server, json, out),
+        Command::Secret(command) => secret::secret(command, secret_file, json, out),
+        Command::Completions { shell } => {
+            let mut script = Vec::new(); // what writes it would panic where nobody reads
+            clap_complete::generate(shell, &mut Arguments::command(), "andiron", &mut script);
+            Ok(out.write_all(&script)?)
+        }
     }
 }

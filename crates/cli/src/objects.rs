@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use andiron::{DEFAULT_ADDRESS, Interface, Proxy, Value};
+use serde_json::json;
 
 use crate::address::Chosen;
 use crate::failure::Failure;
@@ -16,21 +17,23 @@ const GRACE: Duration = Duration::from_millis(250);
 /// How long one of many objects has to tell what it offers.
 const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
 
-pub(crate) fn call(
-    server: &Chosen,
-    object: &str,
-    method: &str,
-    arguments: &[String],
-    timeout: Option<Duration>,
-    out: &mut impl Write,
-) -> Result<(), Failure> {
+/// What is to be called.
+pub(crate) struct Call {
+    pub(crate) object: String,
+    pub(crate) method: String,
+    pub(crate) arguments: Vec<String>,
+    pub(crate) timeout: Option<Duration>,
+}
+
+pub(crate) fn call(server: &Chosen, call: Call, json: bool, out: &mut impl Write) -> Result<(), Failure> {
+    let Call { object, method, arguments, timeout } = call;
     let arguments = arguments.iter().map(|text| text::value(text)).collect::<Result<Vec<Value>, _>>()?;
     let result = match timeout {
-        None => ask(server, object, method, &arguments, None)?,
-        Some(timeout) => ask_within(server, object, method, arguments, timeout)?,
+        None => ask(server, &object, &method, &arguments, None)?,
+        Some(timeout) => ask_within(server, &object, &method, arguments, timeout)?,
     };
     match result {
-        Value::Nil => Ok(()),
+        Value::Nil if !json => Ok(()),
         value => Ok(writeln!(out, "{}", value.to_json())?),
     }
 }
@@ -79,18 +82,34 @@ fn ask_within(
     })
 }
 
-pub(crate) fn describe(server: &Chosen, object: Option<&str>, out: &mut impl Write) -> Result<(), Failure> {
+pub(crate) fn describe(
+    server: &Chosen,
+    object: Option<&str>,
+    json: bool,
+    out: &mut impl Write,
+) -> Result<(), Failure> {
     if let Some(object) = object {
         let (hub, object) = server.connect_to(object)?;
         let interface = hub.object::<Proxy>(object)?.describe()?;
+        if json {
+            return Ok(writeln!(out, "{}", json!(interface))?);
+        }
         return print(&interface, "", out);
     }
     let hub = server.connect()?;
+    let described = |name: &str| {
+        hub.object::<Proxy>(name).and_then(|object| object.with_timeout(DESCRIBE_TIMEOUT).describe())
+    };
+    if json {
+        let all = hub.names()?.into_iter().map(|name| match described(&name) {
+            Ok(interface) => json!({ "object": name, "interface": interface }),
+            Err(error) => json!({ "object": name, "error": error.to_string() }),
+        });
+        return text::array(all.map(Ok), out);
+    }
     for name in hub.names()? {
         writeln!(out, "{}", text::one_line(&name))?;
-        let described =
-            hub.object::<Proxy>(&name).and_then(|object| object.with_timeout(DESCRIBE_TIMEOUT).describe());
-        match described {
+        match described(&name) {
             Ok(interface) => print(&interface, "  ", out)?,
             // The others can still be told of.
             Err(error) => writeln!(out, "  cannot be described: {}", text::one_line(&error.to_string()))?,

@@ -1,9 +1,13 @@
 //! Between texts of people and values.
 
-use std::time::Duration;
+use std::io::{self, Write};
+use std::time::{Duration, SystemTime};
 
 use andiron::Value;
+use andiron_proto::codec::DateTime;
 use andiron_proto::codec::json::JsonError;
+
+use serde::Serialize;
 
 use crate::failure::Failure;
 
@@ -49,6 +53,49 @@ pub(crate) fn age(time: Duration) -> String {
         seconds @ 3600..86400 => format!("{}h", seconds / 3600),
         seconds => format!("{}d", seconds / 86400),
     }
+}
+
+/// A number of bytes in its largest unit.
+pub(crate) fn size(bytes: u64) -> String {
+    match bytes {
+        0..1024 => format!("{bytes} B"),
+        1024..0x10_0000 => format!("{:.1} KiB", bytes as f64 / 1024.0),
+        0x10_0000..0x4000_0000 => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
+        _ => format!("{:.1} GiB", bytes as f64 / 1_073_741_824.0),
+    }
+}
+
+/// A time as people write it, in UTC.
+pub(crate) fn time(time: SystemTime) -> String {
+    let seconds = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let micros = i64::try_from(seconds).ok().and_then(|seconds| seconds.checked_mul(1_000_000));
+    match micros.and_then(|micros| DateTime::new(micros, false, None).ok()) {
+        Some(time) => format!("{} UTC", time.to_string().replace('T', " ")),
+        None => "a time after the year 9999".to_owned(),
+    }
+}
+
+/// A JSON array with an entry a line, so that whoever reads lines needs no more than one in memory.
+pub(crate) fn array<T: Serialize>(
+    entries: impl Iterator<Item = Result<T, Failure>>,
+    out: &mut impl Write,
+) -> Result<(), Failure> {
+    let mut before = "[";
+    for entry in entries {
+        let entry = serde_json::to_string(&entry?).map_err(io::Error::from)?;
+        write!(out, "{before}\n  {entry}")?;
+        before = ",";
+    }
+    Ok(writeln!(out, "{}]", if before == "[" { before } else { "\n" })?)
+}
+
+/// A text as one word of a shell's command line.
+pub(crate) fn quoted(text: &str) -> String {
+    let plain = |char: char| char.is_ascii_alphanumeric() || "._/-".contains(char);
+    if !text.is_empty() && text.chars().all(plain) && !text.starts_with('-') {
+        return text.to_owned();
+    }
+    format!("'{}'", one_line(text).replace('\'', "'\\''"))
 }
 
 fn shortened(text: &str) -> String {
@@ -103,6 +150,21 @@ mod tests {
         let ages = [0, 59, 60, 3599, 3600, 86399, 86400, 864_000];
         let told = ages.map(|seconds| age(Duration::from_secs(seconds)));
         assert_eq!(told, ["0s", "59s", "1m", "59m", "1h", "23h", "1d", "10d"]);
+    }
+
+    #[test]
+    fn sizes_and_times_are_told_as_people_do() {
+        let sizes = [0, 1023, 1024, 1 << 20, (5 << 30) / 2];
+        assert_eq!(sizes.map(size), ["0 B", "1023 B", "1.0 KiB", "1.0 MiB", "2.5 GiB"]);
+        let end = SystemTime::UNIX_EPOCH + Duration::from_secs(1_796_083_200);
+        assert_eq!(time(end), "2026-12-01 00:00:00 UTC");
+    }
+
+    #[test]
+    fn a_name_is_one_word_for_the_shell() {
+        let names = ["kodi", "living room", "it's", "", "-x", "$(x)"];
+        let words = ["kodi", "'living room'", "'it'\\''s'", "''", "'-x'", "'$(x)'"];
+        assert_eq!(names.map(quoted), words);
     }
 
     #[test]

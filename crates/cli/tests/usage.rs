@@ -21,6 +21,10 @@ fn a_command_line_that_cannot_be_understood_is_an_error_of_its_own() {
         &["call", "player", "seek", "--timeout", "-1"],
         &["call", "player", "seek", "--timeout", "0"],
         &["serve", "andiron"],
+        &["get", "x", "--raw", "--json"],
+        &["secret", "new", "x"],
+        &["completions"],
+        &["completions", "teletype"],
     ] {
         let ran = home.run(arguments);
         assert_eq!(ran.code, Some(2), "{arguments:?} {ran:?}");
@@ -101,4 +105,70 @@ fn text_of_others_cannot_steer_the_terminal() {
     assert!(!home.run(&["get", "a\u{1b}[2J"]).printed().contains('\u{1b}'));
     assert!(!home.run(&["get", "\u{1b}"]).failed(3).contains('\u{1b}'));
     assert!(!home.run(&["call", "\u{1b}", "x"]).failed(3).contains('\u{1b}'));
+}
+
+#[test]
+fn shells_complete_commands_and_options() {
+    let home = Home::new();
+    for shell in ["bash", "zsh", "fish"] {
+        let script = home.run(&["completions", shell]).printed().to_owned();
+        for word in ["doctor", "secret", "rotate", "read-only", "timeout"] {
+            assert!(script.contains(word), "{shell} {word}");
+        }
+    }
+    let mut bash = std::process::Command::new("bash");
+    bash.args(["--norc", "-c", r#"source "$1"; COMP_WORDS=(andiron secret ro); COMP_CWORD=2; _andiron andiron ro secret; echo "${COMPREPLY[*]}""#, "-"]);
+    let script = home.folder.path().join("script");
+    std::fs::write(&script, home.run(&["completions", "bash"]).out).unwrap();
+    let completed = bash.arg(script).output().unwrap();
+    assert_eq!((&*completed.stdout, &*completed.stderr), (&b"rotate\n"[..], &b""[..]));
+}
+
+#[test]
+fn every_command_that_prints_something_prints_json_where_asked_to() {
+    let home = Home::new();
+    let _daemon = home.serve();
+    let json = |arguments: &[&str]| -> serde_json::Value {
+        let ran = home.run(&[arguments, &["--json"]].concat());
+        serde_json::from_str(ran.printed()).unwrap()
+    };
+    let set = json(&["set", "x", "[1, {\"a\": null}]", "--author", "me"]);
+    assert_eq!((&set["author"], &set["name"]), (&"me".into(), &"x".into()));
+    let got = json(&["get", "x", "--author", "me"]);
+    let keys: Vec<&str> = got.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(keys, ["author", "name", "version", "timestamp", "codec", "value"]);
+    assert_eq!((&got["version"], &got["codec"]), (&set["version"], &1.into()));
+    assert_eq!(got["value"], serde_json::json!([1, { "a": null }]));
+    assert_eq!(json(&["ls"])[0]["version"], set["version"]);
+    assert_eq!(json(&["del", "x", "--author", "me"]), got);
+    assert_eq!(json(&["ls"]), serde_json::json!([]));
+
+    home.hub().store().set_bytes("private", b"\xc1", 200).unwrap();
+    let private = json(&["get", "private"]);
+    assert_eq!(
+        (&private["codec"], &private["value"]),
+        (&200.into(), &serde_json::json!({ "$bytes": "wQ==" }))
+    );
+
+    let described = json(&["describe", "store"]);
+    assert_eq!((&described["name"], &described["methods"][0]["name"]), (&"Store".into(), &"set".into()));
+    assert_eq!(json(&["describe"]), serde_json::json!([{ "object": "store", "interface": described }]));
+    assert_eq!(json(&["call", "store", "clear"]), serde_json::json!(1));
+    home.run(&["get", "x", "--json"]).failed(3);
+}
+
+#[test]
+fn what_doctor_finds_is_json_where_asked_for() {
+    let home = Home::new();
+    let _daemon = home.serve();
+    let findings = |arguments: &[&str], code: i32| -> Vec<serde_json::Value> {
+        let ran = home.run(&[&["doctor", "--json"], arguments].concat());
+        assert_eq!(ran.code, Some(code), "{ran:?}");
+        serde_json::from_str(ran.text()).unwrap()
+    };
+    let well = findings(&[], 0);
+    assert!(!well.is_empty() && well.iter().all(|finding| finding["ok"] == true), "{well:?}");
+    let sick = findings(&["--address", "nobody"], 1);
+    let problems: Vec<_> = sick.iter().filter(|finding| finding["ok"] == false).collect();
+    assert!(!problems.is_empty() && problems.iter().all(|problem| problem["mend"].is_string()), "{sick:?}");
 }

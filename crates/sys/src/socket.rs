@@ -140,6 +140,15 @@ pub fn accept(listener: impl AsFd) -> Result<Option<OwnedFd>, AcceptError> {
             Err(Errno::AGAIN) => return Ok(None),
             // A connection that its peer gave up before it was accepted is none.
             Err(Errno::INTR | Errno::CONNABORTED | Errno::PROTO) => {}
+            // Nor one whose network failed meanwhile, which accept(2) tells of in this way.
+            Err(
+                Errno::NETDOWN
+                | Errno::NETUNREACH
+                | Errno::HOSTDOWN
+                | Errno::HOSTUNREACH
+                | Errno::NONET
+                | Errno::NOPROTOOPT,
+            ) => {}
             Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
                 return Err(AcceptError::Exhausted(error.into()));
             }

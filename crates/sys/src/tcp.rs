@@ -65,6 +65,11 @@ pub fn connect(host: &str, port: u16, timeout: Duration) -> Result<OwnedFd, Conn
             break;
         }
         let error = match TcpStream::connect_timeout(address, share) {
+            // Where nobody listens at a port that is given out to clients, a client may be given just that, and reach itself.
+            Ok(stream) if stream.local_addr().is_ok_and(|own| own == *address) => {
+                failure = ConnectError::Refused(*address);
+                continue;
+            }
             Ok(stream) => {
                 let socket = OwnedFd::from(stream);
                 tune(&socket).map_err(|source| ConnectError::Os { address: *address, source })?;

@@ -40,6 +40,7 @@ use self::task::Task;
 pub(crate) use self::task::TaskRead;
 pub(crate) use self::wait::BatchGuard;
 use self::wait::Waiter;
+use self::wire::Proved;
 pub(crate) use self::wire::Wire;
 use crate::call::{Call, Parcel};
 use crate::context::CallState;
@@ -49,7 +50,7 @@ use crate::pool::Pool;
 use crate::stream::Items;
 use crate::sync::lock;
 use crate::tls::Tls;
-use crate::{Error, ErrorKind, Result, Rights, Secret};
+use crate::{Error, ErrorKind, Result, Secret};
 
 /// Answers that are held back to be sent together are sent from this many bytes: then the peer reads them while the rest is worked on.
 const SEND_FROM: usize = 1 << 10;
@@ -74,8 +75,8 @@ pub(crate) struct Link {
     generation: u32,
     /// For people: an address or a process.
     label: String,
-    /// The secret that the peer proved to have, and the label with its name.
-    proved: OnceLock<(Secret, String)>,
+    /// What the peer proved in the handshake, where it proved anything.
+    proved: OnceLock<Proved>,
     root: OnceLock<Arc<dyn Object>>,
     this: Weak<Link>,
 }
@@ -253,42 +254,6 @@ impl Link {
     /// The object that answers to id 0.
     pub(crate) fn set_root(&self, root: Arc<dyn Object>) {
         self.root.get_or_init(|| root);
-    }
-
-    /// Gives it its place in the lobby until it is open.
-    pub(crate) fn set_guest(&self, guest: Guest) {
-        let mut state = self.lock();
-        if state.ended.is_none() {
-            state.guest = Some(guest);
-        }
-    }
-
-    pub(crate) fn peer_label(&self) -> &str {
-        self.proved.get().map_or(&self.label, |(_, label)| label)
-    }
-
-    /// The secret by which the peer was let in, where it was by one; known from when the connection is open.
-    pub(crate) fn secret(&self) -> Option<&Secret> {
-        self.proved.get().map(|(secret, _)| secret)
-    }
-
-    /// What the peer may do; `None`: everything.
-    pub(crate) fn rights(&self) -> Option<&Arc<Rights>> {
-        self.secret().map(Secret::rights).filter(|rights| !rights.is_full())
-    }
-
-    /// The handshake is done.
-    fn opened(&self, state: &mut State) {
-        state.guest = None;
-        let secrets = state.secrets.take();
-        let proved = state.session.proved_with();
-        if let Some(secret) = secrets.zip(proved).and_then(|(secrets, index)| secrets.get(index).cloned()) {
-            let label = match secret.name() {
-                Some(name) => format!("{}, secret '{name}'", self.label),
-                None => self.label.clone(),
-            };
-            self.proved.get_or_init(|| (secret, label));
-        }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {

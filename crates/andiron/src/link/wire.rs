@@ -1,10 +1,12 @@
-//! What a connection is made over.
+//! What a connection is made over, and who turned out to be at its other end.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use crate::Secret;
+use super::{Link, State};
+use crate::lobby::Guest;
 use crate::tls::Tls;
+use crate::{Rights, Secret};
 
 /// A stream to the other end, on which nothing was said yet.
 pub(crate) struct Wire {
@@ -25,5 +27,56 @@ impl Wire {
     /// Over a Unix socket, where the system says who is there.
     pub(crate) fn local(socket: OwnedFd, label: String) -> Wire {
         Wire { socket, tls: None, binding: None, label, local: true, secrets: None }
+    }
+}
+
+/// What a peer proved in the handshake.
+pub(super) struct Proved {
+    secret: Option<Secret>,
+    /// For people: where the peer is, and by what it was let in.
+    label: String,
+}
+
+impl Link {
+    /// Gives it its place in the lobby until it is open.
+    pub(crate) fn set_guest(&self, guest: Guest) {
+        let mut state = self.lock();
+        if state.ended.is_none() {
+            state.guest = Some(guest);
+        }
+    }
+
+    pub(crate) fn peer_label(&self) -> &str {
+        self.proved.get().map_or(&self.label, |proved| &proved.label)
+    }
+
+    /// The secret by which the peer was let in, where it was by one; known from when the connection is open.
+    pub(crate) fn secret(&self) -> Option<&Secret> {
+        self.proved.get().and_then(|proved| proved.secret.as_ref())
+    }
+
+    /// What the peer may do; `None`: everything.
+    pub(crate) fn rights(&self) -> Option<&Arc<Rights>> {
+        self.secret().map(Secret::rights).filter(|rights| !rights.is_full())
+    }
+
+    /// The handshake is done.
+    pub(super) fn opened(&self, state: &mut State) {
+        state.guest = None;
+        let secrets = state.secrets.take();
+        let index = state.session.proved_with();
+        let secret = secrets.zip(index).and_then(|(secrets, index)| secrets.get(index).cloned());
+        let subject = state.tls.as_ref().and_then(|tls| tls.client_name());
+        if secret.is_none() && subject.is_none() {
+            return;
+        }
+        let mut label = self.label.clone();
+        if let Some(subject) = subject {
+            label += &format!(", certificate '{subject}'");
+        }
+        if let Some(name) = secret.as_ref().and_then(Secret::name) {
+            label += &format!(", secret '{name}'");
+        }
+        self.proved.get_or_init(|| Proved { secret, label });
     }
 }

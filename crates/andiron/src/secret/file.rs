@@ -198,26 +198,27 @@ impl SecretFile {
     }
 
     /// Puts a new secret before the first valid one, or before the one that has this name, with its name and rights; the old one stays valid until
-    /// `until`. Those that ended are dropped. The file itself changes with [`save`](SecretFile::save).
+    /// `until`, or its own end if that is sooner, and is returned so. Those that ended are dropped. The file itself changes with [`save`](SecretFile::save).
     ///
     /// # Errors
     /// `Authentication` where there is no such secret; `Unavailable` where the system gives no random bytes.
-    pub fn rotate(&mut self, name: Option<&str>, now: SystemTime, until: SystemTime) -> Result<()> {
+    pub fn rotate(&mut self, name: Option<&str>, now: SystemTime, until: SystemTime) -> Result<Secret> {
         self.lines.retain(|line| !matches!(line, Line::Secret(secret) if !secret.is_valid(now)));
         let old = self.lines.iter_mut().enumerate().find_map(|(index, line)| match line {
             Line::Secret(secret) if name.is_none() || secret.name() == name => Some((index, secret)),
             _ => None,
         });
         let Some((index, old)) = old else {
-            let Some(name) = name else { return self.first_valid(now).map(drop) };
+            let Some(name) = name else { return self.first_valid(now).cloned() };
             let text = format!("{} has no valid secret named '{name}'", self.path.display());
             return Err(Error::new(ErrorKind::Authentication, text));
         };
         let new = Secret { key: Secret::new()?.key, until: None, ..old.clone() };
         let until = old.until.map_or(until, |before| before.min(until));
         *old = old.clone().with_end(Some(until));
+        let old = old.clone();
         self.lines.insert(index, Line::Secret(new));
-        Ok(())
+        Ok(old)
     }
 
     /// Writes it: at no time is a part of it there, and what others wrote meanwhile is not overwritten.
