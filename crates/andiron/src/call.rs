@@ -1,7 +1,7 @@
 //! One call that arrived, and the duty to answer it.
 
-use std::cell::Cell;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::task::{self, Poll, Waker};
 use std::time::Instant;
@@ -53,7 +53,7 @@ pub(crate) struct Call {
     state: Arc<CallState>,
     reply_to: ReplyTo,
     /// Its connection waits for it to begin before it starts another.
-    starting: Cell<bool>,
+    starting: AtomicBool,
 }
 
 enum ReplyTo {
@@ -70,11 +70,11 @@ impl Call {
         parcel: Parcel,
         state: Arc<CallState>,
     ) -> Call {
-        Call { method, parcel, state, reply_to: ReplyTo::Link { link, id }, starting: Cell::new(false) }
+        Call { method, parcel, state, reply_to: ReplyTo::Link { link, id }, starting: AtomicBool::new(false) }
     }
 
     pub(crate) fn local(slot: Arc<LocalSlot>, method: String, parcel: Parcel, state: Arc<CallState>) -> Call {
-        Call { method, parcel, state, reply_to: ReplyTo::Here(slot), starting: Cell::new(false) }
+        Call { method, parcel, state, reply_to: ReplyTo::Here(slot), starting: AtomicBool::new(false) }
     }
 
     pub(crate) fn method(&self) -> &str {
@@ -130,14 +130,15 @@ impl Call {
     /// A thread takes it to run it. Until [`begin`](Call::begin) its connection starts no other.
     pub(crate) fn start(&self) {
         if let Some(link) = self.link() {
-            self.starting.set(true);
+            self.starting.store(true, Ordering::Relaxed);
             link.starting(true);
         }
     }
 
     /// Its method begins, or never will.
     pub(crate) fn begin(&self) {
-        if self.starting.replace(false)
+        // Relaxed: it goes from thread to thread with the call.
+        if self.starting.swap(false, Ordering::Relaxed)
             && let Some(link) = self.link()
         {
             link.starting(false);
@@ -151,6 +152,11 @@ impl Call {
             return Err(Error::new(ErrorKind::Cancelled, text));
         }
         Ok(())
+    }
+
+    /// What its handler knows of it.
+    pub(crate) fn state(&self) -> &Arc<CallState> {
+        &self.state
     }
 
     /// Runs `handler` as the handler of this call.

@@ -1,5 +1,7 @@
 //! What `#[expose]` implements, and what its code calls.
 
+use std::pin::Pin;
+
 use andiron_proto::ErrorKind;
 
 use crate::{Arguments, Error, Interface, Proxy, Reply, Result};
@@ -32,7 +34,25 @@ pub trait Expose: Send + Sync + Sized + 'static {
     /// # Errors
     /// As [`call_shared`](Expose::call_shared).
     fn call_exclusive(&mut self, method: &str, arguments: &mut Arguments<'_>) -> Result<Reply>;
+
+    /// True where `method` is an `async fn`: then one of the two below starts it.
+    fn is_async(_method: &str) -> bool {
+        false
+    }
+
+    /// Starts an `async fn` for which [`access`](Expose::access) says [`Access::Shared`].
+    fn start_shared<'a>(&'a self, method: &'a str, _arguments: Arguments<'a>) -> Answering<'a> {
+        Box::pin(std::future::ready(Err(private::no_method::<Self>(method))))
+    }
+
+    /// Starts an `async fn` for which [`access`](Expose::access) says [`Access::Exclusive`].
+    fn start_exclusive<'a>(&'a mut self, method: &'a str, _arguments: Arguments<'a>) -> Answering<'a> {
+        Box::pin(std::future::ready(Err(private::no_method::<Self>(method))))
+    }
 }
+
+/// The answer of an asynchronous method, to be awaited. It is `Send`: the method may go on on another thread.
+pub type Answering<'a> = Pin<Box<dyn Future<Output = Result<Reply>> + Send + 'a>>;
 
 /// How a method needs its object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

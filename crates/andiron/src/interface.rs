@@ -62,6 +62,9 @@ pub struct Method {
     /// True where calls take turns (`&mut self`), false where they overlap (`&self`).
     #[serde(default)]
     pub exclusive: bool,
+    /// True where a call may be repeated although it may have run.
+    #[serde(default)]
+    pub idempotent: bool,
 }
 
 /// One parameter of a [`Method`].
@@ -117,6 +120,9 @@ impl fmt::Display for Method {
         }
         if self.oneway {
             f.write_str("  [one-way]")?;
+        }
+        if self.idempotent {
+            f.write_str("  [idempotent]")?;
         }
         Ok(())
     }

@@ -65,6 +65,7 @@ mod store;
 mod stream;
 mod sync;
 mod target;
+mod task;
 mod tls;
 mod turnstile;
 
@@ -115,7 +116,7 @@ pub use arguments::{Arguments, Reply};
 pub use connector::Connector;
 pub use context::{Context, current};
 pub use error::{Error, Result};
-pub use expose::{Access, Expose};
+pub use expose::{Access, Answering, Expose};
 pub use hub::{Batch, Hub, connect};
 pub use interface::{Interface, Method, Parameter};
 pub use line::Signal;

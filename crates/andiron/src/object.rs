@@ -3,15 +3,17 @@
 use std::any::Any;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
 use andiron_proto::ErrorKind;
+use parking_lot::RwLock;
 
 use crate::call::Call;
 use crate::expose::Access;
 use crate::link::Pump;
-use crate::sync::{contained, read, write};
+use crate::sync::contained;
 use crate::target::Remote;
+use crate::task::{self, Method};
 use crate::turnstile::{Entered, Turnstile};
 use crate::{Arguments, Error, Expose, Reply, Result};
 
@@ -36,7 +38,7 @@ pub(crate) trait Object: Send + Sync + 'static {
     }
 
     /// Answers the call, now or later. Gives back the jobs that may run because this one is done.
-    fn run(&self, call: Call) -> Vec<Job>;
+    fn run(self: Arc<Self>, call: Call) -> Vec<Job>;
 }
 
 /// Gives the call its place in the order of calls to this object, and gives it back if it can run now. To be called in the order in which
@@ -97,13 +99,18 @@ impl Job {
         let mut turn = Some(self);
         while let Some(Job { object, call }) = turn {
             let next = contained(move || object.run(call)).unwrap_or_default();
-            here.extend(next.into_iter().filter_map(|job| match job.call.link().cloned() {
-                Some(link) => link.run_later(job),
-                None => Some(job),
-            }));
+            here.extend(left_here(next));
             turn = here.pop_front();
         }
     }
+}
+
+/// Gives jobs to the threads of their connections; those of calls within this process stay.
+fn left_here(jobs: Vec<Job>) -> impl Iterator<Item = Job> {
+    jobs.into_iter().filter_map(|job| match job.call.link().cloned() {
+        Some(link) => link.run_later(job),
+        None => Some(job),
+    })
 }
 
 /// A value of the user's type, in turns.
@@ -112,13 +119,40 @@ pub(crate) struct Exposed<T> {
     turns: Turnstile<Job>,
     /// False where all methods take `&self`: then nobody ever waits.
     takes_turns: bool,
+    /// True where a method is an `async fn`.
+    waits: bool,
     inline: bool,
 }
 
 impl<T: Expose> Exposed<T> {
     pub(crate) fn new(value: T, inline: bool) -> Exposed<T> {
-        let takes_turns = T::interface().methods.iter().any(|method| method.exclusive);
-        Exposed { value: RwLock::new(value), turns: Turnstile::default(), takes_turns, inline }
+        let methods = &T::interface().methods;
+        let takes_turns = methods.iter().any(|method| method.exclusive);
+        let waits = methods.iter().any(|method| T::is_async(&method.name));
+        Exposed { value: RwLock::new(value), turns: Turnstile::default(), takes_turns, waits, inline }
+    }
+
+    /// Answers a call of an asynchronous method.
+    async fn answer_later(self: Arc<Self>, call: Call) {
+        let chain = call.chain();
+        // What the method borrows is given back before others have their turn.
+        let outcome = self.outcome(&call).await;
+        let next = if self.takes_turns { self.turns.leave(chain) } else { Vec::new() };
+        contained(move || call.answer(outcome));
+        left_here(next).for_each(Job::run);
+    }
+
+    async fn outcome(&self, call: &Call) -> Result<Reply> {
+        call.check()?;
+        let (method, state) = (call.method(), call.state().clone());
+        let arguments = Arguments::of(call)?;
+        if T::access(method) == Some(Access::Exclusive) {
+            let mut value = self.value.write();
+            Method::new(state, value.start_exclusive(method, arguments)).await
+        } else {
+            let value = self.value.read();
+            Method::new(state, value.start_shared(method, arguments)).await
+        }
     }
 
     fn answer(&self, call: &Call) -> Result<Reply> {
@@ -133,8 +167,8 @@ impl<T: Expose> Exposed<T> {
         };
         let mut arguments = Arguments::of(call)?;
         call.enter(|| match access {
-            Access::Shared => read(&self.value).call_shared(method, &mut arguments),
-            Access::Exclusive => write(&self.value).call_exclusive(method, &mut arguments),
+            Access::Shared => self.value.read().call_shared(method, &mut arguments),
+            Access::Exclusive => self.value.write().call_exclusive(method, &mut arguments),
         })
     }
 }
@@ -149,17 +183,25 @@ impl<T: Expose> Object for Exposed<T> {
         self.takes_turns.then(|| (&self.turns, T::access(method).unwrap_or(Access::Shared)))
     }
 
-    fn run(&self, call: Call) -> Vec<Job> {
+    fn run(self: Arc<Self>, call: Call) -> Vec<Job> {
+        if self.waits && T::is_async(call.method()) {
+            task::run(self.answer_later(call));
+            return Vec::new();
+        }
         let chain = call.chain();
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.answer(&call))).unwrap_or_else(|panic| {
-            Err(Error::new(ErrorKind::Internal, format!("the method panicked: {}", panic_text(&*panic))))
-        });
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.answer(&call)))
+            .unwrap_or_else(|panic| Err(panicked(&*panic)));
         // The turn ends before the answer goes out: who has the answer can call again and is not called reentrant.
         let next = if self.takes_turns { self.turns.leave(chain) } else { Vec::new() };
         // What the call brought is dropped with it, and that may be anything.
         contained(move || call.answer(outcome));
         next
     }
+}
+
+/// What a caller hears of a method that panicked.
+pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Error {
+    Error::new(ErrorKind::Internal, format!("the method panicked: {}", panic_text(panic)))
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> &str {
@@ -182,7 +224,7 @@ impl Object for Relay {
         Some(&self.0)
     }
 
-    fn run(&self, call: Call) -> Vec<Job> {
+    fn run(self: Arc<Self>, call: Call) -> Vec<Job> {
         call.forward(&self.0);
         Vec::new()
     }

@@ -12,10 +12,30 @@ use crate::types;
 pub(crate) fn all(object: &Object) -> TokenStream {
     let proxy = format_ident!("{}Proxy", object.name.unraw(), span = object.name.span());
     let expose = expose(object, &proxy);
-    let definition = proxy_definition(object, &proxy);
+    let definition = proxy_definition(object, &proxy, &Kind::BLOCKING);
     let methods = proxy_methods(object, &proxy);
-    let conversions = proxy_conversions(&object.path, &proxy);
-    quote!(#expose #definition #methods #conversions)
+    let conversions = proxy_conversions(&object.path, &proxy, &Kind::BLOCKING);
+    let asynchronous = cfg!(feature = "tokio").then(|| {
+        let proxy = format_ident!("{proxy}Async");
+        let definition = proxy_definition(object, &proxy, &Kind::ASYNC);
+        let methods = async_proxy_methods(object, &proxy);
+        let conversions = proxy_conversions(&object.path, &proxy, &Kind::ASYNC);
+        quote!(#definition #methods #conversions)
+    });
+    quote!(#expose #definition #methods #conversions #asynchronous)
+}
+
+/// The two kinds of proxies, which differ in what they are made of.
+struct Kind {
+    /// The untyped proxy inside.
+    inner: fn() -> TokenStream,
+    doc: &'static str,
+}
+
+impl Kind {
+    const BLOCKING: Kind = Kind { inner: || quote!(::andiron::Proxy), doc: "Calls the methods of" };
+    const ASYNC: Kind =
+        Kind { inner: || quote!(::andiron::aio::Proxy), doc: "Calls, for tasks to await, the methods of" };
 }
 
 fn expose(object: &Object, proxy: &Ident) -> TokenStream {
@@ -26,10 +46,33 @@ fn expose(object: &Object, proxy: &Ident) -> TokenStream {
         let access = if method.exclusive { quote!(Exclusive) } else { quote!(Shared) };
         quote!(#(#conditions)* #name => ::core::option::Option::Some(::andiron::Access::#access),)
     });
-    let shared =
-        object.methods.iter().filter(|method| !method.exclusive).map(|method| dispatch(path, method));
-    let exclusive =
-        object.methods.iter().filter(|method| method.exclusive).map(|method| dispatch(path, method));
+    let arms = |exclusive: bool, asynchronous: bool| {
+        let of_this_kind =
+            move |method: &&Method| method.exclusive == exclusive && method.asynchronous == asynchronous;
+        object.methods.iter().filter(of_this_kind).map(|method| dispatch(path, method)).collect::<Vec<_>>()
+    };
+    let (shared, exclusive) = (arms(false, false), arms(true, false));
+    let start = [
+        (false, quote!(start_shared), quote!(&'a self)),
+        (true, quote!(start_exclusive), quote!(&'a mut self)),
+    ];
+    let start =
+        start.into_iter().map(|(exclusive, name, receiver)| starting(&arms(exclusive, true), name, receiver));
+    let asynchronous = object.methods.iter().filter(|method| method.asynchronous).map(|method| {
+        let (conditions, name) = (&method.conditions, &method.name);
+        quote!(#(#conditions)* #name => true,)
+    });
+    let asynchronous = asynchronous.collect::<Vec<_>>();
+    let is_async = (!asynchronous.is_empty()).then(|| {
+        quote! {
+            fn is_async(method: &str) -> bool {
+                match method {
+                    #(#asynchronous)*
+                    _ => false,
+                }
+            }
+        }
+    });
     let call_inputs = quote!(method: &str, arguments: &mut ::andiron::Arguments<'_>);
     quote! {
         #[automatically_derived]
@@ -61,15 +104,38 @@ fn expose(object: &Object, proxy: &Ident) -> TokenStream {
                     _ => ::core::result::Result::Err(::andiron::__private::no_method::<Self>(method)),
                 }
             }
+
+            #is_async
+            #(#start)*
         }
     }
+}
+
+/// The function that starts asynchronous methods; none where there are none.
+fn starting(arms: &[TokenStream], name: TokenStream, receiver: TokenStream) -> Option<TokenStream> {
+    (!arms.is_empty()).then(|| {
+        quote! {
+            fn #name<'a>(
+                #receiver,
+                method: &'a str,
+                mut arguments: ::andiron::Arguments<'a>,
+            ) -> ::andiron::Answering<'a> {
+                ::std::boxed::Box::pin(async move {
+                    match method {
+                        #(#arms)*
+                        _ => ::core::result::Result::Err(::andiron::__private::no_method::<Self>(method)),
+                    }
+                })
+            }
+        }
+    })
 }
 
 /// Statics in blocks, because a list whose items own memory in some other use is not promoted to one by itself.
 fn interface(object: &Object) -> TokenStream {
     let (name, doc) = (object.name.unraw().to_string(), &object.doc);
     let methods = object.methods.iter().map(|method| {
-        let Method { conditions, name, doc, oneway, exclusive, returns, .. } = method;
+        let Method { conditions, name, doc, oneway, idempotent, exclusive, returns, .. } = method;
         let parameters = method.parameters.iter().map(|parameter| {
             let (name, type_name) = (parameter.ident.unraw().to_string(), &parameter.type_name);
             quote! {
@@ -91,6 +157,7 @@ fn interface(object: &Object) -> TokenStream {
                 returns: ::std::borrow::Cow::Borrowed(#returns),
                 oneway: #oneway,
                 exclusive: #exclusive,
+                idempotent: #idempotent,
             }
         }
     });
@@ -123,7 +190,8 @@ fn dispatch(path: &Path, method: &Method) -> TokenStream {
         Passing::Whole(_) => quote!(#local),
         Passing::Lent(_) | Passing::LentSlice(_) => quote!(&#local),
     });
-    let call = quote!(<#path>::#ident(self, #(#pass),*));
+    let wait = method.asynchronous.then(|| quote!(.await));
+    let call = quote!(<#path>::#ident(self, #(#pass),*) #wait);
     let call = match &method.failure {
         None => call,
         Some(failure) => {
@@ -203,10 +271,11 @@ impl<'a> Passing<'a> {
     }
 }
 
-fn proxy_definition(object: &Object, proxy: &Ident) -> TokenStream {
+fn proxy_definition(object: &Object, proxy: &Ident, kind: &Kind) -> TokenStream {
     let name = object.name.unraw().to_string();
+    let (inner, calls) = ((kind.inner)(), kind.doc);
     let mut doc = format!(
-        "Calls the methods of a `{name}` that may live in another process. A clone calls the same object; the object is \
+        "{calls} a `{name}` that may live in another process. A clone calls the same object; the object is \
          released with the last one."
     );
     if !object.doc.is_empty() {
@@ -216,7 +285,7 @@ fn proxy_definition(object: &Object, proxy: &Ident) -> TokenStream {
         #[doc = #doc]
         #[derive(Clone, Debug)]
         #[allow(dead_code, unreachable_pub, rustdoc::all)]
-        pub struct #proxy(::andiron::Proxy);
+        pub struct #proxy(#inner);
     }
 }
 
@@ -257,11 +326,12 @@ fn proxy_method(method: &Method, start: Option<Ident>) -> TokenStream {
     let checks = quote!(#(#checks)*);
     let doc = if method.doc.is_empty() { format!("Calls `{name}`.") } else { method.doc.clone() };
     let span = spot(success);
+    let proxy = if method.idempotent { quote!(&self.0.idempotent()) } else { quote!(&self.0) };
     let call = if method.oneway {
         quote!(self.0.notify(#name, #values))
     } else {
         let call = quote_spanned!(span=> ::andiron::__private::call::<#success>);
-        quote!(#call(&self.0, #name, #values))
+        quote!(#call(#proxy, #name, #values))
     };
     let waiting = quote! {
         #(#conditions)* #(#deprecated)*
@@ -281,25 +351,74 @@ fn proxy_method(method: &Method, start: Option<Ident>) -> TokenStream {
             #[doc = #doc]
             pub fn #start(&self, #(#parameters),*) -> ::andiron::Result<::andiron::Pending<#success>> {
                 #checks
-                #call(&self.0, #name, #values)
+                #call(#proxy, #name, #values)
             }
         }
     });
     quote!(#waiting #start)
 }
 
-fn proxy_conversions(path: &Path, proxy: &Ident) -> TokenStream {
+/// Beside the methods for threads, those that are awaited.
+fn async_proxy_methods(object: &Object, proxy: &Ident) -> TokenStream {
+    let methods = object.methods.iter().map(|method| {
+        let Method { ident, name, conditions, deprecated, success, .. } = method;
+        let parameters = method.parameters.iter().map(|Parameter { ident, ty, .. }| quote!(#ident: #ty));
+        let values = method.parameters.iter().map(|parameter| Passing::of(parameter).sent(&parameter.ident));
+        let checks = method.parameters.iter().map(|parameter| Passing::of(parameter).check());
+        let doc = if method.doc.is_empty() { format!("Calls `{name}`.") } else { method.doc.clone() };
+        let proxy = if method.idempotent { quote!(self.0.idempotent()) } else { quote!(self.0) };
+        let call = if method.oneway {
+            quote!(self.0.notify(#name, &(#(#values,)*)).await)
+        } else {
+            // Encoded here, so that nothing is borrowed while it is awaited.
+            quote! {
+                let pending = #proxy.call::<#success>(#name, &(#(#values,)*));
+                pending.await
+            }
+        };
+        quote! {
+            #(#conditions)* #(#deprecated)*
+            #[doc = #doc]
+            pub async fn #ident(&self, #(#parameters),*) -> ::andiron::Result<#success> {
+                #(#checks)*
+                #call
+            }
+        }
+    });
+    let with_timeout =
+        (!object.methods.iter().any(|method| method.ident.unraw() == "with_timeout")).then(|| {
+            quote! {
+                /// The same object, but each call fails with the kind `Deadline` when `timeout` has passed.
+                pub fn with_timeout(&self, timeout: ::core::time::Duration) -> Self {
+                    Self(self.0.with_timeout(timeout))
+                }
+            }
+        });
+    quote! {
+        #[automatically_derived]
+        #[allow(
+            dead_code, unreachable_pub, private_interfaces, non_snake_case, rustdoc::all, clippy::all, clippy::pedantic
+        )]
+        impl #proxy {
+            #(#methods)*
+            #with_timeout
+        }
+    }
+}
+
+fn proxy_conversions(path: &Path, proxy: &Ident, kind: &Kind) -> TokenStream {
+    let inner = (kind.inner)();
     let serde = quote!(::andiron::__private::serde);
     quote! {
         #[automatically_derived]
-        impl ::core::convert::From<::andiron::Proxy> for #proxy {
-            fn from(proxy: ::andiron::Proxy) -> Self {
+        impl ::core::convert::From<#inner> for #proxy {
+            fn from(proxy: #inner) -> Self {
                 Self(proxy)
             }
         }
 
         #[automatically_derived]
-        impl ::core::convert::From<#proxy> for ::andiron::Proxy {
+        impl ::core::convert::From<#proxy> for #inner {
             fn from(proxy: #proxy) -> Self {
                 proxy.0
             }
@@ -308,13 +427,13 @@ fn proxy_conversions(path: &Path, proxy: &Ident) -> TokenStream {
         #[automatically_derived]
         impl ::core::convert::From<#path> for #proxy {
             fn from(object: #path) -> Self {
-                Self(::andiron::Proxy::local(object))
+                Self(#inner::local(object))
             }
         }
 
         #[automatically_derived]
-        impl ::core::convert::AsRef<::andiron::Proxy> for #proxy {
-            fn as_ref(&self) -> &::andiron::Proxy {
+        impl ::core::convert::AsRef<#inner> for #proxy {
+            fn as_ref(&self) -> &#inner {
                 &self.0
             }
         }

@@ -23,8 +23,14 @@ use quote::quote;
 ///   `Box<dyn Error + Send + Sync>`; an `andiron::Error` is passed on as it is.)
 /// - Doc comments and signatures are carried along, for the proxy and for whoever asks the object what it offers.
 ///
+/// - An `async fn` is polled where its call was read. On a connection that a tokio task drives (`andiron::aio`) it becomes a task of its own when
+///   it has to wait; elsewhere the thread that runs it waits with it, and what needs a runtime does not work in it. Its future has to be `Send`. When
+///   its caller gives up, it ends at the `await` where it waits.
+/// - With the feature `tokio` there is a type `PlayerProxyAsync` too, whose methods are awaited.
+///
 /// Options on a method: `#[expose(skip)]` leaves it out, as is every method whose name begins with `_`;
-/// `#[expose(oneway)]` makes a method whose callers do not wait; `#[expose(name = "stop_now")]` is the name by which
+/// `#[expose(oneway)]` makes a method whose callers do not wait; `#[expose(idempotent)]` allows that
+/// a call is repeated although it may have run, when a connection that retries was lost; `#[expose(name = "stop_now")]` is the name by which
 /// others call it.
 #[proc_macro_attribute]
 pub fn expose(options: TokenStream, item: TokenStream) -> TokenStream {

@@ -33,7 +33,10 @@ pub(crate) struct Method {
     pub(crate) conditions: Vec<Attribute>,
     pub(crate) deprecated: Vec<Attribute>,
     pub(crate) exclusive: bool,
+    /// An `async fn`.
+    pub(crate) asynchronous: bool,
     pub(crate) oneway: bool,
+    pub(crate) idempotent: bool,
     pub(crate) parameters: Vec<Parameter>,
     pub(crate) success: Type,
     /// Where the method can fail, the type that says so.
@@ -231,7 +234,9 @@ fn read_method(function: &ImplItemFn, ours: &[Attribute]) -> Result<Option<Metho
         conditions: named(&function.attrs, "cfg"),
         deprecated: named(&function.attrs, "deprecated"),
         exclusive,
+        asynchronous: signature.asyncness.is_some(),
         oneway: options.oneway,
+        idempotent: options.idempotent,
         parameters: typed.map(read_parameter).collect::<Result<_, _>>()?,
         returns: if types::is_unit(&outcome.success) { String::new() } else { types::text(&outcome.success) },
         success: outcome.success,
@@ -244,11 +249,6 @@ fn is_self(ty: &Type) -> bool {
 }
 
 fn check_signature(signature: &syn::Signature) -> Result<(), Error> {
-    if let Some(keyword) = &signature.asyncness {
-        let message =
-            "async methods are not supported: an exposed method runs on a server thread and may block";
-        return Err(Error::new_spanned(keyword, message));
-    }
     if let Some(keyword) = &signature.unsafety {
         return Err(Error::new_spanned(
             keyword,
@@ -316,6 +316,7 @@ fn read_parameter(typed: &PatType) -> Result<Parameter, Error> {
 struct Options {
     skip: bool,
     oneway: bool,
+    idempotent: bool,
     name: Option<String>,
 }
 
@@ -324,7 +325,7 @@ impl Options {
         let mut options = Options::default();
         for attribute in attributes {
             let Meta::List(_) = &attribute.meta else {
-                let message = "methods of the block are exposed already; options are `oneway`, `skip` and `name = \"..\"`";
+                let message = "methods of the block are exposed already; options are `oneway`, `idempotent`, `skip` and `name = \"..\"`";
                 return Err(Error::new_spanned(attribute, message));
             };
             attribute.parse_nested_meta(|meta| {
@@ -332,16 +333,24 @@ impl Options {
                     options.skip = true;
                 } else if meta.path.is_ident("oneway") {
                     options.oneway = true;
+                } else if meta.path.is_ident("idempotent") {
+                    options.idempotent = true;
                 } else if meta.path.is_ident("name") {
                     let name = meta.value()?.parse::<LitStr>()?;
                     check_name(&name)?;
                     options.name = Some(name.value());
                 } else {
-                    return Err(meta.error("unknown option; there are `oneway`, `skip` and `name = \"..\"`"));
+                    return Err(meta.error(
+                        "unknown option; there are `oneway`, `idempotent`, `skip` and `name = \"..\"`",
+                    ));
                 }
                 Ok(())
             })?;
-            if options.skip && (options.oneway || options.name.is_some()) {
+            if options.oneway && options.idempotent {
+                let message = "nobody learns whether a one-way call arrived, so it is never repeated";
+                return Err(Error::new_spanned(attribute, message));
+            }
+            if options.skip && (options.oneway || options.idempotent || options.name.is_some()) {
                 return Err(Error::new_spanned(attribute, "a method that is skipped has no other options"));
             }
         }

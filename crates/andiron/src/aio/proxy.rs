@@ -23,6 +23,11 @@ impl Proxy {
         Proxy(self.0.with_timeout(timeout))
     }
 
+    /// The same proxy, whose calls may be repeated although they may have run; see [`Proxy::idempotent`](crate::Proxy::idempotent).
+    pub fn idempotent(&self) -> Proxy {
+        Proxy(self.0.idempotent())
+    }
+
     /// Calls a method. It is sent at once, so several calls are under way before the first is awaited; dropping what is to be awaited cancels
     /// the call. `args` is a tuple, one element for each argument.
     ///

@@ -162,7 +162,7 @@ impl Object for Gone {
         true
     }
 
-    fn run(&self, call: crate::call::Call) -> Vec<crate::object::Job> {
+    fn run(self: Arc<Self>, call: crate::call::Call) -> Vec<crate::object::Job> {
         call.answer(Err(Error::new(
             crate::ErrorKind::NoObject,
             "this object was released before it was handed back",

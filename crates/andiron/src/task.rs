@@ -1,0 +1,88 @@
+//! Running what an asynchronous method does: in place as far as it goes at once, then wherever it can wait.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+
+use crate::context::{self, CallState};
+use crate::stream::Unpark;
+use crate::sync::lock;
+use crate::{Answering, Error, ErrorKind, Reply, Result};
+
+/// Runs this to its end: what goes at once in place, the rest as a task where a runtime is at hand, and else on this thread, which waits.
+pub(crate) fn run(work: impl Future<Output = ()> + Send + 'static) {
+    let mut work: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(work);
+    #[cfg(feature = "tokio")]
+    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        // Whatever it waits for is told again by whom to be woken when the task polls it first.
+        if work.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+            runtime.spawn(work);
+        }
+        return;
+    }
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    while work.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
+        std::thread::park(); // woken for nothing it asks again
+    }
+}
+
+/// A method under way: each of its steps belongs to its call, a panic is its error, and it ends where it waits when nobody wants the result.
+pub(crate) struct Method<'a> {
+    state: Arc<CallState>,
+    answer: Answering<'a>,
+    given_up: Option<(Arc<GivenUp>, u64)>,
+}
+
+impl<'a> Method<'a> {
+    pub(crate) fn new(state: Arc<CallState>, answer: Answering<'a>) -> Method<'a> {
+        Method { state, answer, given_up: None }
+    }
+}
+
+impl Future for Method<'_> {
+    type Output = Result<Reply>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<Reply>> {
+        let this = &mut *self;
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            context::enter(this.state.clone(), || this.answer.as_mut().poll(context))
+        }));
+        match polled {
+            Ok(Poll::Ready(outcome)) => return Poll::Ready(outcome),
+            Ok(Poll::Pending) => {}
+            Err(panic) => return Poll::Ready(Err(crate::object::panicked(&*panic))),
+        }
+        let (given_up, _) = this.given_up.get_or_insert_with(|| {
+            let given_up = Arc::new(GivenUp::default());
+            let waker = Waker::from(given_up.clone());
+            let hook = this.state.on_cancel(move || waker.wake());
+            (given_up, hook)
+        });
+        *lock(&given_up.0) = Some(context.waker().clone());
+        if this.state.is_cancelled() {
+            let text = "the caller gave up, or its time was over; the method ended where it waited";
+            return Poll::Ready(Err(Error::new(ErrorKind::Cancelled, text)));
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Method<'_> {
+    fn drop(&mut self) {
+        if let Some((_, hook)) = self.given_up {
+            self.state.forget_hook(hook);
+        }
+    }
+}
+
+/// Wakes whoever runs a method when its caller gives up.
+#[derive(Default)]
+struct GivenUp(Mutex<Option<Waker>>);
+
+impl Wake for GivenUp {
+    fn wake(self: Arc<Self>) {
+        let waker = lock(&self.0).take();
+        waker.into_iter().for_each(Waker::wake);
+    }
+}
