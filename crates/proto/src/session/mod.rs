@@ -362,7 +362,8 @@ impl Session {
         &self.peer
     }
 
-    /// What ties the proof of a secret to the channel, of [`binding`]. To be called before any byte is received.
+    /// What ties the proof of a secret to the channel, of [`binding`]. To be called before any byte is received; without it no proof is
+    /// made or believed.
     pub fn bind(&mut self, binding: &[u8]) {
         if let Some(transcript) = &mut self.transcript {
             transcript.binding = binding.to_vec();

@@ -91,7 +91,7 @@ impl Session {
         let open = matches!(self.stage, Stage::Open);
         match header.kind {
             Kind::Goodbye => return self.on_goodbye(header.id, payload),
-            Kind::Hello => return self.on_hello(payload),
+            Kind::Hello => return self.on_hello(header, payload),
             Kind::Proof => return self.on_proof(payload),
             kind if !open => return Err(format!("{kind:?} before the session is open")),
             _ => {}
