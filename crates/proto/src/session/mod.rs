@@ -153,7 +153,8 @@ pub enum Event {
         /// Whether all items came.
         outcome: Result<(), Failure>,
     },
-    /// The peer asks for more items of a stream of this end; see [`Session::stream_credit`].
+    /// More items of a stream of this end can be sent: the peer asks for them, or a long one is on its way; see
+    /// [`Session::stream_credit`].
     Credit {
         /// Which stream.
         stream: StreamId,

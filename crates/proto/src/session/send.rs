@@ -236,9 +236,9 @@ impl Session {
             return self.fail(id, &failure);
         }
         let stream = result.stream;
-        if stream && !self.peer.knows(STREAMS) {
+        if stream && let Err(failure) = self.check_answering_stream(id) {
             self.forget_unsent(&result.refs);
-            return self.fail(id, &no_streams());
+            return self.fail(id, &failure);
         }
         self.take_theirs(id, stream);
         if stream {
@@ -385,6 +385,17 @@ impl Session {
             return Err(no_streams());
         }
         if request.promise { self.check_promise(request.target) } else { Ok(()) }
+    }
+
+    fn check_answering_stream(&self, id: u64) -> Result<(), Failure> {
+        if !self.peer.knows(STREAMS) {
+            return Err(no_streams());
+        }
+        if self.theirs.get(&id).is_some_and(|call| call.cancelled) {
+            let text = "the caller gave the call up and would take no items"; // nor say so again
+            return Err(Failure::new(ErrorKind::Cancelled, text));
+        }
+        Ok(())
     }
 
     pub(super) fn check(&self, outgoing: &Outgoing<'_>) -> Result<(), Failure> {

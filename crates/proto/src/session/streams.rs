@@ -88,9 +88,9 @@ impl Session {
         self.streams.sent.contains_key(&stream)
     }
 
-    /// How many items may be sent now.
+    /// How many items may be sent now: none behind a long one that is under way, so that they need not be kept.
     pub fn stream_credit(&self, stream: StreamId) -> u64 {
-        self.streams.sent.get(&stream).map_or(0, |sent| sent.credit)
+        self.streams.sent.get(&stream).filter(|sent| !sent.long).map_or(0, |sent| sent.credit)
     }
 
     /// Sends an item of a stream that a call or result of this end opened. To be called only while there is
@@ -162,6 +162,9 @@ impl Session {
                     Held::End(outcome) => self.end_stream(stream, outcome),
                 }
             }
+            if self.stream_credit(stream) > 0 {
+                self.events.push_back(Event::Credit { stream });
+            }
         }
     }
 
@@ -203,16 +206,23 @@ impl Session {
         self.streams.answering += usize::from(!stream.own);
     }
 
-    /// A call or result of the peer opened a stream of its items.
-    pub(super) fn open_received(&mut self, stream: StreamId, wanted: bool, told: bool) {
-        let received = Received { stopped: !wanted, told, ..Received::default() };
-        self.streams.received.insert(stream, received);
+    /// A call or result of the peer opens a stream of its items.
+    pub(super) fn open_received(&mut self, stream: StreamId) {
+        self.streams.received.insert(stream, Received::default());
     }
 
-    /// The call that opened a stream is handed on.
-    pub(super) fn tell_stream(&mut self, stream: StreamId) {
+    /// The result that was to open a stream does not come.
+    pub(super) fn forget_received(&mut self, stream: StreamId) {
+        if !self.streams.received.is_empty() {
+            self.streams.received.remove(&stream);
+        }
+    }
+
+    /// The call or result that opened a stream is handed on, or came in vain.
+    pub(super) fn tell_stream(&mut self, stream: StreamId, wanted: bool) {
         let Some(received) = self.streams.received.get_mut(&stream) else { return };
         received.told = true;
+        received.stopped = !wanted;
         if let Some(outcome) = received.early_end.take() {
             self.ended(stream, outcome);
         }

@@ -379,3 +379,41 @@ fn the_end_may_come_before_the_long_call_that_it_belongs_to() {
     let events = pair.events(SERVER);
     assert!(matches!(&events[..], [Event::Call(call), Event::End { outcome: Ok(()), .. }] if call.id == id));
 }
+
+#[test]
+fn the_end_may_come_before_the_long_answer_that_it_belongs_to() {
+    for seed in 0..20 {
+        let mut pair = pair(seed);
+        pair.most_piece = 1000;
+        let id = pair.call(CLIENT, request("lines", b"\x90"));
+        pair.run();
+        let call = pair.one_call(SERVER);
+        let body = bulk(600_000);
+        pair.session(SERVER).reply(call.id, Outgoing { stream: true, ..Outgoing::native(&body) });
+        pair.session(SERVER).end_stream(StreamId { own: false, call: id }, Ok(()));
+        pair.run();
+        let events = pair.events(CLIENT);
+        assert!(
+            matches!(&events[..], [Event::Answer { outcome: Ok(_), .. }, Event::End { outcome: Ok(()), .. }]),
+            "{events:?}"
+        );
+        pair.expect_silence();
+    }
+}
+
+#[test]
+fn a_call_that_was_cancelled_is_not_answered_with_a_stream() {
+    let mut pair = Pair::featured(11, Limits::default(), Limits { calls: 1, ..Limits::default() });
+    let id = pair.call(CLIENT, request("lines", b"\x90"));
+    pair.run();
+    pair.one_call(SERVER);
+    pair.session(CLIENT).cancel(id);
+    pair.run();
+    pair.events(SERVER);
+    pair.session(SERVER).reply(id, opening());
+    assert!(!pair.session(SERVER).is_streaming(StreamId { own: false, call: id }), "nobody would take items");
+    pair.one_answer(CLIENT, id).unwrap_err();
+    let next = pair.call(CLIENT, request("next", b"\x90"));
+    pair.run();
+    assert_eq!(pair.one_call(SERVER).id, next, "the place of the cancelled call is free");
+}
