@@ -429,6 +429,11 @@ impl Session {
         self.outbox.transmitted(count);
     }
 
+    /// True where something happened. What is sent can make it happen too: a stream goes on once a long item of it is on its way.
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
     /// What happened, in order.
     pub fn poll_event(&mut self) -> Option<Event> {
         loop {
