@@ -131,10 +131,10 @@ impl Session {
         self.last_own += 1;
         let id = self.last_own;
         let deadline = request.deadline;
-        if request.arguments.stream {
-            self.open_sent(StreamId { own: true, call: id });
-        }
         let held = !self.backlog.is_empty() || kind == Kind::Call && self.in_flight >= self.peer.limits.calls;
+        if request.arguments.stream {
+            self.open_sent(StreamId { own: true, call: id }, held);
+        }
         if !held {
             self.send_call(now, id, kind, request);
         } else {
@@ -173,6 +173,7 @@ impl Session {
                 arguments: held.arguments,
             };
             self.send_call(now, held.id, held.kind, request);
+            self.go_on(StreamId { own: true, call: held.id });
             if let Some(call) = self.own.get_mut(&held.id) {
                 call.ends_at = self.outbox.end();
             }
@@ -242,7 +243,7 @@ impl Session {
         }
         self.take_theirs(id, stream);
         if stream {
-            self.open_sent(StreamId { own: false, call: id });
+            self.open_sent(StreamId { own: false, call: id }, false);
         }
         let Outgoing { codec, body, refs, attachments, .. } = result;
         self.references.count(&refs);
