@@ -66,6 +66,7 @@ impl Hub {
         self.line.link()
     }
 
+    #[cfg(feature = "tokio")]
     pub(crate) fn line(&self) -> &Arc<Line> {
         &self.line
     }
