@@ -1,16 +1,37 @@
-//! The peers of Andiron's benchmark. Each is set up as fast as it gets.
+//! The peers of Andiron's benchmark, each set up as fast as it gets, and the floors that need what they need.
 #![forbid(unsafe_code)]
 
+mod jsonrpsee_peer;
+mod redis_peer;
 mod tarpc_peer;
+mod tls_floor;
+mod tokio_floor;
+mod tonic_peer;
 
 use andiron_bench::{Role, Start, obey};
 use anyhow::{Result, bail};
+use tokio::runtime::{Builder, Runtime};
 
 fn main() -> Result<()> {
-    let start = Start::from_args(std::env::args().skip(1))?;
-    match (&*start.peer, start.role) {
-        ("tarpc", Role::Serve) => tarpc_peer::serve(&start.socket),
-        ("tarpc", Role::Call) => obey(&mut tarpc_peer::Tarpc::connect(&start.socket)?),
+    let Start { peer, role, socket } = &Start::from_args(std::env::args().skip(1))?;
+    match (&**peer, role) {
+        ("tarpc", Role::Serve) => tarpc_peer::serve(socket),
+        ("tarpc", Role::Call) => obey(&mut tarpc_peer::Tarpc::connect(socket)?),
+        ("tonic", Role::Serve) => tonic_peer::serve(socket),
+        ("tonic", Role::Call) => obey(&mut tonic_peer::Tonic::connect(socket)?),
+        ("jsonrpsee", Role::Serve) => jsonrpsee_peer::serve(socket),
+        ("jsonrpsee", Role::Call) => obey(&mut jsonrpsee_peer::JsonRpc::connect(socket)?),
+        ("redis", Role::Serve) => redis_peer::serve(socket),
+        ("redis", Role::Call) => obey(&mut redis_peer::Redis::connect(socket)?),
+        ("floor-tokio", Role::Serve) => tokio_floor::serve(socket),
+        ("floor-tokio", Role::Call) => obey(&mut tokio_floor::Floor::connect(socket)?),
+        ("floor-tls", Role::Serve) => tls_floor::serve(socket),
+        ("floor-tls", Role::Call) => obey(&mut tls_floor::Floor::connect(socket)?),
         (other, _) => bail!("no peer {other}"),
     }
+}
+
+/// The runtime of one thread, which was the faster one for all of them: each end has one core.
+fn runtime() -> Result<Runtime> {
+    Ok(Builder::new_current_thread().enable_all().build()?)
 }

@@ -1,6 +1,6 @@
 //! tarpc on the runtime of one thread, bincode in length-delimited frames; its log lines are compiled out.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use andiron_bench::{Client, IN_FLIGHT, Laps, say_ready};
@@ -11,7 +11,9 @@ use tarpc::context::{self, Context};
 use tarpc::server::{BaseChannel, Channel};
 use tarpc::tokio_serde::formats::Bincode;
 use tarpc::{client, serde_transport, server};
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Runtime;
+
+use crate::runtime;
 
 #[tarpc::service]
 trait Adder {
@@ -31,11 +33,11 @@ pub fn serve(socket: &Path) -> Result<()> {
     runtime()?.block_on(async {
         let mut incoming = serde_transport::unix::listen(socket, Bincode::default).await?;
         say_ready()?;
-        if let Some(connection) = incoming.next().await {
+        while let Some(connection) = incoming.next().await {
             let config = server::Config { pending_response_buffer: 2 * IN_FLIGHT };
             // Without a task for each call: the method never waits.
             let calls = BaseChannel::new(config, connection?).execute(Own.serve());
-            calls.for_each_concurrent(None, |call| call).await;
+            tokio::spawn(calls.for_each_concurrent(None, |call| call));
         }
         Ok(())
     })
@@ -43,22 +45,32 @@ pub fn serve(socket: &Path) -> Result<()> {
 
 pub struct Tarpc {
     runtime: Runtime,
-    adder: AdderClient,
+    socket: PathBuf,
+    clients: Vec<AdderClient>,
     context: Context,
 }
 
 impl Tarpc {
     pub fn connect(socket: &Path) -> Result<Tarpc> {
-        let runtime = runtime()?;
-        let adder = runtime.block_on(async {
-            let connection = serde_transport::unix::connect(socket, Bincode::default).await?;
-            let mut config = client::Config::default();
-            config.pending_request_buffer = 2 * IN_FLIGHT;
-            anyhow::Ok(AdderClient::new(config, connection).spawn())
-        })?;
         let mut context = context::current();
         context.deadline = Instant::now() + Duration::from_secs(24 * 3600);
-        Ok(Tarpc { runtime, adder, context })
+        let mut tarpc =
+            Tarpc { runtime: runtime()?, socket: socket.to_owned(), clients: Vec::new(), context };
+        tarpc.have(1)?;
+        Ok(tarpc)
+    }
+
+    fn have(&mut self, connections: usize) -> Result<()> {
+        while self.clients.len() < connections {
+            let client = self.runtime.block_on(async {
+                let connection = serde_transport::unix::connect(&self.socket, Bincode::default).await?;
+                let mut config = client::Config::default();
+                config.pending_request_buffer = 2 * IN_FLIGHT;
+                anyhow::Ok(AdderClient::new(config, connection).spawn())
+            })?;
+            self.clients.push(client);
+        }
+        Ok(())
     }
 }
 
@@ -66,31 +78,31 @@ impl Client for Tarpc {
     fn sequential(&mut self, laps: &mut Laps) -> Result<()> {
         self.runtime.block_on(async {
             while laps.next() {
-                let sum = self.adder.add(self.context, 1, 2).await?;
+                let sum = self.clients[0].add(self.context, 1, 2).await?;
                 ensure!(sum == 3, "wrong sum {sum}");
             }
             Ok(())
         })
     }
 
-    fn pipelined(&mut self, calls: usize) -> Result<()> {
-        self.runtime.block_on(async {
+    fn pipelined(&mut self, connections: usize, calls: usize) -> Result<()> {
+        self.have(connections)?;
+        let (context, share) = (self.context, calls / connections);
+        let all = self.clients[..connections].iter().map(|client| async move {
             let mut flying = FuturesUnordered::new();
-            for _ in 0..calls.min(IN_FLIGHT) {
-                flying.push(self.adder.add(self.context, 1, 2));
+            for _ in 0..share.min(IN_FLIGHT) {
+                flying.push(client.add(context, 1, 2));
             }
-            for call in 0..calls {
+            for call in 0..share {
                 let sum = flying.next().await.expect("a call for each of the count")?;
                 ensure!(sum == 3, "wrong sum {sum}");
-                if call + IN_FLIGHT < calls {
-                    flying.push(self.adder.add(self.context, 1, 2));
+                if call + IN_FLIGHT < share {
+                    flying.push(client.add(context, 1, 2));
                 }
             }
             Ok(())
-        })
+        });
+        self.runtime.block_on(futures::future::try_join_all(all))?;
+        Ok(())
     }
-}
-
-fn runtime() -> Result<Runtime> {
-    Ok(Builder::new_current_thread().enable_all().build()?)
 }

@@ -7,17 +7,16 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use andiron_bench::{Order, READY};
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::report::{self, Measured, Pinning, Workload};
+use crate::idle;
+use crate::report::{self, Measured, PEERS, Pinning, Workload};
 
-/// Whose turn comes after whose.
-const PEERS: [&str; 3] = ["floor", "andiron", "tarpc"];
 /// How long a turn should take.
 const TURN_NS: f64 = 60e6;
 /// A first turn, to learn how many calls fill a turn.
 const FIRST_TURN: usize = 2000;
 
 /// Runs the contest, prints its table and writes `target/bench/results.jsonl`.
-pub(crate) fn run(rounds: usize) -> Result<()> {
+pub(crate) fn run(rounds: usize, only: &str) -> Result<()> {
     ensure!(rounds > 0, "at least one round");
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
     let peers = root.join("bench-peers/target/release/bench-peers");
@@ -28,18 +27,25 @@ pub(crate) fn run(rounds: usize) -> Result<()> {
         println!("{rounds} rounds, {}", pinning.describe());
         let _awake =
             pinning.cores_that_sleep().iter().map(|&core| Awake::keep(core)).collect::<Result<Vec<_>>>()?;
-        let mut contestants = Vec::new();
-        for peer in PEERS {
-            let program = if peer == "tarpc" { peers.clone() } else { std::env::current_exe()? };
-            let socket = sockets.path().join(format!("{peer}-{}", pinning.name()));
-            let contestant = Contestant::start(&program, peer, &socket, pinning);
-            contestants.push(contestant.with_context(|| format!("cannot start {peer}"))?);
-        }
         for workload in Workload::ALL {
+            let mut contestants = Vec::new();
+            for peer in PEERS.iter().filter(|peer| peer.takes_part(workload, only)) {
+                let program = if peer.is_own() { std::env::current_exe()? } else { peers.clone() };
+                let socket = sockets.path().join(format!("{}-{}-{workload:?}", peer.name, pinning.name()));
+                match Contestant::start(&program, peer.name, &socket, pinning) {
+                    Ok(contestant) => contestants.push(contestant),
+                    Err(error) if !peer.is_own() => println!("  without {}: {error:#}", peer.name),
+                    Err(error) => return Err(error.context(format!("cannot start {}", peer.name))),
+                }
+            }
             all.extend(rounds_of(&mut contestants, rounds, workload, pinning)?);
         }
     }
-    report::publish(&root.join("target/bench/results.jsonl"), &all)
+    let idle = match "idle".contains(only) {
+        true => idle::measure(&root, rounds)?,
+        false => Vec::new(),
+    };
+    report::publish(&root.join("target/bench/results.jsonl"), &all, &idle)
 }
 
 fn rounds_of(
@@ -48,7 +54,11 @@ fn rounds_of(
     workload: Workload,
     pinning: Pinning,
 ) -> Result<Vec<Measured>> {
-    let mut measured: Vec<Measured> = PEERS.map(|peer| Measured::new(peer, workload, pinning)).into();
+    if contestants.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut measured: Vec<Measured> =
+        contestants.iter().map(|contestant| Measured::new(contestant.peer, workload, pinning)).collect();
     let mut calls = vec![FIRST_TURN; contestants.len()];
     for round in 0..=rounds {
         for ((contestant, calls), measured) in contestants.iter_mut().zip(&mut calls).zip(&mut measured) {
@@ -111,7 +121,7 @@ impl Contestant {
         let mut server = launch("serve", pinning.server_core())?;
         let mut line = String::new();
         BufReader::new(server.stdout.take().context("no output")?).read_line(&mut line)?;
-        ensure!(line.trim() == READY, "the server does not start");
+        ensure!(line.trim() == READY, "its server does not start{}", why(&line));
         let mut client = launch("call", pinning.client_core())?;
         let orders = client.stdin.take().context("no input")?;
         let answers = BufReader::new(client.stdout.take().context("no output")?);
@@ -123,7 +133,8 @@ impl Contestant {
     fn turn(&mut self, workload: Workload, calls: usize) -> Result<(f64, f64)> {
         let order = match workload {
             Workload::SmallCall => Order::Sequential(calls),
-            Workload::Pipelined => Order::Pipelined(calls),
+            Workload::Pipelined => Order::Pipelined(1, calls),
+            Workload::Eight => Order::Pipelined(8, calls.next_multiple_of(8)),
         };
         writeln!(self.orders, "{order}")?;
         let mut line = String::new();
@@ -131,10 +142,15 @@ impl Contestant {
         let numbers: Vec<f64> = line.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
         match (order, &*numbers) {
             (Order::Sequential(_), &[median, p99]) => Ok((median, p99)),
-            (Order::Pipelined(_), &[time]) => Ok((time / calls as f64, time / calls as f64)),
+            (Order::Pipelined(_, calls), &[time]) => Ok((time / calls as f64, time / calls as f64)),
             _ => bail!("{} gave up", self.peer),
         }
     }
+}
+
+/// What a server says that cannot start.
+fn why(line: &str) -> String {
+    if line.trim().is_empty() { String::new() } else { format!(": {}", line.trim()) }
 }
 
 impl Drop for Contestant {

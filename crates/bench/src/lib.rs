@@ -11,7 +11,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
-/// How many calls are on their way at once in [`Client::pipelined`].
+/// How many calls are on their way at once on each connection in [`Client::pipelined`].
 pub const IN_FLIGHT: usize = 128;
 
 /// What the server prints when clients may connect.
@@ -36,7 +36,7 @@ pub struct Start {
     pub peer: String,
     /// Which end.
     pub role: Role,
-    /// The Unix socket to meet at.
+    /// The Unix socket to meet at; for those who meet elsewhere a file that says where.
     pub socket: PathBuf,
 }
 
@@ -89,11 +89,14 @@ pub trait Client {
     /// A call that failed.
     fn sequential(&mut self, laps: &mut Laps) -> Result<()>;
 
-    /// Makes so many calls, with [`IN_FLIGHT`] of them on their way at any time.
+    /// Makes about so many calls over so many connections together, with [`IN_FLIGHT`] of them on their way on each at any time.
     ///
     /// # Errors
-    /// A call that failed.
-    fn pipelined(&mut self, calls: usize) -> Result<()>;
+    /// A call that failed, or a contestant that does not take part in this.
+    fn pipelined(&mut self, connections: usize, calls: usize) -> Result<()> {
+        let _ = (connections, calls);
+        bail!("no part in this")
+    }
 }
 
 /// Times one call after the other: `while laps.next() { call }`.
@@ -129,18 +132,16 @@ impl Laps {
 pub enum Order {
     /// So many calls one after the other. The answer is median and 99th percentile of one call.
     Sequential(usize),
-    /// So many calls, [`IN_FLIGHT`] at a time. The answer is the time for all.
-    Pipelined(usize),
+    /// Over so many connections so many calls together, [`IN_FLIGHT`] at a time on each. The answer is the time for all.
+    Pipelined(usize, usize),
 }
 
 impl Order {
     fn parse(line: &str) -> Result<Order> {
-        let (what, calls) = line.trim().split_once(' ').context("an order is a word and a number")?;
-        let calls = calls.parse()?;
-        match what {
-            "sequential" => Ok(Order::Sequential(calls)),
-            "pipelined" => Ok(Order::Pipelined(calls)),
-            other => bail!("unknown order {other}"),
+        match line.split_whitespace().collect::<Vec<_>>()[..] {
+            ["sequential", calls] => Ok(Order::Sequential(calls.parse()?)),
+            ["pipelined", connections, calls] => Ok(Order::Pipelined(connections.parse()?, calls.parse()?)),
+            _ => bail!("no order: {line}"),
         }
     }
 }
@@ -149,7 +150,7 @@ impl std::fmt::Display for Order {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Order::Sequential(calls) => write!(f, "sequential {calls}"),
-            Order::Pipelined(calls) => write!(f, "pipelined {calls}"),
+            Order::Pipelined(connections, calls) => write!(f, "pipelined {connections} {calls}"),
         }
     }
 }
@@ -168,10 +169,10 @@ pub fn obey(client: &mut impl Client) -> Result<()> {
                 laps.times.sort_unstable();
                 format!("{} {}", quantile(&laps.times, 0.5), quantile(&laps.times, 0.99))
             }
-            Order::Pipelined(calls) => {
-                client.pipelined(WARM_UP)?;
+            Order::Pipelined(connections, calls) => {
+                client.pipelined(connections, connections * WARM_UP)?;
                 let begin = Instant::now();
-                client.pipelined(calls)?;
+                client.pipelined(connections, calls)?;
                 begin.elapsed().as_nanos().to_string()
             }
         };
@@ -203,7 +204,7 @@ mod tests {
 
     #[test]
     fn an_order_comes_back_from_its_text() {
-        for order in [Order::Sequential(7), Order::Pipelined(9)] {
+        for order in [Order::Sequential(7), Order::Pipelined(8, 9)] {
             assert_eq!(Order::parse(&order.to_string()).unwrap(), order);
         }
         assert!(Order::parse("sequential").is_err());

@@ -1,17 +1,21 @@
 //! `make bench`: Andiron beside what the system itself takes and beside its peers, each in two processes, interleaved and pinned alike.
 //!
-//! `andiron-bench [ROUNDS]` runs all; with other arguments this program is one end of a contestant.
+//! `andiron-bench [ROUNDS [ONLY]]` runs all, or the rows whose workload or contestant has ONLY in its name; with other arguments this program is one
+//! end of a contestant.
 #![forbid(unsafe_code)]
 
 mod contest;
 mod floor;
+mod idle;
 mod own;
+mod own_tokio;
 mod report;
 
 use std::io::Read;
 
 use andiron_bench::{Role, Start, obey, run_on};
 use anyhow::{Result, bail};
+use own::Way;
 
 /// Enough for medians that stay put on a machine that is not quiet; about a minute.
 const ROUNDS: usize = 60;
@@ -21,21 +25,38 @@ const SPIN: &str = "spin";
 
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    match args.len() {
-        0 => contest::run(ROUNDS),
-        1 => contest::run(args[0].parse()?),
-        2 if args[0] == SPIN => spin(&args[1]),
+    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => contest::run(ROUNDS, ""),
+        [SPIN, core] => spin(core),
+        [idle::CROWD, address, connections] => idle::crowd(address, connections.parse()?),
+        [idle::CALLER, address, core] => idle::call(address, core),
+        [rounds] => contest::run(rounds.parse()?, ""),
+        [rounds, only] => contest::run(rounds.parse()?, only),
         _ => take_part(Start::from_args(args.into_iter())?),
     }
 }
 
 fn take_part(start: Start) -> Result<()> {
-    match (&*start.peer, start.role) {
-        ("floor", Role::Serve) => floor::serve(&start.socket),
-        ("floor", Role::Call) => obey(&mut floor::Floor::connect(&start.socket)?),
-        ("andiron", Role::Serve) => own::serve(&start.socket),
-        ("andiron", Role::Call) => obey(&mut own::Own::connect(&start.socket)?),
-        (other, _) => bail!("no contestant {other} here"),
+    let Start { peer, role, socket } = &start;
+    match (&**peer, role) {
+        ("floor", Role::Serve) => floor::serve(socket),
+        ("floor", Role::Call) => obey(&mut floor::Floor::connect(socket)?),
+        ("floor-tcp", Role::Serve) => floor::serve_tcp(socket),
+        ("floor-tcp", Role::Call) => obey(&mut floor::Floor::connect_tcp(socket)?),
+        ("andiron-tokio", Role::Serve) => own_tokio::serve(socket),
+        ("andiron-tokio", Role::Call) => obey(&mut own_tokio::OwnTokio::connect(socket)?),
+        (own, role) => {
+            let way = match own {
+                "andiron" => Way::Unix,
+                "andiron-tcp" => Way::Tcp,
+                "andiron-tls" => Way::Tls,
+                other => bail!("no contestant {other} here"),
+            };
+            match role {
+                Role::Serve => own::serve(way, socket),
+                Role::Call => obey(&mut own::Own::connect(way, socket)?),
+            }
+        }
     }
 }
 
