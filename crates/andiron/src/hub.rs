@@ -62,10 +62,15 @@ impl Hub {
         }
     }
 
+    pub(crate) fn retries(&self) -> bool {
+        self.line.retries()
+    }
+
     pub(crate) fn link(&self) -> Arc<Link> {
         self.line.link()
     }
 
+    #[cfg(feature = "tokio")]
     pub(crate) fn line(&self) -> &Arc<Line> {
         &self.line
     }

@@ -353,7 +353,7 @@ fn no_secret(address: &Address) -> Error {
 
 fn plain() -> Error {
     let text = "TCP without TLS is for this machine only, since others could read and change what is said: use `tls://`, \
-                or allow it by `plain_tcp`";
+                or allow it by `plain_tcp` (`--plain-tcp` at the shell)";
     Error::new(ErrorKind::Denied, text)
 }
 

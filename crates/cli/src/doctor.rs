@@ -412,7 +412,11 @@ fn handshake(place: &Place, chosen: &Chosen) -> Finding<Connected> {
     };
     match error.kind() {
         ErrorKind::Unsupported => problem(error.message(), "update the older of the two programs"),
-        ErrorKind::Denied | ErrorKind::Authentication if matches!(place.spot, Spot::Net(_)) => problem(
+        // It did not come to a handshake: the own file, or the kind of address, is not good for it.
+        ErrorKind::Denied | ErrorKind::NoObject if matches!(place.spot, Spot::Net(_)) => {
+            sentence(error.message())
+        }
+        ErrorKind::Authentication if matches!(place.spot, Spot::Net(_)) => problem(
             error.message(),
             "give this end the secret, or the authority and certificate, that the server asks for: `--secret-file`, `--authority`",
         ),

@@ -1,12 +1,24 @@
-//! `docs/findings.md` names tests; they are there.
+//! Pages in `docs` name tests; they are there.
 
 use std::fs;
 use std::path::Path;
 
 #[test]
 fn every_test_that_the_findings_name_is_there() {
+    let named = tests_of("docs/findings.md");
+    assert!(named > 40, "only {named} tests are named");
+}
+
+#[test]
+fn every_test_that_the_page_on_security_names_is_there() {
+    let named = tests_of("docs/security.md");
+    assert!(named > 15, "only {named} tests are named");
+}
+
+/// How many tests a page names. Fails where one is not there.
+fn tests_of(page: &str) -> usize {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let page = fs::read_to_string(root.join("docs/findings.md")).unwrap();
+    let page = fs::read_to_string(root.join(page)).unwrap();
     let mut named = 0;
     for line in page.lines().filter(|line| line.starts_with('|')) {
         let mut file = None;
@@ -23,5 +35,5 @@ fn every_test_that_the_findings_name_is_there() {
             }
         }
     }
-    assert!(named > 40, "only {named} tests are named");
+    named
 }

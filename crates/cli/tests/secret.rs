@@ -223,3 +223,23 @@ fn a_server_gives_each_secret_the_rights_of_its_line() {
     assert!(run(&["call", "player", "seek"]).failed(1).contains("no right to call 'player'"));
     assert_eq!(home.run(&["--address", &address, "get", "x"]).printed(), "20\n");
 }
+
+#[test]
+fn doctor_tells_what_is_wrong_with_the_file() {
+    let home = Home::new();
+    home.run(&["secret", "new"]).printed();
+    let (_daemon, address) = serve(&home, "tls");
+    let other = Home::new();
+    other.run(&["secret", "new"]).printed();
+    let doctor = |problem: &str, mend: &str| {
+        let told = other.run(&["doctor", "--address", &address]);
+        let lines: Vec<&str> = told.text().lines().skip_while(|line| !line.starts_with("problem")).collect();
+        assert!(lines.len() == 2 && lines[0].contains(problem) && lines[1].contains(mend), "{told:?}");
+    };
+    doctor("secret", "--secret-file");
+    std::fs::set_permissions(file(&other), std::fs::Permissions::from_mode(0o644)).unwrap();
+    doctor("is open to other users", "chmod 600");
+    std::fs::set_permissions(file(&other), std::fs::Permissions::from_mode(0o600)).unwrap();
+    std::fs::write(file(&other), home.run(&["secret", "show"]).out).unwrap();
+    assert!(other.run(&["doctor", "--address", &address]).printed().contains("it answers"));
+}

@@ -86,12 +86,17 @@ impl Home {
 
     /// Starts this test binary again, to run the test `test` in a role. Ready when it has said so.
     pub(crate) fn play(&self, test: &str, role: &str) -> Process {
-        let mut command = Command::new("/proc/self/exe");
-        command.args([test, "--exact", "--nocapture", "--test-threads=1"]).env(ROLE, role);
-        self.settle(&mut command);
-        let mut player = Process::start(command);
+        let mut player = Process::start(self.player(test, role));
         player.wait_for("ready");
         player
+    }
+
+    /// This test binary, to run the test `test` in a role.
+    pub(crate) fn player(&self, test: &str, role: &str) -> Command {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args([test, "--exact", "--nocapture", "--test-threads=1"]).env(ROLE, role);
+        self.settle(&mut command);
+        command
     }
 
     /// Connects to the server of the default name.
@@ -219,7 +224,7 @@ pub(crate) struct Ran {
 }
 
 impl Ran {
-    fn of(output: Output) -> Ran {
+    pub(crate) fn of(output: Output) -> Ran {
         let Output { status, stdout, stderr } = output;
         Ran { code: status.code(), out: stdout, err: String::from_utf8(stderr).unwrap() }
     }
