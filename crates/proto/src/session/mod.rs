@@ -219,6 +219,8 @@ struct TheirCall {
     cost: u64,
     /// The body that it still waits for.
     body: Option<u64>,
+    /// Its event is there.
+    told: bool,
     /// When the peer stops waiting, until that is told.
     deadline: Option<Instant>,
     /// The peer waits no more, and that is told.
@@ -569,9 +571,10 @@ impl Session {
             self.events.push_back(Event::Answer { id, outcome: Err(failure) });
         }
         self.close_streams(&failure);
-        let told = |call: &TheirCall| call.notify || call.cancelled || call.body.is_some();
+        self.kept.clear();
+        let waited_for = |call: &TheirCall| call.told && !call.notify && !call.cancelled;
         let mut theirs: Vec<u64> =
-            self.theirs.drain().filter(|(_, call)| !told(call)).map(|(id, _)| id).collect();
+            self.theirs.drain().filter(|(_, call)| waited_for(call)).map(|(id, _)| id).collect();
         theirs.sort_unstable();
         self.events.extend(theirs.into_iter().map(|id| Event::Cancelled { id }));
         self.events.push_back(Event::Closed(failure));

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::Session;
+use super::{IncomingCall, Session};
 use crate::codec;
 use crate::failure::{ErrorKind, Failure, FailureDetail};
 use crate::message::{Body, Ref};
@@ -17,10 +17,21 @@ const MOST_KEPT: usize = 1024;
 /// Characters of a failure that are remembered.
 const MOST_TEXT: usize = 500;
 
-/// What became of calls of the peer that can be the target of a promise: the latest ones, by number of the call. Nothing is kept of results
-/// that are not one reference.
+/// What is kept for promises that the peer calls.
 #[derive(Debug, Default)]
-pub(super) struct Kept(VecDeque<(u64, Result<Ref, Failure>)>);
+pub(super) struct Kept {
+    /// What became of calls of the peer that can be the target of a promise: the latest ones, by number of the call. Nothing is kept of
+    /// results that are not one reference.
+    answers: VecDeque<(u64, Result<Ref, Failure>)>,
+    /// Calls of what others will give that are not here whole, so that nobody knows of those yet.
+    early: Vec<IncomingCall>,
+}
+
+impl Kept {
+    pub(super) fn clear(&mut self) {
+        *self = Kept::default();
+    }
+}
 
 /// What a call of the peer calls.
 #[derive(Debug)]
@@ -50,18 +61,18 @@ impl Session {
             Ok(_) => return,
             Err(failure) => Err(shortened(failure)),
         };
-        if !self.peer.knows(PROMISES) {
+        if !self.lists(PROMISES) {
             return;
         }
-        if self.kept.0.len() == MOST_KEPT {
-            self.kept.0.pop_front();
+        if self.kept.answers.len() == MOST_KEPT {
+            self.kept.answers.pop_front();
         }
-        self.kept.0.push_back((call, kept));
+        self.kept.answers.push_back((call, kept));
     }
 
     /// What became of a call of the peer that this end answered: its object, or its failure; `None` where it is neither, or forgotten.
     pub fn kept(&self, of: u64) -> Option<&Result<Ref, Failure>> {
-        self.kept.0.iter().rev().find(|(number, _)| *number == of).map(|(_, kept)| kept)
+        self.kept.answers.iter().rev().find(|(number, _)| *number == of).map(|(_, kept)| kept)
     }
 
     /// What a call with the number `call` calls that is to go to the result of the peer's call `of`. The outer error is the sentence for
@@ -81,15 +92,68 @@ impl Session {
                 Ok(Called { target: of, promise: true, depth })
             });
         }
-        Ok(match self.kept(of) {
-            Some(Ok(Ref::Local(object))) => Ok(Called { target: *object, promise: false, depth: 0 }),
+        Ok(self.given(of).map(|target| Called { target, promise: false, depth: 0 }))
+    }
+
+    /// The object that the peer's call `of` gave, or why what depends on it does not run.
+    fn given(&self, of: u64) -> Result<u64, Failure> {
+        match self.kept(of) {
+            Some(Ok(Ref::Local(object))) => Ok(*object),
             Some(Ok(Ref::Remote(_))) => {
                 let text = "the promised object is one of the caller itself; this call did not run";
                 Err(Failure::new(ErrorKind::Unsupported, text))
             }
             Some(Err(failure)) => Err(failure.clone()),
             None => Err(not_one_reference()),
-        })
+        }
+    }
+
+    /// What a call of a promise calls now that it is here whole: meanwhile the earlier one may have been answered, or may not be here yet.
+    /// `None` where it waits for that, or has failed.
+    pub(super) fn settle_promise(&mut self, mut call: IncomingCall) -> Option<IncomingCall> {
+        if !call.promise {
+            return Some(call);
+        }
+        match self.theirs.get(&call.target) {
+            Some(earlier) if earlier.told => return Some(call),
+            Some(_) => {
+                self.kept.early.push(call);
+                return None;
+            }
+            None => {}
+        }
+        match self.given(call.target) {
+            Ok(object) => {
+                (call.target, call.promise) = (object, false);
+                Some(call)
+            }
+            Err(failure) => {
+                self.discard(&call.payload.refs);
+                self.fail(call.id, &failure);
+                self.tell_dependents(call.id);
+                None
+            }
+        }
+    }
+
+    /// A call of the peer was handed on, or will not be: what depends on it need not wait for that any more. At most `DEEPEST` in a row.
+    pub(super) fn tell_dependents(&mut self, of: u64) {
+        if self.kept.early.is_empty() {
+            return; // as mostly
+        }
+        let (of_it, others) =
+            std::mem::take(&mut self.kept.early).into_iter().partition(|call| call.target == of);
+        self.kept.early = others;
+        let of_it: Vec<IncomingCall> = of_it;
+        of_it.into_iter().for_each(|call| self.tell_call(call));
+    }
+
+    /// A call that waits for an earlier one to be here is not wanted any more.
+    pub(super) fn forget_dependent(&mut self, id: u64) {
+        if let Some(index) = self.kept.early.iter().position(|call| call.id == id) {
+            let call = self.kept.early.remove(index);
+            self.discard(&call.payload.refs);
+        }
     }
 }
 

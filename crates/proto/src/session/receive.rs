@@ -203,13 +203,14 @@ impl Session {
         let deadline =
             if timeout_us == 0 { None } else { now.checked_add(Duration::from_micros(timeout_us)) };
         let body = message.long.map(|long| long.body);
-        let told = deadline.filter(|_| !notify);
-        self.theirs
-            .insert(header.id, TheirCall { notify, cost, body, deadline: told, cancelled: false, depth });
+        let waited_for = deadline.filter(|_| !notify);
+        let call =
+            TheirCall { notify, cost, body, told: false, deadline: waited_for, cancelled: false, depth };
+        self.theirs.insert(header.id, call);
         if stream {
             self.open_received(StreamId { own: false, call: header.id });
         }
-        self.deadlines.extend(told.map(|deadline| (deadline, Side::Theirs, header.id)));
+        self.deadlines.extend(waited_for.map(|deadline| (deadline, Side::Theirs, header.id)));
         self.buffered += cost;
         self.their_calls += u32::from(!notify);
         let call = IncomingCall {
@@ -341,9 +342,21 @@ impl Session {
 
     fn deliver(&mut self, mut call: IncomingCall, body: Bytes) {
         call.payload.body = body;
-        let stream = call.payload.stream.then_some(StreamId { own: false, call: call.id });
+        self.tell_call(call);
+    }
+
+    /// A call is here whole; where it is of a promise it may have to wait, or fail.
+    pub(super) fn tell_call(&mut self, call: IncomingCall) {
+        let Some(call) = self.settle_promise(call) else { return };
+        let (id, streams) = (call.id, call.payload.stream);
+        if let Some(theirs) = self.theirs.get_mut(&id) {
+            theirs.told = true;
+        }
         self.events.push_back(Event::Call(call));
-        stream.into_iter().for_each(|stream| self.tell_stream(stream, true));
+        if streams {
+            self.tell_stream(StreamId { own: false, call: id }, true);
+        }
+        self.tell_dependents(id);
     }
 
     /// The answer to an own call, or the failure of a notify, is here.
@@ -444,11 +457,14 @@ impl Session {
                 self.discard(&call.payload.refs);
             }
             self.refuse(id, &failure);
+        } else if !call.told {
+            self.forget_dependent(id);
+            self.refuse(id, &failure);
         } else if !std::mem::replace(&mut call.cancelled, true) {
             if let Some(deadline) = call.deadline.take() {
                 self.deadlines.remove(&(deadline, Side::Theirs, id));
             }
-            self.ended(StreamId { own: false, call: id }, Err(failure));
+            self.give_up_items(StreamId { own: false, call: id }, failure);
             self.events.push_back(Event::Cancelled { id });
         }
     }
@@ -457,7 +473,12 @@ impl Session {
     fn refuse(&mut self, id: u64, failure: &Failure) {
         let Some(call) = self.theirs.get_mut(&id) else { return };
         call.body = None;
-        if call.notify { self.done(id) } else { self.fail(id, failure) }
+        if call.notify {
+            self.done(id)
+        } else {
+            self.fail(id, failure)
+        }
+        self.tell_dependents(id);
     }
 
     fn on_goodbye(&mut self, last: u64, payload: &[u8]) -> Result<(), String> {
@@ -505,10 +526,15 @@ impl Session {
 
     /// Refuses what belongs to a feature that this end does not list.
     fn needs(&self, feature: &str) -> Result<(), String> {
-        match self.config.features.iter().any(|own| own == feature) {
+        match self.lists(feature) {
             true => Ok(()),
             false => Err(format!("{feature} were not agreed on")),
         }
+    }
+
+    /// True where this end said that it has this feature.
+    pub(super) fn lists(&self, feature: &str) -> bool {
+        self.config.features.iter().any(|own| own == feature)
     }
 
     fn grant(&mut self, grant: Option<(u64, u64)>) {

@@ -326,7 +326,7 @@ impl Session {
             self.outbox.abort(BodyOf::Call(id));
             self.outbox.frame(Kind::Cancel, 0, id, &[]);
         }
-        self.stopped(StreamId { own: true, call: id });
+        self.give_up_own_items(id);
         self.events.push_back(Event::Answer { id, outcome: Err(failure) });
     }
 

@@ -280,6 +280,15 @@ impl Session {
         }
     }
 
+    /// The call of the peer that its items belong to is given up. Until it is answered, some may be under way: the peer need not know of it.
+    pub(super) fn give_up_items(&mut self, stream: StreamId, failure: Failure) {
+        if let Some(received) = self.streams.received.get_mut(&stream)
+            && !std::mem::replace(&mut received.stopped, true)
+        {
+            self.events.push_back(Event::End { stream, outcome: Err(failure) });
+        }
+    }
+
     /// The peer no longer waits for a call of its own: this end's streaming answer ends, if there is one.
     pub(super) fn cancel_streaming_answer(&mut self, call: u64) -> bool {
         let stream = StreamId { own: false, call };
@@ -289,6 +298,15 @@ impl Session {
             self.send_end(stream, Err(failure));
         }
         was
+    }
+
+    /// An own call is given up, and the stream of its items with it. A callee that has answered already hears of that by their end: the
+    /// cancel alone could mean its own items.
+    pub(super) fn give_up_own_items(&mut self, call: u64) {
+        if self.stopped(StreamId { own: true, call }) && call <= self.last_sent {
+            let failure = Failure::new(ErrorKind::Cancelled, "the caller gave the call up");
+            self.send_end(StreamId { own: true, call }, Err(failure));
+        }
     }
 
     /// All streams end with the session.

@@ -8,21 +8,21 @@ use std::time::Duration;
 
 use andiron_proto::wire::{Kind, Reason, preface};
 use andiron_proto::{
-    CallRequest, Config, ErrorKind, Event, Failure, Hello, IncomingCall, Limits, Outgoing, Payload, Ref,
-    Role, Session,
+    Auth, CallRequest, Config, ErrorKind, Event, Failure, Heartbeat, Hello, IncomingCall, Key, Limits,
+    Outgoing, PROMISES, Payload, Ref, Role, STREAMS, Session, StreamId, binding,
 };
 use fastrand::Rng;
 
 use crate::support::*;
 
-fn seeds(default: u64) -> std::ops::Range<u64> {
+pub(crate) fn seeds(default: u64) -> std::ops::Range<u64> {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect(name));
     let first = number("ANDIRON_FUZZ_SEED").unwrap_or(0);
     first..first + number("ANDIRON_FUZZ_ITERATIONS").unwrap_or(default)
 }
 
 /// Limits so tight that everything happens.
-fn tight(rng: &mut Rng) -> Limits {
+pub(crate) fn tight(rng: &mut Rng) -> Limits {
     Limits {
         frame: 4096,
         message: rng.u64(9000..30_000),
@@ -357,7 +357,7 @@ fn plausible(rng: &mut Rng) -> Vec<u8> {
     ];
     let number = *rng.choice(&kinds).unwrap();
     let kind = Kind::from_number(number).unwrap();
-    let kind_flags = if rng.u8(..) < 200 { rng.u8(..) & kind.allowed_flags() & 0x07 } else { rng.u8(..) };
+    let kind_flags = if rng.u8(..) < 250 { rng.u8(..) & kind.allowed_flags() } else { rng.u8(..) };
     let small = |rng: &mut Rng| if rng.u8(..) < 250 { rng.u64(0..8) } else { rng.u64(..) };
     let mut payload = match kind {
         Kind::Call | Kind::Notify => call_payload(small(rng), "method", b""),
@@ -395,6 +395,8 @@ struct Victim {
     calls: BTreeSet<u64>,
     running: Vec<u64>,
     shown: Vec<u64>,
+    /// Streams that it sends, and that it receives.
+    streams: [BTreeSet<StreamId>; 2],
     over: bool,
 }
 
@@ -402,7 +404,8 @@ impl Victim {
     fn act(&mut self, rng: &mut Rng) {
         let (session, now) = (&mut self.lone.session, self.lone.now);
         let object = rng.choice(&self.shown).copied();
-        match rng.u8(0..10) {
+        let stream = StreamId { own: rng.bool(), call: rng.u64(0..8) };
+        match rng.u8(0..14) {
             0 => {
                 let body = vec![1; rng.usize(0..9000)];
                 let arguments = Outgoing {
@@ -410,8 +413,20 @@ impl Victim {
                     ..Outgoing::native(&body)
                 };
                 let deadline = rng.bool().then(|| now + Duration::from_micros(rng.u64(..1000)));
-                let request = CallRequest { method: "m", deadline, arguments, ..CallRequest::default() };
-                self.calls.extend(session.call(now, request));
+                let arguments = Outgoing { stream: rng.bool(), ..arguments };
+                let (target, promise) = (rng.u64(0..4), rng.u8(..) < 60);
+                let request = CallRequest {
+                    target,
+                    promise,
+                    method: "m",
+                    deadline,
+                    arguments,
+                    ..CallRequest::default()
+                };
+                if let Ok(id) = session.call(now, request) {
+                    self.calls.insert(id);
+                    self.opened(StreamId { own: true, call: id });
+                }
             }
             1 => drop(session.notify(now, request("m", b""))),
             2 => self.shown.extend(session.show()),
@@ -423,8 +438,20 @@ impl Victim {
             }
             6..9 => {
                 if let Some(id) = self.running.pop() {
-                    session.reply(id, Outgoing::native(&vec![2; rng.usize(0..9000)]));
+                    let body = vec![2; rng.usize(0..9000)];
+                    session.reply(id, Outgoing { stream: rng.bool(), ..Outgoing::native(&body) });
+                    self.opened(StreamId { own: false, call: id });
                 }
+            }
+            9 => _ = session.item(stream, Outgoing::native(&vec![3; rng.usize(0..9000)])),
+            10 => session.want_items(stream, rng.u64(0..3)),
+            11 => {
+                session.stop_stream(stream);
+                self.streams[1].remove(&stream);
+            }
+            12 => {
+                session.end_stream(stream, Ok(()));
+                self.streams[0].remove(&stream);
             }
             _ => {
                 self.lone.output();
@@ -432,18 +459,37 @@ impl Victim {
         }
     }
 
+    fn opened(&mut self, stream: StreamId) {
+        if self.lone.session.is_streaming(stream) {
+            self.streams[0].insert(stream);
+        }
+    }
+
     fn look(&mut self) {
         for event in self.lone.events() {
             assert!(!self.over, "an event behind the last one");
             match event {
-                Event::Call(call) => self.running.push(call.id),
-                Event::Answer { id, .. } => assert!(self.calls.remove(&id), "a second answer"),
+                Event::Call(call) => {
+                    self.running.push(call.id);
+                    let stream = StreamId { own: false, call: call.id };
+                    self.streams[1].extend(call.payload.stream.then_some(stream));
+                }
+                Event::Answer { id, outcome } => {
+                    assert!(self.calls.remove(&id), "a second answer");
+                    let streams = outcome.is_ok_and(|payload| payload.stream);
+                    self.streams[1].extend(streams.then_some(StreamId { own: true, call: id }));
+                }
+                Event::Item { stream, .. } => assert!(self.streams[1].contains(&stream)),
+                Event::End { stream, .. } => assert!(self.streams[1].remove(&stream), "a second end"),
+                Event::Credit { stream } => assert!(self.streams[0].contains(&stream)),
+                Event::Stopped { stream } => assert!(self.streams[0].remove(&stream), "stopped twice"),
                 Event::Released { object } => self.shown.retain(|&other| other != object),
                 Event::Closed(_) => self.over = true,
                 _ => {}
             }
         }
         assert_eq!(self.over, self.lone.session.is_closed());
+        assert!(self.lone.session.proved_with().is_none(), "nobody can prove what he does not have");
     }
 }
 
@@ -454,15 +500,37 @@ fn no_bytes_bring_a_session_down() {
         let mut rng = Rng::with_seed(seed);
         let role = if rng.bool() { Role::Acceptor } else { Role::Initiator };
         let limits = Limits { attachments: 2, window: 100, calls: 4, objects: 5, ..Limits::default() };
-        let mut lone = Lone::unopened(role, Config { limits, ..Config::default() });
+        let features = vec![STREAMS.to_owned(), PROMISES.to_owned()];
+        let auth = match rng.u8(0..10) {
+            0 => Auth::Secret { keys: [Key::new([1; 32]), Key::new([2; 32])].into(), nonce: [3; 32] },
+            _ => Auth::User,
+        };
+        let method = if let Auth::User = auth { "user" } else { "secret" };
+        let heartbeat = rng.bool().then_some(Heartbeat { after: millis(1), patience: millis(1) });
+        let config = Config { limits, features: features.clone(), auth, heartbeat, ..Config::default() };
+        let mut lone = Lone::unopened(role, config);
+        lone.session.bind(&binding::unix());
         let peer = Limits { frame: 4096, window: rng.u32(0..200), calls: 3, ..Limits::default() };
-        let hello = Hello { auth: vec!["user".to_owned()], limits: peer, ..Hello::default() };
+        let hello = Hello {
+            auth: vec![method.to_owned()],
+            nonce: Some([4; 32]),
+            features,
+            limits: peer,
+            ..Hello::default()
+        };
         match rng.u8(0..10) {
             0 => {}
             1 => lone.receive(&preface(&(1..=1))),
             _ => lone.receive(&introduction(&hello)),
         }
-        let mut victim = Victim { lone, calls: BTreeSet::new(), running: vec![], shown: vec![], over: false };
+        let mut victim = Victim {
+            lone,
+            calls: BTreeSet::new(),
+            running: vec![],
+            shown: vec![],
+            streams: Default::default(),
+            over: false,
+        };
         let mut bytes = Vec::new();
         for _ in 0..60 {
             match rng.u8(..) {
@@ -482,6 +550,7 @@ fn no_bytes_bring_a_session_down() {
         victim.lone.session.disconnected("the end");
         victim.look();
         assert!(victim.over && victim.calls.is_empty(), "calls without an answer");
+        assert!(victim.streams.iter().all(BTreeSet::is_empty), "streams without an end");
         victim.lone.receive(b"more");
         assert!(victim.lone.events().is_empty() && victim.lone.output().is_empty());
     }

@@ -6,6 +6,7 @@ mod bodies;
 mod calls;
 mod frames;
 mod fuzz;
+mod fuzz_streams;
 mod goodbye;
 mod handshake;
 mod heartbeat;

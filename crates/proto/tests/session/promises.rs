@@ -163,3 +163,75 @@ fn answers_of_long_ago_are_forgotten() {
     let failed = |event: &Event| matches!(event, Event::Answer { id, outcome: Err(failure) } if *id == late && failure.kind == ErrorKind::BadArguments);
     assert!(answers.iter().any(failed));
 }
+
+/// A call that takes a while to arrive, and one of what it will give right behind it.
+fn overtaken(pair: &mut Pair) -> (u64, u64) {
+    pair.most_piece = 1000;
+    let body = bulk(600_000);
+    let first = pair.call(CLIENT, request("open", &body));
+    let second = pair.call(CLIENT, on(first, "read"));
+    (first, second)
+}
+
+#[test]
+fn a_call_that_overtakes_the_one_that_it_depends_on_is_told_behind_it() {
+    let mut pair = pair(8);
+    let (first, second) = overtaken(&mut pair);
+    let third = pair.call(CLIENT, on(second, "more"));
+    pair.run();
+    let calls = pair.calls(SERVER);
+    assert_eq!(
+        calls.iter().map(|call| (call.id, call.promise)).collect::<Vec<_>>(),
+        [(first, false), (second, true), (third, true)]
+    );
+}
+
+#[test]
+fn a_call_that_overtakes_one_that_never_comes_fails_with_it() {
+    let mut pair = pair(9);
+    let (first, second) = overtaken(&mut pair);
+    for _ in 0..50 {
+        pair.step();
+    }
+    pair.session(CLIENT).cancel(first);
+    pair.run();
+    assert!(pair.events(SERVER).is_empty());
+    let kinds: Vec<_> =
+        pair.answers(CLIENT).into_iter().map(|(id, outcome)| (id, outcome.unwrap_err().kind)).collect();
+    assert_eq!(kinds, [(first, ErrorKind::Cancelled), (second, ErrorKind::Cancelled)]);
+}
+
+#[test]
+fn a_call_that_overtakes_another_can_be_cancelled_before_anybody_hears_of_it() {
+    let mut pair = pair(10);
+    let (first, second) = overtaken(&mut pair);
+    pair.session(CLIENT).cancel(second);
+    pair.run();
+    assert_eq!(pair.one_call(SERVER).id, first);
+    assert_eq!(pair.one_answer(CLIENT, second).unwrap_err().kind, ErrorKind::Cancelled);
+    pair.reply(SERVER, first, b"\xc0");
+    pair.run();
+    pair.one_answer(CLIENT, first).unwrap();
+    assert!(pair.session(SERVER).poll_timeout().is_none());
+}
+
+#[test]
+fn a_long_call_of_what_was_given_while_it_was_under_way_goes_to_that() {
+    let mut pair = pair(11);
+    pair.most_piece = 1000;
+    let first = pair.call(CLIENT, request("open", b"\x90"));
+    let body = bulk(600_000);
+    let second = pair.call(CLIENT, CallRequest { target: first, promise: true, ..request("read", &body) });
+    while pair.ends[SERVER].events.is_empty() {
+        pair.step();
+    }
+    for _ in 0..50 {
+        pair.step(); // the other one has begun
+    }
+    assert_eq!(pair.one_call(SERVER).id, first);
+    let (number, result) = object(&mut pair);
+    pair.session(SERVER).reply(first, result);
+    pair.run();
+    let call = pair.one_call(SERVER);
+    assert_eq!((call.id, call.target, call.promise), (second, number, false));
+}

@@ -467,3 +467,29 @@ fn behind_a_long_item_no_others_are_asked_for_until_it_is_on_its_way() {
     assert!(matches!(pair.events(SERVER)[..], [Event::Credit { stream }] if stream == there));
     assert!(pair.session(SERVER).stream_credit(there) > 0);
 }
+
+#[test]
+fn items_that_are_under_way_when_the_time_of_their_call_is_over_are_late() {
+    let mut pair = pair(15);
+    let deadline = Some(pair.now + millis(100));
+    let id = pair.call(CLIENT, CallRequest { deadline, ..streaming("sum") });
+    pair.run();
+    pair.one_call(SERVER);
+    let (here, there) = (StreamId { own: true, call: id }, StreamId { own: false, call: id });
+    pair.session(SERVER).want_items(there, 2);
+    pair.run();
+    pair.events(CLIENT);
+    pair.stop(SERVER);
+    send(&mut pair, CLIENT, here, b"under way");
+    pair.session(CLIENT).end_stream(here, Ok(()));
+    pair.run();
+    pair.advance(millis(200));
+    let events = pair.events(SERVER);
+    assert!(
+        matches!(events[..], [Event::End { outcome: Err(_), .. }, Event::Cancelled { .. }]),
+        "{events:?}"
+    );
+    pair.resume(SERVER);
+    pair.run();
+    assert!(pair.events(SERVER).is_empty() && pair.session(SERVER).is_open());
+}
