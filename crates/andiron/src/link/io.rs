@@ -106,9 +106,10 @@ impl Link {
         {
             todo.extend(self.hear_last_words(state, &error));
         } // else: the reader comes upon the end of the stream
-        if state.session.is_closed() || state.session.is_finished() {
+        if state.session.has_events() || state.session.is_closed() || state.session.is_finished() {
             todo.extend(self.digest(state));
         }
+        self.open_dams(state);
         todo
     }
 

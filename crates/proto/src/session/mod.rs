@@ -153,7 +153,7 @@ pub enum Event {
         /// Whether all items came.
         outcome: Result<(), Failure>,
     },
-    /// The peer asks for more items of a stream of this end; see [`Session::stream_credit`].
+    /// More items of a stream of this end may be sent; see [`Session::stream_credit`].
     Credit {
         /// Which stream.
         stream: StreamId,
@@ -425,6 +425,11 @@ impl Session {
     /// So many bytes of the last [`poll_transmit`](Session::poll_transmit) were sent, with its attachments if there was at least one.
     pub fn transmitted(&mut self, count: usize) {
         self.outbox.transmitted(count);
+    }
+
+    /// True where something happened that was not asked for yet. Sending may be such a thing.
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
     }
 
     /// What happened, in order.

@@ -88,9 +88,9 @@ impl Session {
         self.streams.sent.contains_key(&stream)
     }
 
-    /// How many items may be sent now.
+    /// How many items may be sent now. None while one waits behind a long one: however much the peer asks for, no more is kept for it.
     pub fn stream_credit(&self, stream: StreamId) -> u64 {
-        self.streams.sent.get(&stream).map_or(0, |sent| sent.credit)
+        self.streams.sent.get(&stream).filter(|sent| sent.held.is_empty()).map_or(0, |sent| sent.credit)
     }
 
     /// Sends an item of a stream that a call or result of this end opened. To be called only while there is
@@ -150,9 +150,9 @@ impl Session {
     /// Long items of these streams are sent whole: what was held behind them goes, up to the next long one.
     pub(super) fn send_held_items(&mut self) {
         while let Some(stream) = self.outbox.take_finished_item() {
-            if let Some(sent) = self.streams.sent.get_mut(&stream) {
-                sent.long = false;
-            }
+            let Some(sent) = self.streams.sent.get_mut(&stream) else { continue };
+            sent.long = false;
+            let waited = !sent.held.is_empty();
             while let Some(sent) = self.streams.sent.get_mut(&stream)
                 && !sent.long
                 && let Some(held) = sent.held.pop_front()
@@ -161,6 +161,9 @@ impl Session {
                     Held::Item(item) => self.send_item(stream, item),
                     Held::End(outcome) => self.end_stream(stream, outcome),
                 }
+            }
+            if waited && self.stream_credit(stream) > 0 {
+                self.events.push_back(Event::Credit { stream });
             }
         }
     }
