@@ -62,6 +62,10 @@ impl Hub {
         }
     }
 
+    pub(crate) fn retries(&self) -> bool {
+        self.line.retries()
+    }
+
     pub(crate) fn link(&self) -> Arc<Link> {
         self.line.link()
     }

@@ -124,7 +124,7 @@ pub use proxy::{Pending, Proxy};
 pub use secret::{Rights, Secret, SecretFile};
 pub use security::Security;
 pub use server::{Running, Server};
-pub use store::{Changed, Entry, Listed, Store};
+pub use store::{Change, Changed, Entry, Listed, Store, Watch};
 pub use stream::{Stream, StreamIter};
 
 #[doc(hidden)]

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::sync::lock;
-use crate::{Error, ErrorKind, Hub, Proxy, Result};
+use crate::{Error, ErrorKind, Hub, Proxy, Result, Stream, StreamIter};
 
 /// The name of the object that is the store.
 pub(crate) const STORE: &str = "store";
@@ -89,6 +89,43 @@ pub struct Listed {
     pub timestamp: f64,
     /// Length of the encoded value in bytes.
     pub size: u64,
+}
+
+/// A change of an entry, or an entry that was there when a [watch](Store::watch) began.
+#[derive(Clone, Debug, PartialEq, serde::Deserialize)]
+#[serde(from = "Told")]
+pub struct Change {
+    /// Whose entry it is.
+    pub author: String,
+    /// Its name.
+    pub name: String,
+    /// What it is now; `None`: it was removed.
+    pub entry: Option<Entry>,
+    /// The version of the write or the removal.
+    pub version: u64,
+    /// So many changes of the same entry came before this one and are told by it, because they were not read in time.
+    pub skipped: u64,
+}
+
+/// A change as it travels: state, author, name, version, skipped, and of an entry that is there timestamp, codec and value.
+#[derive(serde::Deserialize)]
+pub(crate) struct Told(
+    u8,
+    String,
+    String,
+    u64,
+    u64,
+    #[serde(default)] f64,
+    #[serde(default)] u8,
+    #[serde(default)] Blob,
+);
+
+impl From<Told> for Change {
+    fn from(row: Told) -> Change {
+        let Told(state, author, name, version, skipped, timestamp, codec, Blob(bytes)) = row;
+        let entry = (state == Answer::VALUE).then_some(Entry { bytes, codec, version, timestamp });
+        Change { author, name, entry, version, skipped }
+    }
 }
 
 /// The answer to a read as it travels: see `spec/PROTOCOL.md`, section 10.
@@ -217,6 +254,43 @@ impl Store {
         Pages { store: self.clone(), author, page: Vec::new().into_iter(), after: None, more: true }
     }
 
+    /// Tells of the entries of this author whose name fits `pattern`, in which `*` stands for any characters and `?` for one: first those
+    /// that are there, then each that is set or removed, as long as the iterator lives.
+    ///
+    /// Nobody waits for a slow reader. Of an entry that changed several times before it was read the latest state comes, with the number of
+    /// changes that were [skipped](Change::skipped); with changes of more than 65,536 entries unread the watch ends with the kind `Overloaded`.
+    /// Over a connection that [retries](crate::Connector::retry) the watch begins anew when a connection was lost, with the entries that are
+    /// there then, so that no value is missed; what was removed meanwhile it does not tell.
+    ///
+    /// ```no_run
+    /// let store = andiron::connect()?.store();
+    /// for change in store.watch("room *")? {
+    ///     let change = change?;
+    ///     println!("{} is {:?}", change.name, change.entry.map(|entry| entry.bytes));
+    /// }
+    /// # Ok::<(), andiron::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Why the store could not be reached.
+    pub fn watch(&self, pattern: &str) -> Result<Watch> {
+        self.watch_from(pattern, Some(self.author.clone()), true)
+    }
+
+    /// As [`watch`](Store::watch): with `all` of the entries of all authors; without `present` only of what changes from now on.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn watch_with(&self, pattern: &str, all: bool, present: bool) -> Result<Watch> {
+        self.watch_from(pattern, (!all).then(|| self.author.clone()), present)
+    }
+
+    fn watch_from(&self, pattern: &str, author: Option<Arc<str>>, present: bool) -> Result<Watch> {
+        let rows: Stream<Change> = self.call("watch", &(pattern, author.as_deref(), present))?;
+        let store = self.clone();
+        Ok(Watch { store, author, pattern: pattern.to_owned(), rows: Some(rows.into_iter()) })
+    }
+
     /// Removes the entries of this author. Gives their number.
     ///
     /// # Errors
@@ -260,6 +334,59 @@ pub(crate) fn no_store(error: Error) -> Error {
             Error::new(ErrorKind::Unsupported, text)
         }
         _ => error,
+    }
+}
+
+/// See [`Store::watch`]. Ends behind the first error.
+pub struct Watch {
+    store: Store,
+    author: Option<Arc<str>>,
+    pattern: String,
+    rows: Option<StreamIter<Change>>,
+}
+
+impl Watch {
+    /// The same watch over the next connection, where this one was lost and the hub retries.
+    fn begin_anew(&mut self, lost: &Error) -> Option<Result<()>> {
+        let is_lost = matches!(lost.kind(), ErrorKind::Unknown | ErrorKind::Unavailable);
+        if !is_lost || !self.store.hub.retries() {
+            return None;
+        }
+        let anew = self.store.watch_from(&self.pattern, self.author.clone(), true);
+        Some(anew.map(|watch| self.rows = watch.rows))
+    }
+}
+
+impl Iterator for Watch {
+    type Item = Result<Change>;
+
+    fn next(&mut self) -> Option<Result<Change>> {
+        loop {
+            match self.rows.as_mut()?.next() {
+                Some(Ok(change)) => return Some(Ok(change)),
+                Some(Err(error)) => match self.begin_anew(&error) {
+                    Some(Ok(())) => {}
+                    Some(Err(error)) => {
+                        self.rows = None;
+                        return Some(Err(error));
+                    }
+                    None => {
+                        self.rows = None;
+                        return Some(Err(error.during("watch")));
+                    }
+                },
+                None => {
+                    self.rows = None;
+                    return None;
+                }
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Watch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Watch({})", self.pattern)
     }
 }
 

@@ -269,7 +269,7 @@ fn what_a_call_will_give_can_be_called_before_it_is_there() {
 fn what_depends_on_a_failure_fails_with_it_and_did_not_run() {
     near_and_far(|mill, made| {
         let none = mill.start_another(true).unwrap().promise();
-        let error = none.count(5).err().expect("there is no mill");
+        let error = none.count(5).expect_err("there is no mill");
         assert!(error.to_string().contains("no other mill"), "{error}");
         let none: MillProxy =
             Proxy::from(mill.clone()).start::<Proxy>("number", &()).unwrap().promise().into();

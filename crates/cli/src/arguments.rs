@@ -138,6 +138,22 @@ pub(crate) enum Command {
         #[arg(long)]
         author: Option<String>,
     },
+    /// Print what changes in the store, a line for each change, until the server goes.
+    ///
+    /// Whoever reads slowly gets the latest value of what changed several times. With `--json`: an object a line, with author, name, version, skipped (so
+    /// many earlier changes of the same entry were not told) and, unless it was removed, timestamp, codec and value.
+    #[command(after_help = VALUES)]
+    Watch {
+        /// Which entries, by name: `*` stands for any characters, `?` for one.
+        #[arg(default_value = "*", hide_default_value = true)]
+        pattern: String,
+        /// Only those of this author [default: all authors]
+        #[arg(long)]
+        author: Option<String>,
+        /// Begin with the entries that are there.
+        #[arg(long)]
+        present: bool,
+    },
     /// Call a method of an object and print its result as JSON, or nothing for null.
     ///
     /// With `--json`: null is printed too.

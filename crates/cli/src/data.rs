@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal as _, Read as _, Write};
 use std::time::{Duration, SystemTime};
 
-use andiron::{Entry, Limits, Listed, Store, Value};
+use andiron::{Change, Entry, Limits, Listed, Store, Value};
 use andiron_proto::wire::codecs;
 use serde_json::json;
 
@@ -126,6 +126,43 @@ pub(crate) fn ls(
     Ok(())
 }
 
+pub(crate) fn watch(
+    server: &Chosen,
+    pattern: &str,
+    author: Option<&str>,
+    present: bool,
+    json: bool,
+    out: &mut impl Write,
+) -> Result<(), Failure> {
+    let changes = store(server, author)?.watch_with(pattern, author.is_none(), present)?;
+    for change in changes {
+        let Change { author, name, entry, version, skipped } = change?;
+        if json {
+            let about = format!("\"author\":{},\"name\":{}", json!(author), json!(name));
+            let told = format!("\"version\":{version},\"skipped\":{skipped}");
+            match entry {
+                None => writeln!(out, "{{{about},{told}}}")?,
+                Some(entry) => {
+                    let (timestamp, codec) = (json!(entry.timestamp), entry.codec);
+                    let value = any_value(entry)?.to_json();
+                    writeln!(
+                        out,
+                        "{{{about},{told},\"timestamp\":{timestamp},\"codec\":{codec},\"value\":{value}}}"
+                    )?;
+                }
+            }
+        } else {
+            let (author, name) = (text::one_line(&author), text::one_line(&name));
+            match entry {
+                None => writeln!(out, "{author} {name} removed")?,
+                Some(entry) => writeln!(out, "{author} {name} = {}", any_value(entry)?.to_json())?,
+            }
+        }
+        out.flush()?; // whoever reads waits for it
+    }
+    Ok(())
+}
+
 fn store(server: &Chosen, author: Option<&str>) -> Result<Store, Failure> {
     let store = server.connect()?.store();
     Ok(match author {
@@ -142,8 +179,7 @@ fn missing(name: &str, author: Option<&str>) -> Failure {
 /// Prints all of an entry. Of a value in a codec of others, which cannot be read here, the bytes.
 fn print(entry: Entry, name: &str, author: Option<&str>, out: &mut impl Write) -> Result<(), Failure> {
     let Entry { codec, version, timestamp, .. } = entry;
-    let known = matches!(codec, codecs::NATIVE | codecs::JSON | codecs::RAW);
-    let value = if known { value(entry)? } else { Value::Bytes(entry.bytes) };
+    let value = any_value(entry)?;
     let (author, name) = (json!(author.unwrap_or(DEFAULT_AUTHOR)), json!(name));
     let (timestamp, value) = (json!(timestamp), value.to_json());
     Ok(writeln!(
@@ -162,6 +198,14 @@ fn write_bytes(bytes: &[u8], out: &mut impl Write) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// What the bytes of an entry mean; the bytes themselves in a codec that is not known.
+fn any_value(entry: Entry) -> Result<Value, Failure> {
+    match entry.codec {
+        codecs::NATIVE | codecs::JSON | codecs::RAW => value(entry),
+        _ => Ok(Value::Bytes(entry.bytes)),
+    }
 }
 
 /// What the bytes of an entry mean.

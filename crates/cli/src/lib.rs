@@ -78,6 +78,9 @@ fn run(arguments: Arguments, out: &mut impl io::Write) -> Result<(), Failure> {
             data::get(server, &name, author.as_deref(), form, out)
         }
         Command::Del { name, author } => data::del(server, &name, author.as_deref(), json, out),
+        Command::Watch { pattern, author, present } => {
+            data::watch(server, &pattern, author.as_deref(), present, json, out)
+        }
         Command::Ls { author } => data::ls(server, author.as_deref(), json, out),
         Command::Call { object, method, arguments, timeout } => {
             let call = Call { object, method, arguments, timeout };

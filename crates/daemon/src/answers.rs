@@ -95,3 +95,52 @@ impl From<andiron_store::Page> for Page {
         Page(page.more, page.entries.into_iter().map(row).collect())
     }
 }
+
+/// An item of `watch`: 0 or 1, author, name, version, skipped changes, and with 1 timestamp, codec, value.
+#[derive(Deserialize)]
+pub(crate) struct Change(
+    u8,
+    Arc<str>,
+    Arc<str>,
+    u64,
+    u64,
+    #[serde(default)] f64,
+    #[serde(default)] u8,
+    #[serde(default)] Bytes,
+);
+
+impl Change {
+    /// What an entry is now; `version` is that of its last change where it is not there.
+    pub(crate) fn of(
+        key: andiron_store::Key,
+        entry: Option<andiron_store::Entry>,
+        version: u64,
+        skipped: u64,
+    ) -> Change {
+        let andiron_store::Key { author, name } = key;
+        match entry {
+            None => Change(0, author, name, version, skipped, 0.0, 0, Bytes::new()),
+            Some(entry) => {
+                Change(1, author, name, entry.version, skipped, entry.timestamp, entry.codec.0, entry.value)
+            }
+        }
+    }
+}
+
+impl Serialize for Change {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Change(state, author, name, version, skipped, timestamp, codec, value) = self;
+        let mut array = serializer.serialize_seq(Some(if *state == 0 { 5 } else { 8 }))?;
+        array.serialize_element(state)?;
+        array.serialize_element(author)?;
+        array.serialize_element(name)?;
+        array.serialize_element(version)?;
+        array.serialize_element(skipped)?;
+        if *state != 0 {
+            array.serialize_element(timestamp)?;
+            array.serialize_element(codec)?;
+            array.serialize_element(value)?;
+        }
+        array.end()
+    }
+}

@@ -16,6 +16,7 @@
 mod answers;
 mod daemon;
 mod store;
+mod watch;
 
 pub use andiron_store::Limits as StoreLimits;
 pub use daemon::{Daemon, Options};

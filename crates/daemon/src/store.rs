@@ -1,38 +1,91 @@
 //! The store as an object that is called (`spec/PROTOCOL.md`, section 10).
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 use std::time::{Duration, SystemTime};
 
-use andiron::{Error, ErrorKind, Result};
+use andiron::{Error, ErrorKind, Result, Stream};
 use andiron_store::{
-    Codec, DEFAULT_AUTHOR, KeyRef, Op, Page as EnginePage, Reply, Store as Engine, StoreError,
+    Codec, DEFAULT_AUTHOR, Key, KeyRef, Op, Page as EnginePage, Reply, Store as Engine, StoreError,
 };
 use bytes::Bytes;
 
-use crate::answers::{Answer, Page, Written};
+use crate::answers::{Answer, Change, Page, Written};
+use crate::watch::{Filter, Watch, Watchers};
 
 /// Entries on a page of a listing where the caller does not say.
 const PAGE: u64 = 1000;
 
-/// The engine, locked for one operation at a time.
-pub(crate) struct Store {
+/// The engine, locked for one operation at a time, and who wants to know what it did.
+pub(crate) struct Shared {
     engine: Mutex<Engine>,
+    pub(crate) watchers: Watchers,
 }
 
-impl Store {
-    pub(crate) fn new(engine: Engine) -> Store {
-        Store { engine: Mutex::new(engine) }
-    }
-
-    fn engine(&self) -> MutexGuard<'_, Engine> {
+impl Shared {
+    pub(crate) fn engine(&self) -> MutexGuard<'_, Engine> {
         // The engine finds out whether an operation may happen before it changes anything.
         self.engine.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Does an operation. What it changes is told under the same lock, so that everybody hears of changes in their order.
     fn apply(&self, op: Op<'_>) -> Result<Reply> {
         let now = now();
-        self.engine().apply(op, now).map_err(refused)
+        let mut engine = self.engine();
+        if matches!(op, Op::Get { .. } | Op::List { .. }) || self.watchers.is_empty() {
+            return engine.apply(op, now).map_err(refused);
+        }
+        let mut woken = Vec::new();
+        let reply = match op {
+            Op::Clear { author } => {
+                let keys = keys(&mut engine, author, now);
+                let reply = engine.apply(op, now);
+                keys.iter().for_each(|key| self.watchers.note(key.into(), engine.version(), &mut woken));
+                reply
+            }
+            Op::Set { key, .. } | Op::Delete { key } => {
+                let reply = engine.apply(op, now);
+                if matches!(reply, Ok(Reply::Set { .. } | Reply::Deleted(Some(_)))) {
+                    self.watchers.note(key, engine.version(), &mut woken);
+                }
+                reply
+            }
+            Op::Get { .. } | Op::List { .. } => engine.apply(op, now),
+        };
+        drop(engine);
+        woken.into_iter().for_each(Waker::wake);
+        reply.map_err(refused)
+    }
+}
+
+/// All keys of an author, or all.
+fn keys(engine: &mut Engine, author: Option<&str>, now: Duration) -> Vec<Key> {
+    let mut keys: Vec<Key> = Vec::new();
+    loop {
+        let after = keys.last().cloned();
+        let list = Op::List { author, after: after.as_ref().map(KeyRef::from), limit: usize::MAX };
+        let Ok(Reply::Listed(page)) = engine.apply(list, now) else { return keys };
+        let done = !page.more || page.entries.is_empty();
+        keys.extend(page.entries.into_iter().map(|listed| listed.key));
+        if done {
+            return keys;
+        }
+    }
+}
+
+/// The store as others call it.
+pub(crate) struct Store {
+    shared: Arc<Shared>,
+}
+
+impl Store {
+    pub(crate) fn new(engine: Engine) -> Store {
+        Store { shared: Arc::new(Shared { engine: Mutex::new(engine), watchers: Watchers::default() }) }
+    }
+
+    fn apply(&self, op: Op<'_>) -> Result<Reply> {
+        self.shared.apply(op)
     }
 
     fn page(&self, author: Option<&str>, after: Option<KeyRef<'_>>, limit: usize) -> Result<EnginePage> {
@@ -118,6 +171,21 @@ impl Store {
             None => self.page(author, after, limit),
         };
         Ok(page?.into())
+    }
+
+    /// Tells of changes: a stream of arrays 0 (removed) or 1, author, name, version, how many earlier changes of the same entry were skipped,
+    /// and with 1 timestamp, codec, value. `pattern` is for names, with `*` and `?`. First come the entries that are there (`present`, true).
+    #[expose(idempotent)]
+    fn watch(
+        &self,
+        pattern: Option<&str>,
+        author: Option<&str>,
+        present: Option<bool>,
+    ) -> Result<Stream<Change>> {
+        let allowed = check(Use::Read, author)?;
+        let authors = author.map(|author| BTreeSet::from([author.to_owned()])).or(allowed);
+        let filter = Filter::new(pattern.unwrap_or("*"), authors);
+        Ok(Stream::wrap(Watch::new(self.shared.clone(), filter, present.unwrap_or(true))))
     }
 
     /// Removes all entries of one author or of all. Returns their number.

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use super::{Hub, Proxy};
 use crate::store::{Answer, DEFAULT_AUTHOR, STORE, encode, no_store};
 use crate::sync::lock;
-use crate::{Changed, Entry, Result};
+use crate::{Change, Changed, Entry, Result, Stream};
 
 /// Values by author and name that all processes at a server share; see [`Store`](crate::Store), whose methods these are.
 #[derive(Clone, Debug)]
@@ -82,6 +82,24 @@ impl Store {
     pub async fn delete(&self, name: &str) -> Result<Option<Entry>> {
         let answer: Answer = self.call("delete", &(name, &*self.author)).await?;
         Ok(answer.entry())
+    }
+
+    /// Tells of the entries of this author whose name fits `pattern`, as [`Store::watch`](crate::Store::watch) does: first those that are
+    /// there, then each change. A stream for `futures::StreamExt` and the like; where its connection is lost it ends with an error.
+    ///
+    /// # Errors
+    /// Why the store could not be reached.
+    pub async fn watch(&self, pattern: &str) -> Result<Stream<Change>> {
+        self.call("watch", &(pattern, &*self.author, true)).await
+    }
+
+    /// As [`watch`](Store::watch): with `all` of the entries of all authors; without `present` only of what changes from now on.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn watch_with(&self, pattern: &str, all: bool, present: bool) -> Result<Stream<Change>> {
+        let author = (!all).then_some(&*self.author);
+        self.call("watch", &(pattern, author, present)).await
     }
 
     /// Removes the entries of this author. Gives their number.

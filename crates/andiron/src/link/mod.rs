@@ -553,7 +553,9 @@ impl Link {
         }
         let mut state = self.lock();
         state.session.goodbye(Reason::ShuttingDown, text);
-        let todo = self.flush(&mut state);
+        let mut todo = Todo::default();
+        Self::end_idle_outflows(&mut state, &mut todo);
+        todo.extend(self.flush(&mut state));
         self.arm(&mut state);
         drop(state);
         todo.run();

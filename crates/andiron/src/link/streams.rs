@@ -67,6 +67,8 @@ pub(super) struct Outflowing {
     scheduled: bool,
     /// While they were out there was another reason to look at them.
     again: bool,
+    /// There was nothing to send when they were asked last.
+    waits: bool,
 }
 
 /// The task of sending what a stream has and the peer wants.
@@ -106,7 +108,7 @@ impl Wake for More {
 impl Link {
     /// Items of this end come with a call or result that was just sent.
     pub(super) fn open_outflow(&self, state: &mut State, stream: StreamId, items: Box<dyn Items>) {
-        let flow = Outflowing { items: Some(items), scheduled: false, again: false };
+        let flow = Outflowing { items: Some(items), scheduled: false, again: false, waits: false };
         state.outflows.insert(stream, flow);
         self.start_handler_thread(state);
     }
@@ -130,6 +132,16 @@ impl Link {
             state.admitted.push_back(Admitted::Pump(Pump { link: self.this.clone(), stream }));
         }
         self.dispatch(state);
+    }
+
+    /// This end takes no further calls: streams that only wait for something to happen end too, or else they would be waited for.
+    pub(super) fn end_idle_outflows(state: &mut State, todo: &mut Todo) {
+        let idle = state.outflows.extract_if(|_, flow| flow.waits && !flow.scheduled && flow.items.is_some());
+        for (stream, flow) in idle {
+            let failure = Failure::new(ErrorKind::Unavailable, "the stream's process is shutting down");
+            state.session.end_stream(stream, Err(failure));
+            todo.drop_items(flow.items);
+        }
     }
 
     /// Nobody wants the items any more. To be dropped without the lock.
@@ -190,6 +202,7 @@ impl Link {
             None => Some(items),
             Some(flow) => {
                 flow.items = Some(items);
+                flow.waits = waits;
                 let more = std::mem::take(&mut flow.again) || more;
                 if more && congested {
                     flow.scheduled = true; // looking again at once would be in vain

@@ -157,3 +157,51 @@ pub mod binding {
         b"unx\0".to_vec()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    fn unhex(text: &str) -> Vec<u8> {
+        (0..text.len())
+            .step_by(2)
+            .map(|index| u8::from_str_radix(&text[index..index + 2], 16).unwrap())
+            .collect()
+    }
+
+    fn address(text: &Value) -> SocketAddr {
+        text.as_str().unwrap().parse().unwrap()
+    }
+
+    #[test]
+    fn proofs_and_bindings_are_those_of_the_vectors() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../spec/vectors/proofs.json");
+        let vectors: Vec<Value> = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        for vector in &vectors {
+            let bytes = |name: &str| unhex(vector[name].as_str().unwrap());
+            let channel = &vector["channel"];
+            let binding = if let Some(certificate) = channel["certificate"].as_str() {
+                binding::tls(&unhex(certificate))
+            } else if channel["loopback"].is_array() {
+                binding::loopback(address(&channel["loopback"][0]), address(&channel["loopback"][1]))
+            } else if channel["plain"] == true {
+                binding::plain()
+            } else {
+                binding::unix()
+            };
+            assert_eq!(binding, bytes("binding"), "{}", vector["name"]);
+            let key = Key::new(bytes("key").try_into().unwrap());
+            let ends =
+                [(Role::Initiator, "initiator", "acceptor"), (Role::Acceptor, "acceptor", "initiator")];
+            for (role, own, peer) in ends {
+                let said = Transcript { own: bytes(own), peer: bytes(peer), binding: binding.clone() };
+                let (proof, answer) = (bytes(&format!("proof_of_{own}")), bytes(&format!("proof_of_{peer}")));
+                assert_eq!(said.prove(&key, role)[..], proof, "{}", vector["name"]);
+                assert!(said.verify(&key, role, &answer), "{}", vector["name"]);
+                assert!(!said.verify(&key, role, &proof) && !said.verify(&key, role, &answer[..31]));
+            }
+        }
+    }
+}

@@ -7,7 +7,7 @@ use super::auth::Auth;
 use super::{Event, Role, Session};
 use crate::failure::{ErrorKind, Failure};
 use crate::hello::Hello;
-use crate::wire::{self, HEADER_LEN, Header, Kind, PREFACE_LEN, Reason, VERSIONS};
+use crate::wire::{self, Header, Kind, PREFACE_LEN, Reason, VERSIONS};
 
 /// The longest payload before the session is open.
 pub(super) const MOST_PAYLOAD: u32 = 4096;
@@ -61,7 +61,9 @@ impl Session {
         let payload = hello.to_bytes();
         self.outbox.frame(Kind::Hello, 0, 0, &payload);
         if let Some(transcript) = &mut self.transcript {
-            transcript.own.extend_from_slice(&hello_header(&payload));
+            let length = payload.len() as u32; // of at most 4096 bytes
+            let header = Header { length, kind: Kind::Hello, flags: 0, attachments: 0, id: 0 };
+            transcript.own.extend_from_slice(&header.to_bytes());
             transcript.own.extend_from_slice(&payload);
         }
     }
@@ -106,7 +108,7 @@ impl Session {
         Ok(())
     }
 
-    pub(super) fn on_hello(&mut self, payload: &[u8]) -> Result<(), String> {
+    pub(super) fn on_hello(&mut self, header: Header, payload: &[u8]) -> Result<(), String> {
         let Stage::Hello { deadline } = self.stage else { return Err("a second HELLO".to_owned()) };
         let hello = Hello::parse(payload)?;
         let method = self.config.auth.method();
@@ -134,11 +136,15 @@ impl Session {
             self.open(hello);
             return Ok(());
         }
+        if let Some(text) = self.cannot_prove() {
+            self.refuse_peer(text.to_owned());
+            return Ok(());
+        }
         if hello.nonce.is_none() {
             return Err("a HELLO for a secret has a nonce of 32 bytes".to_owned());
         }
         if let Some(transcript) = &mut self.transcript {
-            transcript.peer.extend_from_slice(&hello_header(payload));
+            transcript.peer.extend_from_slice(&header.to_bytes());
             transcript.peer.extend_from_slice(payload);
         }
         match self.role {
@@ -147,6 +153,20 @@ impl Session {
         }
         self.stage = Stage::Proof { deadline, hello: Box::new(hello) };
         Ok(())
+    }
+
+    /// Why this end can neither prove a secret nor check a proof, if so.
+    fn cannot_prove(&self) -> Option<&'static str> {
+        let (Auth::Secret { keys, .. }, Some(transcript)) = (&self.config.auth, &self.transcript) else {
+            return None;
+        };
+        if keys.is_empty() {
+            Some("this end is to know the other one by a secret, and has none")
+        } else if transcript.binding.is_empty() {
+            Some("this end does not know by what channel it is connected, so a proof would be good for any")
+        } else {
+            None
+        }
     }
 
     /// Proves to have this key.
@@ -204,10 +224,4 @@ impl Session {
         self.peer = hello.clone();
         self.events.push_back(Event::Opened(hello));
     }
-}
-
-/// The header of a `HELLO` frame.
-fn hello_header(payload: &[u8]) -> [u8; HEADER_LEN] {
-    let length = payload.len() as u32; // of at most 4096 bytes
-    Header { length, kind: Kind::Hello, flags: 0, attachments: 0, id: 0 }.to_bytes()
 }

@@ -153,7 +153,8 @@ pub enum Event {
         /// Whether all items came.
         outcome: Result<(), Failure>,
     },
-    /// More items of a stream of this end may be sent; see [`Session::stream_credit`].
+    /// More items of a stream of this end can be sent: the peer asks for them, or a long one is on its way; see
+    /// [`Session::stream_credit`].
     Credit {
         /// Which stream.
         stream: StreamId,
@@ -362,7 +363,8 @@ impl Session {
         &self.peer
     }
 
-    /// What ties the proof of a secret to the channel, of [`binding`]. To be called before any byte is received.
+    /// What ties the proof of a secret to the channel, of [`binding`]. To be called before any byte is received; without it no proof is
+    /// made or believed.
     pub fn bind(&mut self, binding: &[u8]) {
         if let Some(transcript) = &mut self.transcript {
             transcript.binding = binding.to_vec();
@@ -427,7 +429,7 @@ impl Session {
         self.outbox.transmitted(count);
     }
 
-    /// True where something happened that was not asked for yet. Sending may be such a thing.
+    /// True where something happened. What is sent can make it happen too: a stream goes on once a long item of it is on its way.
     pub fn has_events(&self) -> bool {
         !self.events.is_empty()
     }

@@ -91,7 +91,7 @@ impl Session {
         let open = matches!(self.stage, Stage::Open);
         match header.kind {
             Kind::Goodbye => return self.on_goodbye(header.id, payload),
-            Kind::Hello => return self.on_hello(payload),
+            Kind::Hello => return self.on_hello(header, payload),
             Kind::Proof => return self.on_proof(payload),
             kind if !open => return Err(format!("{kind:?} before the session is open")),
             _ => {}
@@ -202,7 +202,7 @@ impl Session {
         self.theirs
             .insert(header.id, TheirCall { notify, cost, body, deadline: told, cancelled: false, depth });
         if stream {
-            self.open_received(StreamId { own: false, call: header.id }, true, false);
+            self.open_received(StreamId { own: false, call: header.id });
         }
         self.deadlines.extend(told.map(|deadline| (deadline, Side::Theirs, header.id)));
         self.buffered += cost;
@@ -300,6 +300,9 @@ impl Session {
             let text = "descriptors of the result were lost: this process has no more descriptors free";
             self.abandon(id, Failure::new(ErrorKind::Overloaded, text));
         }
+        if stream {
+            self.open_received(StreamId { own: true, call: id }); // its end may overtake the rest of the answer
+        }
         let payload = Payload { codec, body: Bytes::new(), refs: message.refs, attachments, stream };
         match message.long {
             None => {
@@ -335,7 +338,7 @@ impl Session {
         call.payload.body = body;
         let stream = call.payload.stream.then_some(StreamId { own: false, call: call.id });
         self.events.push_back(Event::Call(call));
-        stream.into_iter().for_each(|stream| self.tell_stream(stream));
+        stream.into_iter().for_each(|stream| self.tell_stream(stream, true));
     }
 
     /// The answer to an own call, or the failure of a notify, is here.
@@ -348,9 +351,9 @@ impl Session {
             return;
         };
         let stream = StreamId { own: true, call: id };
-        if outcome.as_ref().is_ok_and(|payload| payload.stream) {
-            self.open_received(stream, !call.abandoned, true); // the call is in flight until its stream ends
-        } else {
+        let streams = outcome.as_ref().is_ok_and(|payload| payload.stream);
+        if !streams {
+            self.forget_received(stream); // of an answer that was given up
             self.in_flight -= 1;
             self.stopped(stream);
         }
@@ -361,6 +364,9 @@ impl Session {
             Ok(payload) if call.abandoned => self.discard(&payload.refs),
             Err(_) if call.abandoned => {}
             outcome => self.events.push_back(Event::Answer { id, outcome }),
+        }
+        if streams {
+            self.tell_stream(stream, !call.abandoned); // the call is in flight until its stream ends
         }
     }
 

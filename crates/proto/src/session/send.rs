@@ -131,10 +131,10 @@ impl Session {
         self.last_own += 1;
         let id = self.last_own;
         let deadline = request.deadline;
-        if request.arguments.stream {
-            self.open_sent(StreamId { own: true, call: id });
-        }
         let held = !self.backlog.is_empty() || kind == Kind::Call && self.in_flight >= self.peer.limits.calls;
+        if request.arguments.stream {
+            self.open_sent(StreamId { own: true, call: id }, held);
+        }
         if !held {
             self.send_call(now, id, kind, request);
         } else {
@@ -173,6 +173,7 @@ impl Session {
                 arguments: held.arguments,
             };
             self.send_call(now, held.id, held.kind, request);
+            self.go_on(StreamId { own: true, call: held.id });
             if let Some(call) = self.own.get_mut(&held.id) {
                 call.ends_at = self.outbox.end();
             }
@@ -236,13 +237,13 @@ impl Session {
             return self.fail(id, &failure);
         }
         let stream = result.stream;
-        if stream && !self.peer.knows(STREAMS) {
+        if stream && let Err(failure) = self.check_answering_stream(id) {
             self.forget_unsent(&result.refs);
-            return self.fail(id, &no_streams());
+            return self.fail(id, &failure);
         }
         self.take_theirs(id, stream);
         if stream {
-            self.open_sent(StreamId { own: false, call: id });
+            self.open_sent(StreamId { own: false, call: id }, false);
         }
         let Outgoing { codec, body, refs, attachments, .. } = result;
         self.references.count(&refs);
@@ -385,6 +386,17 @@ impl Session {
             return Err(no_streams());
         }
         if request.promise { self.check_promise(request.target) } else { Ok(()) }
+    }
+
+    fn check_answering_stream(&self, id: u64) -> Result<(), Failure> {
+        if !self.peer.knows(STREAMS) {
+            return Err(no_streams());
+        }
+        if self.theirs.get(&id).is_some_and(|call| call.cancelled) {
+            let text = "the caller gave the call up and would take no items"; // nor say so again
+            return Err(Failure::new(ErrorKind::Cancelled, text));
+        }
+        Ok(())
     }
 
     pub(super) fn check(&self, outgoing: &Outgoing<'_>) -> Result<(), Failure> {

@@ -38,9 +38,16 @@ impl StreamId {
 #[derive(Debug, Default)]
 struct Sent {
     credit: u64,
-    /// A long item is under way: what comes behind it waits, so that items arrive in order.
-    long: bool,
+    /// What comes first is not sent yet, a long item or the call itself: what comes behind it is held, so that all arrives in order.
+    waits: bool,
     held: VecDeque<Held>,
+}
+
+impl Sent {
+    /// True where no more items follow, for the user of this end.
+    fn is_ended(&self) -> bool {
+        matches!(self.held.back(), Some(Held::End(_)))
+    }
 }
 
 #[derive(Debug)]
@@ -85,12 +92,12 @@ impl Streams {
 impl Session {
     /// True while items may come or go: the peer was told of this end's stream, and it is not over.
     pub fn is_streaming(&self, stream: StreamId) -> bool {
-        self.streams.sent.contains_key(&stream)
+        self.streams.sent.get(&stream).is_some_and(|sent| !sent.is_ended())
     }
 
-    /// How many items may be sent now. None while one waits behind a long one: however much the peer asks for, no more is kept for it.
+    /// How many items may be sent now: none behind a long one that is under way, so that they need not be kept.
     pub fn stream_credit(&self, stream: StreamId) -> u64 {
-        self.streams.sent.get(&stream).filter(|sent| sent.held.is_empty()).map_or(0, |sent| sent.credit)
+        self.streams.sent.get(&stream).filter(|sent| !sent.waits).map_or(0, |sent| sent.credit)
     }
 
     /// Sends an item of a stream that a call or result of this end opened. To be called only while there is
@@ -101,7 +108,7 @@ impl Session {
     /// [`forget_unsent`](Session::forget_unsent). *Unavailable* where the stream is over.
     pub fn item(&mut self, stream: StreamId, item: Outgoing<'_>) -> Result<(), Failure> {
         self.check(&item)?;
-        let Some(sent) = self.streams.sent.get_mut(&stream) else {
+        let Some(sent) = self.streams.sent.get_mut(&stream).filter(|sent| !sent.is_ended()) else {
             return Err(Failure::new(ErrorKind::Unavailable, "the stream is over"));
         };
         if sent.credit == 0 {
@@ -109,7 +116,7 @@ impl Session {
         }
         sent.credit -= 1;
         self.references.count(&item.refs);
-        if sent.long {
+        if sent.waits {
             sent.held.push_back(Held::Item(item.into_owned()));
         } else {
             self.send_item(stream, item);
@@ -122,14 +129,14 @@ impl Session {
         let frame = Frame { kind: Kind::Item, flags: stream.sent_flag(), id: stream.call };
         let long = self.send_message(frame, &Head::Value { codec }, &refs, attachments, body);
         if long && let Some(sent) = self.streams.sent.get_mut(&stream) {
-            sent.long = true;
+            sent.waits = true;
         }
     }
 
     /// Ends a stream of this end's items. One that is over already stays so.
     pub fn end_stream(&mut self, stream: StreamId, outcome: Result<(), Failure>) {
-        let Some(sent) = self.streams.sent.get_mut(&stream) else { return };
-        if sent.long {
+        let Some(sent) = self.streams.sent.get_mut(&stream).filter(|sent| !sent.is_ended()) else { return };
+        if sent.waits {
             sent.held.push_back(Held::End(outcome));
             return;
         }
@@ -150,21 +157,26 @@ impl Session {
     /// Long items of these streams are sent whole: what was held behind them goes, up to the next long one.
     pub(super) fn send_held_items(&mut self) {
         while let Some(stream) = self.outbox.take_finished_item() {
-            let Some(sent) = self.streams.sent.get_mut(&stream) else { continue };
-            sent.long = false;
-            let waited = !sent.held.is_empty();
-            while let Some(sent) = self.streams.sent.get_mut(&stream)
-                && !sent.long
-                && let Some(held) = sent.held.pop_front()
-            {
-                match held {
-                    Held::Item(item) => self.send_item(stream, item),
-                    Held::End(outcome) => self.end_stream(stream, outcome),
-                }
+            self.go_on(stream);
+        }
+    }
+
+    /// What the rest of a stream waited for is sent.
+    pub(super) fn go_on(&mut self, stream: StreamId) {
+        if let Some(sent) = self.streams.sent.get_mut(&stream) {
+            sent.waits = false;
+        }
+        while let Some(sent) = self.streams.sent.get_mut(&stream)
+            && !sent.waits
+            && let Some(held) = sent.held.pop_front()
+        {
+            match held {
+                Held::Item(item) => self.send_item(stream, item),
+                Held::End(outcome) => self.end_stream(stream, outcome),
             }
-            if waited && self.stream_credit(stream) > 0 {
-                self.events.push_back(Event::Credit { stream });
-            }
+        }
+        if self.stream_credit(stream) > 0 {
+            self.events.push_back(Event::Credit { stream });
         }
     }
 
@@ -200,49 +212,58 @@ impl Session {
         }
     }
 
-    /// A call or result of this end opens a stream of its items.
-    pub(super) fn open_sent(&mut self, stream: StreamId) {
-        self.streams.sent.insert(stream, Sent::default());
+    /// A call or result of this end opens a stream of its items. `waits`: once it is sent.
+    pub(super) fn open_sent(&mut self, stream: StreamId, waits: bool) {
+        self.streams.sent.insert(stream, Sent { waits, ..Sent::default() });
         self.streams.answering += usize::from(!stream.own);
     }
 
-    /// A call or result of the peer opened a stream of its items.
-    pub(super) fn open_received(&mut self, stream: StreamId, wanted: bool, told: bool) {
-        let received = Received { stopped: !wanted, told, ..Received::default() };
-        self.streams.received.insert(stream, received);
+    /// A call or result of the peer opens a stream of its items.
+    pub(super) fn open_received(&mut self, stream: StreamId) {
+        self.streams.received.insert(stream, Received::default());
     }
 
-    /// The call that opened a stream is handed on.
-    pub(super) fn tell_stream(&mut self, stream: StreamId) {
+    /// The result that was to open a stream does not come.
+    pub(super) fn forget_received(&mut self, stream: StreamId) {
+        if !self.streams.received.is_empty() {
+            self.streams.received.remove(&stream);
+        }
+    }
+
+    /// The call or result that opened a stream is handed on, or came in vain.
+    pub(super) fn tell_stream(&mut self, stream: StreamId, wanted: bool) {
         let Some(received) = self.streams.received.get_mut(&stream) else { return };
         received.told = true;
+        received.stopped = !wanted;
         if let Some(outcome) = received.early_end.take() {
             self.ended(stream, outcome);
         }
     }
 
-    fn forget_sent(&mut self, stream: StreamId) -> bool {
+    /// Forgets a stream of this end's items; `None` where there is none. True if its user has ended it.
+    fn forget_sent(&mut self, stream: StreamId) -> Option<bool> {
         if self.streams.sent.is_empty() {
-            return false; // as mostly
+            return None; // as mostly
         }
-        let Some(sent) = self.streams.sent.remove(&stream) else { return false };
+        let sent = self.streams.sent.remove(&stream)?;
         self.streams.answering -= usize::from(!stream.own);
+        let ended = sent.is_ended();
         for held in sent.held {
             if let Held::Item(item) = held {
                 self.uncount(&item.refs);
             }
         }
-        true
+        Some(ended)
     }
 
     /// The peer wants no more of this end's items, or can have none. True where there was such a stream.
     pub(super) fn stopped(&mut self, stream: StreamId) -> bool {
-        let was = self.forget_sent(stream);
-        if was {
-            self.outbox.abort(BodyOf::Item(stream));
+        let Some(ended) = self.forget_sent(stream) else { return false };
+        self.outbox.abort(BodyOf::Item(stream));
+        if !ended {
             self.events.push_back(Event::Stopped { stream });
         }
-        was
+        true
     }
 
     /// The items of the peer are over.
@@ -282,7 +303,8 @@ impl Session {
         for stream in ended {
             self.events.push_back(Event::End { stream, outcome: Err(failure.clone()) });
         }
-        let mut stopped: Vec<StreamId> = sent.into_keys().collect();
+        let open = sent.into_iter().filter(|(_, sent)| !sent.is_ended());
+        let mut stopped: Vec<StreamId> = open.map(|(stream, _)| stream).collect();
         stopped.sort_unstable();
         self.events.extend(stopped.into_iter().map(|stream| Event::Stopped { stream }));
     }
@@ -375,7 +397,9 @@ impl Session {
             return if own && self.own.contains_key(&call) { Ok(()) } else { self.check_late(stream) };
         };
         sent.credit = sent.credit.saturating_add(amount);
-        self.events.push_back(Event::Credit { stream });
+        if self.stream_credit(stream) > 0 {
+            self.events.push_back(Event::Credit { stream }); // else when what is under way is sent
+        }
         Ok(())
     }
 }

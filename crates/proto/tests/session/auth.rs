@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use andiron_proto::wire::{HEADER_LEN, Kind, PREFACE_LEN};
+use andiron_proto::wire::{Kind, PREFACE_LEN};
 use andiron_proto::{Auth, Config, ErrorKind, Event, Failure, Hello, Key, Role, Session, binding};
 
 use crate::support::*;
@@ -107,6 +107,15 @@ fn a_proof_for_another_channel_is_refused() {
         [&binding::loopback(a, b), &binding::loopback(c, b)],
     ));
     refused(&mut pair(1, secret(&[1], 1), secret(&[1], 2), [&binding::tls(b"der"), &binding::plain()]));
+}
+
+#[test]
+fn without_a_secret_or_a_channel_nothing_is_proved() {
+    let unbound: [&[u8]; 2] = [b"", b""];
+    refused(&mut pair(1, secret(&[1], 1), secret(&[1], 2), unbound));
+    refused(&mut pair(1, secret(&[], 1), secret(&[1], 2), [CHANNEL; 2]));
+    refused(&mut pair(1, secret(&[1], 1), secret(&[], 2), [CHANNEL; 2]));
+    refused(&mut pair(1, secret(&[], 1), secret(&[], 2), [CHANNEL; 2]));
 }
 
 #[test]
@@ -262,16 +271,26 @@ fn clients_cannot_be_played_against_each_other() {
 #[test]
 fn whatever_is_changed_on_the_way_makes_the_proofs_wrong() {
     let hello = lone(Role::Initiator, secret(&[1], 1)).output();
-    for index in PREFACE_LEN + HEADER_LEN..hello.len() {
-        let mut client = lone(Role::Initiator, secret(&[1], 1));
-        let mut server = lone(Role::Acceptor, secret(&[1], 2));
-        let mut changed = client.output();
-        changed[index] ^= 1;
-        server.receive(&changed);
-        client.receive(&server.output());
-        server.receive(&client.output());
-        client.receive(&server.output());
-        assert!(!server.session.is_open() && !client.session.is_open(), "byte {index} was changed unnoticed");
+    assert_eq!(split_frames(&hello[PREFACE_LEN..]).len(), 1, "the answer to it has the same length");
+    for by in [CLIENT, SERVER] {
+        for bit in 0..hello.len() * 8 {
+            let mut client = lone(Role::Initiator, secret(&[1], 1));
+            let mut server = lone(Role::Acceptor, secret(&[1], 2));
+            let spoilt = |mut said: Vec<u8>, speaker| {
+                if speaker == by {
+                    said[bit / 8] ^= 1 << (bit % 8);
+                }
+                said
+            };
+            server.receive(&spoilt(client.output(), CLIENT));
+            client.receive(&spoilt(server.output(), SERVER));
+            server.receive(&client.output());
+            client.receive(&server.output());
+            assert!(
+                !server.session.is_open() && !client.session.is_open(),
+                "bit {bit} was changed unnoticed"
+            );
+        }
     }
 }
 

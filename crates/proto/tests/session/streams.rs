@@ -209,27 +209,6 @@ fn an_item_of_any_length_keeps_its_place() {
 }
 
 #[test]
-fn however_much_is_asked_for_one_item_at_most_waits_behind_a_long_one() {
-    let mut pair = pair(6);
-    let (here, there) = answered(&mut pair);
-    pair.session(CLIENT).want_items(here, u64::MAX);
-    pair.run();
-    pair.events(SERVER);
-    pair.stop(CLIENT); // it does not read, and so grants the long one nothing
-    send(&mut pair, SERVER, there, &bulk(700_000));
-    assert!(pair.session(SERVER).stream_credit(there) > 0);
-    send(&mut pair, SERVER, there, &bulk(10));
-    assert_eq!(pair.session(SERVER).stream_credit(there), 0);
-    pair.run();
-    assert_eq!(pair.session(SERVER).stream_credit(there), 0);
-    pair.resume(CLIENT);
-    pair.run();
-    assert!(matches!(pair.events(SERVER)[..], [Event::Credit { stream }] if stream == there));
-    assert!(pair.session(SERVER).stream_credit(there) > 0);
-    assert_eq!(items(&mut pair, CLIENT), [Ok(bulk(700_000)), Ok(bulk(10))]);
-}
-
-#[test]
 fn long_items_that_nobody_reads_congest_as_long_answers_do() {
     let mut pair = pair(7);
     let streams: Vec<(StreamId, StreamId)> = (0..10).map(|_| answered(&mut pair)).collect();
@@ -423,4 +402,92 @@ fn the_end_may_come_before_the_long_call_that_it_belongs_to() {
     pair.run();
     let events = pair.events(SERVER);
     assert!(matches!(&events[..], [Event::Call(call), Event::End { outcome: Ok(()), .. }] if call.id == id));
+}
+
+#[test]
+fn the_end_may_come_before_the_long_answer_that_it_belongs_to() {
+    for seed in 0..20 {
+        let mut pair = pair(seed);
+        pair.most_piece = 1000;
+        let id = pair.call(CLIENT, request("lines", b"\x90"));
+        pair.run();
+        let call = pair.one_call(SERVER);
+        let body = bulk(600_000);
+        pair.session(SERVER).reply(call.id, Outgoing { stream: true, ..Outgoing::native(&body) });
+        pair.session(SERVER).end_stream(StreamId { own: false, call: id }, Ok(()));
+        pair.run();
+        let events = pair.events(CLIENT);
+        assert!(
+            matches!(&events[..], [Event::Answer { outcome: Ok(_), .. }, Event::End { outcome: Ok(()), .. }]),
+            "{events:?}"
+        );
+        pair.expect_silence();
+    }
+}
+
+#[test]
+fn a_call_that_was_cancelled_is_not_answered_with_a_stream() {
+    let mut pair = Pair::featured(11, Limits::default(), Limits { calls: 1, ..Limits::default() });
+    let id = pair.call(CLIENT, request("lines", b"\x90"));
+    pair.run();
+    pair.one_call(SERVER);
+    pair.session(CLIENT).cancel(id);
+    pair.run();
+    pair.events(SERVER);
+    pair.session(SERVER).reply(id, opening());
+    assert!(!pair.session(SERVER).is_streaming(StreamId { own: false, call: id }), "nobody would take items");
+    pair.one_answer(CLIENT, id).unwrap_err();
+    let next = pair.call(CLIENT, request("next", b"\x90"));
+    pair.run();
+    assert_eq!(pair.one_call(SERVER).id, next, "the place of the cancelled call is free");
+}
+
+#[test]
+fn a_stream_that_ends_before_its_call_is_sent_ends_behind_it() {
+    let mut pair = Pair::featured(12, Limits::default(), Limits { calls: 1, ..Limits::default() });
+    let first = pair.call(CLIENT, request("first", b"\x90"));
+    let second = pair.call(CLIENT, streaming("sum"));
+    pair.session(CLIENT).end_stream(StreamId { own: true, call: second }, Ok(()));
+    pair.run();
+    assert_eq!(pair.one_call(SERVER).id, first);
+    pair.reply(SERVER, first, b"\xc0");
+    pair.run();
+    let events = pair.events(SERVER);
+    assert!(
+        matches!(&events[..], [Event::Call(call), Event::End { outcome: Ok(()), .. }] if call.id == second)
+    );
+}
+
+#[test]
+fn who_ended_a_stream_is_not_told_that_it_was_stopped() {
+    let mut pair = pair(13);
+    let (here, there) = answered(&mut pair);
+    pair.session(CLIENT).want_items(here, 6);
+    pair.run();
+    pair.events(SERVER);
+    send(&mut pair, SERVER, there, &bulk(50_000_000));
+    pair.session(SERVER).end_stream(there, Ok(()));
+    assert!(!pair.session(SERVER).is_streaming(there));
+    let late = pair.session(SERVER).item(there, Outgoing::native(b"late")).unwrap_err();
+    assert_eq!(late.kind, ErrorKind::Unavailable);
+    pair.session(CLIENT).stop_stream(here);
+    pair.run();
+    pair.expect_silence();
+}
+
+#[test]
+fn behind_a_long_item_no_others_are_asked_for_until_it_is_on_its_way() {
+    let mut pair = pair(14);
+    let (here, there) = answered(&mut pair);
+    pair.session(CLIENT).want_items(here, u64::MAX);
+    pair.run();
+    pair.events(SERVER);
+    pair.stop(SERVER); // no credit for bytes comes
+    send(&mut pair, SERVER, there, &bulk(5_000_000));
+    pair.run();
+    assert_eq!(pair.session(SERVER).stream_credit(there), 0, "what would be made now would have to be kept");
+    pair.resume(SERVER);
+    pair.run();
+    assert!(matches!(pair.events(SERVER)[..], [Event::Credit { stream }] if stream == there));
+    assert!(pair.session(SERVER).stream_credit(there) > 0);
 }

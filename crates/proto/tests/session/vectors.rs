@@ -5,7 +5,8 @@ use std::time::Duration;
 use andiron_proto::codec::{self, Value as Native};
 use andiron_proto::wire::{HEADER_LEN, Header, Kind, MAGIC, PREFACE_LEN, Reason};
 use andiron_proto::{
-    CallRequest, Config, ErrorKind, Event, Failure, Limits, Outgoing, Payload, Ref, Role, StreamId,
+    Auth, CallRequest, Config, ErrorKind, Event, Failure, Key, Limits, Outgoing, Payload, Ref, Role,
+    StreamId, binding,
 };
 use serde_json::{Value, json};
 
@@ -101,8 +102,17 @@ impl<'a> Exchange<'a> {
         };
         let features = vector["features"].as_array().into_iter().flatten();
         let features = features.map(|feature| feature.as_str().unwrap().to_owned()).collect();
-        let config = Config { limits: limits(&vector["limits"]), features, ..Config::default() };
-        Exchange { vector, lone: Lone::unopened(role, config), whole, expected: Vec::new() }
+        let auth = match vector["secret"].as_str() {
+            Some(key) => {
+                let key = Key::new(unhex(key).try_into().unwrap());
+                Auth::Secret { keys: [key].into(), nonce: [1; 32] }
+            }
+            None => Auth::User,
+        };
+        let config = Config { limits: limits(&vector["limits"]), features, auth, ..Config::default() };
+        let mut lone = Lone::unopened(role, config);
+        lone.session.bind(&binding::unix());
+        Exchange { vector, lone, whole, expected: Vec::new() }
     }
 
     fn play(&mut self) {
@@ -213,6 +223,7 @@ fn same_bytes(sent: &[u8], expected: &[u8], place: &str) {
         let significant = |(header, mut payload): (Header, Vec<u8>)| {
             match header.kind {
                 Kind::Hello => payload.clear(),
+                Kind::Proof => payload.fill(0), // it is over the HELLO
                 Kind::Error | Kind::Goodbye | Kind::End => payload.truncate(2),
                 _ => {}
             }
