@@ -251,7 +251,7 @@ impl Talk {
         }
     }
 
-    fn send(&mut self, stream: &mut impl Write) {
+    pub fn send(&mut self, stream: &mut impl Write) {
         while let Some(transmit) = self.session.poll_transmit() {
             let bytes: Vec<u8> = transmit.slices().iter().flat_map(|slice| slice.to_vec()).collect();
             self.session.transmitted(bytes.len());
