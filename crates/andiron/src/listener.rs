@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -33,6 +34,9 @@ pub(crate) struct House {
     pub(crate) lobby: Arc<Lobby>,
     /// Who is told of connections that are made and lost.
     pub(crate) listen: OnceLock<ListenAll>,
+    /// How many connections there may be, and are.
+    pub(crate) most_connections: usize,
+    pub(crate) connections: AtomicUsize,
 }
 
 /// Who is told of the connections of a server.
@@ -135,7 +139,14 @@ impl Listener {
             checks => checks.receive(connection, &self.house.config)?,
         };
         let lobby = (!wire.local).then(|| &self.house.lobby);
-        let link = Link::new(Role::Acceptor, config, wire);
+        // Relaxed: a limit that a few more may pass who come in the same moment.
+        let others = self.house.connections.fetch_add(1, Ordering::Relaxed);
+        let most = self.house.most_connections;
+        let refuse = (others >= most)
+            .then(|| format!("the server has {most} connections and takes no more; try again later"));
+        let link = Link::new(Role::Acceptor, Config { refuse, ..config }, wire);
+        let house = self.house.clone();
+        link.on_close(move |_| _ = house.connections.fetch_sub(1, Ordering::Relaxed));
         if let Some(lobby) = lobby {
             let guest = lobby.enter(&link);
             link.set_guest(guest);

@@ -1,10 +1,11 @@
 //! A server without a daemon: objects at an address.
 
 use std::fmt;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use andiron_proto::{Config, Limits};
+use andiron_proto::{Budget, Config, Limits};
 
 use crate::listener::{House, Listener};
 use crate::lobby::Lobby;
@@ -16,11 +17,16 @@ use crate::{Address, Expose, Hub, Result, Security, Signal};
 
 /// How long a server that stops waits for calls under way.
 pub(crate) const DRAIN: Duration = Duration::from_secs(5);
+/// See [`Hosting::connections`].
+const MOST_CONNECTIONS: usize = 16 << 10;
+/// See [`Hosting::bytes`].
+const MOST_BYTES: u64 = 1 << 30;
 
 /// Objects at an address, for other processes of this user to call.
 ///
 /// Calls run on threads of the server, at most 256 at once; calls beyond that are answered *overloaded*, and did not run. A client may have 1024
-/// calls in flight; it holds back itself what goes beyond ([`Limits`]). Connections and calls that wait for their turn occupy no thread.
+/// calls in flight; it holds back itself what goes beyond ([`Limits`]). All clients together may have 1 GiB of calls that are not finished, and there may
+/// be 16,384 of them; what goes beyond is *overloaded* too. Connections and calls that wait for their turn occupy no thread.
 ///
 /// ```no_run
 /// struct Adder;
@@ -66,11 +72,18 @@ impl Server {
             features: features.iter().filter(|(_, on)| *on).map(|(name, _)| (*name).to_owned()).collect(),
             limits: hosting.limits,
             store: hosting.store,
+            budget: Some(Budget::new(hosting.bytes.unwrap_or(MOST_BYTES))),
             ..default
         };
         let directory = Directory::new(hosting.names);
-        let house =
-            Arc::new(House { directory, config, lobby: Arc::new(Lobby::default()), listen: OnceLock::new() });
+        let house = Arc::new(House {
+            directory,
+            config,
+            lobby: Arc::new(Lobby::default()),
+            listen: OnceLock::new(),
+            most_connections: hosting.connections.unwrap_or(MOST_CONNECTIONS),
+            connections: AtomicUsize::new(0),
+        });
         let server = Server { pool: Pool::new()?, listeners: Vec::new(), house, security: hosting.security };
         server.listen_during("bind", address)
     }
@@ -211,6 +224,10 @@ pub struct Hosting {
     pub security: Security,
     /// How long a handshake may take, where not ten seconds.
     pub handshake: Option<Duration>,
+    /// How many connections there may be, where not 16,384.
+    pub connections: Option<usize>,
+    /// How many bytes of calls that are not finished all clients together may have here, where not 1 GiB.
+    pub bytes: Option<u64>,
 }
 
 /// A server that runs. Dropping it stops it.

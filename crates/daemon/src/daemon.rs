@@ -35,6 +35,11 @@ pub struct Options {
     pub session: Limits,
     /// Who may connect over a network.
     pub security: Security,
+    /// How many connections there may be, where not 16,384; others are sent away as *overloaded*.
+    pub connections: Option<usize>,
+    /// How many bytes of calls that are not finished all clients together may have here, where not 1 GiB; calls beyond are answered
+    /// *overloaded*, and did not run.
+    pub bytes: Option<u64>,
 }
 
 impl Daemon {
@@ -57,9 +62,16 @@ impl Daemon {
                 .with_source(error)
         })?;
         // The name first: once it is held, nobody else counts versions for it.
-        let Options { store, session: limits, security } = options;
-        let hosting =
-            Hosting { names: true, store: Some(incarnation), limits, security, ..Hosting::default() };
+        let Options { store, session: limits, security, connections, bytes } = options;
+        let hosting = Hosting {
+            names: true,
+            store: Some(incarnation),
+            limits,
+            security,
+            connections,
+            bytes,
+            ..Hosting::default()
+        };
         let server = Server::host(address, hosting)?;
         let start = StoreStart { incarnation, high_water: 0, now: now(), limits: store };
         let server = server.inline_object(STORE, Store::new(Engine::new(start)))?;

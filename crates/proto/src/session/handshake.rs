@@ -111,6 +111,11 @@ impl Session {
     pub(super) fn on_hello(&mut self, header: Header, payload: &[u8]) -> Result<(), String> {
         let Stage::Hello { deadline } = self.stage else { return Err("a second HELLO".to_owned()) };
         let hello = Hello::parse(payload)?;
+        if let Some(text) = self.config.refuse.clone() {
+            self.say_goodbye(Reason::Overloaded, &text);
+            self.close(Failure::new(ErrorKind::Overloaded, text));
+            return Ok(());
+        }
         let method = self.config.auth.method();
         let acceptable = match self.role {
             Role::Acceptor => hello.auth.iter().any(|offered| offered == method),

@@ -3,6 +3,7 @@
 
 mod auth;
 mod bodies;
+mod budget;
 mod handshake;
 mod heartbeat;
 mod ids;
@@ -15,6 +16,7 @@ mod send;
 mod streams;
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -22,6 +24,8 @@ use bytes::Bytes;
 use self::auth::Transcript;
 pub use self::auth::{Auth, Key, binding};
 use self::bodies::Bodies;
+pub use self::budget::Budget;
+use self::budget::Share;
 use self::handshake::Stage;
 pub use self::heartbeat::Heartbeat;
 use self::heartbeat::Pulse;
@@ -67,6 +71,10 @@ pub struct Config {
     pub auth: Auth,
     /// Whether it asks the peer for signs of life while it waits for it.
     pub heartbeat: Option<Heartbeat>,
+    /// What it may hold together with other sessions of what it received and did not work off. Calls beyond that are answered *overloaded*.
+    pub budget: Option<Arc<Budget>>,
+    /// An acceptor that can take no more sends everybody away with these words, as *overloaded*.
+    pub refuse: Option<String>,
 }
 
 impl Default for Config {
@@ -79,6 +87,8 @@ impl Default for Config {
             handshake_timeout: Duration::from_secs(10),
             auth: Auth::User,
             heartbeat: None,
+            budget: None,
+            refuse: None,
         }
     }
 }
@@ -288,6 +298,7 @@ pub struct Session {
     last_theirs: u64,
     their_calls: u32,
     buffered: u64,
+    share: Share,
     unread: Unread,
 
     bodies: Bodies<Waiting>,
@@ -337,6 +348,7 @@ impl Session {
             last_theirs: 0,
             their_calls: 0,
             buffered: 0,
+            share: Share::of(config.budget.clone()),
             unread: Unread::default(),
             bodies: Bodies::new(config.limits.window),
             streams: Streams::default(),
@@ -543,6 +555,7 @@ impl Session {
         self.bodies.clear();
         self.deadlines.clear();
         self.backlog.clear();
+        self.share = Share::default();
         let sent = self.outbox.position();
         let mut own: Vec<(u64, OwnCall)> = self.own.drain().filter(|(_, call)| !call.abandoned).collect();
         own.sort_unstable_by_key(|(id, _)| *id);

@@ -186,6 +186,11 @@ impl Session {
             None if promise => self.promised(target, header.id)?,
             None => Ok(Called { target, promise: false, depth: 0 }),
         };
+        let called = called.and_then(|called| {
+            let text = "all clients together have more under way than this server takes; try again later";
+            let taken = self.share.take(cost);
+            if taken { Ok(called) } else { Err(Failure::new(ErrorKind::Overloaded, text)) }
+        });
         let Called { target, promise, depth } = match called {
             Ok(called) => called,
             Err(refusal) => {

@@ -288,6 +288,7 @@ impl Session {
             self.forget_stopped(StreamId { own: false, call: id });
         }
         self.buffered -= call.cost;
+        self.share.give_back(call.cost);
         self.their_calls -= u32::from(!call.notify);
         if let Some(deadline) = call.deadline {
             self.deadlines.remove(&(deadline, Side::Theirs, id));
