@@ -16,7 +16,8 @@ test:
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
+	$(CARGO) clippy -p andiron --features tokio --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --features andiron/tokio --no-deps --locked
 
 ## Measures Andiron beside its peers and the bare socket; see target/bench/results.jsonl.
 bench:

@@ -16,7 +16,7 @@ part() { # name, command...
 "
 }
 
-docs() { RUSTDOCFLAGS="-D warnings" $CARGO doc --workspace --no-deps --locked; }
+docs() { RUSTDOCFLAGS="-D warnings" $CARGO doc --workspace --features andiron/tokio --no-deps --locked; }
 
 wasm() {
     if rustc --print target-libdir --target wasm32-unknown-unknown 2>/dev/null | xargs -I{} test -d {}; then
@@ -28,10 +28,12 @@ wasm() {
 
 part "formatting" $CARGO fmt --all --check
 part "clippy" $CARGO clippy --workspace --all-targets --locked -- -D warnings
+part "clippy, tokio" $CARGO clippy -p andiron --features tokio --all-targets --locked -- -D warnings
 part "docs" docs
 part "build" $CARGO build --workspace --bins --examples --locked
 part "unit and integration tests" $CARGO test --workspace --locked --lib --bins --tests --examples
-part "doctests" $CARGO test --workspace --locked --doc
+part "tests, tokio" $CARGO test -p andiron --features tokio --locked --lib --tests
+part "doctests" $CARGO test --workspace --features andiron/tokio --locked --doc
 part "purity of the protocol (wasm32)" wasm
 
 printf '\n== minutes per part\n%s' "$summary"

@@ -1,6 +1,6 @@
 //! Faults of the systems that this one succeeds; see `docs/findings.md`.
 
-use andiron::{Hub, Server};
+use andiron::{Error, ErrorKind, Hub, Server};
 
 struct Adder;
 
@@ -67,4 +67,35 @@ fn an_object_that_is_registered_late_is_found_by_open_connections() {
     assert_eq!(early.object::<AdderProxy>("adder").unwrap().add(1, 2).unwrap(), 3);
     provider.close();
     serving.join().unwrap().unwrap();
+}
+
+/// Fails with what it is told, if that is anything.
+struct Complainer;
+
+#[andiron::expose]
+impl Complainer {
+    fn complain(&self, of: String) -> andiron::Result<usize> {
+        match of.len() {
+            0 => Ok(0),
+            _ => Err(Error::new(ErrorKind::Conflict, format!("no {of}")).with_context("of", &of)),
+        }
+    }
+}
+
+#[test]
+fn nothing_of_one_answer_is_in_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::bind(&address(&folder)).unwrap().object("complainer", Complainer).unwrap();
+    let _server = server.start().unwrap();
+    let clients: Vec<ComplainerProxy> =
+        (0..3).map(|_| Hub::connect(&address(&folder)).unwrap().object("complainer").unwrap()).collect();
+    let words = ["tea", "coffee", "milk"];
+    for round in 0..30 {
+        let (client, word) = (&clients[round % 3], words[round / 3 % 3]);
+        let error = client.complain(word.to_owned()).unwrap_err();
+        let text = format!("{error} {error:?}");
+        assert!(error.message().contains(&format!("no {word}")), "{text}");
+        assert!(words.iter().all(|other| *other == word || !text.contains(other)), "{text}");
+        assert_eq!(clients[(round + 1) % 3].complain(String::new()).unwrap(), 0);
+    }
 }

@@ -9,7 +9,7 @@ use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
 use andiron::{Connector, ErrorKind, Hosting, Hub, Result, Secret, Security, Server};
-use common::net::{connect, last_words, place};
+use common::net::{connect, connect_tls, last_words, place};
 use common::{Echo, PATIENCE, Site, alone, eventually, in_time, open_descriptors};
 
 fn echo(server: Server) -> Result<Server> {
@@ -51,21 +51,43 @@ fn a_tls_handshake_of_one_byte_at_a_time_is_ended_as_well() {
     let _alone = alone();
     in_time(|| {
         let site = patient("tls", Duration::from_millis(300));
-        let mut slow = connect(&site.address);
-        slow.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
         // The head of a long record of a handshake, and then its content: at this pace it would take minutes.
         let mut said = vec![0x16, 3, 1, 0x3f, 0xff, 1, 0, 0x3f, 0xfb, 3, 3];
         said.resize(16_000, 7);
-        let ended = said.chunks(1).any(|byte| {
-            let sent = slow.write_all(byte);
-            let heard = slow.read(&mut [0; 16]);
-            sent.is_err()
-                || matches!(&heard, Ok(0))
-                || heard.is_err_and(|error| !common::net::is_patient(&error))
-        });
-        assert!(ended, "it may go on for ever");
+        drips(&mut connect(&site.address), &said, |stream| stream);
         is_served(&site.hub());
     });
+}
+
+#[test]
+fn a_handshake_of_one_byte_at_a_time_behind_that_of_tls_is_ended_as_well() {
+    let _alone = alone();
+    in_time(|| {
+        for transport in ["tcp", "tls"] {
+            let site = patient(transport, Duration::from_millis(300));
+            // The right words, at a pace at which they would take seconds.
+            let mut said = andiron_proto::wire::preface(&andiron_proto::wire::VERSIONS).to_vec();
+            said.extend([0, 0, 1, 0, 1, 0, 0, 0]);
+            said.resize(280, 0);
+            if transport == "tcp" {
+                drips(&mut connect(&site.address), &said, |stream| stream);
+            } else {
+                drips(&mut connect_tls(&site.address), &said, |stream| &stream.sock);
+            }
+            is_served(&site.hub());
+        }
+    });
+}
+
+/// Says this byte by byte, until the other end hangs up; it has to before all is said.
+fn drips<S: Read + Write>(stream: &mut S, said: &[u8], socket: impl Fn(&S) -> &TcpStream) {
+    socket(stream).set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+    let ended = said.chunks(1).any(|byte| {
+        let sent = stream.write_all(byte).and_then(|()| stream.flush());
+        let heard = stream.read(&mut [0; 16]);
+        sent.is_err() || matches!(&heard, Ok(0)) || heard.is_err_and(|error| !common::net::is_patient(&error))
+    });
+    assert!(ended, "it may go on for ever");
 }
 
 #[test]

@@ -109,6 +109,7 @@ impl Link {
         if state.session.has_events() || state.session.is_closed() || state.session.is_finished() {
             todo.extend(self.digest(state));
         }
+        self.open_dams(state);
         todo
     }
 

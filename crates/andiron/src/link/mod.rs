@@ -119,6 +119,8 @@ pub(crate) struct State {
     objects: Objects,
     inflows: HashMap<StreamId, Inflowing>,
     outflows: HashMap<StreamId, Outflowing>,
+    /// Streams that have more while the peer does not read what was sent before.
+    dammed: Vec<StreamId>,
     executor: Executor,
     /// What the poller watches for, while it does.
     armed: Option<Interest>,
@@ -225,6 +227,7 @@ impl Link {
             objects: Objects::default(),
             inflows: HashMap::new(),
             outflows: HashMap::new(),
+            dammed: Vec::new(),
             executor: Executor::None,
             armed: None,
             full: false,

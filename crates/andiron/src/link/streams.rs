@@ -15,7 +15,7 @@ use crate::sync::contained;
 use crate::{ErrorKind, Result};
 
 /// So many items may be on their way before it is known how long they are.
-const FIRST_WINDOW: u64 = 16;
+const FIRST_WINDOW: u64 = 2;
 /// At most so many items are on their way or wait.
 const MOST_ITEMS: u64 = 256;
 /// And about so many bytes.
@@ -63,7 +63,7 @@ impl Inflowing {
 pub(super) struct Outflowing {
     /// Taken out while they are asked for the next one.
     items: Option<Box<dyn Items>>,
-    /// Somebody will send what there is.
+    /// Somebody will send what there is, at once or when the peer has read what was sent before.
     scheduled: bool,
     /// While they were out there was another reason to look at them.
     again: bool,
@@ -121,6 +121,17 @@ impl Link {
         } else if !std::mem::replace(&mut flow.scheduled, true) {
             state.admitted.push_back(Admitted::Pump(Pump { link: self.this.clone(), stream }));
         }
+    }
+
+    /// Once the peer has read enough of what was sent, more is sent of the streams that waited for that.
+    pub(super) fn open_dams(&self, state: &mut State) {
+        if state.dammed.is_empty() || state.session.is_congested() {
+            return; // as mostly
+        }
+        for stream in std::mem::take(&mut state.dammed) {
+            state.admitted.push_back(Admitted::Pump(Pump { link: self.this.clone(), stream }));
+        }
+        self.dispatch(state);
     }
 
     /// This end takes no further calls: streams that only wait for something to happen end too, or else they would be waited for.
@@ -185,13 +196,18 @@ impl Link {
             state.outflows.remove(&stream);
             break;
         }
+        let more = !waits && state.session.stream_credit(stream) > 0;
+        let congested = state.session.is_congested();
         let items = match state.outflows.get_mut(&stream) {
             None => Some(items),
             Some(flow) => {
                 flow.items = Some(items);
                 flow.waits = waits;
-                let again = std::mem::take(&mut flow.again);
-                if again || !waits && state.session.stream_credit(stream) > 0 {
+                let more = std::mem::take(&mut flow.again) || more;
+                if more && congested {
+                    flow.scheduled = true; // looking again at once would be in vain
+                    state.dammed.push(stream);
+                } else if more {
                     self.schedule(&mut state, stream);
                 }
                 None

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use andiron_proto::{Auth, Config, Event, Failure, Key, Role, Session};
+use andiron_proto::{Auth, Config, Event, Failure, Key, Role, STREAMS, Session};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::ring::default_provider;
@@ -224,7 +224,8 @@ pub struct Talk {
 
 impl Talk {
     pub fn new(role: Role, auth: Auth, binding: &[u8]) -> Talk {
-        let mut session = Session::new(role, Config { auth, ..Config::default() }, Instant::now());
+        let features = vec![STREAMS.to_owned()];
+        let mut session = Session::new(role, Config { auth, features, ..Config::default() }, Instant::now());
         session.bind(binding);
         Talk { session, said: Vec::new() }
     }
@@ -250,7 +251,7 @@ impl Talk {
         }
     }
 
-    fn send(&mut self, stream: &mut impl Write) {
+    pub fn send(&mut self, stream: &mut impl Write) {
         while let Some(transmit) = self.session.poll_transmit() {
             let bytes: Vec<u8> = transmit.slices().iter().flat_map(|slice| slice.to_vec()).collect();
             self.session.transmitted(bytes.len());

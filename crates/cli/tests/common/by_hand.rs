@@ -13,6 +13,7 @@ use andiron::{Connector, Hub, Secret, SecretFile, Security};
 use andiron_proto::wire::{self, Header, Kind};
 use andiron_proto::{Auth, Role, binding, codec};
 
+#[allow(unused_imports)] // as above
 pub(crate) use self::net::last_words;
 use self::net::{Encrypted, Talk};
 use crate::common::{Home, LONG as PATIENCE, Process};

@@ -72,6 +72,17 @@ pub(crate) enum BodyOf {
     Item(StreamId),
 }
 
+impl BodyOf {
+    fn is_answer(self) -> bool {
+        matches!(self, BodyOf::Answer(_))
+    }
+
+    /// The peer asked for it, and may leave it here unread.
+    fn is_asked_for(self) -> bool {
+        !matches!(self, BodyOf::Call(_))
+    }
+}
+
 /// The rest of a long body.
 #[derive(Debug)]
 struct Sending {
@@ -100,11 +111,12 @@ pub(crate) struct Outbox {
     most_chunk: usize,
 }
 
-/// The long answers under way.
+/// The long answers and items under way.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Answers {
+    /// Answers to calls.
     pub(crate) count: usize,
-    /// Bytes of them that are not queued yet.
+    /// Bytes of them and of items that are not queued yet.
     pub(crate) bytes: usize,
 }
 
@@ -206,10 +218,8 @@ impl Outbox {
 
     /// Queues the rest of a long body, of which `credit` bytes may go without being asked for.
     pub(crate) fn long(&mut self, body: u64, of: BodyOf, rest: Bytes, credit: u64) {
-        if let BodyOf::Answer(_) = of {
-            self.answers.count += 1;
-            self.answers.bytes += rest.len();
-        }
+        self.answers.count += usize::from(of.is_answer());
+        self.answers.bytes += if of.is_asked_for() { rest.len() } else { 0 };
         self.sending.insert(body, Sending { of, rest, credit });
         if credit > 0 {
             self.ready.push_back(body);
@@ -260,9 +270,9 @@ impl Outbox {
     }
 
     fn remove(&mut self, body: u64) {
-        if let Some(Sending { of: BodyOf::Answer(_), rest, .. }) = self.sending.remove(&body) {
-            self.answers.count -= 1;
-            self.answers.bytes -= rest.len();
+        if let Some(Sending { of, rest, .. }) = self.sending.remove(&body) {
+            self.answers.count -= usize::from(of.is_answer());
+            self.answers.bytes -= if of.is_asked_for() { rest.len() } else { 0 };
         }
     }
 
@@ -318,7 +328,7 @@ impl Outbox {
         let most = self.most_chunk.min(usize::try_from(sending.credit).unwrap_or(usize::MAX));
         let chunk = sending.rest.split_to(most.min(sending.rest.len()));
         sending.credit -= chunk.len() as u64;
-        if let BodyOf::Answer(_) = sending.of {
+        if sending.of.is_asked_for() {
             self.answers.bytes -= chunk.len();
         }
         if sending.rest.is_empty() {

@@ -209,6 +209,30 @@ fn an_item_of_any_length_keeps_its_place() {
 }
 
 #[test]
+fn long_items_that_nobody_reads_congest_as_long_answers_do() {
+    let mut pair = pair(7);
+    let streams: Vec<(StreamId, StreamId)> = (0..10).map(|_| answered(&mut pair)).collect();
+    for (here, _) in &streams {
+        pair.session(CLIENT).want_items(*here, 5);
+    }
+    pair.run();
+    pair.events(SERVER);
+    pair.stop(CLIENT);
+    let mut made = 0;
+    for (_, there) in &streams {
+        if !pair.session(SERVER).is_congested() {
+            send(&mut pair, SERVER, *there, &bulk(20_000_000));
+            made += 1;
+        }
+    }
+    assert_eq!(made, 4, "as many as are beyond 64 MiB together");
+    pair.resume(CLIENT);
+    pair.run();
+    assert!(!pair.session(SERVER).is_congested());
+    assert_eq!(items(&mut pair, CLIENT).len(), 4);
+}
+
+#[test]
 fn a_long_item_that_nobody_wants_any_more_is_given_up() {
     let mut pair = pair(4);
     let (here, there) = answered(&mut pair);
