@@ -8,12 +8,17 @@ mod tls_floor;
 mod tokio_floor;
 mod tonic_peer;
 
+use std::io::Read;
+
 use andiron_bench::{Role, Start, obey};
 use anyhow::{Result, bail};
 use tokio::runtime::{Builder, Runtime};
 
 fn main() -> Result<()> {
     let Start { peer, role, socket } = &Start::from_args(std::env::args().skip(1))?;
+    if *role == Role::Serve && peer != "redis" {
+        end_with_the_harness();
+    }
     match (&**peer, role) {
         ("tarpc", Role::Serve) => tarpc_peer::serve(socket),
         ("tarpc", Role::Call) => obey(&mut tarpc_peer::Tarpc::connect(socket)?),
@@ -29,6 +34,14 @@ fn main() -> Result<()> {
         ("floor-tls", Role::Call) => obey(&mut tls_floor::Floor::connect(socket)?),
         (other, _) => bail!("no peer {other}"),
     }
+}
+
+/// Ends this process when the harness is gone; the server of redis sees to it itself, since it has a process to end.
+fn end_with_the_harness() {
+    std::thread::spawn(|| {
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        std::process::exit(0);
+    });
 }
 
 /// The runtime of one thread, which was the faster one for all of them: each end has one core.

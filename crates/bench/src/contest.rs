@@ -155,9 +155,10 @@ fn why(line: &str) -> String {
 
 impl Drop for Contestant {
     fn drop(&mut self) {
-        for process in [&mut self.client, &mut self.server] {
-            let _ = process.kill(); // it may have ended by itself
-            let _ = process.wait();
-        }
+        let _ = self.client.kill(); // it may have ended by itself
+        let _ = self.client.wait();
+        // A server ends when nobody speaks to it any more, and with it what it started.
+        drop(self.server.stdin.take());
+        let _ = self.server.wait();
     }
 }

@@ -1,7 +1,6 @@
 //! Andiron as its users use it: an exposed object and its typed proxy; for threads here, for tasks in `own_tokio`.
 
 use std::collections::VecDeque;
-use std::io::Read;
 use std::path::Path;
 
 use andiron::{Connector, Hub, Pending, Secret, Security, Server};
@@ -42,8 +41,7 @@ pub(crate) fn serve(way: Way, socket: &Path) -> Result<()> {
         std::fs::write(socket, format!("{} {secret}", server.addresses()[0]))?;
     }
     say_ready()?;
-    std::io::stdin().read_to_end(&mut Vec::new())?; // until the harness is gone
-    server.stop();
+    server.wait(); // until the harness is gone
     Ok(())
 }
 
