@@ -57,20 +57,25 @@ pub(crate) struct Call {
 }
 
 enum ReplyTo {
-    Link { link: Arc<Link>, id: u64 },
+    Link { link: Arc<Link>, id: u64, notify: bool },
     Here(Arc<LocalSlot>),
     Nobody,
 }
 
 impl Call {
     pub(crate) fn arrived(
-        link: Arc<Link>,
-        id: u64,
+        (link, id, notify): (Arc<Link>, u64, bool),
         method: String,
         parcel: Parcel,
         state: Arc<CallState>,
     ) -> Call {
-        Call { method, parcel, state, reply_to: ReplyTo::Link { link, id }, starting: AtomicBool::new(false) }
+        Call {
+            method,
+            parcel,
+            state,
+            reply_to: ReplyTo::Link { link, id, notify },
+            starting: AtomicBool::new(false),
+        }
     }
 
     pub(crate) fn local(slot: Arc<LocalSlot>, method: String, parcel: Parcel, state: Arc<CallState>) -> Call {
@@ -124,7 +129,7 @@ impl Call {
     }
 
     pub(crate) fn is_notify(&self) -> bool {
-        matches!(&self.reply_to, ReplyTo::Link { link, id } if link.is_notify(*id))
+        matches!(self.reply_to, ReplyTo::Link { notify: true, .. })
     }
 
     /// A thread takes it to run it. Until [`begin`](Call::begin) its connection starts no other.
@@ -172,7 +177,7 @@ impl Call {
     fn settle(&mut self, outcome: Result<OutParcel<'_>>) {
         self.begin();
         match std::mem::replace(&mut self.reply_to, ReplyTo::Nobody) {
-            ReplyTo::Link { link, id } => link.answer(id, outcome),
+            ReplyTo::Link { link, id, .. } => link.answer(id, outcome),
             ReplyTo::Here(slot) => slot.fill(outcome.map(OutParcel::into_parcel)),
             ReplyTo::Nobody => {}
         }
@@ -203,7 +208,7 @@ impl Call {
         let call = OutCall { callee, method: &method, chain: state.chain, deadline: state.deadline, parcel };
         if self.is_notify() {
             let from = match &self.reply_to {
-                ReplyTo::Link { link, id } => Some((link, *id)),
+                ReplyTo::Link { link, id, .. } => Some((link, *id)),
                 ReplyTo::Here(_) | ReplyTo::Nobody => None,
             };
             let sent = to.pass_on(call, from);

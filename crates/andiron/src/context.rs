@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::link::Link;
 use crate::sync::lock;
 use crate::{Error, ErrorKind, Hub, Result, Rights};
 
@@ -42,7 +43,7 @@ impl Context {
 
     /// The connection on which the call came: its owner can be called back there. `None` for a call within this process.
     pub fn hub(&self) -> Option<Hub> {
-        self.0.hub.clone()
+        self.0.link.clone().map(Hub::of)
     }
 
     /// What the caller may do, by the secret that its connection began with. All rights where it came without one, or from within this process. The
@@ -70,7 +71,8 @@ pub fn current() -> Option<Context> {
 pub(crate) struct CallState {
     pub(crate) chain: u64,
     pub(crate) deadline: Option<Instant>,
-    pub(crate) hub: Option<Hub>,
+    /// The connection on which it came.
+    pub(crate) link: Option<Arc<Link>>,
     /// `None`: all.
     pub(crate) rights: Option<Arc<Rights>>,
     cancelled: AtomicBool,
@@ -86,9 +88,9 @@ struct Hooks {
 }
 
 impl CallState {
-    pub(crate) fn new(chain: u64, deadline: Option<Instant>, hub: Option<Hub>) -> CallState {
+    pub(crate) fn new(chain: u64, deadline: Option<Instant>, link: Option<Arc<Link>>) -> CallState {
         let (cancelled, on_cancel) = (AtomicBool::new(false), Mutex::default());
-        CallState { chain, deadline, hub, rights: None, cancelled, on_cancel }
+        CallState { chain, deadline, link, rights: None, cancelled, on_cancel }
     }
 
     /// The same for a caller who may do no more than this.

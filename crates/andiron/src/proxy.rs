@@ -347,8 +347,8 @@ fn call_local(
     let Carried { targets, stream } = carried;
     let stream = stream.map(|stream| Mutex::new(Some(stream)));
     let parcel = Parcel { codec: codecs::NATIVE, body, targets, attachments: Vec::new(), stream };
-    let hub = origin.call.as_ref().and_then(|call| call.hub.clone());
-    let state = Arc::new(CallState::new(origin.chain, origin.deadline, hub));
+    let link = origin.call.as_ref().and_then(|call| call.link.clone());
+    let state = Arc::new(CallState::new(origin.chain, origin.deadline, link));
     let call = Call::local(slot.clone(), method.to_owned(), parcel, state);
     admit(object.clone(), call).run();
     slot

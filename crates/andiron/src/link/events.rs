@@ -13,7 +13,7 @@ use crate::object::{Admitted, Object, admit};
 use crate::stream::Items;
 use crate::sync::contained;
 use crate::target::Target;
-use crate::{Error, ErrorKind, Hub, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// What is to be done when the lock is given back, in order.
 #[derive(Default)]
@@ -206,11 +206,11 @@ impl Link {
     fn on_call(&self, state: &mut State, incoming: IncomingCall, todo: &mut Todo) {
         let IncomingCall { id, target, promise, method, chain, deadline, notify, payload } = incoming;
         let link = self.arc();
-        let call_state = CallState::new(chain, deadline, Some(Hub::of(link.clone())));
+        let call_state = CallState::new(chain, deadline, Some(link.clone()));
         let call_state = Arc::new(call_state.with_rights(self.rights().cloned()));
         state.handling.insert(id, Handling::of(call_state.clone(), notify));
         let parcel = self.parcel(state, payload, Some(StreamId { own: false, call: id }));
-        let call = Call::arrived(link, id, method, parcel, call_state);
+        let call = Call::arrived((link, id, notify), method, parcel, call_state);
         if promise {
             return self.on_promised(state, target, call, todo);
         }
@@ -230,8 +230,7 @@ impl Link {
             return todo.0.push(Do::Inline(object, call));
         }
         let Some(waiter) = state.waiter_of(call.chain()) else {
-            let notify = call.id().is_some_and(|id| state.is_notify(id));
-            state.incoming.push_back(Incoming { object, call, notify });
+            state.incoming.push_back(Incoming { object, call });
             return state.wake_pollers();
         };
         if waiter.depth >= wait::DEEPEST {
@@ -308,7 +307,7 @@ impl Link {
         let runs = !matches!(state.executor, Executor::None);
         let (kept, unrun) = std::mem::take(&mut state.incoming)
             .into_iter()
-            .partition::<VecDeque<_>, _>(|incoming| runs && incoming.notify);
+            .partition::<VecDeque<_>, _>(|incoming| runs && incoming.call.is_notify());
         state.incoming = kept;
         todo.0.extend(unrun.into_iter().map(|incoming| Do::Refuse(incoming.call, gone())));
         self.dispatch(state);

@@ -176,7 +176,6 @@ impl Handling {
 struct Incoming {
     object: Arc<dyn Object>,
     call: Call,
-    notify: bool,
 }
 
 /// Who runs the calls of the peer.
@@ -534,10 +533,6 @@ impl Link {
         todo.run();
     }
 
-    pub(crate) fn is_notify(&self, id: u64) -> bool {
-        self.lock().is_notify(id)
-    }
-
     /// A reference of the peer was dropped; it is told with the next message.
     pub(crate) fn drop_reference(&self, id: u64, count: u64) {
         // In a forked child the lock may be held for ever, by a thread that is not there.
@@ -608,10 +603,6 @@ impl State {
     /// Calls of the peer wait to be run by somebody.
     fn has_calls(&self) -> bool {
         !self.incoming.is_empty() || !self.admitted.is_empty()
-    }
-
-    fn is_notify(&self, id: u64) -> bool {
-        self.handling.get(&id).is_some_and(|handling| handling.notify)
     }
 
     /// Bytes wait to be sent.
