@@ -64,6 +64,16 @@ impl<'a> Arguments<'a> {
     /// # Errors
     /// `BadArguments` where it is no list of arguments.
     pub fn new(body: &'a [u8], method: &'a str) -> Result<Arguments<'a>> {
+        Arguments::read(body, method, None)
+    }
+
+    /// The arguments of a call, with the objects that they name.
+    pub(crate) fn of(call: &'a Call) -> Result<Arguments<'a>> {
+        Arguments::read(call.arguments()?, call.method(), Some(call))
+    }
+
+    #[inline]
+    fn read(body: &'a [u8], method: &'a str, call: Option<&'a Call>) -> Result<Arguments<'a>> {
         let mut decoder = Decoder::new(body);
         let positional = decoder.array_len().map_err(|error| malformed(method, &error))?;
         Ok(Arguments {
@@ -74,13 +84,8 @@ impl<'a> Arguments<'a> {
             names: [""; MAX_PARAMETERS],
             asked: 0,
             keywords: None,
-            call: None,
+            call,
         })
-    }
-
-    /// The arguments of a call, with the objects that they name.
-    pub(crate) fn of(call: &'a Call) -> Result<Arguments<'a>> {
-        Ok(Arguments { call: Some(call), ..Arguments::new(call.arguments()?, call.method())? })
     }
 
     fn carried(&self) -> (&'a [Target], Option<&'a StreamSlot>) {

@@ -23,7 +23,8 @@ pub(crate) struct Parcel {
     pub(crate) body: Bytes,
     pub(crate) targets: Vec<Target>,
     pub(crate) attachments: Vec<Attachment>,
-    pub(crate) stream: Option<StreamSlot>,
+    /// In a box, since few have one and all are moved from hand to hand.
+    pub(crate) stream: Option<Box<StreamSlot>>,
 }
 
 impl Parcel {
@@ -57,14 +58,18 @@ pub(crate) struct Call {
 }
 
 enum ReplyTo {
-    Link { link: Arc<Link>, id: u64, notify: bool },
+    /// The connection on which it came, under the peer's number of it.
+    Link {
+        id: u64,
+        notify: bool,
+    },
     Here(Arc<LocalSlot>),
     Nobody,
 }
 
 impl Call {
     pub(crate) fn arrived(
-        (link, id, notify): (Arc<Link>, u64, bool),
+        (id, notify): (u64, bool),
         method: String,
         parcel: Parcel,
         state: Arc<CallState>,
@@ -73,7 +78,7 @@ impl Call {
             method,
             parcel,
             state,
-            reply_to: ReplyTo::Link { link, id, notify },
+            reply_to: ReplyTo::Link { id, notify },
             starting: AtomicBool::new(false),
         }
     }
@@ -109,13 +114,13 @@ impl Call {
 
     /// The stream that came with the arguments.
     pub(crate) fn stream(&self) -> Option<&StreamSlot> {
-        self.parcel.stream.as_ref()
+        self.parcel.stream.as_deref()
     }
 
     /// The connection that it came on.
     pub(crate) fn link(&self) -> Option<&Arc<Link>> {
         match &self.reply_to {
-            ReplyTo::Link { link, .. } => Some(link),
+            ReplyTo::Link { .. } => self.state.link.as_ref(),
             _ => None,
         }
     }
@@ -177,7 +182,11 @@ impl Call {
     fn settle(&mut self, outcome: Result<OutParcel<'_>>) {
         self.begin();
         match std::mem::replace(&mut self.reply_to, ReplyTo::Nobody) {
-            ReplyTo::Link { link, id, .. } => link.answer(id, outcome),
+            ReplyTo::Link { id, .. } => {
+                if let Some(link) = &self.state.link {
+                    link.answer(id, outcome);
+                }
+            }
             ReplyTo::Here(slot) => slot.fill(outcome.map(OutParcel::into_parcel)),
             ReplyTo::Nobody => {}
         }
@@ -207,11 +216,7 @@ impl Call {
         self.begin();
         let call = OutCall { callee, method: &method, chain: state.chain, deadline: state.deadline, parcel };
         if self.is_notify() {
-            let from = match &self.reply_to {
-                ReplyTo::Link { link, id, .. } => Some((link, *id)),
-                ReplyTo::Here(_) | ReplyTo::Nobody => None,
-            };
-            let sent = to.pass_on(call, from);
+            let sent = to.pass_on(call, self.link().zip(self.id()));
             return self.settle(sent.map(|()| Parcel::default().into()));
         }
         let link = to.clone();

@@ -345,7 +345,7 @@ fn call_local(
 ) -> Arc<LocalSlot> {
     let slot = Arc::new(LocalSlot::default());
     let Carried { targets, stream } = carried;
-    let stream = stream.map(|stream| Mutex::new(Some(stream)));
+    let stream = stream.map(|stream| Box::new(Mutex::new(Some(stream))));
     let parcel = Parcel { codec: codecs::NATIVE, body, targets, attachments: Vec::new(), stream };
     let link = origin.call.as_ref().and_then(|call| call.link.clone());
     let state = Arc::new(CallState::new(origin.chain, origin.deadline, link));
@@ -555,7 +555,7 @@ pub(crate) fn decode<R: DeserializeOwned>(parcel: Parcel) -> Result<R> {
         return codec::from_slice(body).map_err(undecodable);
     }
     let Parcel { body, targets, stream, .. } = parcel;
-    with_incoming(&targets, stream.as_ref(), || codec::from_slice(&body).map_err(undecodable))
+    with_incoming(&targets, stream.as_deref(), || codec::from_slice(&body).map_err(undecodable))
 }
 
 fn unknown_codec(codec: u8) -> Error {

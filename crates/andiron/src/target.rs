@@ -158,13 +158,18 @@ pub(crate) struct Carried {
     pub(crate) stream: Option<Box<dyn Items>>,
 }
 
+impl Carried {
+    fn is_empty(&self) -> bool {
+        self.targets.is_empty() && self.stream.is_none()
+    }
+}
+
 /// A stream that came with a message, until somebody takes it out.
 pub(crate) type StreamSlot = Mutex<Option<Box<dyn Items>>>;
 
 thread_local! {
     static OUTGOING: RefCell<Option<Carried>> = const { RefCell::new(None) };
-    static INCOMING: RefCell<Vec<Target>> = const { RefCell::new(Vec::new()) };
-    static INCOMING_STREAM: RefCell<Option<Box<dyn Items>>> = const { RefCell::new(None) };
+    static INCOMING: RefCell<Carried> = const { RefCell::new(Carried { targets: Vec::new(), stream: None }) };
 }
 
 /// Runs an encoder and gives back what goes beside its value.
@@ -244,29 +249,31 @@ pub(crate) fn with_incoming<R>(
     stream: Option<&StreamSlot>,
     decode: impl FnOnce() -> R,
 ) -> R {
-    struct Restore<'a>(Vec<Target>, Option<&'a StreamSlot>);
+    struct Restore<'a>(Carried, Option<&'a StreamSlot>);
     impl Drop for Restore<'_> {
         fn drop(&mut self) {
-            let inner = INCOMING.replace(std::mem::take(&mut self.0));
-            drop(inner); // outside of the borrow: dropping a proxy may run anything
+            let mut inner = INCOMING.replace(std::mem::take(&mut self.0));
             if let Some(slot) = self.1 {
-                *lock(slot) = INCOMING_STREAM.take();
+                *lock(slot) = inner.stream.take();
             }
+            drop(inner); // outside of the borrow: dropping a proxy may run anything
         }
     }
-    if let Some(slot) = stream {
-        INCOMING_STREAM.set(lock(slot).take());
+    // Most values carry nothing, and are read around by none that does.
+    if targets.is_empty() && stream.is_none() && INCOMING.with_borrow(Carried::is_empty) {
+        return decode();
     }
-    let _restore = Restore(INCOMING.replace(targets.to_vec()), stream);
+    let carried = Carried { targets: targets.to_vec(), stream: stream.and_then(|slot| lock(slot).take()) };
+    let _restore = Restore(INCOMING.replace(carried), stream);
     decode()
 }
 
 /// The stream of the value that is being decoded.
 pub(crate) fn take_stream() -> Option<Box<dyn Items>> {
-    INCOMING_STREAM.take()
+    INCOMING.with_borrow_mut(|incoming| incoming.stream.take())
 }
 
 /// The object at a position of the value that is being decoded.
 pub(crate) fn take(position: u16) -> Option<Target> {
-    INCOMING.with_borrow(|incoming| incoming.get(usize::from(position)).cloned())
+    INCOMING.with_borrow(|incoming| incoming.targets.get(usize::from(position)).cloned())
 }

@@ -697,7 +697,7 @@ pub(crate) struct OutParcel<'a> {
 impl OutParcel<'_> {
     pub(crate) fn into_parcel(self) -> Parcel {
         let OutParcel { codec, body, targets, attachments, stream } = self;
-        let stream = stream.map(|stream| Mutex::new(Some(stream)));
+        let stream = stream.map(|stream| Box::new(Mutex::new(Some(stream))));
         Parcel { codec, body: body.into_bytes(), targets, attachments, stream }
     }
 }

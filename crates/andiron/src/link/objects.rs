@@ -115,8 +115,9 @@ impl Link {
     pub(super) fn parcel(&self, state: &mut State, payload: Payload, stream: Option<StreamId>) -> Parcel {
         let Payload { codec, body, refs, attachments, stream: streams } = payload;
         let targets = refs.into_iter().map(|entry| self.target(state, entry)).collect();
-        let stream =
-            stream.filter(|_| streams).map(|stream| Mutex::new(Some(self.open_inflow(state, stream))));
+        let stream = stream
+            .filter(|_| streams)
+            .map(|stream| Box::new(Mutex::new(Some(self.open_inflow(state, stream)))));
         Parcel { codec, body, targets, attachments, stream }
     }
 
