@@ -202,10 +202,11 @@ impl Session {
         };
         let deadline =
             if timeout_us == 0 { None } else { now.checked_add(Duration::from_micros(timeout_us)) };
+        // As most are: it is handed on at once, and nobody can have asked for what it gives before.
+        let told = message.long.is_none() && !promise;
         let body = message.long.map(|long| long.body);
         let waited_for = deadline.filter(|_| !notify);
-        let call =
-            TheirCall { notify, cost, body, told: false, deadline: waited_for, cancelled: false, depth };
+        let call = TheirCall { notify, cost, body, told, deadline: waited_for, cancelled: false, depth };
         self.theirs.insert(header.id, call);
         if stream {
             self.open_received(StreamId { own: false, call: header.id });
@@ -221,11 +222,27 @@ impl Session {
             chain,
             deadline,
             notify,
-            payload: Payload { codec, body: Bytes::new(), refs: message.refs, attachments, stream },
+            payload: Payload {
+                codec,
+                body: if message.long.is_none() {
+                    Bytes::copy_from_slice(message.body)
+                } else {
+                    Bytes::new()
+                },
+                refs: message.refs,
+                attachments,
+                stream,
+            },
         };
         match message.long {
-            None => self.deliver(call, Bytes::copy_from_slice(message.body)),
             Some(long) => self.wait(Waiting::Call(call), long, message.body)?,
+            None if promise => self.tell_call(call),
+            None => {
+                self.events.push_back(Event::Call(call));
+                if stream {
+                    self.tell_stream(StreamId { own: false, call: header.id }, true);
+                }
+            }
         }
         Ok(())
     }
@@ -340,11 +357,6 @@ impl Session {
         Ok(())
     }
 
-    fn deliver(&mut self, mut call: IncomingCall, body: Bytes) {
-        call.payload.body = body;
-        self.tell_call(call);
-    }
-
     /// A call is here whole; where it is of a promise it may have to wait, or fail.
     pub(super) fn tell_call(&mut self, call: IncomingCall) {
         let Some(call) = self.settle_promise(call) else { return };
@@ -395,11 +407,12 @@ impl Session {
         let (arrived, grant) = self.bodies.piece(body, piece, left)?;
         self.grant(grant);
         match arrived {
-            Some((Waiting::Call(call), body)) => {
+            Some((Waiting::Call(mut call), body)) => {
                 if let Some(theirs) = self.theirs.get_mut(&call.id) {
                     theirs.body = None;
                 }
-                self.deliver(call, body);
+                call.payload.body = body;
+                self.tell_call(call);
             }
             Some((Waiting::Answer { id, payload }, body)) => self.settle(id, Ok(Payload { body, ..payload })),
             Some((Waiting::Item { stream, payload }, body)) => {
