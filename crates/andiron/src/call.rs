@@ -158,8 +158,7 @@ impl Call {
     /// Refuses to start what nobody waits for.
     pub(crate) fn check(&self) -> Result<()> {
         if self.state.is_cancelled() {
-            let text = "the caller gave up, or its time was over, before the method began; it did not run";
-            return Err(Error::new(ErrorKind::Cancelled, text));
+            return Err(self.state.given_up(" before the method began; it did not run"));
         }
         Ok(())
     }

@@ -104,6 +104,17 @@ impl CallState {
             || self.deadline.is_some_and(|deadline| deadline <= Instant::now())
     }
 
+    /// Why what nobody waits for does not go on, and what became of it.
+    pub(crate) fn given_up(&self, outcome: &str) -> Error {
+        let late = self.deadline.is_some_and(|deadline| deadline <= Instant::now());
+        let (kind, why) = if late {
+            (ErrorKind::Deadline, "the caller's time was over")
+        } else {
+            (ErrorKind::Cancelled, "the caller gave up")
+        };
+        Error::new(kind, format!("{why}{outcome}"))
+    }
+
     pub(crate) fn cancel(&self) {
         let hooks = {
             let mut hooks = lock(&self.on_cancel);

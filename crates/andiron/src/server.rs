@@ -49,7 +49,7 @@ impl Server {
     /// Takes an [`Address`]. Clients that come wait until the server is started.
     ///
     /// # Errors
-    /// `Conflict` where a server runs there already, `Denied` or `BadArguments` where no socket can be made, or where strangers could connect.
+    /// `Conflict` where a server runs there already, or where a killed one left the socket of a `unix:PATH` (a name finds its own again), `Denied` or `BadArguments` where no socket can be made, or where strangers could connect.
     pub fn bind(address: &str) -> Result<Server> {
         Server::bind_with(address, Security::default())
     }

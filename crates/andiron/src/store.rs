@@ -254,8 +254,8 @@ impl Store {
         Pages { store: self.clone(), author, page: Vec::new().into_iter(), after: None, more: true }
     }
 
-    /// Tells of the entries of this author whose name fits `pattern`, in which `*` stands for any characters and `?` for one: first those
-    /// that are there, then each that is set or removed, as long as the iterator lives.
+    /// Tells of the entries of this author whose name fits `pattern`, in which `*` stands for any characters, `?` for one, and a character
+    /// behind `\` for itself: first those that are there, then each that is set or removed, as long as the iterator lives.
     ///
     /// Nobody waits for a slow reader. Of an entry that changed several times before it was read the latest state comes, with the number of
     /// changes that were [skipped](Change::skipped); with changes of more than 65,536 entries unread the watch ends with the kind `Overloaded`.

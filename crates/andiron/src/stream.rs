@@ -21,7 +21,8 @@ use crate::{Error, ErrorKind, Result};
 /// Items that come one after the other: what a method returns or takes where one value would be too much or too late.
 ///
 /// A stream that is passed to another process is not sent at once: items go as the receiver takes them, a few ahead. The receiver ends it early by
-/// dropping it; then the sender's iterator is dropped. Several streams, and calls, go over one connection without waiting for each other. The
+/// dropping it; then the sender's iterator is dropped. Several streams, and calls, go over one connection without waiting for each other; but an open
+/// stream of a result counts as a call under way, and beyond 1024 of those further calls wait until one has ended. The
 /// connection's end is an error as the last item. An iterator runs on a thread that runs methods; it may block there.
 ///
 /// Taken by `for`, or asynchronously: it is a [`futures_core::Stream`], for which crates such as `futures` have methods.

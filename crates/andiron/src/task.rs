@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use crate::context::{self, CallState};
 use crate::stream::Unpark;
 use crate::sync::lock;
-use crate::{Answering, Error, ErrorKind, Reply, Result};
+use crate::{Answering, Reply, Result};
 
 /// Runs this to its end: what goes at once in place, the rest as a task where a runtime is at hand, and else on this thread, which waits.
 pub(crate) fn run(work: impl Future<Output = ()> + Send + 'static) {
@@ -61,8 +61,7 @@ impl Future for Method<'_> {
         });
         *lock(&given_up.0) = Some(context.waker().clone());
         if this.state.is_cancelled() {
-            let text = "the caller gave up, or its time was over; the method ended where it waited";
-            return Poll::Ready(Err(Error::new(ErrorKind::Cancelled, text)));
+            return Poll::Ready(Err(this.state.given_up("; the method ended where it waited")));
         }
         Poll::Pending
     }

@@ -144,7 +144,7 @@ pub(crate) enum Command {
     /// many earlier changes of the same entry were not told) and, unless it was removed, timestamp, codec and value.
     #[command(after_help = VALUES)]
     Watch {
-        /// Which entries, by name: `*` stands for any characters, `?` for one.
+        /// Which entries, by name: `*` stands for any characters, `?` for one, a character behind `\` for itself.
         #[arg(default_value = "*", hide_default_value = true)]
         pattern: String,
         /// Only those of this author [default: all authors]
