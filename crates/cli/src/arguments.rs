@@ -154,7 +154,7 @@ pub(crate) enum Command {
         #[arg(long)]
         present: bool,
     },
-    /// Call a method of an object and print its result as JSON, or nothing for null.
+    /// Call a method of an object and print its result as JSON, or nothing for null; of a stream each item in a line.
     ///
     /// With `--json`: null is printed too.
     #[command(after_help = VALUES)]
@@ -167,7 +167,7 @@ pub(crate) enum Command {
         /// JSON each, or else a string; after `--` also what begins with `-`.
         #[arg(value_name = "ARGS", allow_negative_numbers = true)]
         arguments: Vec<String>,
-        /// Give up after this time, which is for all of it: connecting, finding the object, and the call.
+        /// Give up after this time, which is for all of it: connecting, finding the object, and the call; not for the items of a stream.
         #[arg(long, value_name = "SECONDS", value_parser = seconds)]
         timeout: Option<Duration>,
     },

@@ -5,7 +5,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use andiron::{DEFAULT_ADDRESS, Interface, Proxy, Value};
+use andiron::{DEFAULT_ADDRESS, Interface, Proxy, Stream, Value};
+use serde::de::value::UnitDeserializer;
+use serde::{Deserialize, Deserializer};
 use serde_json::json;
 
 use crate::address::Chosen;
@@ -25,6 +27,25 @@ pub(crate) struct Call {
     pub(crate) timeout: Option<Duration>,
 }
 
+/// What a method gives.
+enum Answer {
+    Value(Value),
+    Items(Stream<Value>),
+}
+
+/// A stream stands in place of its value as nil.
+impl<'de> Deserialize<'de> for Answer {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Answer, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        let items = if value == Value::Nil {
+            Stream::deserialize(UnitDeserializer::<D::Error>::new()).ok()
+        } else {
+            None
+        };
+        Ok(items.map_or(Answer::Value(value), Answer::Items))
+    }
+}
+
 pub(crate) fn call(server: &Chosen, call: Call, json: bool, out: &mut impl Write) -> Result<(), Failure> {
     let Call { object, method, arguments, timeout } = call;
     let arguments = arguments.iter().map(|text| text::value(text)).collect::<Result<Vec<Value>, _>>()?;
@@ -33,9 +54,16 @@ pub(crate) fn call(server: &Chosen, call: Call, json: bool, out: &mut impl Write
         Some(timeout) => ask_within(server, &object, &method, arguments, timeout)?,
     };
     match result {
-        Value::Nil if !json => Ok(()),
-        value => Ok(writeln!(out, "{}", value.to_json())?),
+        Answer::Value(Value::Nil) if !json => {}
+        Answer::Value(value) => writeln!(out, "{}", value.to_json())?,
+        Answer::Items(items) => {
+            for item in items {
+                writeln!(out, "{}", item?.to_json())?;
+                out.flush()?; // whoever reads waits for it
+            }
+        }
     }
+    Ok(())
 }
 
 /// Connects, looks the object up and calls it. Only the call keeps to the time left by itself.
@@ -45,7 +73,7 @@ fn ask(
     method: &str,
     arguments: &[Value],
     timeout: Option<Duration>,
-) -> Result<Value, Failure> {
+) -> Result<Answer, Failure> {
     let begun = Instant::now();
     let (hub, object) = server.connect_to(object)?;
     let mut object: Proxy = hub.object(object)?;
@@ -62,7 +90,7 @@ fn ask_within(
     method: &str,
     arguments: Vec<Value>,
     timeout: Duration,
-) -> Result<Value, Failure> {
+) -> Result<Answer, Failure> {
     let address = server.server_of(object)?.to_owned();
     let (server, object, method) = (server.clone(), object.to_owned(), method.to_owned());
     let (sender, receiver) = mpsc::channel();

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::sync::mpsc::{Sender, channel};
 
-use andiron::{ErrorKind, Hub};
+use andiron::{ErrorKind, Hub, Stream};
 use common::{Home, LONG, Process, role, say, until};
 
 #[test]
@@ -311,4 +311,34 @@ fn a_client_that_lost_its_daemon_finds_the_next_one_by_connecting_again() {
     let error = hub.store().get::<i32>("x").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     assert_eq!(Hub::connect(&home.address("andiron")).unwrap().store().get::<i32>("x").unwrap(), None);
+}
+
+struct Counter;
+
+#[andiron::expose]
+impl Counter {
+    fn count(&self, up_to: u64) -> Stream<u64> {
+        Stream::iter(0..up_to)
+    }
+
+    fn stumble(&self) -> Stream<u64> {
+        let error = andiron::Error::new(ErrorKind::Quota, "no more numbers");
+        Stream::try_iter([Ok(1), Err(error)])
+    }
+}
+
+#[test]
+fn call_prints_each_item_of_a_stream_and_how_it_ended() {
+    let home = Home::new();
+    let _daemon = home.serve();
+    let hub = home.hub();
+    hub.register("counter", Counter).unwrap();
+    std::thread::spawn(move || hub.run());
+
+    assert_eq!(home.run(&["call", "counter", "count", "3"]).printed(), "0\n1\n2\n");
+    assert_eq!(home.run(&["call", "counter", "count", "2", "--timeout", "30"]).printed(), "0\n1\n");
+    assert_eq!(home.run(&["--json", "call", "counter", "count", "0"]).printed(), "");
+    let stumbled = home.run(&["call", "counter", "stumble"]);
+    assert_eq!((stumbled.code, stumbled.text()), (Some(1), "1\n"));
+    assert!(stumbled.err.contains("no more numbers"), "{stumbled:?}");
 }
