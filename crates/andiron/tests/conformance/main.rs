@@ -8,6 +8,12 @@ mod objects;
 #[macro_use]
 mod scene;
 
+mod bodies;
 mod calls;
 mod chains;
+mod ends;
 mod order;
+mod references;
+mod relays;
+mod streams;
+mod time;

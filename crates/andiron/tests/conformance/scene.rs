@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use tokio::runtime::{Builder, Runtime};
 
 /// Long enough that only a hang comes to its end.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Driver {
@@ -338,6 +338,11 @@ impl Far {
             None => self.proxy.call(method, args),
             Some(tasks) => tasks.wait(aio::Proxy::from(self.proxy.clone()).call(method, args)),
         }
+    }
+
+    /// Another object that came by the same connection.
+    pub(crate) fn far(&self, proxy: Proxy) -> Far {
+        Far { proxy, tasks: self.tasks.clone() }
     }
 
     /// Sends the call; it is waited for later.
