@@ -136,6 +136,5 @@ fn a_reference_is_dead_behind_the_end_of_its_connection(at: At) {
     assert_eq!(next(&dropped), "mine", "nobody can call it any more");
     assert_eq!(made.call::<String>("name", &()).unwrap_err().kind(), ErrorKind::Unavailable);
     let error = other.call::<String>("name", &()).unwrap_err();
-    assert!(error.to_string().contains("the other end"), "{error}");
-    assert_eq!(error.kind(), ErrorKind::Application, "the method called, and passed the failure on");
+    assert_eq!(error.kind(), ErrorKind::Application, "the method called, and passed the failure on: {error}");
 }

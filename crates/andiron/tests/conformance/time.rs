@@ -98,10 +98,12 @@ fn asking(told: Sender<ErrorKind>) -> Fun {
 fn who_gives_up_ends_the_method_and_what_it_called(at: At) {
     let ((told, heard), (asked, outcome)) = (mpsc::channel(), mpsc::channel());
     let site = at.serve(|server| server.object("asking", asking(asked)));
-    let asking = site.object("asking");
+    let hub = site.hub();
+    let asking = hub.object("asking").unwrap();
     let endless = [Proxy::local(Endless(told))];
+    let runs = hub.clone();
+    let running = std::thread::spawn(move || runs.run()); // where no thread waits none reads
     let started = asking.start_run(0, &endless);
-    // A client of threads runs the callback while it waits, or on a thread for it.
     assert_eq!(next(&heard), "begun");
     started.cancel();
     assert_eq!(next(&outcome), ErrorKind::Cancelled);
@@ -111,6 +113,8 @@ fn who_gives_up_ends_the_method_and_what_it_called(at: At) {
     assert_eq!(error.kind(), ErrorKind::Deadline, "{error}");
     assert_eq!(next(&outcome), ErrorKind::Cancelled);
     assert_eq!((next(&heard), next(&heard)), ("begun", "over"));
+    hub.close();
+    running.join().unwrap().unwrap();
 }
 
 fn a_method_that_answers_in_time_is_not_disturbed(at: At) {
