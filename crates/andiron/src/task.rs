@@ -7,7 +7,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, Wake, Waker};
-use std::time::Instant;
 
 use crate::context::{self, CallState};
 use crate::link::Link;
@@ -133,14 +132,8 @@ impl Future for Method<'_> {
         });
         *lock(&given_up.0) = Some(context.waker().clone());
         if this.state.is_cancelled() {
-            // What is told here may reach the caller before its own clock does.
-            let late = this.state.deadline.is_some_and(|deadline| deadline <= Instant::now());
-            let (kind, why) = match late {
-                true => (ErrorKind::Deadline, "the time for the call is over"),
-                false => (ErrorKind::Cancelled, "the caller gave up"),
-            };
-            let text = format!("{why}; the method ended where it waited");
-            return Poll::Ready(Err(Error::new(kind, text)));
+            let text = "the caller gave up, or its time was over; the method ended where it waited";
+            return Poll::Ready(Err(Error::new(ErrorKind::Cancelled, text)));
         }
         Poll::Pending
     }
