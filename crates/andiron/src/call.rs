@@ -180,6 +180,7 @@ impl Call {
 
     fn settle(&mut self, outcome: Result<OutParcel<'_>>) {
         self.begin();
+        let outcome = outcome.map_err(|error| self.unless_late(error));
         match std::mem::replace(&mut self.reply_to, ReplyTo::Nobody) {
             ReplyTo::Link { id, .. } => {
                 if let Some(link) = &self.state.link {
@@ -188,6 +189,17 @@ impl Call {
             }
             ReplyTo::Here(slot) => slot.fill(outcome.map(OutParcel::into_parcel)),
             ReplyTo::Nobody => {}
+        }
+    }
+
+    /// What was given up because its time was over failed for that. This may reach the caller before its own clock does.
+    fn unless_late(&self, error: Error) -> Error {
+        let late = self.state.deadline.is_some_and(|deadline| deadline <= Instant::now());
+        match error.kind() {
+            ErrorKind::Cancelled if late => {
+                Error::new(ErrorKind::Deadline, "the time for the call was over before it was answered")
+            }
+            _ => error,
         }
     }
 
@@ -209,7 +221,7 @@ impl Call {
 
     fn pass_on(mut self, to: &Arc<Link>, callee: Callee, promise_of: Option<u64>) {
         // In case the promise is kept just now; a stream can be passed on once.
-        let again = promise_of.map(|of| (of, self.parcel.without_stream()));
+        let again = promise_of.map(|of| (of, self.parcel.without_stream(), self.method.clone()));
         let parcel = std::mem::take(&mut self.parcel).into();
         let (state, method) = (self.state.clone(), std::mem::take(&mut self.method));
         self.begin();
@@ -227,10 +239,11 @@ impl Call {
             move |outcome| {
                 let mut back = back;
                 back.state.forget_hooks();
-                if let (Some((of, parcel)), Err(error), Some(link)) = (again, &outcome, back.link().cloned())
+                if let (Some((of, parcel, method)), Err(error), Some(link)) =
+                    (again, &outcome, back.link().cloned())
                     && error.kind() == ErrorKind::NoObject
                 {
-                    back.parcel = parcel;
+                    (back.parcel, back.method) = (parcel, method);
                     return link.start_kept(of, back);
                 }
                 let outcome = outcome.map_err(|error| seen_from_afar(error, &provider));

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,6 +19,9 @@ use crate::{Address, DEFAULT_ADDRESS, Error, ErrorKind, Hub, Result, Security, S
 /// How long connecting and the handshake may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Has a server of this process take its end of a connection.
+pub(crate) type Inside = Arc<dyn Fn(OwnedFd) -> Result<()> + Send + Sync>;
+
 /// How to connect to a server, where [`Hub::connect`] is not enough.
 ///
 /// ```no_run
@@ -30,6 +34,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 #[must_use = "nothing happens before `connect`"]
 pub struct Connector {
     address: String,
+    /// The way to a server of this process, where there is no address.
+    inside: Option<Inside>,
     security: Security,
     limits: Limits,
     timeout: Duration,
@@ -43,12 +49,18 @@ impl Connector {
         let address = address.into();
         Connector {
             address,
+            inside: None,
             security: Security::default(),
             limits: Limits::default(),
             timeout: TIMEOUT,
             retry: None,
             listen: None,
         }
+    }
+
+    /// To a server of this process.
+    pub(crate) fn inside(inside: Inside) -> Connector {
+        Connector { inside: Some(inside), ..Connector::new("this process") }
     }
 
     /// How both ends prove who they are.
@@ -128,7 +140,10 @@ impl Connector {
     pub(crate) fn open(&self) -> Result<Arc<Link>> {
         let deadline = Instant::now() + self.timeout;
         let config = Config { limits: self.limits.clone(), ..Config::default() };
-        let reached = self.address.parse().and_then(|address| self.reach(&address, config));
+        let reached = match &self.inside {
+            Some(inside) => self.reach_inside(inside).map(|wire| (wire, config)),
+            None => self.address.parse().and_then(|address| self.reach(&address, config)),
+        };
         let (wire, config) = reached.map_err(|error| error.during("connect"))?;
         let left = deadline.saturating_duration_since(Instant::now());
         let link = Link::new(Role::Initiator, Config { handshake_timeout: left, ..config }, wire);
@@ -150,6 +165,15 @@ impl Connector {
                 Err(Error::new(ErrorKind::BadArguments, text))
             }
         }
+    }
+
+    fn reach_inside(&self, inside: &Inside) -> Result<Wire> {
+        let (near, far) = socket::pair().map_err(|error| {
+            let text = format!("no connection within this process can be made: {error}");
+            Error::new(ErrorKind::Overloaded, text).with_source(error)
+        })?;
+        inside(far)?;
+        Ok(Wire::local(near, self.address.clone()))
     }
 
     fn reach_path(&self, path: &Path) -> Result<Wire> {

@@ -8,6 +8,7 @@
 //! | call an object | [`Hub::object`] and its proxy; [`Hub::call`] without types; `start_…` methods and [`Pending`] to wait later |
 //! | offer an object at a daemon | [`Hub::register`], then [`Hub::run`] |
 //! | offer objects without a daemon | [`Server`] |
+//! | test objects as others will call them, without an address | [`Server::new`] and [`Running::connect`] |
 //! | be called back | pass a proxy of an own object as an argument: `PlayerProxy::from(player)` |
 //! | know who calls, and whether anybody still waits | [`current`] in a handler |
 //! | share values | [`Hub::store`] |

@@ -116,12 +116,15 @@ impl Line {
     /// as long as the line is patient.
     pub(crate) fn alive(&self, deadline: Option<Instant>) -> Result<Arc<Link>> {
         let link = self.link();
-        match (&self.again, link.ended()) {
-            (_, None) => Ok(link),
-            (None, Some(ended)) => Err(Error::new(ErrorKind::Unavailable, ended.message().to_owned())),
-            (Some(again), Some(_)) => {
+        match &self.again {
+            Some(again) if link.is_leaving() => {
                 self.next(again, &link, deadline.or_else(|| Instant::now().checked_add(again.patience)))
             }
+            Some(_) => Ok(link),
+            None => match link.ended() {
+                None => Ok(link),
+                Some(ended) => Err(Error::new(ErrorKind::Unavailable, ended.message().to_owned())),
+            },
         }
     }
 
@@ -162,6 +165,7 @@ impl Line {
             let opened = crate::context::apart(|| again.open(&registered));
             if let Ok(link) = &opened {
                 let before = std::mem::replace(&mut *lock(&self.current), link.clone());
+                before.catch_up(); // its end is told before the new beginning
                 drop(before); // outside of the lock: it may be the last handle
             }
             tries = lock(&again.tries);
@@ -281,7 +285,7 @@ impl Named {
 
     /// The object, if its connection is not over as far as is known.
     pub(crate) fn found(&self) -> Option<Arc<Remote>> {
-        Some(lock(&self.found).clone()).filter(|found| found.link.ended().is_none())
+        Some(lock(&self.found).clone()).filter(|found| !found.link.is_leaving())
     }
 
     /// The object, over the next connection where one is over.
@@ -348,7 +352,7 @@ impl Again {
 
     /// True where a call that ended so is to be made again.
     pub(crate) fn is_right(&self, remote: &Remote, error: &Error, deadline: Option<Instant>) -> bool {
-        let lost = remote.link.ended().is_some();
+        let lost = remote.link.is_leaving();
         let harmless = match error.kind() {
             ErrorKind::Unavailable => true, // it did not run
             ErrorKind::Unknown => self.idempotent,

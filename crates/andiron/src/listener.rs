@@ -134,33 +134,46 @@ impl Listener {
 
     /// The connection, if this peer may come in, for somebody to drive. Never waits, and does nothing of the handshake: that is for whoever reads.
     pub(crate) fn welcome(&self, connection: OwnedFd) -> Result<Arc<Link>> {
-        let (wire, config) = match &self.checks {
-            Checks::SameUser => (of_this_user(connection)?, self.house.config.clone()),
-            checks => checks.receive(connection, &self.house.config)?,
-        };
-        let lobby = (!wire.local).then(|| &self.house.lobby);
-        // Relaxed: a limit that a few more may pass who come in the same moment.
-        let others = self.house.connections.fetch_add(1, Ordering::Relaxed);
-        let most = self.house.most_connections;
-        let refuse = (others >= most)
-            .then(|| format!("the server has {most} connections and takes no more; try again later"));
-        let link = Link::new(Role::Acceptor, Config { refuse, ..config }, wire);
-        let house = self.house.clone();
-        link.on_close(move |_| _ = house.connections.fetch_sub(1, Ordering::Relaxed));
-        if let Some(lobby) = lobby {
-            let guest = lobby.enter(&link);
-            link.set_guest(guest);
+        match &self.checks {
+            Checks::SameUser => self.house.welcome_local(connection),
+            checks => {
+                let (wire, config) = checks.receive(connection, &self.house.config)?;
+                Ok(self.house.welcome(wire, config))
+            }
         }
-        Root::install(&self.house.directory, &link);
-        if let Some(listen) = self.house.listen.get() {
-            tell(&link, listen.clone());
-        }
-        Ok(link)
     }
 
     /// Says that a connection was refused.
     pub(crate) fn complain(&self, error: &Error) {
         self.house.lobby.complain(&self.address(), error);
+    }
+}
+
+impl House {
+    /// The connection over a Unix socket, if its peer is of this user.
+    pub(crate) fn welcome_local(self: &Arc<Self>, connection: OwnedFd) -> Result<Arc<Link>> {
+        Ok(self.welcome(of_this_user(connection)?, self.config.clone()))
+    }
+
+    fn welcome(self: &Arc<Self>, wire: Wire, config: Config) -> Arc<Link> {
+        let lobby = (!wire.local).then_some(&self.lobby);
+        // Relaxed: a limit that a few more may pass who come in the same moment.
+        let others = self.connections.fetch_add(1, Ordering::Relaxed);
+        let most = self.most_connections;
+        let refuse = (others >= most)
+            .then(|| format!("the server has {most} connections and takes no more; try again later"));
+        let link = Link::new(Role::Acceptor, Config { refuse, ..config }, wire);
+        let house = self.clone();
+        link.on_close(move |_| _ = house.connections.fetch_sub(1, Ordering::Relaxed));
+        if let Some(lobby) = lobby {
+            let guest = lobby.enter(&link);
+            link.set_guest(guest);
+        }
+        Root::install(&self.directory, &link);
+        if let Some(listen) = self.listen.get() {
+            tell(&link, listen.clone());
+        }
+        link
     }
 }
 

@@ -13,7 +13,7 @@ use crate::expose::Access;
 use crate::link::Pump;
 use crate::sync::contained;
 use crate::target::Remote;
-use crate::task::{self, Method};
+use crate::task::{self, Method, Steps};
 use crate::turnstile::{Entered, Turnstile};
 use crate::{Arguments, Error, Expose, Reply, Result};
 
@@ -71,6 +71,8 @@ pub(crate) enum Admitted {
     Refused(Call, Error),
     /// No call: a stream has something to send.
     Pump(Pump),
+    /// No call: a method that waited can go on.
+    Step(Arc<Steps>),
 }
 
 impl Admitted {
@@ -81,6 +83,7 @@ impl Admitted {
             Admitted::Parked => {}
             Admitted::Refused(call, error) => call.answer(Err(error)),
             Admitted::Pump(pump) => pump.run(),
+            Admitted::Step(steps) => steps.step(),
         }
     }
 }
@@ -187,7 +190,8 @@ impl<T: Expose> Object for Exposed<T> {
 
     fn run(self: Arc<Self>, call: Call) -> Vec<Job> {
         if self.waits && T::is_async(call.method()) {
-            task::run(self.answer_later(call));
+            let link = call.link().cloned();
+            task::run(link.as_ref(), self.answer_later(call));
             return Vec::new();
         }
         let chain = call.chain();

@@ -13,7 +13,7 @@ use crate::object::{Exposed, Object};
 use crate::pool::Pool;
 use crate::root::Directory;
 use crate::sync::lock;
-use crate::{Address, Expose, Hub, Result, Security, Signal};
+use crate::{Address, Connector, Error, ErrorKind, Expose, Hub, Result, Security, Signal};
 
 /// How long a server that stops waits for calls under way.
 pub(crate) const DRAIN: Duration = Duration::from_secs(5);
@@ -46,6 +46,25 @@ pub struct Server {
 }
 
 impl Server {
+    /// Listens nowhere, before it is told to [`listen`](Server::listen): its clients are in this process, and reach it by
+    /// [`Running::connect`]. So objects are tested as others will call them, without an address and what is left of it.
+    ///
+    /// ```
+    /// # struct Adder;
+    /// # #[andiron::expose]
+    /// # impl Adder { fn add(&self, a: i64, b: i64) -> i64 { a + b } }
+    /// let server = andiron::Server::new()?.object("adder", Adder)?.start()?;
+    /// let adder: AdderProxy = server.connect()?.object("adder")?;
+    /// assert_eq!(adder.add(1, 2)?, 3);
+    /// # Ok::<(), andiron::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// No descriptors left.
+    pub fn new() -> Result<Server> {
+        Server::hosting(Hosting::default())
+    }
+
     /// Takes an [`Address`]. Clients that come wait until the server is started.
     ///
     /// # Errors
@@ -65,6 +84,12 @@ impl Server {
     /// As [`bind_with`](Server::bind_with), for the daemon.
     #[doc(hidden)]
     pub fn host(address: &str, hosting: Hosting) -> Result<Server> {
+        Server::hosting(hosting)?.listen_during("bind", address)
+    }
+
+    /// As [`new`](Server::new), for the daemon.
+    #[doc(hidden)]
+    pub fn hosting(hosting: Hosting) -> Result<Server> {
         let features = [("names", hosting.names), ("store", hosting.store.is_some())];
         let default = Config::default();
         let config = Config {
@@ -84,8 +109,7 @@ impl Server {
             most_connections: hosting.connections.unwrap_or(MOST_CONNECTIONS),
             connections: AtomicUsize::new(0),
         });
-        let server = Server { pool: Pool::new()?, listeners: Vec::new(), house, security: hosting.security };
-        server.listen_during("bind", address)
+        Ok(Server { pool: Pool::new()?, listeners: Vec::new(), house, security: hosting.security })
     }
 
     /// Listens at one more address.
@@ -119,7 +143,7 @@ impl Server {
     /// # Errors
     /// `BadArguments`: it is no address.
     pub fn advertise(self, address: &str) -> Result<Server> {
-        let address: Address = address.parse().map_err(|error: crate::Error| error.during("advertise"))?;
+        let address: Address = address.parse().map_err(|error: Error| error.during("advertise"))?;
         self.house.directory.advertise(address.to_string());
         Ok(self)
     }
@@ -247,6 +271,37 @@ impl Running {
         self.house.directory.addresses()
     }
 
+    /// A connection within this process, which needs no address.
+    ///
+    /// # Errors
+    /// `Unavailable` where the server has stopped, `Overloaded` where no descriptors are left.
+    pub fn connect(&self) -> Result<Hub> {
+        self.connector().connect()
+    }
+
+    /// Makes connections within this process, and can be told more. It does not keep the server running.
+    pub fn connector(&self) -> Connector {
+        let (pool, house) = (Arc::downgrade(&self.pool), Arc::downgrade(&self.house));
+        let (stopped, generation) = (self.stopped.clone(), self.generation);
+        Connector::inside(Arc::new(move |connection| {
+            if generation != andiron_sys::fork::generation() {
+                let text = "this server was started before this process was forked and belongs to the parent; start another";
+                return Err(Error::new(ErrorKind::Unavailable, text));
+            }
+            let over = || *lock(&stopped.0);
+            let Some((pool, house)) = pool.upgrade().zip(house.upgrade()).filter(|_| !over()) else {
+                return Err(no_longer_there());
+            };
+            let link = house.welcome_local(connection)?;
+            link.attach(&pool)?;
+            if over() {
+                link.close(); // it stopped meanwhile, and may have closed the others before
+                return Err(no_longer_there());
+            }
+            Ok(())
+        }))
+    }
+
     /// Waits until [`stop`](Running::stop) was called by another thread.
     pub fn wait(&self) {
         let (stopped, wake) = &*self.stopped;
@@ -292,6 +347,11 @@ impl fmt::Debug for Running {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Running({})", places(&self.listeners))
     }
+}
+
+/// Why there is no way into a server of this process.
+pub(crate) fn no_longer_there() -> Error {
+    Error::new(ErrorKind::Unavailable, "the server has stopped; start another one")
 }
 
 pub(crate) fn places(listeners: &[Arc<Listener>]) -> String {

@@ -2,39 +2,13 @@
 
 mod common;
 
-use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
-use std::task::{Poll, Waker};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use andiron::{ErrorKind, Proxy, Server};
-use common::{Site, eventually, fun, in_time, next, run};
-
-/// Something that tasks wait for.
-#[derive(Clone, Default)]
-struct Gate(Arc<Mutex<(bool, Vec<Waker>)>>);
-
-impl Gate {
-    async fn passed(&self) {
-        poll_fn(|context| {
-            let mut gate = self.0.lock().unwrap();
-            if gate.0 {
-                return Poll::Ready(());
-            }
-            gate.1.push(context.waker().clone());
-            Poll::Pending
-        })
-        .await;
-    }
-
-    fn open(&self) {
-        let mut gate = self.0.lock().unwrap();
-        gate.0 = true;
-        gate.1.drain(..).for_each(Waker::wake);
-    }
-}
+use common::{Gate, Site, eventually, fun, in_time, next, run};
 
 #[derive(Default)]
 struct Waiting {

@@ -24,7 +24,7 @@ pub(super) async fn blocking<R: Send + 'static>(
 /// A connection that is not over as far as is known; see [`Line::alive`].
 pub(super) async fn alive(line: &Arc<Line>, deadline: Option<Instant>) -> Result<Arc<Link>> {
     let link = line.link();
-    if !line.retries() || link.ended().is_none() {
+    if !line.retries() || !link.is_leaving() {
         return Ok(link);
     }
     let line = line.clone();

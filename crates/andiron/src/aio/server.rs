@@ -14,13 +14,14 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
+use super::Hub;
 use super::drive::{self, Hold};
 use crate::link::Link;
 use crate::listener::{House, Listener};
 use crate::pool::Source;
-use crate::server::{DRAIN, places};
+use crate::server::{DRAIN, no_longer_there, places};
 use crate::sync::lock;
-use crate::{Error, ErrorKind, Expose, Result, Security};
+use crate::{Connector, Error, ErrorKind, Expose, Result, Security};
 
 /// How often the place of the server is looked after, and a listener tried again that found no descriptors left.
 const CARE: Duration = Duration::from_secs(1);
@@ -39,6 +40,14 @@ const CARE: Duration = Duration::from_secs(1);
 pub struct Server(crate::Server);
 
 impl Server {
+    /// Listens nowhere, as [`Server::new`](crate::Server::new): its clients are in this process, and reach it by [`Running::connect`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn new() -> Result<Server> {
+        Ok(Server(crate::Server::new()?))
+    }
+
     /// Takes an address, as [`Server::bind`](crate::Server::bind) does.
     ///
     /// # Errors
@@ -103,7 +112,7 @@ impl Server {
             Handle::current().spawn(accept(listener.clone(), door, guests.clone()))
         };
         let accepting = listeners.iter().zip(doors).map(accept).collect();
-        Ok(Running { listeners, house, guests, accepting })
+        Ok(Running { listeners, house, guests, accepting, runtime: Handle::current() })
     }
 
     /// Serves until the process ends, or what is awaited is dropped.
@@ -122,12 +131,36 @@ pub struct Running {
     house: Arc<House>,
     guests: Arc<Guests>,
     accepting: Vec<JoinHandle<()>>,
+    runtime: Handle,
 }
 
 impl Running {
     /// The addresses by which it is reached, as [`Running::addresses`](crate::Running::addresses).
     pub fn addresses(&self) -> Vec<String> {
         self.house.directory.addresses()
+    }
+
+    /// A connection within this process, as [`Running::connect`](crate::Running::connect). The task of the server's end is one of the
+    /// runtime in which the server was started.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn connect(&self) -> Result<Hub> {
+        Hub::connect_with(self.connector()).await
+    }
+
+    /// Makes connections within this process, as [`Running::connector`](crate::Running::connector); threads may connect by it as well.
+    pub fn connector(&self) -> Connector {
+        let (guests, house) = (Arc::downgrade(&self.guests), Arc::downgrade(&self.house));
+        let runtime = self.runtime.clone();
+        Connector::inside(Arc::new(move |connection| {
+            let house = guests.upgrade().zip(house.upgrade());
+            let Some((guests, house)) = house.filter(|(guests, _)| !guests.is_shut()) else {
+                return Err(no_longer_there());
+            };
+            let _inside = runtime.enter();
+            guests.take_in(house.welcome_local(connection)?)
+        }))
     }
 
     /// Takes no further calls, waits at most five seconds for those under way, and ends all connections. True if all were finished in time.
@@ -140,6 +173,7 @@ impl Running {
     }
 
     fn shut(&self) {
+        lock(&self.guests.inside).shut = true;
         self.accepting.iter().for_each(JoinHandle::abort);
         self.listeners.iter().for_each(|listener| listener.shut());
     }
@@ -151,6 +185,13 @@ impl Drop for Running {
         for link in self.guests.links() {
             link.close();
         }
+    }
+}
+
+/// The same server, on tasks.
+impl From<crate::Server> for Server {
+    fn from(server: crate::Server) -> Server {
+        Server(server)
     }
 }
 
@@ -172,9 +213,26 @@ struct Inside {
     links: HashMap<usize, Weak<Link>>,
     /// Who waits for the last to leave.
     waker: Option<Waker>,
+    /// Nobody comes in any more.
+    shut: bool,
 }
 
 impl Guests {
+    /// Has a task of the current runtime drive this connection.
+    fn take_in(self: &Arc<Self>, link: Arc<Link>) -> Result<()> {
+        self.enter(&link);
+        if self.is_shut() {
+            link.close(); // the server stopped meanwhile, and may have closed the others before
+            return Err(no_longer_there());
+        }
+        drive::spawn(Hold::Open(link))
+            .map_err(|error| Error::new(ErrorKind::Overloaded, format!("it cannot be watched: {error}")))
+    }
+
+    fn is_shut(&self) -> bool {
+        lock(&self.inside).shut
+    }
+
     fn enter(self: &Arc<Self>, link: &Arc<Link>) {
         let place = Arc::as_ptr(link) as usize;
         lock(&self.inside).links.insert(place, Arc::downgrade(link));
@@ -233,12 +291,7 @@ async fn accept(listener: Arc<Listener>, mut door: Door, guests: Arc<Guests>) {
         let Ok(mut ready) = ready else { return }; // the runtime ends
         match socket::accept(ready.get_inner()) {
             Ok(Some(connection)) => {
-                let welcome = listener.welcome(connection).and_then(|link| {
-                    guests.enter(&link);
-                    drive::spawn(Hold::Open(link)).map_err(|error| {
-                        Error::new(ErrorKind::Overloaded, format!("it cannot be watched: {error}"))
-                    })
-                });
+                let welcome = listener.welcome(connection).and_then(|link| guests.take_in(link));
                 if let Err(error) = welcome {
                     listener.complain(&error);
                 }

@@ -238,7 +238,7 @@ impl Link {
         }
         match admit(object, call) {
             Admitted::Run(job) => state.chain(job),
-            Admitted::Parked | Admitted::Pump(_) => {}
+            Admitted::Parked | Admitted::Pump(_) | Admitted::Step(_) => {}
             Admitted::Refused(call, error) => todo.0.push(Do::Refuse(call, error)),
         }
     }

@@ -14,6 +14,7 @@ use super::{Executor, Incoming, Link, State, Todo};
 use crate::Error;
 use crate::call::Call;
 use crate::object::{Admitted, Job, Object, admit};
+use crate::task::Steps;
 use crate::tls::Tls;
 
 /// The size of the buffer that a thread reads into.
@@ -337,6 +338,18 @@ impl Link {
             Some(Admitted::Run(job)) => Some(job),
             _ => None, // of a connection that is over nothing else is of use
         }
+    }
+
+    /// Has the next step of a method done that waited.
+    pub(crate) fn step_later(&self, steps: Arc<Steps>) {
+        let mut state = self.lock();
+        state.admitted.push_back(Admitted::Step(steps));
+        state.wake_pollers();
+        self.dispatch(&mut state);
+        let nobody = state.ended.is_some() && state.runners == 0;
+        let left = if nobody { state.admitted.pop_back() } else { None };
+        drop(state);
+        left.into_iter().for_each(Admitted::run);
     }
 
     /// Runs the calls that wait until none is left. `refuse`: there are too many handlers already. `began` is called for each.

@@ -593,6 +593,12 @@ impl Link {
         }
     }
 
+    /// True where no call can be made any more: the connection is over, or goodbye was said and it will be.
+    pub(crate) fn is_leaving(&self) -> bool {
+        let state = self.lock();
+        state.ended.is_some() || state.session.is_ending()
+    }
+
     /// Why the connection is over, if it is.
     pub(crate) fn ended(&self) -> Option<Arc<Error>> {
         self.lock().ended.clone()

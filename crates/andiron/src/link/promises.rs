@@ -55,6 +55,10 @@ impl Link {
     /// A call of what the peer's call `of` gave, which was answered meanwhile.
     pub(crate) fn start_kept(&self, of: u64, call: Call) {
         let mut state = self.lock();
+        if let Some(handling) = state.handling.get_mut(&of) {
+            // By the provider, and whoever read that is about to pass it back here.
+            return handling.dependents.push(call);
+        }
         let mut todo = Todo::default();
         let kept = state.session.kept(of).cloned();
         let object = match kept {

@@ -473,6 +473,12 @@ impl Link {
         Ok(came)
     }
 
+    /// Reads what is there, in case that nobody else does.
+    pub(crate) fn catch_up(&self) {
+        let _ = self.wait_for(&WaitFor::Calls(Some(Instant::now())), 0); // whether calls came or the end
+        self.dispatch(&mut self.lock());
+    }
+
     /// True where a pool reads the connection and runs its calls.
     pub(crate) fn is_attached(&self) -> bool {
         matches!(self.lock().executor, Executor::Pool(..))

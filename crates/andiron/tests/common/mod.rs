@@ -3,9 +3,11 @@
 
 pub mod net;
 
+use std::future::poll_fn;
 use std::path::PathBuf;
 use std::sync::mpsc;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use andiron::{Connector, Hub, Proxy, Result, Running, Secret, Security, Server};
@@ -83,6 +85,30 @@ impl Echo {
 
     fn make(&self, length: usize) -> String {
         "x".repeat(length)
+    }
+}
+
+/// Something that tasks wait for.
+#[derive(Clone, Default)]
+pub struct Gate(Arc<Mutex<(bool, Vec<Waker>)>>);
+
+impl Gate {
+    pub async fn passed(&self) {
+        poll_fn(|context| {
+            let mut gate = self.0.lock().unwrap();
+            if gate.0 {
+                return Poll::Ready(());
+            }
+            gate.1.push(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    pub fn open(&self) {
+        let mut gate = self.0.lock().unwrap();
+        gate.0 = true;
+        gate.1.drain(..).for_each(Waker::wake);
     }
 }
 

@@ -400,11 +400,15 @@ impl Session {
         matches!(self.stage, Stage::Closed)
     }
 
+    /// True when a goodbye was said or heard: what is outstanding is finished, and no call can be made.
+    pub fn is_ending(&self) -> bool {
+        self.goodbye_sent || self.goodbye_received.is_some()
+    }
+
     /// True when a goodbye was said or heard and nothing is outstanding: the stream can be closed.
     pub fn is_finished(&self) -> bool {
-        let ending = self.goodbye_sent || self.goodbye_received.is_some();
         self.is_closed()
-            || ending
+            || self.is_ending()
                 && self.theirs.is_empty()
                 && self.own.is_empty()
                 && self.streams.is_empty()
@@ -497,7 +501,7 @@ impl Session {
 
     /// The stream has ended or failed; `why` is for the people who wait for an answer.
     pub fn disconnected(&mut self, why: &str) {
-        let said_goodbye = self.goodbye_sent || self.goodbye_received.is_some();
+        let said_goodbye = self.is_ending();
         // Who is owed an answer cannot know what became of the call, goodbye or not.
         let owed = self.own.values().any(|call| !call.abandoned);
         let failure = match (&self.stage, said_goodbye && !owed) {

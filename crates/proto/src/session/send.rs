@@ -118,7 +118,7 @@ impl Session {
     }
 
     fn start(&mut self, now: Instant, kind: Kind, request: CallRequest<'_>) -> Result<u64, Failure> {
-        if !self.is_open() || self.goodbye_sent || self.goodbye_received.is_some() {
+        if !self.is_open() || self.is_ending() {
             let text = if self.is_open() { "the session is being closed" } else { "the session is not open" };
             return Err(Failure::new(ErrorKind::Unavailable, text));
         }
