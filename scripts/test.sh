@@ -29,6 +29,8 @@ wasm() {
 part "formatting" $CARGO fmt --all --check
 part "clippy" $CARGO clippy --workspace --all-targets --locked -- -D warnings
 part "clippy, tokio" $CARGO clippy -p andiron --features tokio --all-targets --locked -- -D warnings
+# The benchmarks switch it on for the whole workspace.
+part "without the feature tokio" $CARGO test -p andiron --locked --test compile_fail
 part "docs" docs
 part "build" $CARGO build --workspace --bins --examples --locked
 part "unit and integration tests" $CARGO test --workspace --locked --lib --bins --tests --examples

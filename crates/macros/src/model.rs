@@ -347,7 +347,7 @@ impl Options {
                 Ok(())
             })?;
             if options.oneway && options.idempotent {
-                let message = "nobody learns whether a one-way call arrived, so it is never repeated";
+                let message = "nobody learns whether a one-way call arrived, so it is never repeated: leave out one of the two";
                 return Err(Error::new_spanned(attribute, message));
             }
             if options.skip && (options.oneway || options.idempotent || options.name.is_some()) {

@@ -19,6 +19,9 @@ impl Player {
     #[expose(skip, oneway)]
     fn helper(&self) {}
 
+    #[expose(oneway, idempotent)]
+    fn log(&self, line: String) {}
+
     #[expose(oneway)]
     fn new() -> Self {
         Player
