@@ -20,7 +20,7 @@ use crate::{Error, ErrorKind, Proxy, Result};
 /// The pause after the first connection that failed; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// No pause is longer.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// What happens to a connection.
 #[derive(Clone, Copy, Debug)]
@@ -136,6 +136,13 @@ impl Line {
         }
     }
 
+    /// Pauses before another try of something; false where there is no time for one, or no sense in it any more.
+    fn rest(&self, failed: u32, deadline: Option<Instant>) -> bool {
+        let Some(again) = &self.again else { return false };
+        let pause = pause_after(failed, deadline);
+        !pause.is_zero() && !again.rest(lock(&again.tries), pause).closed
+    }
+
     fn next(&self, again: &Renewal, lost: &Arc<Link>, deadline: Option<Instant>) -> Result<Arc<Link>> {
         let mut tries = lock(&again.tries);
         let mut last_error = None;
@@ -186,12 +193,11 @@ impl Line {
                 Err(error) if !may_pass(&error) => return Err(error),
                 Err(error) => {
                     last_error = Some(error);
-                    let pause = pause_after(tries.failed);
+                    let pause = pause_after(tries.failed, deadline);
                     tries.failed += 1;
-                    let left = left.map_or(pause, |left| left.min(pause));
                     // Whoever comes meanwhile waits as well.
                     tries.busy = true;
-                    tries = again.rest(tries, left);
+                    tries = again.rest(tries, pause);
                     tries.busy = false;
                     again.wake.notify_all();
                 }
@@ -264,36 +270,80 @@ fn may_pass(error: &Error) -> bool {
         || matches!(error.kind(), ErrorKind::Conflict | ErrorKind::Unknown | ErrorKind::Deadline)
 }
 
-/// Twice as long each time, and different for each client, so that they do not all come back in the same moment.
-fn pause_after(failed: u32) -> Duration {
+/// Twice as long each time, and different for each client, so that they do not all come back in the same moment; but at most half of what is
+/// left until `deadline`, so that the last try is made shortly before it.
+fn pause_after(failed: u32, deadline: Option<Instant>) -> Duration {
     let pause = FIRST_PAUSE.saturating_mul(1 << failed.min(10)).min(LONGEST_PAUSE);
-    pause.mul_f64(0.5 + 0.5 * crate::context::random_share())
+    let pause = pause.mul_f64(0.5 + 0.5 * crate::context::random_share());
+    let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    left.map_or(pause, |left| pause.min(left / 2).max(FIRST_PAUSE.min(left)))
 }
 
-/// A proxy that was got by name over a line that retries: it is looked up again over the next connection.
+/// A proxy that was got by name over a line that retries: it is looked up again over the next connection, and where its provider is another.
 pub(crate) struct Named {
     line: Arc<Line>,
     name: String,
-    found: Mutex<Arc<Remote>>,
+    /// `None`: nothing had this name when it was looked up last.
+    found: Mutex<Option<Arc<Remote>>>,
 }
 
 impl Named {
     /// Where `found` is what the name was looked up to.
     pub(crate) fn new(line: Arc<Line>, name: &str, found: Arc<Remote>) -> Arc<Named> {
-        Arc::new(Named { line, name: name.to_owned(), found: Mutex::new(found) })
+        Arc::new(Named { line, name: name.to_owned(), found: Mutex::new(Some(found)) })
     }
 
     /// The object, if its connection is not over as far as is known.
     pub(crate) fn found(&self) -> Option<Arc<Remote>> {
-        Some(lock(&self.found).clone()).filter(|found| !found.link.is_leaving())
+        lock(&self.found).clone().filter(|found| !found.link.is_leaving())
     }
 
-    /// The object, over the next connection where one is over.
+    fn set_found(&self, found: Option<Arc<Remote>>) {
+        let before = std::mem::replace(&mut *lock(&self.found), found);
+        drop(before); // outside of the lock: it may be the last handle
+    }
+
+    /// The object, over the next connection where one is over. Where nothing has its name any more its provider may be on its way as well.
     pub(crate) fn remote(&self, deadline: Option<Instant>) -> Result<Arc<Remote>> {
-        if let Some(found) = self.found() {
-            return Ok(found);
+        let mut failed = 0;
+        let mut missing = None;
+        loop {
+            if let Some(found) = self.found() {
+                return Ok(found);
+            }
+            let link = self.line.alive(deadline)?;
+            match self.look_up(link.clone(), deadline) {
+                Ok(found) => self.set_found(Some(found)),
+                Err(error) => {
+                    let nobody = error.kind() == ErrorKind::NoObject;
+                    let may_come = nobody || link.is_leaving() && may_pass(&error);
+                    // That the time is over says less than what was waited for in it.
+                    if nobody || missing.is_none() {
+                        missing = Some(error);
+                    }
+                    if !may_come || !self.line.rest(failed, deadline) {
+                        return Err(missing.expect("the last try failed, if no other"));
+                    }
+                    failed += 1;
+                }
+            }
         }
-        let link = self.line.alive(deadline)?;
+    }
+
+    /// The object once more, behind a call that did not reach `lost`: over the next connection, or of who provides it now. `None` where it is
+    /// what it was, and the call failed for a reason of its own.
+    pub(crate) fn after(&self, lost: &Remote, deadline: Option<Instant>) -> Result<Option<Arc<Remote>>> {
+        if !lost.link.is_leaving() {
+            match self.look_up(lost.link.clone(), deadline) {
+                Ok(found) if found.id == lost.id => return Ok(None),
+                Ok(found) => self.set_found(Some(found)),
+                Err(_) => self.set_found(None), // it may be said once more, of the next try
+            }
+        }
+        self.remote(deadline).map(Some)
+    }
+
+    fn look_up(&self, link: Arc<Link>, deadline: Option<Instant>) -> Result<Arc<Remote>> {
         let mut root = Proxy::root(link);
         if let Some(deadline) = deadline {
             root = root.with_timeout(deadline.saturating_duration_since(Instant::now()));
@@ -303,12 +353,10 @@ impl Named {
             // The server registered an object of this process under that name: it is here.
             return Err(Error::new(ErrorKind::NoObject, "this name is now one of an object of this process"));
         };
-        let before = std::mem::replace(&mut *lock(&self.found), again.clone());
-        drop(before);
         Ok(again.clone())
     }
 
-    /// Calls it, and again over the next connection where that is right.
+    /// Calls it, and again over the next connection or at the next provider where that is right.
     pub(crate) fn call<R>(
         &self,
         origin: &Origin,
@@ -316,10 +364,13 @@ impl Named {
         call: impl Fn(&Arc<Remote>, Carried) -> Result<R>,
     ) -> Result<R> {
         let deadline = self.deadline(origin);
+        let mut remote = self.remote(deadline)?;
         loop {
-            let remote = self.remote(deadline)?;
             match call(&remote, again.carried()) {
-                Err(error) if again.is_right(&remote, &error, deadline) => {}
+                Err(error) if again.is_right(&error, deadline) => match self.after(&remote, deadline)? {
+                    Some(next) => remote = next,
+                    None => return Err(error),
+                },
                 outcome => return outcome,
             }
         }
@@ -350,15 +401,14 @@ impl Again {
         Carried { targets: self.targets.clone(), stream: self.stream.take() }
     }
 
-    /// True where a call that ended so is to be made again.
-    pub(crate) fn is_right(&self, remote: &Remote, error: &Error, deadline: Option<Instant>) -> bool {
-        let lost = remote.link.is_leaving();
+    /// True where a call that ended so is to be made again, if its object is elsewhere now.
+    pub(crate) fn is_right(&self, error: &Error, deadline: Option<Instant>) -> bool {
         let harmless = match error.kind() {
-            ErrorKind::Unavailable => true, // it did not run
+            ErrorKind::Unavailable | ErrorKind::NoObject => true, // it did not run
             ErrorKind::Unknown => self.idempotent,
             _ => false,
         };
-        lost && harmless && !self.streamed && deadline.is_none_or(|deadline| deadline > Instant::now())
+        harmless && !self.streamed && deadline.is_none_or(|deadline| deadline > Instant::now())
     }
 }
 

@@ -208,15 +208,8 @@ impl Proxy {
         let begun = context::origin(self.timeout).and_then(|origin| Ok((origin, self.encode(args)?)));
         let state = match begun {
             Ok((origin, (body, carried))) => {
-                let method = method.to_owned();
-                let call = crate::aio::call_again(
-                    named.clone(),
-                    origin,
-                    Again::new(carried, self.idempotent),
-                    method,
-                    body,
-                );
-                Waiting::Again(Box::pin(call))
+                let again = Again::new(carried, self.idempotent);
+                Waiting::Again(crate::aio::CallAgain::new(named.clone(), origin, again, method, body))
             }
             Err(error) => Waiting::Failed(self.name(error, method)),
         };
@@ -241,7 +234,9 @@ impl Proxy {
                 },
                 target => Ok(Cow::Borrowed(target)),
             },
-            Some(named) => named.remote(origin.deadline).map(|remote| Cow::Owned(Target::Remote(remote))),
+            Some(named) => {
+                named.remote(named.deadline(origin)).map(|remote| Cow::Owned(Target::Remote(remote)))
+            }
         }
     }
 
@@ -399,7 +394,7 @@ enum Waiting {
     Failed(Error),
     /// It may be made again over another connection.
     #[cfg(feature = "tokio")]
-    Again(Pin<Box<dyn Future<Output = Result<Parcel>> + Send>>),
+    Again(crate::aio::CallAgain),
     Done,
 }
 
@@ -482,7 +477,7 @@ impl<R: DeserializeOwned> Future for Pending<R> {
             Waiting::Remote(call) => ready!(call.poll(context)),
             Waiting::Local(slot, _) => ready!(slot.poll(context)),
             #[cfg(feature = "tokio")]
-            Waiting::Again(call) => ready!(call.as_mut().poll(context)),
+            Waiting::Again(call) => ready!(call.poll(context)),
             Waiting::Failed(_) | Waiting::Done => match std::mem::replace(&mut self.state, Waiting::Done) {
                 Waiting::Failed(error) => return Poll::Ready(Err(error)),
                 _ => panic!("a call was awaited again after its result was there"),
@@ -496,7 +491,8 @@ impl<R: DeserializeOwned> Future for Pending<R> {
 impl<P: From<Proxy>> Pending<P> {
     /// The object that the call will give, as something that can be called right away: such calls are sent behind this one without waiting
     /// for it, so all of them take one way to and fro. If this one fails, or gives something else, they fail with the same error and did not
-    /// run. At most sixteen such calls can depend on each other in a row.
+    /// run. At most sixteen such calls can depend on each other in a row. A call that was built upon is not made again when its connection is
+    /// lost.
     ///
     /// ```
     /// # struct Shelf;
@@ -519,10 +515,13 @@ impl<P: From<Proxy>> Pending<P> {
             Waiting::Local(slot, deadline) => Promised::settled_to(slot.wait(deadline)),
             Waiting::Failed(error) => Promised::settled_to(Err(error)),
             #[cfg(feature = "tokio")]
-            Waiting::Again(_) => Promised::settled_to(Err(Error::new(
-                ErrorKind::Unsupported,
-                "a call that may be repeated over another connection cannot be built upon: wait for its result",
-            ))),
+            Waiting::Again(call) => match call.under_way() {
+                Some(call) => Promised::new(call),
+                None => Promised::settled_to(Err(Error::new(
+                    ErrorKind::Unavailable,
+                    "the connection was lost and there is no other yet: a call of a promise is not made again",
+                ))),
+            },
             Waiting::Done => Promised::settled_to(Err(no_object())),
         };
         P::from(Proxy::of(Target::Promised(Arc::new(target))).labelled(&self.what.method))

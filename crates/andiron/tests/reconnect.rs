@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use andiron::{Connector, ErrorKind, Hosting, Hub, Proxy, Running, Server, Signal};
+use andiron::{Connector, Error, ErrorKind, Hosting, Hub, Proxy, Running, Server, Signal};
 use common::{PATIENCE, eventually, in_time, next};
 
 /// A place for servers that come and go.
@@ -58,6 +58,12 @@ impl Counting {
             let _ = wait.recv();
         }
         count
+    }
+
+    /// Counts, and fails with an error of its own.
+    fn refuse(&self) -> andiron::Result<()> {
+        self.count();
+        Err(Error::new(ErrorKind::Unavailable, "not today"))
     }
 
     fn itself(&self) -> CountingProxy {
@@ -236,15 +242,64 @@ fn a_reference_that_came_in_a_result_is_dead_and_says_so() {
 #[test]
 fn what_waiting_will_not_change_is_told_at_once() {
     let (place, counter) = (Place::new(), Arc::default());
-    let first = place.serve(&counter);
+    let server = place.serve(&counter);
+    let hub = place.connector().connect().unwrap();
+    let error = in_time(move || hub.object::<Proxy>("nothing")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NoObject, "{error}");
+    // A method's own error is not taken for the loss of its object.
     let hub = place.connector().connect().unwrap();
     let counting: CountingProxy = hub.object("counter").unwrap();
-    first.stop();
-    drop(first);
-    let empty = Server::bind(&place.address).unwrap().start().unwrap();
-    let error = in_time(move || counting.count()).unwrap_err();
+    let error = in_time(move || counting.refuse()).unwrap_err();
+    assert_eq!((error.kind(), counter.calls.load(Ordering::SeqCst)), (ErrorKind::Unavailable, 1), "{error}");
+    drop(server);
+}
+
+#[test]
+fn a_proxy_by_name_waits_for_a_provider_that_comes_back_over_a_connection_that_lives() {
+    let (place, counter) = (Place::new(), Arc::<Counter>::default());
+    let _server =
+        Server::host(&place.address, Hosting { names: true, ..Default::default() }).unwrap().start().unwrap();
+    let provide = || provide(Connector::new(&place.address), &counter);
+    let first = provide();
+    let hub = place.connector().connect().unwrap();
+    let counting: CountingProxy = hub.object("counting").unwrap();
+    assert_eq!(counting.count().unwrap(), 1);
+    // It is there again when it is called.
+    first.close();
+    let second = provide();
+    let (calls, again) = (counting.clone(), counting.clone());
+    assert_eq!(in_time(move || calls.count()).unwrap(), 2);
+    // It comes back while somebody calls; until then it is looked for as long as the call may take.
+    second.close();
+    let error = counting.with_timeout(Duration::from_millis(80)).count().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NoObject, "{error}");
-    drop(empty);
+    let calling = thread::spawn(move || again.count());
+    let third = provide();
+    assert_eq!(in_time(move || calling.join().unwrap()).unwrap(), 3);
+    third.close();
+}
+
+#[test]
+fn a_proxy_by_name_waits_for_its_provider_behind_a_new_server() {
+    let (place, counter) = (Place::new(), Arc::<Counter>::default());
+    let first = place.serve(&Arc::default());
+    let provider = provide(place.connector(), &counter);
+    let hub = place.connector().connect().unwrap();
+    let counting: CountingProxy = hub.object("counting").unwrap();
+    assert_eq!(counting.count().unwrap(), 1);
+    let second = place.serve_after(&first, &Arc::default());
+    assert_eq!(in_time(move || counting.count()).unwrap(), 2);
+    provider.close();
+    drop(second);
+}
+
+/// Provides `counting` over a connection of its own, until that is closed.
+fn provide(connector: Connector, counter: &Arc<Counter>) -> Hub {
+    let provider = connector.connect().unwrap();
+    provider.register("counting", Counting(counter.clone())).unwrap();
+    let runs = provider.clone();
+    thread::spawn(move || runs.run());
+    provider
 }
 
 #[test]
@@ -300,6 +355,59 @@ mod asynchronous {
             assert_eq!(hub.names().await.unwrap(), ["counter"]);
             drop(second);
         });
+    }
+
+    #[test]
+    fn tasks_find_the_next_provider_over_a_connection_that_lives() {
+        let (place, counter) = (Place::new(), Arc::<Counter>::default());
+        let hosting = Hosting { names: true, ..Default::default() };
+        let _server = Server::host(&place.address, hosting).unwrap().start().unwrap();
+        let first = provide(Connector::new(&place.address), &counter);
+        run(async {
+            let hub = aio::Hub::connect_with(place.connector()).await.unwrap();
+            let counting: CountingProxyAsync = hub.object("counting").await.unwrap();
+            assert_eq!(counting.count().await.unwrap(), 1);
+            first.close();
+            let called = counting.count(); // sent at once, and looked for again
+            let second = provide(Connector::new(&place.address), &counter);
+            assert_eq!(called.await.unwrap(), 2);
+            second.close();
+        });
+    }
+
+    #[test]
+    fn promises_are_built_upon_over_a_connection_that_retries() {
+        let (place, counter) = (Place::new(), Arc::default());
+        let server = place.serve(&counter);
+        run(async {
+            let hub = aio::Hub::connect_with(place.connector()).await.unwrap();
+            let counting: CountingProxyAsync = hub.object("counter").await.unwrap();
+            let itself: CountingProxyAsync = counting.itself().promise().into();
+            assert_eq!(itself.count().await.unwrap(), 1);
+        });
+        drop(server);
+    }
+
+    #[test]
+    fn a_connection_whose_runtime_has_ended_is_over() {
+        let (place, counter) = (Place::new(), Arc::<Counter>::default());
+        let server = place.serve(&counter);
+        let (entered, open) = gate(&counter);
+        let (counting, under_way) = run(async {
+            let hub = aio::Hub::connect(&place.address).await.unwrap();
+            let counting: CountingProxyAsync = hub.object("counter").await.unwrap();
+            let under_way = counting.enter();
+            tokio::task::spawn_blocking(move || next(&entered)).await.unwrap();
+            (counting, under_way)
+        });
+        // What was under way may have run; what comes now did not.
+        let error = run(under_way).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unknown, "{error}");
+        let error = run(counting.count()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+        assert!(error.to_string().contains("runtime"), "{error}");
+        drop(open);
+        drop(server);
     }
 
     #[test]

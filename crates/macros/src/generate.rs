@@ -16,11 +16,12 @@ pub(crate) fn all(object: &Object) -> TokenStream {
     let methods = proxy_methods(object, &proxy);
     let conversions = proxy_conversions(&object.path, &proxy, &Kind::BLOCKING);
     let asynchronous = cfg!(feature = "tokio").then(|| {
-        let proxy = format_ident!("{proxy}Async");
-        let definition = proxy_definition(object, &proxy, &Kind::ASYNC);
-        let methods = async_proxy_methods(object, &proxy);
-        let conversions = proxy_conversions(&object.path, &proxy, &Kind::ASYNC);
-        quote!(#definition #methods #conversions)
+        let awaited = format_ident!("{proxy}Async");
+        let definition = proxy_definition(object, &awaited, &Kind::ASYNC);
+        let methods = async_proxy_methods(object, &awaited);
+        let conversions = proxy_conversions(&object.path, &awaited, &Kind::ASYNC);
+        let between = between_proxies(&proxy, &awaited);
+        quote!(#definition #methods #conversions #between)
     });
     quote!(#expose #definition #methods #conversions #asynchronous)
 }
@@ -367,19 +368,16 @@ fn async_proxy_methods(object: &Object, proxy: &Ident) -> TokenStream {
         let checks = method.parameters.iter().map(|parameter| Passing::of(parameter).check());
         let doc = if method.doc.is_empty() { format!("Calls `{name}`.") } else { method.doc.clone() };
         let proxy = if method.idempotent { quote!(self.0.idempotent()) } else { quote!(self.0) };
-        let call = if method.oneway {
-            quote!(self.0.notify(#name, &(#(#values,)*)).await)
+        let values = quote!(&(#(#values,)*));
+        let (asynchronous, result, call) = if method.oneway {
+            (quote!(async), quote!(::andiron::Result<#success>), quote!(self.0.notify(#name, #values).await))
         } else {
-            // Encoded here, so that nothing is borrowed while it is awaited.
-            quote! {
-                let pending = #proxy.call::<#success>(#name, &(#(#values,)*));
-                pending.await
-            }
+            (quote!(), quote!(::andiron::Pending<#success>), quote!(#proxy.call::<#success>(#name, #values)))
         };
         quote! {
             #(#conditions)* #(#deprecated)*
             #[doc = #doc]
-            pub async fn #ident(&self, #(#parameters),*) -> ::andiron::Result<#success> {
+            pub #asynchronous fn #ident(&self, #(#parameters),*) -> #result {
                 #(#checks)*
                 #call
             }
@@ -449,6 +447,32 @@ fn proxy_conversions(path: &Path, proxy: &Ident, kind: &Kind) -> TokenStream {
         impl<'de> #serde::Deserialize<'de> for #proxy {
             fn deserialize<D: #serde::Deserializer<'de>>(deserializer: D) -> ::core::result::Result<Self, D::Error> {
                 #serde::Deserialize::deserialize(deserializer).map(Self)
+            }
+        }
+    }
+}
+
+/// A method returns a `PlayerProxy`, and its promise is one, whoever calls it: tasks make a `PlayerProxyAsync` of it.
+fn between_proxies(blocking: &Ident, asynchronous: &Ident) -> TokenStream {
+    quote! {
+        #[automatically_derived]
+        impl ::core::convert::From<::andiron::Proxy> for #asynchronous {
+            fn from(proxy: ::andiron::Proxy) -> Self {
+                Self(proxy.into())
+            }
+        }
+
+        #[automatically_derived]
+        impl ::core::convert::From<#blocking> for #asynchronous {
+            fn from(proxy: #blocking) -> Self {
+                Self(proxy.0.into())
+            }
+        }
+
+        #[automatically_derived]
+        impl ::core::convert::From<#asynchronous> for #blocking {
+            fn from(proxy: #asynchronous) -> Self {
+                Self(proxy.0.into())
             }
         }
     }

@@ -87,6 +87,15 @@ impl Future for Drive {
     }
 }
 
+/// The end of the task is that of the connection; only the end of the runtime comes earlier.
+impl Drop for Drive {
+    fn drop(&mut self) {
+        if let Some(link) = self.hold.link() {
+            link.task_is_gone();
+        }
+    }
+}
+
 impl Drive {
     /// Reads what is there. True where the connection is over.
     fn read(&self, link: &Link, context: &mut Context<'_>) -> bool {

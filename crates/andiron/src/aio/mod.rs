@@ -35,7 +35,7 @@ mod proxy;
 mod server;
 mod store;
 
-pub(crate) use again::call as call_again;
+pub(crate) use again::CallAgain;
 pub use hub::{Hub, connect};
 pub use proxy::Proxy;
 pub use server::{Running, Server};

@@ -145,6 +145,18 @@ impl Link {
         }
     }
 
+    /// Nobody will drive the connection any more: it is over.
+    pub(crate) fn task_is_gone(&self) {
+        if self.is_inherited() {
+            return;
+        }
+        let mut state = self.lock();
+        state.session.disconnected("the runtime that drove it has ended");
+        let todo = self.digest(&mut state);
+        drop(state);
+        todo.run();
+    }
+
     /// There may be room to write, or the time of something may be over.
     pub(crate) fn task_cares(&self) {
         self.tick();

@@ -506,7 +506,9 @@ impl Session {
         let owed = self.own.values().any(|call| !call.abandoned);
         let failure = match (&self.stage, said_goodbye && !owed) {
             (Stage::Closed, _) => return,
-            (Stage::Open, true) => Failure::new(ErrorKind::Unavailable, "the session has ended"),
+            (Stage::Open, true) => {
+                Failure::new(ErrorKind::Unavailable, format!("the connection is over: {why}"))
+            }
             (Stage::Open, false) => {
                 Failure::new(ErrorKind::Unknown, format!("the connection was lost: {why}"))
             }
