@@ -11,7 +11,7 @@ use andiron_proto::{Attachment, Body, ErrorKind};
 use bytes::Bytes;
 
 use crate::context::{self, CallState};
-use crate::link::{Callee, Link, OutCall, OutParcel};
+use crate::link::{Callee, Link, OutCall, OutParcel, no_object};
 use crate::sync::lock;
 use crate::target::{Carried, Remote, StreamSlot, Target};
 use crate::{Error, Reply, Result};
@@ -25,18 +25,6 @@ pub(crate) struct Parcel {
     pub(crate) attachments: Vec<Attachment>,
     /// In a box, since few have one and all are moved from hand to hand.
     pub(crate) stream: Option<Box<StreamSlot>>,
-}
-
-impl Parcel {
-    fn without_stream(&self) -> Parcel {
-        Parcel {
-            codec: self.codec,
-            body: self.body.clone(),
-            targets: self.targets.clone(),
-            attachments: self.attachments.clone(),
-            stream: None,
-        }
-    }
 }
 
 impl From<Reply> for OutParcel<'_> {
@@ -220,14 +208,19 @@ impl Call {
     }
 
     fn pass_on(mut self, to: &Arc<Link>, callee: Callee, promise_of: Option<u64>) {
-        // In case the promise is kept just now; a stream can be passed on once.
-        let again = promise_of.map(|of| (of, self.parcel.without_stream(), self.method.clone()));
-        let parcel = std::mem::take(&mut self.parcel).into();
-        let (state, method) = (self.state.clone(), std::mem::take(&mut self.method));
         self.begin();
+        // From here to the sending of it the promise is not kept: else this call would lose its stream.
+        let Some(state_there) = to.lock_for(callee) else {
+            return match (self.link().cloned(), promise_of) {
+                (Some(link), Some(of)) => link.start_kept(of, self),
+                _ => self.answer(Err(no_object())),
+            };
+        };
+        let (state, method) = (self.state.clone(), std::mem::take(&mut self.method));
+        let parcel = std::mem::take(&mut self.parcel).into();
         let call = OutCall { callee, method: &method, chain: state.chain, deadline: state.deadline, parcel };
         if self.is_notify() {
-            let sent = to.pass_on(call, self.link().zip(self.id()));
+            let sent = to.pass_on(state_there, call, self.link().zip(self.id()));
             return self.settle(sent.map(|()| Parcel::default().into()));
         }
         let link = to.clone();
@@ -235,17 +228,11 @@ impl Call {
         let origin = self.link().cloned().zip(self.id());
         let back = self;
         link.clone().call_with(
+            state_there,
             call,
             move |outcome| {
                 let mut back = back;
                 back.state.forget_hooks();
-                if let (Some((of, parcel, method)), Err(error), Some(link)) =
-                    (again, &outcome, back.link().cloned())
-                    && error.kind() == ErrorKind::NoObject
-                {
-                    (back.parcel, back.method) = (parcel, method);
-                    return link.start_kept(of, back);
-                }
                 let outcome = outcome.map_err(|error| seen_from_afar(error, &provider));
                 back.settle(outcome.map(OutParcel::from));
             },

@@ -31,7 +31,8 @@ pub enum Signal<'a> {
     /// It is over, for this reason; each connection ends once.
     Disconnected(&'a Error),
     /// Another connection has taken the place of one that was lost, and registered names are restored. Of clients that
-    /// [retry](crate::Connector::retry).
+    /// [retry](crate::Connector::retry). Where a server that shuts down still answers what it was asked, the end of that connection is told
+    /// when it has, which may be behind this.
     Reconnected,
 }
 

@@ -1,6 +1,6 @@
 //! Calls of what an earlier call will give (`spec/PROTOCOL.md`, section 4): held until that is known, or passed on with it.
 
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, MutexGuard, Weak};
 
 use andiron_proto::Ref;
 use andiron_proto::codec::FIRST_REFERENCE;
@@ -113,6 +113,15 @@ impl Link {
                 Some(Target::Remote(remote)) if std::ptr::eq(&*remote.link, self) => Ok((remote.id, false)),
                 _ => Err(no_object()),
             },
+        }
+    }
+
+    /// Guards the state for a call of this; `None` where it is the result of a call that is not under way any more.
+    pub(crate) fn lock_for(&self, callee: Callee) -> Option<MutexGuard<'_, State>> {
+        let state = self.lock();
+        match callee {
+            Callee::ResultOf(call) if !state.session.is_under_way(call) => None,
+            _ => Some(state),
         }
     }
 

@@ -6,8 +6,9 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use andiron_proto::{Failure, Payload, StreamId};
 
+use super::calls::SEND_FROM;
 use super::wait::WaitFor;
-use super::{Link, OutParcel, SEND_FROM, Sleeper, State, Todo};
+use super::{Link, OutParcel, Sleeper, State, Todo};
 use crate::call::Parcel;
 use crate::object::Admitted;
 use crate::stream::Items;

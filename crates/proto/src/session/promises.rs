@@ -47,11 +47,16 @@ impl Session {
         if !self.peer.knows(PROMISES) {
             return Err(Failure::new(ErrorKind::Unsupported, "the other end does not know promises"));
         }
-        if self.own.get(&of).is_none_or(|call| call.abandoned) {
+        if !self.is_under_way(of) {
             let text = "the call that was to give this object is not under way any more";
             return Err(Failure::new(ErrorKind::NoObject, text));
         }
         Ok(())
+    }
+
+    /// True while this own call is neither answered nor given up.
+    pub fn is_under_way(&self, call: u64) -> bool {
+        self.own.get(&call).is_some_and(|call| !call.abandoned)
     }
 
     /// Remembers an answer, for calls that are under way to what it gives.
