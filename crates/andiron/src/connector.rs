@@ -82,7 +82,7 @@ impl Connector {
     ///
     /// Whoever uses the hub next makes the new connection, or [`Hub::run`], which goes on until then. A call waits for it as long as its own
     /// time limit says, without one at most for `patience`. Restored are registered names, and proxies that were got by
-    /// [`Hub::object`], which find their object anew. References that came in calls and results are dead, with a clear error. A call that
+    /// [`Hub::object`], which find their object anew, also where only its provider has come back; a call waits for that as well. References that came in calls and results are dead, with a clear error. A call that
     /// cannot have run is made again; one that may have is not, and fails with the kind `Unknown`, unless its method is marked
     /// `#[expose(idempotent)]`. The first connection is tried once.
     ///
