@@ -14,6 +14,6 @@ pub use failure::{ErrorKind, Failure, FailureDetail};
 pub use hello::{AUTH_USER, Hello, Limits};
 pub use message::{Body, Ref};
 pub use session::{
-    Attachment, Auth, Budget, CallRequest, Config, Event, Heartbeat, IdHasher, IdMap, IncomingCall, Key,
-    Outgoing, PROMISES, Payload, Role, STREAMS, Session, StreamId, Transmit, binding,
+    Attachment, Attachments, Auth, Budget, CallRequest, Config, Event, Heartbeat, IdHasher, IdMap,
+    IncomingCall, Key, Outgoing, PROMISES, Payload, Role, STREAMS, Session, StreamId, Transmit, binding,
 };

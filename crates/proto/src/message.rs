@@ -4,6 +4,9 @@ use bytes::Bytes;
 
 use crate::wire::{Kind, flags};
 
+/// Parts behind one value: as many as descriptors beside one.
+pub(crate) const MOST_PARTS: usize = 64;
+
 /// One entry of a message's reference table, as this end sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Ref {
@@ -36,6 +39,8 @@ pub(crate) struct Long {
 pub(crate) struct Message<'a> {
     pub(crate) head: Head<'a>,
     pub(crate) refs: Vec<Ref>,
+    /// The lengths of what stands behind the value in the body.
+    pub(crate) parts: Vec<u64>,
     pub(crate) long: Option<Long>,
     /// The body, or its beginning where `long` is set.
     pub(crate) body: &'a [u8],
@@ -68,18 +73,30 @@ impl Head<'_> {
     }
 }
 
+/// What a message names beside its value.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Named<'a> {
+    pub(crate) refs: &'a [Ref],
+    /// Lengths in bytes.
+    pub(crate) parts: &'a [u64],
+}
+
 /// The length of head and tail without the body.
-pub(crate) fn overhead(head: &Head<'_>, refs: &[Ref], long: bool) -> usize {
-    head.len() + if refs.is_empty() { 0 } else { 2 + 9 * refs.len() } + if long { 16 } else { 0 }
+pub(crate) fn overhead(head: &Head<'_>, named: Named<'_>, long: bool) -> usize {
+    let table = |count: usize, entry: usize| if count == 0 { 0 } else { 2 + entry * count };
+    head.len() + table(named.refs.len(), 9) + table(named.parts.len(), 8) + if long { 16 } else { 0 }
 }
 
 /// The flags that this tail needs.
-pub(crate) fn tail_flags(refs: &[Ref], long: bool) -> u8 {
-    (if refs.is_empty() { 0 } else { flags::REFS }) | (if long { flags::LONG } else { 0 })
+pub(crate) fn tail_flags(Named { refs, parts }: Named<'_>, long: bool) -> u8 {
+    (if refs.is_empty() { 0 } else { flags::REFS })
+        | (if parts.is_empty() { 0 } else { flags::PARTS })
+        | (if long { flags::LONG } else { 0 })
 }
 
 /// Writes head and tail; the body follows.
-pub(crate) fn write(head: &Head<'_>, refs: &[Ref], long: Option<Long>, out: &mut Vec<u8>) {
+pub(crate) fn write(head: &Head<'_>, named: Named<'_>, long: Option<Long>, out: &mut Vec<u8>) {
+    let Named { refs, parts } = named;
     head.write(out);
     if !refs.is_empty() {
         out.extend_from_slice(&(refs.len() as u16).to_be_bytes()); // the session refuses more than 65535
@@ -90,6 +107,12 @@ pub(crate) fn write(head: &Head<'_>, refs: &[Ref], long: Option<Long>, out: &mut
             };
             out.push(owner);
             out.extend_from_slice(&id.to_be_bytes());
+        }
+    }
+    if !parts.is_empty() {
+        out.extend_from_slice(&(parts.len() as u16).to_be_bytes()); // the session refuses more than 64
+        for length in parts {
+            out.extend_from_slice(&length.to_be_bytes());
         }
     }
     if let Some(Long { body, total }) = long {
@@ -134,11 +157,26 @@ pub(crate) fn parse<'a>(kind: Kind, frame_flags: u8, payload: &'a [u8]) -> Resul
             });
         }
     }
+    let mut parts = Vec::new();
+    if frame_flags & flags::PARTS != 0 {
+        let count = usize::from(reader.u16()?);
+        if count > MOST_PARTS {
+            return Err(format!("{count} parts behind a value, at most {MOST_PARTS} are allowed"));
+        }
+        for _ in 0..count {
+            parts.push(reader.u64()?);
+        }
+    }
     let mut long = None;
     if frame_flags & flags::LONG != 0 {
         long = Some(Long { body: reader.u64()?, total: reader.u64()? });
     }
-    Ok(Message { head, refs, long, body: reader.rest })
+    let total = long.map_or(reader.rest.len() as u64, |long| long.total);
+    let of_parts = parts.iter().try_fold(0u64, |sum, length| sum.checked_add(*length));
+    if of_parts.is_none_or(|of_parts| of_parts > total) {
+        return Err("the parts behind a value are longer than the body that they are in".to_owned());
+    }
+    Ok(Message { head, refs, parts, long, body: reader.rest })
 }
 
 struct Reader<'a> {
@@ -232,7 +270,7 @@ mod tests {
 
     fn flag_names(kind: Kind, bits: u8) -> Vec<&'static str> {
         let first = if kind == Kind::Chunk { "ABORT" } else { "LONG" };
-        let names = [first, "REFS", "EXTRA", "PROMISE", "STREAM", "CALLEE"];
+        let names = [first, "REFS", "EXTRA", "PROMISE", "STREAM", "CALLEE", "PARTS"];
         names
             .into_iter()
             .enumerate()
@@ -295,6 +333,9 @@ mod tests {
             fields["long"] = json!({ "body": body, "total": total });
         }
         fields["body"] = json!(hex(message.body));
+        if bits & flags::PARTS != 0 {
+            fields["parts"] = json!(message.parts);
+        }
         let written_so = bits & flags::EXTRA == 0 && (bits & flags::REFS == 0 || !message.refs.is_empty());
         if written_so {
             // What is read as the peer's was written as the own.
@@ -303,11 +344,12 @@ mod tests {
                 Ref::Local(id) => Ref::Remote(id),
             };
             let refs: Vec<Ref> = message.refs.iter().map(turned).collect();
+            let named = Named { refs: &refs, parts: &message.parts };
             let long = message.long.is_some();
             let mut written = Vec::new();
-            write(&message.head, &refs, message.long, &mut written);
-            assert_eq!(written.len(), overhead(&message.head, &refs, long));
-            assert_eq!(tail_flags(&refs, long), bits & (flags::REFS | flags::LONG));
+            write(&message.head, named, message.long, &mut written);
+            assert_eq!(written.len(), overhead(&message.head, named, long));
+            assert_eq!(tail_flags(named, long), bits & (flags::REFS | flags::PARTS | flags::LONG));
             written.extend_from_slice(message.body);
             assert_eq!(hex(&written), hex(payload), "written again");
         }

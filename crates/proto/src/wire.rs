@@ -143,7 +143,7 @@ impl Kind {
 
     /// The flags that may be set on this kind.
     pub fn allowed_flags(self) -> u8 {
-        let message = flags::LONG | flags::REFS | flags::EXTRA;
+        let message = flags::LONG | flags::REFS | flags::EXTRA | flags::PARTS;
         match self {
             Kind::Call => message | flags::PROMISE | flags::STREAM,
             Kind::Notify => message | flags::PROMISE,
@@ -156,6 +156,11 @@ impl Kind {
             Kind::Optional(_) => 0xff,
             _ => 0,
         }
+    }
+
+    /// True where parts may stand behind the value of frames of this kind.
+    pub fn takes_parts(self) -> bool {
+        matches!(self, Kind::Call | Kind::Notify | Kind::Result | Kind::Item)
     }
 
     /// True where descriptors may belong to frames of this kind.
@@ -180,6 +185,8 @@ pub mod flags {
     pub const STREAM: u8 = 0x10;
     /// The id is that of a call which the receiver of the frame made.
     pub const CALLEE: u8 = 0x20;
+    /// What the value names as attachments stands behind it in the body.
+    pub const PARTS: u8 = 0x40;
 }
 
 /// The codec numbers of bodies.

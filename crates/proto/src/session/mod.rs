@@ -32,7 +32,7 @@ use self::heartbeat::Pulse;
 pub use self::ids::{IdHasher, IdMap};
 use self::inbox::Inbox;
 use self::outbox::Outbox;
-pub use self::outbox::{Attachment, Transmit};
+pub use self::outbox::{Attachment, Attachments, Transmit};
 use self::promises::Kept;
 pub use self::promises::PROMISES;
 use self::receive::Waiting;
@@ -102,10 +102,27 @@ pub struct Payload {
     pub body: Bytes,
     /// The references that the body names by position.
     pub refs: Vec<Ref>,
-    /// The descriptors that the body names by position.
-    pub attachments: Vec<Attachment>,
+    /// What else the body names by position.
+    pub attachments: Attachments,
     /// Of a call or result: a stream of items comes with it.
     pub stream: bool,
+}
+
+impl Payload {
+    /// Takes the parts out of the body, which is the value alone then.
+    pub fn take_parts(&mut self) -> Vec<Bytes> {
+        let lengths = match std::mem::take(&mut self.attachments) {
+            Attachments::Parts(lengths) => lengths,
+            descriptors => {
+                self.attachments = descriptors;
+                return Vec::new();
+            }
+        };
+        // Their sum was compared with the body when the message began.
+        let of_parts = lengths.iter().sum::<u64>() as usize;
+        let mut rest = self.body.split_off(self.body.len().saturating_sub(of_parts));
+        lengths.iter().map(|&length| rest.split_to((length as usize).min(rest.len()))).collect()
+    }
 }
 
 /// A call or notify of the peer.

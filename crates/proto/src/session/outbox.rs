@@ -14,6 +14,58 @@ use crate::wire::{Header, Kind, flags};
 /// Something that travels beside the bytes, a descriptor for instance. The session only carries it.
 pub type Attachment = Arc<dyn Any + Send + Sync>;
 
+/// What a value names by position and does not have in itself. All of one message go the same way.
+#[derive(Clone, Debug)]
+pub enum Attachments {
+    /// Beside the bytes, where the stream takes them.
+    Descriptors(Vec<Attachment>),
+    /// In the body, behind the value, in this order: their lengths in bytes. At most 64.
+    Parts(Vec<u64>),
+}
+
+impl Attachments {
+    /// The lengths of those that are in the body.
+    pub fn parts(&self) -> &[u64] {
+        match self {
+            Attachments::Descriptors(_) => &[],
+            Attachments::Parts(lengths) => lengths,
+        }
+    }
+
+    /// Those that go beside the bytes.
+    pub fn descriptors(&self) -> &[Attachment] {
+        match self {
+            Attachments::Descriptors(descriptors) => descriptors,
+            Attachments::Parts(_) => &[],
+        }
+    }
+
+    /// Of a frame that was read.
+    pub(super) fn received(descriptors: Vec<Attachment>, parts: Vec<u64>) -> Attachments {
+        if parts.is_empty() { Attachments::Descriptors(descriptors) } else { Attachments::Parts(parts) }
+    }
+
+    /// The descriptors, and the lengths of the parts: one of them is empty.
+    pub(super) fn split(self) -> (Vec<Attachment>, Vec<u64>) {
+        match self {
+            Attachments::Descriptors(descriptors) => (descriptors, Vec::new()),
+            Attachments::Parts(lengths) => (Vec::new(), lengths),
+        }
+    }
+}
+
+impl Default for Attachments {
+    fn default() -> Attachments {
+        Attachments::Descriptors(Vec::new())
+    }
+}
+
+impl From<Vec<Attachment>> for Attachments {
+    fn from(descriptors: Vec<Attachment>) -> Attachments {
+        Attachments::Descriptors(descriptors)
+    }
+}
+
 /// Bodies at least this long are not copied into the stream.
 pub(super) const SHARE_FROM: usize = 16 << 10;
 /// A longer chunk would keep other frames waiting, whatever the peer takes.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::heartbeat::PING_ID;
 use super::inbox::Found;
-use super::outbox::{Attachment, BodyOf};
+use super::outbox::{Attachment, Attachments, BodyOf};
 use super::promises::{Called, PROMISES};
 use super::streams::{STREAMS, StreamId};
 use super::{Event, IncomingCall, Payload, Session, Side, Stage, TheirCall};
@@ -101,6 +101,9 @@ impl Session {
                 "{} descriptors on one frame, allowed are {}",
                 header.attachments, self.config.limits.attachments
             ));
+        }
+        if header.attachments > 0 && header.kind.takes_parts() && header.flags & flags::PARTS != 0 {
+            return Err("descriptors and parts on one frame".to_owned());
         }
         match header.kind {
             Kind::Call | Kind::Notify => {
@@ -230,7 +233,7 @@ impl Session {
                     Bytes::new()
                 },
                 refs: message.refs,
-                attachments,
+                attachments: Attachments::received(attachments, message.parts),
                 stream,
             },
         };
@@ -326,6 +329,7 @@ impl Session {
         if stream {
             self.open_received(StreamId { own: true, call: id }); // its end may overtake the rest of the answer
         }
+        let attachments = Attachments::received(attachments, message.parts);
         let payload = Payload { codec, body: Bytes::new(), refs: message.refs, attachments, stream };
         match message.long {
             None => {

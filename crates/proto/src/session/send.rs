@@ -5,12 +5,12 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::outbox::{Attachment, BodyOf, SHARE_FROM};
+use super::outbox::{Attachments, BodyOf, SHARE_FROM};
 use super::streams::{STREAMS, StreamId};
 use super::{Event, OwnCall, Payload, Session, Side, TheirCall};
 use crate::codec;
 use crate::failure::{ErrorKind, Failure, FailureDetail};
-use crate::message::{self, Body, Head, Long, Ref};
+use crate::message::{self, Body, Head, Long, MOST_PARTS, Named, Ref};
 use crate::wire::{Header, Kind, Reason, codecs, flags};
 
 /// A body on its way out, with what it names.
@@ -22,8 +22,8 @@ pub struct Outgoing<'a> {
     pub body: Body<'a>,
     /// The references that the body names by position. Own objects have ids of [`Session::show`].
     pub refs: Vec<Ref>,
-    /// The descriptors that the body names by position.
-    pub attachments: Vec<Attachment>,
+    /// What else the body names by position.
+    pub attachments: Attachments,
     /// Of a call or result: it opens a stream of items.
     pub stream: bool,
 }
@@ -34,7 +34,7 @@ impl Default for Outgoing<'_> {
             codec: codecs::NONE,
             body: Body::Slice(&[]),
             refs: Vec::new(),
-            attachments: Vec::new(),
+            attachments: Attachments::default(),
             stream: false,
         }
     }
@@ -305,7 +305,7 @@ impl Session {
     pub(super) fn send_failure_in(&mut self, frame: Frame, failure: &Failure) {
         let body = failure_body(&failure.detail, self.room(2));
         let head = Head::Failure { kind: failure.kind.number() };
-        self.send_message(frame, &head, &[], Vec::new(), Body::Slice(&body));
+        self.send_message(frame, &head, &[], Attachments::default(), Body::Slice(&body));
     }
 
     /// Gives an own call up and asks the peer to stop it. Its [`Event::Answer`] follows at once, unless it is there already.
@@ -409,8 +409,11 @@ impl Session {
             format!("a message of {} bytes; the other end takes {}", outgoing.body.len(), limits.message)
         } else if outgoing.refs.len() > most_refs {
             format!("a message with {} references; the other end takes {most_refs}", outgoing.refs.len())
-        } else if outgoing.attachments.len() > usize::from(limits.attachments) {
-            format!("{} descriptors; the other end takes {}", outgoing.attachments.len(), limits.attachments)
+        } else if outgoing.attachments.descriptors().len() > usize::from(limits.attachments) {
+            let count = outgoing.attachments.descriptors().len();
+            format!("{count} descriptors; the other end takes {}", limits.attachments)
+        } else if outgoing.attachments.parts().len() > MOST_PARTS {
+            format!("{} big values in one message; at most {MOST_PARTS}", outgoing.attachments.parts().len())
         } else {
             return outgoing.refs.iter().try_for_each(|entry| self.check_ref(*entry));
         };
@@ -442,27 +445,29 @@ impl Session {
         frame: Frame,
         head: &Head<'_>,
         refs: &[Ref],
-        attachments: Vec<Attachment>,
+        attachments: Attachments,
         body: Body<'_>,
     ) -> bool {
         let Frame { kind, id, .. } = frame;
-        let room = self.room(message::overhead(head, refs, false));
+        let (attachments, parts) = attachments.split();
+        let named = Named { refs, parts: &parts };
+        let room = self.room(message::overhead(head, named, false));
         let long = body.len() > room;
-        let first = if long { self.room(message::overhead(head, refs, true)) } else { body.len() };
+        let first = if long { self.room(message::overhead(head, named, true)) } else { body.len() };
         let window = self.peer.limits.window as usize;
         let first = if long { first.min(window) } else { first };
-        let length = message::overhead(head, refs, long) + first;
+        let length = message::overhead(head, named, long) + first;
         let header = Header {
             length: length as u32, // within the peer's frame limit
             kind,
-            flags: frame.flags | message::tail_flags(refs, long),
+            flags: frame.flags | message::tail_flags(named, long),
             attachments: attachments.len() as u16, // at most 64
             id,
         };
         let long = long.then(|| Long { body: self.outbox.next_body(), total: body.len() as u64 });
         let out = self.outbox.buffer(attachments);
         out.bytes.extend_from_slice(&header.to_bytes());
-        message::write(head, refs, long, out.bytes);
+        message::write(head, named, long, out.bytes);
         match (long, body) {
             (None, Body::Slice(slice)) => out.bytes.extend_from_slice(slice),
             (None, Body::Owned(bytes)) if bytes.len() < SHARE_FROM => out.bytes.extend_from_slice(&bytes),
@@ -511,7 +516,7 @@ const MOST_REFS: usize = 65535;
 /// Bytes of a reference in the table.
 const ENTRY: usize = 9;
 /// The fixed fields, the longest method name and the counts of a tail.
-const LONGEST_HEAD: usize = 26 + 255 + 2 + 16;
+const LONGEST_HEAD: usize = 26 + 255 + 2 + 2 + 8 * MOST_PARTS + 16;
 
 /// Encodes an error so that it fits into `most` bytes: it loses its trace, then its words, before it is lost.
 fn failure_body(detail: &FailureDetail, most: usize) -> Vec<u8> {

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::outbox::{Attachment, BodyOf};
+use super::outbox::{Attachment, Attachments, BodyOf};
 use super::receive::Waiting;
 use super::send::{Frame, Outgoing};
 use super::{Event, Payload, Session};
@@ -369,8 +369,13 @@ impl Session {
         if !wanted || cut_off {
             return self.drop_message(&message);
         }
-        let payload =
-            Payload { codec, body: Default::default(), refs: message.refs, attachments, stream: false };
+        let payload = Payload {
+            codec,
+            body: Default::default(),
+            refs: message.refs,
+            attachments: Attachments::received(attachments, message.parts),
+            stream: false,
+        };
         match message.long {
             None => self.deliver_item(stream, Payload { body: message.body.to_vec().into(), ..payload }),
             Some(long) => self.wait(Waiting::Item { stream, payload }, long, message.body)?,

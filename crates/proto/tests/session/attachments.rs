@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use andiron_proto::wire::{Kind, flags};
-use andiron_proto::{Attachment, CallRequest, ErrorKind, Event, Limits, Outgoing, Role};
+use andiron_proto::{
+    Attachment, Attachments, CallRequest, ErrorKind, Event, Limits, Outgoing, Payload, Role,
+};
 
 use crate::support::*;
 
@@ -22,7 +24,7 @@ fn call_with(attachments: u16, id: u64) -> Vec<u8> {
 /// The attachments of the calls that arrived; nothing else happened.
 fn arrived(lone: &mut Lone) -> Vec<Vec<u32>> {
     let attachments = |event| match event {
-        Event::Call(call) => numbers(&call.payload.attachments),
+        Event::Call(call) => numbers(call.payload.attachments.descriptors()),
         other => panic!("{other:?}"),
     };
     lone.events().into_iter().map(attachments).collect()
@@ -40,22 +42,24 @@ fn attachments_arrive_with_their_message_however_the_bytes_are_cut() {
             let length = if pair.rng.u8(..) < 50 { 6000 } else { pair.rng.usize(..100) };
             let attachments: Vec<Attachment> = sent.iter().map(|&number| attachment(number)).collect();
             let body = vec![1; length];
-            let arguments = Outgoing { attachments, ..Outgoing::native(&body) };
+            let arguments = Outgoing { attachments: attachments.into(), ..Outgoing::native(&body) };
             pair.call(CLIENT, CallRequest { method: "take", arguments, ..CallRequest::default() });
             expected.push((sent, length));
         }
         pair.run();
         let mut calls = pair.calls(SERVER);
         calls.sort_by_key(|call| call.id);
-        let got: Vec<_> =
-            calls.iter().map(|call| (numbers(&call.payload.attachments), call.payload.body.len())).collect();
+        let got: Vec<_> = calls
+            .iter()
+            .map(|call| (numbers(call.payload.attachments.descriptors()), call.payload.body.len()))
+            .collect();
         assert_eq!(got, expected);
         for call in calls {
             pair.session(SERVER).reply(call.id, call.payload);
         }
         pair.run();
         for (id, outcome) in pair.answers(CLIENT) {
-            assert_eq!(numbers(&outcome.unwrap().attachments), expected[id as usize - 1].0);
+            assert_eq!(numbers(outcome.unwrap().attachments.descriptors()), expected[id as usize - 1].0);
         }
     }
 }
@@ -232,7 +236,57 @@ fn a_result_whose_descriptors_were_cut_off_fails_for_its_caller_only() {
 fn an_end_that_takes_none_is_sent_none() {
     let mut pair = Pair::with(1, some(), Limits::default());
     let now = pair.now;
-    let arguments = Outgoing { attachments: vec![attachment(1)], ..Outgoing::default() };
+    let arguments = Outgoing { attachments: vec![attachment(1)].into(), ..Outgoing::default() };
+    let request = CallRequest { method: "take", arguments, ..CallRequest::default() };
+    assert_eq!(pair.session(CLIENT).call(now, request).unwrap_err().kind, ErrorKind::TooLarge);
+}
+
+#[test]
+fn parts_arrive_behind_the_value_however_the_bytes_are_cut() {
+    for seed in 0..40 {
+        let narrow = Limits { frame: 4096, window: 1000, attachments: 0, ..Limits::default() };
+        let mut pair = Pair::with(seed, narrow.clone(), narrow);
+        pair.most_piece = [1, 10, 100, 100_000][seed as usize % 4];
+        let mut expected = Vec::new();
+        for _ in 0..10 {
+            let length = |pair: &mut Pair| {
+                let most = if pair.rng.u8(..) < 50 { 6000 } else { 100 };
+                pair.rng.usize(..most)
+            };
+            let count = pair.rng.usize(..4);
+            let parts: Vec<Vec<u8>> =
+                (0..count).map(|number| vec![number as u8; length(&mut pair)]).collect();
+            let value = vec![9; length(&mut pair)];
+            let lengths = parts.iter().map(|part| part.len() as u64).collect();
+            let body = [value.clone(), parts.concat()].concat();
+            let arguments = Outgoing { attachments: Attachments::Parts(lengths), ..Outgoing::native(&body) };
+            pair.call(CLIENT, CallRequest { method: "take", arguments, ..CallRequest::default() });
+            expected.push((value, parts));
+        }
+        pair.run();
+        let mut calls = pair.calls(SERVER);
+        calls.sort_by_key(|call| call.id);
+        for call in &calls {
+            pair.session(SERVER).reply(call.id, call.payload.clone());
+        }
+        pair.run();
+        let split = |mut payload: Payload| {
+            let parts: Vec<Vec<u8>> = payload.take_parts().iter().map(|part| part.to_vec()).collect();
+            (payload.body.to_vec(), parts)
+        };
+        let got: Vec<_> = calls.into_iter().map(|call| split(call.payload)).collect();
+        assert_eq!(got, expected);
+        for (id, outcome) in pair.answers(CLIENT) {
+            assert_eq!(split(outcome.unwrap()), expected[id as usize - 1]);
+        }
+    }
+}
+
+#[test]
+fn more_parts_than_a_message_has_are_told_the_caller() {
+    let mut pair = Pair::new(1);
+    let arguments = Outgoing { attachments: Attachments::Parts(vec![0; 65]), ..Outgoing::native(&[0x90]) };
+    let now = pair.now;
     let request = CallRequest { method: "take", arguments, ..CallRequest::default() };
     assert_eq!(pair.session(CLIENT).call(now, request).unwrap_err().kind, ErrorKind::TooLarge);
 }

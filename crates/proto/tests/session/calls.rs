@@ -452,7 +452,7 @@ fn requests_that_cannot_be_sent_are_refused_here_and_the_session_goes_on() {
     assert_eq!(refused(request("", b"")), ErrorKind::NoMethod);
     assert_eq!(refused(request(&"m".repeat(256), b"")), ErrorKind::NoMethod);
     assert_eq!(refused(request("big", &[0; 5001])), ErrorKind::TooLarge);
-    let arguments = Outgoing { attachments: vec![attachment(1)], ..Outgoing::default() };
+    let arguments = Outgoing { attachments: vec![attachment(1)].into(), ..Outgoing::default() };
     assert_eq!(refused(CallRequest { arguments, ..request("x", b"") }), ErrorKind::TooLarge);
     let id = pair.call(CLIENT, request(&"m".repeat(255), &[0; 5000]));
     pair.run();

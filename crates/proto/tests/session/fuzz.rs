@@ -135,9 +135,10 @@ impl Play {
         body.extend_from_slice(&serial.to_be_bytes());
         body.resize(length, serial as u8);
         let refs = self.refs(end);
-        let attachments = (0..self.pair.rng.u32(0..4)).map(attachment).collect();
+        let attachments: Vec<_> = (0..self.pair.rng.u32(0..4)).map(attachment).collect();
         let deadline = timed.then(|| self.pair.now + Duration::from_micros(self.pair.rng.u64(..20_000)));
-        let arguments = Outgoing { refs: refs.clone(), attachments, ..Outgoing::native(&body) };
+        let arguments =
+            Outgoing { refs: refs.clone(), attachments: attachments.into(), ..Outgoing::native(&body) };
         let request =
             CallRequest { method: "echo", chain: serial, deadline, arguments, ..CallRequest::default() };
         let now = self.pair.now;

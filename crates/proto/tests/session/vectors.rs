@@ -247,7 +247,7 @@ fn same_event(event: Event, expected: &Value, place: &str) {
             "codec": payload.codec,
             "body": hex(&payload.body),
             "refs": refs,
-            "attachments": payload.attachments.len(),
+            "attachments": payload.attachments.descriptors().len(),
             "stream": payload.stream,
         })
     };
