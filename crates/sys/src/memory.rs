@@ -109,7 +109,7 @@ impl Memory {
     /// Makes `length` zeros. All of it is taken from the system here, so that writing to it never fails.
     ///
     /// # Errors
-    /// No descriptor or no memory left.
+    /// No descriptor or no memory left; `OutOfMemory` for more than this machine has.
     pub fn zeroed(length: usize) -> io::Result<Self> {
         let file = make("andiron-value", length as u64)?;
         let map = Mapping::new(&file, length, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED)?;
@@ -273,12 +273,21 @@ impl fmt::Debug for Mapped {
 
 /// Makes a file of `length` zeros in memory that can be sealed. All its pages are there.
 pub(crate) fn make(name: &str, length: u64) -> io::Result<OwnedFd> {
+    // The kernel would try, and end processes, this one or others, to find what is not there.
+    if length > memory_of_this_machine() {
+        return Err(Errno::NOMEM.into());
+    }
     let file = create(name)?;
     ftruncate(&file, length)?;
     if length > 0 {
         allocate(&file, length)?;
     }
     Ok(file)
+}
+
+fn memory_of_this_machine() -> u64 {
+    let system = rustix::system::sysinfo();
+    (system.totalram as u64 + system.totalswap as u64).saturating_mul(system.mem_unit.into())
 }
 
 fn allocate(file: &OwnedFd, length: u64) -> rustix::io::Result<()> {
