@@ -14,13 +14,14 @@ use std::ptr;
 use andiron_sys::board::{Board, BoardView, NEVER, STAMPS, Slot, ViewError};
 use andiron_sys::memory::Refused;
 use andiron_sys::names::{Claim, ClaimError};
-use andiron_sys::runtime::RuntimeDir;
+use andiron_sys::runtime::{Name, RuntimeDir};
 use andiron_sys::socket;
 use common::Talking;
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
 use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags};
 use rustix::process::{Pid, Signal, WaitOptions};
+use serde_json::Value;
 
 const INCARNATION: [u8; 16] = *b"one of the store";
 
@@ -79,7 +80,11 @@ struct Daemon {
 
 impl Daemon {
     fn start(dir: &RuntimeDir) -> Self {
-        let mut child = Talking::start(common::command("keeping_child", dir.path().to_str().unwrap()));
+        Self::start_by(dir, common::command("keeping_child", dir.path().to_str().unwrap()))
+    }
+
+    fn start_by(dir: &RuntimeDir, command: Command) -> Self {
+        let mut child = Talking::start(command);
         assert_eq!(child.listen(), "ready");
         let connection = socket::connect(&dir.socket_path(&"n".parse().unwrap()), None).unwrap();
         child.tell("pass");
@@ -130,16 +135,47 @@ fn a_board_is_dead_before_the_name_of_its_killed_daemon_can_be_taken() {
         assert!(view.is_live());
         rustix::process::kill_process(daemon.pid(), Signal::KILL).unwrap();
         // It is not waited for, only its name is: that is all that the next daemon can do.
-        let claim = loop {
-            match Claim::new(&dir, &name) {
-                Err(ClaimError::Taken { .. }) => std::thread::yield_now(),
-                answer => break answer.unwrap(),
-            }
-        };
+        let claim = when_free(&dir, &name);
         assert!(!view.is_live(), "alive in round {round}, while its name is free");
         drop(claim);
         daemon.child.kill();
     }
+}
+
+fn when_free(dir: &RuntimeDir, name: &Name) -> (Claim, OwnedFd) {
+    loop {
+        match Claim::new(dir, name) {
+            Err(ClaimError::Taken { .. }) => std::thread::yield_now(),
+            answer => return answer.unwrap(),
+        }
+    }
+}
+
+#[test]
+fn the_end_of_a_daemon_with_another_numbering_of_processes_is_noticed() {
+    let within = || {
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--pid", "--fork", "--kill-child"]);
+        command
+    };
+    if !within().arg("true").output().is_ok_and(|output| output.status.success()) {
+        println!("skipped: this system lets nobody make a namespace of processes");
+        return;
+    }
+    let (_base, dir) = folder();
+    let child = common::command("keeping_child", dir.path().to_str().unwrap());
+    let mut command = within();
+    command.arg(std::env::current_exe().unwrap()).args(child.get_args());
+    command.envs(child.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut daemon = Daemon::start_by(&dir, command);
+    let view = daemon.view();
+    daemon.told("bump 5 50");
+    assert!(view.is_current(slot(5), 50));
+    // The daemon is killed with it.
+    rustix::process::kill_process(daemon.pid(), Signal::KILL).unwrap();
+    let _claim = when_free(&dir, &"n".parse().unwrap());
+    assert!(!view.is_live());
+    daemon.child.kill();
 }
 
 #[test]
@@ -387,58 +423,71 @@ fn refused(fd: OwnedFd) -> ViewError {
 }
 
 #[test]
-fn a_board_made_by_the_specification_is_read() {
-    let mut bytes = bytes();
-    bytes[4096 + 8 * 3..][..8].copy_from_slice(&77_u64.to_le_bytes());
-    let view = |bytes: &[u8]| BoardView::open(memory(bytes, LENGTH, SEALS), INCARNATION).unwrap();
-    assert!(!view(&bytes).is_live(), "no owner");
-    bytes[64] = 9;
-    assert!(view(&bytes).is_current(slot(3), 77));
-    for (offset, value) in [(67, 0x40), (68, 1), (71, 1)] {
-        let mut dead = bytes.clone();
-        dead[offset] = value;
-        assert!(!view(&dead).is_live(), "byte {offset}");
+fn boards_are_read_as_the_vectors_say() {
+    let vectors: Vec<Value> = serde_json::from_str(include_str!("../../../spec/vectors/board.json")).unwrap();
+    for vector in &vectors {
+        let name = vector["name"].as_str().unwrap();
+        let mut bytes = from_hex(&vector["hex"]);
+        bytes.resize(LENGTH, 0);
+        let stamps = vector["stamps"].as_array().into_iter().flatten();
+        for (index, stamp) in stamps.map(|pair| (pair[0].as_u64().unwrap(), pair[1].as_u64().unwrap())) {
+            bytes[4096 + 8 * index as usize..][..8].copy_from_slice(&stamp.to_le_bytes());
+        }
+        bytes.truncate(vector["length"].as_u64().map_or(LENGTH, |length| length as usize));
+        let fd = memory(&bytes, bytes.len(), SEALS);
+        let opened = BoardView::open(fd, from_hex(&vector["incarnation"]).try_into().unwrap());
+        let Some(bad) = vector["bad"].as_str() else {
+            let view = opened.unwrap();
+            assert_eq!(view.is_live(), vector["live"].as_bool().unwrap(), "{name}");
+            for told in vector["current"].as_array().unwrap() {
+                let (slot, stamp) = (slot(told[0].as_u64().unwrap() as u32), told[1].as_u64().unwrap());
+                assert_eq!(view.is_current(slot, stamp), told[2].as_bool().unwrap(), "{name}: {told}");
+            }
+            continue;
+        };
+        let found = match opened.expect_err(name) {
+            ViewError::Foreign => "foreign",
+            ViewError::Layout { .. } => "layout",
+            ViewError::OtherStore => "store",
+            ViewError::Memory(Refused::Short { .. }) => "short",
+            other => panic!("{name}: {other}"),
+        };
+        assert_eq!(found, bad, "{name}");
     }
-    // Somebody waits for the owner, which is nothing to us.
-    bytes[67] = 0x80;
-    assert!(view(&bytes).is_live());
+}
 
+fn from_hex(text: &Value) -> Vec<u8> {
+    let digits = text.as_str().unwrap();
+    (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap()).collect()
+}
+
+#[test]
+fn a_board_is_made_as_the_specification_says() {
     let board = Board::new(INCARNATION).unwrap();
-    let mut made = vec![0; LENGTH];
-    File::from(board.as_fd().try_clone_to_owned().unwrap()).read_exact_at(&mut made, 0).unwrap();
+    board.bump(slot(3), 0x0102_0304_0506_0708);
+    let mut made = vec![0; LENGTH + 1];
+    let file = File::from(board.as_fd().try_clone_to_owned().unwrap());
+    assert_eq!(file.read_at(&mut made, 0).unwrap(), LENGTH);
+    made.truncate(LENGTH);
     assert_ne!(made[64..68], [0; 4]);
     made[64..68].fill(0);
-    bytes[64..68].fill(0);
-    bytes[4096 + 8 * 3] = 0;
-    assert!(made == bytes);
+    let mut expected = bytes();
+    expected[4096 + 8 * 3..][..8].copy_from_slice(&[8, 7, 6, 5, 4, 3, 2, 1]);
+    assert!(made == expected);
 }
 
 #[test]
 fn what_is_no_board_is_refused() {
     let good = bytes();
-    let changed = |offset: usize, value: u8| {
-        let mut bytes = good.clone();
-        bytes[offset] = value;
-        memory(&bytes, LENGTH, SEALS)
-    };
-    assert!(matches!(refused(changed(0, 0)), ViewError::Foreign));
-    assert!(matches!(refused(changed(7, 0)), ViewError::Foreign));
-    let error = refused(changed(8, 2));
-    assert!(matches!(error, ViewError::Layout { layout: 2, stamps: STAMPS }));
-    assert!(error.to_string().contains("layout 2") && error.to_string().contains("same release"), "{error}");
-    assert!(matches!(refused(changed(11, 1)), ViewError::Layout { layout: 0x0100_0001, .. }));
-    assert!(matches!(refused(changed(12, 1)), ViewError::Layout { stamps: 131_073, .. }));
-    assert!(matches!(refused(changed(16, 0)), ViewError::OtherStore));
-    assert!(matches!(refused(changed(31, 0)), ViewError::OtherStore));
+    let mut later = good.clone();
+    later[8] = 2;
+    let text = refused(memory(&later, LENGTH, SEALS)).to_string();
+    assert!(text.contains("layout 2") && text.contains("use the same release"), "{text}");
 
     let memory_refused = |fd, expected: fn(&Refused) -> bool| match refused(fd) {
         ViewError::Memory(why) => assert!(expected(&why), "{why}"),
         other => panic!("{other}"),
     };
-    let short = |why: &Refused| matches!(why, Refused::Short { .. });
-    memory_refused(memory(&good[..LENGTH - 1], LENGTH - 1, SEALS), short);
-    memory_refused(memory(&good[..31], 31, SEALS), short);
-    memory_refused(memory(&[], 0, SEALS), short);
     memory_refused(memory(&good[..4096], LENGTH, SEALS), |why| matches!(why, Refused::Holes { .. }));
     for missing in [SealFlags::FUTURE_WRITE, SealFlags::SHRINK] {
         let seals = SEALS - missing - SealFlags::SEAL;
