@@ -1,8 +1,9 @@
 //! The version board: shared memory that tells every client of a store, without a message, whether what it has read is still current.
 //!
 //! The daemon keeps a [`Board`], clients look at it through a [`BoardView`]. It has [`STAMPS`] stamps; a key belongs to one of them, its
-//! [`Slot`], and each write of the key puts a number there that was never there before. So a client that kept a stamp with what it read, and finds the same
-//! stamp, knows that there was no write since. Two keys with one slot cost a question now and then, never a wrong answer.
+//! [`Slot`], and each write of the key puts a number there that was never there before. So a client that kept a stamp with what it read,
+//! and finds the same stamp, knows that there was no write since. Two keys with one slot cost a question now and then, never a wrong
+//! answer.
 //!
 //! What makes this true is the order. **A write** bumps the stamps of all that it changes, then publishes it, and both while it holds the
 //! lock under which others read; then it answers. **A read** takes value and stamp under that lock. **A check** looks at
@@ -11,7 +12,8 @@
 //! A board dies with the process that keeps it, at once and whatever happens to it: the kernel marks it, before it gives back the name of
 //! the daemon (see [`names`](crate::names)). So when a new daemon serves its first write, the old board is dead for everybody.
 //!
-//! The layout is described in `spec/PROTOCOL.md`, so that others can read it with `mmap`. The kernel lets no client write, by any way.
+//! The layout is described in `spec/PROTOCOL.md`, so that others can read it with `mmap`. The kernel lets no client write by any way that
+//! the descriptor gives; only who may debug the daemon, and so change anything in it, can do that.
 #![allow(unsafe_code)]
 
 mod owner;
@@ -26,7 +28,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use rustix::fs::{SealFlags, fcntl_add_seals};
-use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags};
 
 use crate::mapping::Mapping;
@@ -85,17 +86,6 @@ impl Slot {
     }
 }
 
-/// Why a board cannot be made.
-#[derive(Debug, thiserror::Error)]
-#[error("the version board cannot be made, so clients will ask for every value: {0}")]
-pub struct BoardError(#[from] io::Error);
-
-impl From<Errno> for BoardError {
-    fn from(error: Errno) -> Self {
-        Self(error.into())
-    }
-}
-
 /// Why a board that was received is not used.
 #[derive(Debug, thiserror::Error)]
 pub enum ViewError {
@@ -107,7 +97,8 @@ pub enum ViewError {
     Foreign,
     /// The daemon is of another version.
     #[error(
-        "the version board has layout {layout} and {stamps} stamps, and this program reads layout {LAYOUT} with {STAMPS}: use the same release for both"
+        "the version board has layout {layout} and {stamps} stamps, and this program reads layout {LAYOUT} \
+         with {STAMPS}: use the same release for both"
     )]
     Layout {
         /// The version of its layout.
@@ -155,10 +146,10 @@ impl Board {
     /// Makes a board for the store with this incarnation. All stamps are 0.
     ///
     /// # Errors
-    /// No memory, descriptor or thread left, or a system that does not know what it takes.
-    pub fn new(incarnation: [u8; 16]) -> Result<Self, BoardError> {
+    /// No memory, descriptor or thread left; `Unsupported` on a machine that has no boards. Without one, clients ask for every value.
+    pub fn new(incarnation: [u8; 16]) -> io::Result<Self> {
         if !SUPPORTED {
-            return Err(io::Error::from(io::ErrorKind::Unsupported).into());
+            return Err(io::ErrorKind::Unsupported.into());
         }
         let file = memory::make("andiron-board", at::END as u64)?;
         write_all(&file, &header(incarnation))?;
