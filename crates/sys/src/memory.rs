@@ -14,8 +14,8 @@ use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{
-    FallocateFlags, FileType, MemfdFlags, OFlags, SealFlags, fallocate, fcntl_add_seals, fcntl_get_seals,
-    fcntl_getfl, fstat, fstatfs, ftruncate, memfd_create, sendfile,
+    FallocateFlags, FileType, MemfdFlags, OFlags, SealFlags, Stat, fallocate, fcntl_add_seals,
+    fcntl_get_seals, fcntl_getfl, fstat, fstatfs, ftruncate, memfd_create, sendfile,
 };
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags};
@@ -43,16 +43,18 @@ pub enum Refused {
         "the descriptor received is no plain shared memory: its sender has to make it with memfd_create(2), without MFD_HUGETLB"
     )]
     NotMemory,
-    /// It may be written but not read.
-    #[error("the memory received cannot be read: its sender has to open the descriptor for reading")]
-    Unreadable,
-    /// Its sender could change it or cut it short while it is read.
+    /// It may not be read, or what lies behind its end may not be cut off.
     #[error(
-        "the memory received is not sealed ({missing} is missing): its sender could change it while it is read"
+        "the memory received is not open for reading and writing: its sender has to pass what memfd_create(2) gave it"
+    )]
+    Access,
+    /// Its sender could change it, cut it short or lengthen it while it is read.
+    #[error(
+        "the memory received is not sealed (missing: {missing}): its sender could change it while it is read"
     )]
     Unsealed {
         /// The seals that it lacks.
-        missing: &'static str,
+        missing: String,
     },
     /// It is shorter than what was announced.
     #[error("the memory received has {size} bytes, and {announced} were announced")]
@@ -200,7 +202,7 @@ impl Sealed {
     /// # Errors
     /// See [`Refused`].
     pub fn received(file: OwnedFd, announced: u64) -> Result<Self, Refused> {
-        check(&file, announced, SealFlags::WRITE | SealFlags::SHRINK)?;
+        check(&file, announced, FROZEN - SealFlags::SEAL)?;
         Ok(Self { file, length: announced })
     }
 
@@ -310,12 +312,11 @@ fn create(name: &str) -> io::Result<OwnedFd> {
 
 /// Checks that `file` is memory of at least `announced` bytes, all of them there, and has these seals.
 pub(crate) fn check(file: &OwnedFd, announced: u64, seals: SealFlags) -> Result<(), Refused> {
-    match fcntl_getfl(file)? & (OFlags::ACCMODE | OFlags::PATH) {
-        OFlags::RDONLY | OFlags::RDWR => {}
-        _ => return Err(Refused::Unreadable),
-    }
     if fstatfs(file)?.f_type as i64 != TMPFS {
         return Err(Refused::NotMemory);
+    }
+    if fcntl_getfl(file)? & (OFlags::ACCMODE | OFlags::PATH) != OFlags::RDWR {
+        return Err(Refused::Access);
     }
     // First the seals, which nobody takes away: what is seen after them stays true.
     let present = match fcntl_get_seals(file) {
@@ -333,23 +334,23 @@ pub(crate) fn check(file: &OwnedFd, announced: u64, seals: SealFlags) -> Result<
     if size < announced {
         return Err(Refused::Short { size, announced });
     }
-    // Whoever sent it has to have paid for as many pages as it has. The sum is enough, and it is there in an instant; to look at
-    // every page would take time that grows with the length.
-    let present = (found.st_blocks as u64).saturating_mul(BLOCK);
-    if present < size {
-        return Err(Refused::Holes { present, size });
-    }
-    Ok(())
+    has_no_holes(&found)?;
+    // Pages that its sender put behind the end (FALLOC_FL_KEEP_SIZE) were counted as well, in place of some that are missing. To set the
+    // length to what it is drops them, and the seal against growing keeps others from getting there.
+    ftruncate(file, size)?;
+    has_no_holes(&fstat(file)?)
 }
 
-/// The most telling one of the seals that are missing.
-fn names(missing: SealFlags) -> &'static str {
-    let changing = missing.intersects(SealFlags::WRITE | SealFlags::FUTURE_WRITE);
-    match (changing, missing.contains(SealFlags::SHRINK)) {
-        (true, true) => "that against writing and that against shrinking",
-        (true, false) => "that against writing",
-        _ => "that against shrinking",
-    }
+/// Compares the length with the sum of the pages, which is there in an instant; to look at every page would take time that grows with
+/// the length.
+fn has_no_holes(found: &Stat) -> Result<(), Refused> {
+    let (present, size) = ((found.st_blocks as u64).saturating_mul(BLOCK), found.st_size as u64);
+    if present < size { Err(Refused::Holes { present, size }) } else { Ok(()) }
+}
+
+fn names(seals: SealFlags) -> String {
+    let names: Vec<_> = seals.iter_names().map(|(name, _)| format!("F_SEAL_{name}")).collect();
+    names.join(", ")
 }
 
 fn copy_of_file(file: &OwnedFd, length: u64) -> io::Result<Sealed> {

@@ -20,7 +20,7 @@ use common::Talking;
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
 use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags};
-use rustix::process::{Pid, Signal, WaitOptions};
+use rustix::process::{Pid, Resource, Rlimit, Signal, WaitOptions, getrlimit, setrlimit};
 use serde_json::Value;
 
 const INCARNATION: [u8; 16] = *b"one of the store";
@@ -489,7 +489,7 @@ fn what_is_no_board_is_refused() {
         other => panic!("{other}"),
     };
     memory_refused(memory(&good[..4096], LENGTH, SEALS), |why| matches!(why, Refused::Holes { .. }));
-    for missing in [SealFlags::FUTURE_WRITE, SealFlags::SHRINK] {
+    for missing in [SealFlags::FUTURE_WRITE, SealFlags::SHRINK, SealFlags::GROW] {
         let seals = SEALS - missing - SealFlags::SEAL;
         memory_refused(memory(&good, LENGTH, seals), |why| matches!(why, Refused::Unsealed { .. }));
     }
@@ -557,6 +557,14 @@ fn a_board_that_is_dropped_leaves_no_descriptor_thread_or_map() {
         for _ in 0..100 {
             drop(Board::new(INCARNATION).unwrap());
         }
+        assert_eq!(used(), before);
+
+        // One that cannot be made, since no descriptor is left, leaves nothing either.
+        let allowed = getrlimit(Resource::Nofile);
+        setrlimit(Resource::Nofile, Rlimit { current: Some(3), maximum: allowed.maximum }).unwrap();
+        let error = Board::new(INCARNATION).unwrap_err();
+        setrlimit(Resource::Nofile, allowed).unwrap();
+        assert_eq!(error.raw_os_error(), Some(libc::EMFILE));
         assert_eq!(used(), before);
     });
 }

@@ -62,6 +62,9 @@ mod at {
 /// The part of the header that never changes.
 const FIXED: usize = at::INCARNATION + 16;
 
+/// Only the map that is there when these seals are set can write, and the length is fixed.
+const KEPT: SealFlags = SealFlags::FUTURE_WRITE.union(SealFlags::SHRINK).union(SealFlags::GROW);
+
 /// Boards are for machines that load 64 bits from memory that is read-only, and write the lowest byte first.
 const SUPPORTED: bool = cfg!(all(target_pointer_width = "64", target_endian = "little"));
 
@@ -157,8 +160,7 @@ impl Board {
         let mut map = Mapping::new(&file, at::END, access, MapFlags::SHARED)?;
         map.keep_from_children()?;
         // From here on nobody can write but through the map that is there already.
-        let seals = SealFlags::FUTURE_WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
-        fcntl_add_seals(&file, seals)?;
+        fcntl_add_seals(&file, KEPT | SealFlags::SEAL)?;
         let words = Arc::new(Words(map));
         let owner = Owner::start(words.clone())?;
         Ok(Self { file, words, _owner: owner })
@@ -219,7 +221,7 @@ impl BoardView {
         if !SUPPORTED {
             return Err(io::Error::from(io::ErrorKind::Unsupported).into());
         }
-        memory::check(&file, FIXED as u64, SealFlags::FUTURE_WRITE | SealFlags::SHRINK)?;
+        memory::check(&file, FIXED as u64, KEPT)?;
         let mut header = [0; FIXED];
         let read = rustix::io::pread(&file, &mut header, 0).map_err(io::Error::from)?;
         let number =
@@ -234,7 +236,7 @@ impl BoardView {
         if header[at::INCARNATION..FIXED] != incarnation {
             return Err(ViewError::OtherStore);
         }
-        memory::check(&file, at::END as u64, SealFlags::FUTURE_WRITE | SealFlags::SHRINK)?;
+        memory::check(&file, at::END as u64, KEPT)?;
         Ok(Self { words: Words(Mapping::new(&file, at::END, ProtFlags::READ, MapFlags::SHARED)?) })
     }
 
