@@ -9,16 +9,23 @@
 //! | [`inherit`] | listening sockets handed over by systemd or the parent process |
 //! | [`poll`] | waiting for one descriptor |
 //! | [`epoll`] | waiting for many, from many threads |
+//! | [`memory`] | big values by reference: memory that is frozen and passed as a descriptor |
+//! | [`board`] | the version board: whether what was read is still current, told without a message |
+//! | [`clock`] | the clock that times of life are counted by |
 //! | [`fork`] | noticing that this process is a forked copy |
 //! | [`random`], [`limits`] | random bytes; the limit of open descriptors |
 //!
-//! Everything here is blocking or non-blocking as its name says, keeps no threads, and hands out owned
+//! Everything here is blocking or non-blocking as its name says, keeps no threads (but one for each [`board::Board`]), and hands out owned
 //! descriptors ([`std::os::fd::OwnedFd`]) that close on exec. Written for and tested on Linux.
 
+pub mod board;
+pub mod clock;
 pub mod epoll;
 pub mod fork;
 pub mod inherit;
 pub mod limits;
+mod mapping;
+pub mod memory;
 pub mod names;
 pub mod poll;
 pub mod random;

@@ -1,11 +1,11 @@
-//! Forks, limits and random bytes.
+//! Forks, limits, the clock and random bytes.
 #![allow(unsafe_code)] // To fork for real.
 
 mod common;
 
 use std::io::{Read, Write};
 
-use andiron_sys::{fork, limits, random};
+use andiron_sys::{clock, fork, limits, random};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Forks, runs `child` in the child and answers the number that it made.
@@ -72,4 +72,21 @@ fn random_bytes_fill_all_of_a_buffer_and_differ() {
     pieces.dedup();
     assert_eq!(pieces.len(), bytes.len() / 16, "128 bits do not come twice");
     random::fill(&mut []).unwrap();
+}
+
+#[test]
+fn the_clock_is_that_of_the_machine_and_never_goes_back() {
+    let uptime = || -> f64 {
+        let text = std::fs::read_to_string("/proc/uptime").unwrap();
+        text.split(' ').next().unwrap().parse().unwrap()
+    };
+    let (before, now, after) = (uptime(), clock::since_boot().as_secs_f64(), uptime());
+    // It is told in hundredths, the rest cut off.
+    assert!(before <= now && now < after + 0.01, "{before} {now} {after}");
+    let mut last = clock::since_boot();
+    for _ in 0..10_000 {
+        let next = clock::since_boot();
+        assert!(next >= last);
+        last = next;
+    }
 }
