@@ -291,9 +291,12 @@ fn the_store_says_what_it_offers() {
     let described = described.printed();
     assert!(described.starts_with("Store: Values by author and name"), "{described}");
     for signature in [
-        "  set(name: &str, value: &[u8], codec: u8, author: Option<&str>)",
-        "  get(name: &str, known: Option<u64>, author: Option<&str>)",
-        "  delete(name: &str, author: Option<&str>)",
+        "  set(name: &str, value: &[u8], codec: u8, author: Option<&str>, ttl: Option<u64>, if_version: Option<u64>)",
+        "  set_many(entries: Vec<Wanted>)",
+        "  get(name: &str, known: Option<u64>, author: Option<&str>, hits: Option<u64>)",
+        "  delete(name: &str, author: Option<&str>, if_version: Option<u64>)",
+        "  incr(name: &str, by: Option<i64>, author: Option<&str>)",
+        "  stats()",
         "  list(author: Option<&str>, after: Option<(&str, &str)>, limit: Option<u64>)",
         "  clear(author: Option<&str>) -> u64",
     ] {
@@ -305,7 +308,7 @@ fn the_store_says_what_it_offers() {
 fn the_store_is_an_object_like_any_other_and_names_wrong_arguments() {
     let home = Home::new();
     let _daemon = home.serve();
-    assert_eq!(home.run(&["call", "store", "get", "x"]).printed(), "[0]\n");
+    assert_eq!(home.run(&["call", "store", "get", "x"]).printed(), "[0,0,null,0]\n");
     let set = home.run(&["call", "store", "set", "x", "{\"$bytes\": \"AQ==\"}", "1"]);
     assert!(set.printed().starts_with('['), "{set:?}");
     let got = home.run(&["call", "store", "get", "x"]);
