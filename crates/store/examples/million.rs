@@ -1,5 +1,7 @@
 //! What a million small entries cost: memory for each, and the time of sets and gets. `shuffled`: set in no order.
 
+#![allow(clippy::disallowed_methods, reason = "it measures")]
+
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use andiron_store::{
-    AUTHOR_OVERHEAD, Codec, DEFAULT_AUTHOR, Discarded, ENTRY_OVERHEAD, Effects, Entry, Key, KeyRef, Limits,
-    Now, Op, Page, Put, Reply, Resource, Stats, Store, StoreError, StoreStart, TTL_OVERHEAD, Value,
+    AUTHOR_OVERHEAD, Codec, DEFAULT_AUTHOR, ENTRY_OVERHEAD, Entry, Key, KeyRef, Limits, Now, Op, Page, Put,
+    Reply, Resource, Store, StoreError, StoreStart,
 };
 use bytes::Bytes;
 
