@@ -8,7 +8,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use crate::call::Call;
-use crate::target::{Carried, StreamSlot, Target, collecting, with_incoming};
+use crate::target::{Beside, Carried, collecting, with_incoming};
 use crate::{Error, Result};
 
 /// More keyword arguments than any method has parameters.
@@ -88,8 +88,8 @@ impl<'a> Arguments<'a> {
         })
     }
 
-    fn carried(&self) -> (&'a [Target], Option<&'a StreamSlot>) {
-        self.call.map_or((&[], None), |call| (call.targets(), call.stream()))
+    fn beside(&self) -> Beside<'a> {
+        self.call.map_or(Beside { targets: &[], attached: &[], stream: None }, Call::beside)
     }
 
     /// The next parameter: the one at `index`, counted from 0, which must be asked for in order. `type_name` is for
@@ -113,8 +113,7 @@ impl<'a> Arguments<'a> {
             return self.keyword(name, type_name);
         }
         let start = self.decoder.position();
-        let (targets, stream) = self.carried();
-        let decoded = with_incoming(targets, stream, || self.decoder.decode());
+        let decoded = with_incoming(self.beside(), || self.decoder.decode());
         decoded.map_err(|error| self.misfit(&error, start, name, type_name))
     }
 
@@ -143,8 +142,7 @@ impl<'a> Arguments<'a> {
         };
         keyword.taken = true;
         let value = keyword.value;
-        let (targets, stream) = self.carried();
-        let decoded = with_incoming(targets, stream, || codec::from_slice(value));
+        let decoded = with_incoming(self.beside(), || codec::from_slice(value));
         decoded.map_err(|error| self.misfit(&error, 0, name, type_name))
     }
 

@@ -7,13 +7,14 @@ use std::task::{self, Poll, Waker};
 use std::time::Instant;
 
 use andiron_proto::wire::codecs;
-use andiron_proto::{Attachment, Body, ErrorKind};
+use andiron_proto::{Body, ErrorKind};
 use bytes::Bytes;
 
+use crate::blob::Attached;
 use crate::context::{self, CallState};
 use crate::link::{Callee, Link, OutCall, OutParcel, no_object};
 use crate::sync::lock;
-use crate::target::{Carried, Remote, StreamSlot, Target};
+use crate::target::{Beside, Carried, Remote, StreamSlot, Target};
 use crate::{Error, Reply, Result};
 
 /// An encoded value with the objects and descriptors that it names.
@@ -22,16 +23,24 @@ pub(crate) struct Parcel {
     pub(crate) codec: u8,
     pub(crate) body: Bytes,
     pub(crate) targets: Vec<Target>,
-    pub(crate) attachments: Vec<Attachment>,
+    pub(crate) attached: Vec<Attached>,
     /// In a box, since few have one and all are moved from hand to hand.
     pub(crate) stream: Option<Box<StreamSlot>>,
 }
 
+impl Parcel {
+    /// What goes beside the value.
+    pub(crate) fn beside(&self) -> Beside<'_> {
+        let Parcel { targets, attached, stream, .. } = self;
+        Beside { targets, attached, stream: stream.as_deref() }
+    }
+}
+
 impl From<Reply> for OutParcel<'_> {
     fn from(reply: Reply) -> Self {
-        let (body, Carried { targets, stream }) = reply.into_parts();
+        let (body, Carried { targets, attached, stream }) = reply.into_parts();
         let body = Body::Owned(body);
-        OutParcel { codec: codecs::NATIVE, body, targets, attachments: Vec::new(), stream }
+        OutParcel { codec: codecs::NATIVE, body, targets, attached, stream }
     }
 }
 
@@ -95,14 +104,9 @@ impl Call {
         }
     }
 
-    /// The objects that the arguments name.
-    pub(crate) fn targets(&self) -> &[Target] {
-        &self.parcel.targets
-    }
-
-    /// The stream that came with the arguments.
-    pub(crate) fn stream(&self) -> Option<&StreamSlot> {
-        self.parcel.stream.as_deref()
+    /// What came beside the arguments.
+    pub(crate) fn beside(&self) -> Beside<'_> {
+        self.parcel.beside()
     }
 
     /// The connection that it came on.

@@ -43,6 +43,7 @@ mod address;
 #[cfg(feature = "tokio")]
 pub mod aio;
 mod arguments;
+mod blob;
 mod call;
 mod connector;
 mod context;
@@ -114,6 +115,7 @@ pub use andiron_macros::expose;
 pub use andiron_proto::codec::Value;
 pub use andiron_proto::{ErrorKind, Limits};
 pub use arguments::{Arguments, Reply};
+pub use blob::{Blob, BlobMut};
 pub use connector::Connector;
 pub use context::{Context, current};
 pub use error::{Error, Result};
@@ -125,7 +127,7 @@ pub use proxy::{Pending, Proxy};
 pub use secret::{Rights, Secret, SecretFile};
 pub use security::Security;
 pub use server::{Running, Server};
-pub use store::{Change, Changed, Entry, Listed, Store, Watch};
+pub use store::{Change, Changed, Entry, Listed, Put, Stats, Store, Watch};
 pub use stream::{Stream, StreamIter};
 
 #[doc(hidden)]

@@ -10,6 +10,7 @@ use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::blob::Attached;
 use crate::context::Origin;
 use crate::link::Link;
 use crate::stream::Items;
@@ -387,6 +388,7 @@ impl Named {
 /// Whether and with what a call is made again: one that cannot have run, and one that may have but is idempotent. A stream is sent once.
 pub(crate) struct Again {
     targets: Vec<Target>,
+    attached: Vec<Attached>,
     stream: Option<Box<dyn Items>>,
     streamed: bool,
     idempotent: bool,
@@ -394,12 +396,12 @@ pub(crate) struct Again {
 
 impl Again {
     pub(crate) fn new(carried: Carried, idempotent: bool) -> Again {
-        let Carried { targets, stream } = carried;
-        Again { targets, streamed: stream.is_some(), stream, idempotent }
+        let Carried { targets, attached, stream } = carried;
+        Again { targets, attached, streamed: stream.is_some(), stream, idempotent }
     }
 
     pub(crate) fn carried(&mut self) -> Carried {
-        Carried { targets: self.targets.clone(), stream: self.stream.take() }
+        Carried { targets: self.targets.clone(), attached: self.attached.clone(), stream: self.stream.take() }
     }
 
     /// True where a call that ended so is to be made again, if its object is elsewhere now.

@@ -282,9 +282,9 @@ pub(crate) fn out_call<'a>(
     body: &'a [u8],
     carried: Carried,
 ) -> OutCall<'a> {
-    let Carried { targets, stream } = carried;
+    let Carried { targets, attached, stream } = carried;
     let body = Body::Slice(body);
-    let parcel = OutParcel { codec: codecs::NATIVE, body, targets, attachments: Vec::new(), stream };
+    let parcel = OutParcel { codec: codecs::NATIVE, body, targets, attached, stream };
     OutCall { callee, method, chain: origin.chain, deadline: origin.deadline, parcel }
 }
 
@@ -339,9 +339,9 @@ fn call_local(
     origin: &Origin,
 ) -> Arc<LocalSlot> {
     let slot = Arc::new(LocalSlot::default());
-    let Carried { targets, stream } = carried;
+    let Carried { targets, attached, stream } = carried;
     let stream = stream.map(|stream| Box::new(Mutex::new(Some(stream))));
-    let parcel = Parcel { codec: codecs::NATIVE, body, targets, attachments: Vec::new(), stream };
+    let parcel = Parcel { codec: codecs::NATIVE, body, targets, attached, stream };
     let link = origin.call.as_ref().and_then(|call| call.link.clone());
     let state = Arc::new(CallState::new(origin.chain, origin.deadline, link));
     let call = Call::local(slot.clone(), method.to_owned(), parcel, state);
@@ -553,8 +553,7 @@ pub(crate) fn decode<R: DeserializeOwned>(parcel: Parcel) -> Result<R> {
         let body: &[u8] = if nothing { &[0xc0] } else { return Err(unknown_codec(parcel.codec)) };
         return codec::from_slice(body).map_err(undecodable);
     }
-    let Parcel { body, targets, stream, .. } = parcel;
-    with_incoming(&targets, stream.as_deref(), || codec::from_slice(&body).map_err(undecodable))
+    with_incoming(parcel.beside(), || codec::from_slice(&parcel.body).map_err(undecodable))
 }
 
 fn unknown_codec(codec: u8) -> Error {

@@ -1,11 +1,13 @@
 //! The store as its users see it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use andiron_proto::codec;
 use andiron_proto::wire::codecs;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::ser::SerializeSeq as _;
+use serde::{Serialize, Serializer};
 
 use crate::sync::lock;
 use crate::{Error, ErrorKind, Hub, Proxy, Result, Stream, StreamIter};
@@ -62,6 +64,104 @@ impl Entry {
             Error::new(ErrorKind::Encoding, format!("the value is of another type: {error}"))
                 .with_source(error)
         })
+    }
+}
+
+/// A value that is to be set, and how: for [`Store::set_with`] and [`Store::set_many`].
+///
+/// ```no_run
+/// use andiron::Put;
+/// use std::time::Duration;
+///
+/// let store = andiron::connect()?.store();
+/// let version = store.set_with(Put::new("session", &"abc")?.ttl(Duration::from_secs(300)))?;
+/// store.set_many([Put::new("x", &1)?, Put::new("y", &2)?, Put::new("session", &"def")?.if_version(version)])?;
+/// # Ok::<(), andiron::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Put {
+    name: String,
+    bytes: Vec<u8>,
+    codec: u8,
+    author: Option<String>,
+    ttl: Option<Duration>,
+    if_version: Option<u64>,
+}
+
+impl Put {
+    /// This value, in any case and for good.
+    ///
+    /// # Errors
+    /// `Encoding` for what cannot be encoded.
+    pub fn new(name: &str, value: &(impl Serialize + ?Sized)) -> Result<Put> {
+        Ok(Put::bytes(name, encode(value)?, codecs::NATIVE))
+    }
+
+    /// A value that is encoded already, or bytes as they are (`codec` 3).
+    pub fn bytes(name: &str, bytes: Vec<u8>, codec: u8) -> Put {
+        Put { name: name.to_owned(), bytes, codec, author: None, ttl: None, if_version: None }
+    }
+
+    /// As an entry of another author than that of the [`Store`] that sets it.
+    pub fn author(self, author: &str) -> Put {
+        Put { author: Some(author.to_owned()), ..self }
+    }
+
+    /// After this time the entry is gone. Of less than a microsecond one is made.
+    pub fn ttl(self, ttl: Duration) -> Put {
+        Put { ttl: Some(ttl), ..self }
+    }
+
+    /// Only if the entry has this version; 0: only if there is none. Otherwise it fails with the kind `Conflict`.
+    pub fn if_version(self, version: u64) -> Put {
+        Put { if_version: Some(version), ..self }
+    }
+
+    /// As it travels, from a store of this author.
+    pub(crate) fn wanted<'p>(&'p self, author: &'p str) -> Wanted<'p> {
+        Wanted { put: self, author: self.author.as_deref().unwrap_or(author) }
+    }
+}
+
+/// The arguments of `set`, which are also an entry of `set_many`: a plain array.
+pub(crate) struct Wanted<'p> {
+    put: &'p Put,
+    author: &'p str,
+}
+
+impl Serialize for Wanted<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let Put { name, bytes, codec, ttl, if_version, .. } = self.put;
+        let micros = |ttl: Duration| u64::try_from(ttl.as_micros()).unwrap_or(u64::MAX).max(1);
+        let mut array = serializer.serialize_seq(Some(6))?;
+        array.serialize_element(name)?;
+        array.serialize_element(&crate::__private::Bytes(bytes))?;
+        array.serialize_element(codec)?;
+        array.serialize_element(self.author)?;
+        array.serialize_element(&ttl.map(micros))?;
+        array.serialize_element(if_version)?;
+        array.end()
+    }
+}
+
+/// What a store holds, and what it was asked; see [`Store::stats`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+pub struct Stats {
+    /// Entries.
+    pub entries: u64,
+    /// Bytes that they count for, of those that the store may hold.
+    pub bytes: u64,
+    /// Authors who have entries.
+    pub authors: u64,
+    /// Reads that clients answered from their own memory, as far as they told.
+    pub hits: u64,
+    /// Reads that came to the store.
+    pub questions: u64,
+}
+
+impl Stats {
+    pub(crate) fn of((entries, bytes, authors, hits, questions): (u64, u64, u64, u64, u64)) -> Stats {
+        Stats { entries, bytes, authors, hits, questions }
     }
 }
 
@@ -132,6 +232,9 @@ impl From<Told> for Change {
 #[derive(serde::Deserialize)]
 pub(crate) struct Answer(
     u8,
+    u64,
+    Option<u32>,
+    u64,
     #[serde(default)] u64,
     #[serde(default)] f64,
     #[serde(default)] u8,
@@ -143,7 +246,7 @@ impl Answer {
     const NOT_MODIFIED: u8 = 2;
 
     pub(crate) fn entry(self) -> Option<Entry> {
-        let Answer(state, version, timestamp, codec, Blob(bytes)) = self;
+        let Answer(state, version, _slot, _stamp, _ttl, timestamp, codec, Blob(bytes)) = self;
         (state == Answer::VALUE).then_some(Entry { bytes, codec, version, timestamp })
     }
 
@@ -205,6 +308,43 @@ impl Store {
         Ok(version)
     }
 
+    /// Sets a value with a time to live, or only over a certain version. Gives its version.
+    ///
+    /// # Errors
+    /// `Conflict` where the entry has not the version that it was to have, and as for [`set`](Store::set).
+    pub fn set_with(&self, put: Put) -> Result<u64> {
+        let (version, _timestamp): (u64, f64) = self.call("set", &put.wanted(&self.author))?;
+        Ok(version)
+    }
+
+    /// Sets several values at once: all of them, under one version, or none. Gives that version.
+    ///
+    /// # Errors
+    /// `BadArguments` where an entry stands among them twice, and as for [`set_with`](Store::set_with).
+    pub fn set_many(&self, puts: impl IntoIterator<Item = Put>) -> Result<u64> {
+        let puts: Vec<Put> = puts.into_iter().collect();
+        let entries: Vec<_> = puts.iter().map(|put| put.wanted(&self.author)).collect();
+        let (version, _timestamp): (u64, f64) = self.call("set_many", &(entries,))?;
+        Ok(version)
+    }
+
+    /// Adds to a whole number; where there is no entry, to 0. Gives what it is now. An entry that expires expires when it did before.
+    ///
+    /// # Errors
+    /// `Encoding` where the entry is no whole number, `BadArguments` where the sum is beyond 64 bits, and as for [`set`](Store::set).
+    pub fn incr(&self, name: &str, by: i64) -> Result<i64> {
+        let (_version, _timestamp, value): (u64, f64, i64) = self.call("incr", &(name, by, &*self.author))?;
+        Ok(value)
+    }
+
+    /// What the store holds, of all authors, and what it was asked.
+    ///
+    /// # Errors
+    /// `Denied` to who may use the entries of some authors only, or why the store could not be reached.
+    pub fn stats(&self) -> Result<Stats> {
+        self.call("stats", &()).map(Stats::of)
+    }
+
     /// The value of this name; `None` where there is none.
     ///
     /// # Errors
@@ -237,6 +377,15 @@ impl Store {
     /// Why the store could not be reached.
     pub fn delete(&self, name: &str) -> Result<Option<Entry>> {
         let answer: Answer = self.call("delete", &(name, &*self.author))?;
+        Ok(answer.entry())
+    }
+
+    /// Takes an entry out if it has this version, and gives it back.
+    ///
+    /// # Errors
+    /// `Conflict` where it has another or is missing, or why the store could not be reached.
+    pub fn delete_if_version(&self, name: &str, version: u64) -> Result<Option<Entry>> {
+        let answer: Answer = self.call("delete", &(name, &*self.author, version))?;
         Ok(answer.entry())
     }
 

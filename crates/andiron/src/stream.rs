@@ -15,7 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::call::Parcel;
 use crate::sync::lock;
-use crate::target::{self, collecting};
+use crate::target::{self, Carried, collecting};
 use crate::{Error, ErrorKind, Result};
 
 /// Items that come one after the other: what a method returns or takes where one value would be too much or too late.
@@ -224,7 +224,8 @@ fn encode(item: &impl Serialize) -> Result<Parcel> {
     if carried.stream.is_some() {
         return Err(Error::new(ErrorKind::Encoding, "an item of a stream cannot hold a stream"));
     }
-    Ok(Parcel { codec: codecs::NATIVE, body: body.into(), targets: carried.targets, ..Parcel::default() })
+    let Carried { targets, attached, .. } = carried;
+    Ok(Parcel { codec: codecs::NATIVE, body: body.into(), targets, attached, stream: None })
 }
 
 fn decode<T: DeserializeOwned>(item: Parcel) -> Result<T> {

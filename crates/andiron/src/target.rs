@@ -8,8 +8,9 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use andiron_proto::Failure;
+use andiron_proto::{Failure, Limits};
 
+use crate::blob::Attached;
 use crate::call::Parcel;
 use crate::link::{Link, no_object, only_object};
 use crate::object::Object;
@@ -155,13 +156,23 @@ impl fmt::Debug for Target {
 #[derive(Default)]
 pub(crate) struct Carried {
     pub(crate) targets: Vec<Target>,
+    /// Big values, and other descriptors.
+    pub(crate) attached: Vec<Attached>,
     pub(crate) stream: Option<Box<dyn Items>>,
 }
 
 impl Carried {
     fn is_empty(&self) -> bool {
-        self.targets.is_empty() && self.stream.is_none()
+        self.targets.is_empty() && self.attached.is_empty() && self.stream.is_none()
     }
+}
+
+/// What came beside a value.
+#[derive(Clone, Copy)]
+pub(crate) struct Beside<'a> {
+    pub(crate) targets: &'a [Target],
+    pub(crate) attached: &'a [Attached],
+    pub(crate) stream: Option<&'a StreamSlot>,
 }
 
 /// A stream that came with a message, until somebody takes it out.
@@ -169,7 +180,7 @@ pub(crate) type StreamSlot = Mutex<Option<Box<dyn Items>>>;
 
 thread_local! {
     static OUTGOING: RefCell<Option<Carried>> = const { RefCell::new(None) };
-    static INCOMING: RefCell<Carried> = const { RefCell::new(Carried { targets: Vec::new(), stream: None }) };
+    static INCOMING: RefCell<Carried> = const { RefCell::new(Carried { targets: Vec::new(), attached: Vec::new(), stream: None }) };
 }
 
 /// Runs an encoder and gives back what goes beside its value.
@@ -243,12 +254,26 @@ pub(crate) fn put_stream(items: Box<dyn Items>) -> Result<(), String> {
     })
 }
 
-/// Runs a decoder whose value names these objects and may have a place for this stream.
-pub(crate) fn with_incoming<R>(
-    targets: &[Target],
-    stream: Option<&StreamSlot>,
-    decode: impl FnOnce() -> R,
-) -> R {
+/// Puts something beside the value that is being encoded: its position; `None` where no value of a call is, or as much as can stands beside it.
+pub(crate) fn attach(attached: Attached) -> Option<u64> {
+    OUTGOING.with_borrow_mut(|outgoing| {
+        let beside = &mut outgoing.as_mut()?.attached;
+        let position = beside.len();
+        (position < usize::from(Limits::MOST_ATTACHMENTS)).then(|| {
+            beside.push(attached);
+            position as u64
+        })
+    })
+}
+
+/// What stands at this position beside the value that is being decoded.
+pub(crate) fn attached(position: u64) -> Option<Attached> {
+    let position = usize::try_from(position).ok()?;
+    INCOMING.with_borrow(|incoming| incoming.attached.get(position).cloned())
+}
+
+/// Runs a decoder whose value names this, and may have a place for the stream.
+pub(crate) fn with_incoming<R>(beside: Beside<'_>, decode: impl FnOnce() -> R) -> R {
     struct Restore<'a>(Carried, Option<&'a StreamSlot>);
     impl Drop for Restore<'_> {
         fn drop(&mut self) {
@@ -260,10 +285,16 @@ pub(crate) fn with_incoming<R>(
         }
     }
     // Most values carry nothing, and are read around by none that does.
-    if targets.is_empty() && stream.is_none() && INCOMING.with_borrow(Carried::is_empty) {
+    let Beside { targets, attached, stream } = beside;
+    let nothing = targets.is_empty() && attached.is_empty() && stream.is_none();
+    if nothing && INCOMING.with_borrow(Carried::is_empty) {
         return decode();
     }
-    let carried = Carried { targets: targets.to_vec(), stream: stream.and_then(|slot| lock(slot).take()) };
+    let carried = Carried {
+        targets: targets.to_vec(),
+        attached: attached.to_vec(),
+        stream: stream.and_then(|slot| lock(slot).take()),
+    };
     let _restore = Restore(INCOMING.replace(carried), stream);
     decode()
 }

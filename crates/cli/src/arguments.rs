@@ -105,6 +105,23 @@ pub(crate) enum Command {
         /// Whose entry [default: default]
         #[arg(long)]
         author: Option<String>,
+        /// After this time it is gone: seconds, or a number and s, m, h or d
+        #[arg(long, value_name = "DURATION", value_parser = time_to_live)]
+        ttl: Option<Duration>,
+        /// Only if the entry has this version; 0: only if there is none
+        #[arg(long, value_name = "VERSION")]
+        if_version: Option<u64>,
+    },
+    /// Add to a whole number in the store, and print what it is now. Where there is no entry it begins at 0.
+    Incr {
+        /// Which entry.
+        name: String,
+        /// How much.
+        #[arg(default_value_t = 1, allow_negative_numbers = true)]
+        by: i64,
+        /// Whose entry [default: default]
+        #[arg(long)]
+        author: Option<String>,
     },
     /// Print a value of the store as JSON.
     ///
@@ -129,7 +146,15 @@ pub(crate) enum Command {
         /// Whose entry [default: default]
         #[arg(long)]
         author: Option<String>,
+        /// Only if the entry has this version
+        #[arg(long, value_name = "VERSION")]
+        if_version: Option<u64>,
     },
+    /// Print how much the store holds, and how often it was asked.
+    ///
+    /// With `--json`: an object with entries, bytes (which they count for), authors, hits (reads that clients answered from their own memory, as they told) and questions
+    /// (reads that came to the store).
+    Stats,
     /// List the entries of the store.
     ///
     /// With `--json`: an array of objects with author, name, version, timestamp (seconds since 1970) and size (bytes).
@@ -260,6 +285,14 @@ fn seconds(text: &str) -> Result<Duration, String> {
     match Duration::try_from_secs_f64(seconds) {
         Ok(time) if !time.is_zero() => Ok(time),
         _ => Err("not a time above 0".to_owned()),
+    }
+}
+
+/// A time above 0: seconds, or a number and its unit.
+fn time_to_live(text: &str) -> Result<Duration, String> {
+    match seconds(text).or_else(|_| duration(text)) {
+        Ok(time) if !time.is_zero() => Ok(time),
+        _ => Err("not a time above 0, in seconds or as a number and s, m, h or d, like 90 or 5m".to_owned()),
     }
 }
 

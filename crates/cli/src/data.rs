@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal as _, Read as _, Write};
 use std::time::{Duration, SystemTime};
 
-use andiron::{Change, Entry, Limits, Listed, Store, Value};
+use andiron::{Change, Entry, Limits, Listed, Put, Stats, Store, Value};
 use andiron_proto::wire::codecs;
 use serde_json::json;
 
@@ -34,27 +34,64 @@ impl Form {
     }
 }
 
+/// For how long, and over which version an entry is set.
+pub(crate) struct Condition {
+    pub(crate) ttl: Option<Duration>,
+    pub(crate) if_version: Option<u64>,
+}
+
 pub(crate) fn set(
     server: &Chosen,
     name: &str,
     value: &str,
     author: Option<&str>,
+    Condition { ttl, if_version }: Condition,
     json: bool,
     out: &mut impl Write,
 ) -> Result<(), Failure> {
-    let version = if value == "-" {
-        let bytes = standard_input()?;
-        let _told = Progress::of("sending");
-        store(server, author)?.set_bytes(name, &bytes, codecs::RAW)?
+    let from_input = value == "-";
+    let mut put = if from_input {
+        Put::bytes(name, standard_input()?, codecs::RAW)
     } else {
-        let value = text::value(value)?;
-        store(server, author)?.set(name, &value)?
+        Put::new(name, &text::value(value)?)?
     };
+    if let Some(ttl) = ttl {
+        put = put.ttl(ttl);
+    }
+    if let Some(version) = if_version {
+        put = put.if_version(version);
+    }
+    let told = from_input.then(|| Progress::of("sending"));
+    let version = store(server, author)?.set_with(put)?;
+    drop(told);
     if json {
         let author = author.unwrap_or(DEFAULT_AUTHOR);
         writeln!(out, "{}", json!({ "author": author, "name": name, "version": version }))?;
     }
     Ok(())
+}
+
+pub(crate) fn incr(
+    server: &Chosen,
+    name: &str,
+    by: i64,
+    author: Option<&str>,
+    out: &mut impl Write,
+) -> Result<(), Failure> {
+    let number = store(server, author)?.incr(name, by)?;
+    Ok(writeln!(out, "{number}")?)
+}
+
+pub(crate) fn stats(server: &Chosen, json: bool, out: &mut impl Write) -> Result<(), Failure> {
+    let stats = server.connect()?.store().stats()?;
+    if json {
+        return Ok(writeln!(out, "{}", json!(stats))?);
+    }
+    let Stats { entries, bytes, authors, hits, questions } = stats;
+    writeln!(out, "entries    {entries}, of authors: {authors}")?;
+    writeln!(out, "size       {}", text::size(bytes))?;
+    writeln!(out, "questions  {questions}, answered by the store")?;
+    Ok(writeln!(out, "hits       {hits}, answered by clients themselves")?)
 }
 
 pub(crate) fn get(
@@ -87,10 +124,16 @@ pub(crate) fn del(
     server: &Chosen,
     name: &str,
     author: Option<&str>,
+    if_version: Option<u64>,
     json: bool,
     out: &mut impl Write,
 ) -> Result<(), Failure> {
-    match store(server, author)?.delete(name)? {
+    let store = store(server, author)?;
+    let deleted = match if_version {
+        Some(version) => store.delete_if_version(name, version)?,
+        None => store.delete(name)?,
+    };
+    match deleted {
         Some(entry) if json => print(entry, name, author, out),
         Some(_) => Ok(()),
         None => Err(missing(name, author)),

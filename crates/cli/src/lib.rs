@@ -30,7 +30,7 @@ use clap::{CommandFactory as _, Parser as _};
 
 use address::Chosen;
 use arguments::{Arguments, Command};
-use data::Form;
+use data::{Condition, Form};
 use failure::Failure;
 use objects::Call;
 
@@ -70,14 +70,19 @@ fn run(arguments: Arguments, out: &mut impl io::Write) -> Result<(), Failure> {
             let local = if no_local { None } else { Some(name.as_deref().or(server.address.as_deref())) };
             serve::serve(local, &listen, &advertise, &server.security)
         }
-        Command::Set { name, value, author } => {
-            data::set(server, &name, &value, author.as_deref(), json, out)
+        Command::Set { name, value, author, ttl, if_version } => {
+            let condition = Condition { ttl, if_version };
+            data::set(server, &name, &value, author.as_deref(), condition, json, out)
         }
+        Command::Incr { name, by, author } => data::incr(server, &name, by, author.as_deref(), out),
         Command::Get { name, author, raw } => {
             let form = if raw { Form::Raw } else { Form::of(json) };
             data::get(server, &name, author.as_deref(), form, out)
         }
-        Command::Del { name, author } => data::del(server, &name, author.as_deref(), json, out),
+        Command::Del { name, author, if_version } => {
+            data::del(server, &name, author.as_deref(), if_version, json, out)
+        }
+        Command::Stats => data::stats(server, json, out),
         Command::Watch { pattern, author, present } => {
             data::watch(server, &pattern, author.as_deref(), present, json, out)
         }

@@ -284,6 +284,74 @@ fn what_the_store_refuses_is_told_and_changes_nothing() {
 }
 
 #[test]
+fn an_entry_is_set_for_a_time() {
+    let home = Home::new();
+    let _daemon = home.serve();
+    let changes = home.hub().store().watch_with("*", false, false).unwrap();
+    assert_eq!(home.run(&["set", "x", "20", "--ttl", "0.05"]).printed(), "");
+    let mut gone = changes.map(|change| change.unwrap()).filter(|change| change.entry.is_none());
+    assert_eq!(gone.next().unwrap().name, "x");
+    home.run(&["get", "x"]).failed(3);
+    for long in ["3600", "90.5", "5m", "1h", "2d", "30s"] {
+        assert_eq!(home.run(&["set", "x", "20", "--ttl", long]).printed(), "");
+    }
+    assert_eq!(home.run_with(&["set", "y", "-", "--ttl", "1h"], b"bytes").printed(), "");
+    assert_eq!(home.run(&["get", "y", "--raw"]).printed(), "bytes");
+    for wrong in ["0", "0m", "-1", "soon", "5x", ""] {
+        let told = home.run(&["set", "x", "21", &format!("--ttl={wrong}")]);
+        assert!(told.code == Some(2) && told.err.contains("not a time above 0"), "{told:?}");
+    }
+    assert_eq!(home.run(&["get", "x"]).printed(), "20\n");
+}
+
+#[test]
+fn an_entry_is_set_and_removed_over_one_version_alone() {
+    let home = Home::new();
+    let _daemon = home.serve();
+    home.run(&["set", "x", "1", "--if-version", "0"]).printed();
+    let refused = home.run(&["set", "x", "2", "--if-version", "0"]);
+    assert!(refused.failed(1).contains("was changed meanwhile"), "{refused:?}");
+    let version = home.hub().store().entry("x").unwrap().unwrap().version.to_string();
+    let set = home.run(&["set", "x", "2", "--if-version", &version, "--json"]);
+    let set: serde_json::Value = serde_json::from_str(set.printed()).unwrap();
+    home.run(&["del", "x", "--if-version", &version]).failed(1);
+    assert_eq!(home.run(&["get", "x"]).printed(), "2\n");
+    assert_eq!(home.run(&["del", "x", "--if-version", &set["version"].to_string()]).printed(), "");
+    home.run(&["del", "x"]).failed(3);
+}
+
+#[test]
+fn numbers_are_counted_up_and_down() {
+    let home = Home::new();
+    let _daemon = home.serve();
+    assert_eq!(home.run(&["incr", "n"]).printed(), "1\n");
+    assert_eq!(home.run(&["incr", "n", "41"]).printed(), "42\n");
+    assert_eq!(home.run(&["incr", "n", "-50", "--json"]).printed(), "-8\n");
+    assert_eq!(home.run(&["incr", "n", "--author", "a"]).printed(), "1\n");
+    assert_eq!(home.run(&["get", "n"]).printed(), "-8\n");
+    home.run(&["set", "text", "none"]).printed();
+    assert!(home.run(&["incr", "text"]).failed(1).contains("no whole number"));
+    assert_eq!(home.run(&["incr", "n", "1.5"]).code, Some(2));
+}
+
+#[test]
+fn how_much_the_store_holds_is_printed() {
+    let home = Home::new();
+    let _daemon = home.serve();
+    home.run(&["set", "x", "1"]).printed();
+    home.run(&["set", "x", "1", "--author", "a"]).printed();
+    home.run(&["get", "x"]).printed();
+    let stats: serde_json::Value = serde_json::from_str(home.run(&["stats", "--json"]).printed()).unwrap();
+    assert_eq!((&stats["entries"], &stats["authors"]), (&2.into(), &2.into()));
+    assert_eq!((&stats["hits"], &stats["questions"]), (&0.into(), &1.into()));
+    assert!(stats["bytes"].as_u64() > Some(0));
+    let told = home.run(&["stats"]);
+    let lines: Vec<&str> = told.printed().lines().collect();
+    assert_eq!(lines[0], "entries    2, of authors: 2");
+    assert_eq!(lines[2], "questions  1, answered by the store");
+}
+
+#[test]
 fn the_store_says_what_it_offers() {
     let home = Home::new();
     let _daemon = home.serve();
@@ -291,9 +359,12 @@ fn the_store_says_what_it_offers() {
     let described = described.printed();
     assert!(described.starts_with("Store: Values by author and name"), "{described}");
     for signature in [
-        "  set(name: &str, value: &[u8], codec: u8, author: Option<&str>)",
-        "  get(name: &str, known: Option<u64>, author: Option<&str>)",
-        "  delete(name: &str, author: Option<&str>)",
+        "  set(name: &str, value: &[u8], codec: u8, author: Option<&str>, ttl: Option<u64>, if_version: Option<u64>)",
+        "  set_many(entries: Vec<Wanted>)",
+        "  get(name: &str, known: Option<u64>, author: Option<&str>, hits: Option<u64>)",
+        "  delete(name: &str, author: Option<&str>, if_version: Option<u64>)",
+        "  incr(name: &str, by: Option<i64>, author: Option<&str>)",
+        "  stats()",
         "  list(author: Option<&str>, after: Option<(&str, &str)>, limit: Option<u64>)",
         "  clear(author: Option<&str>) -> u64",
     ] {
@@ -305,7 +376,7 @@ fn the_store_says_what_it_offers() {
 fn the_store_is_an_object_like_any_other_and_names_wrong_arguments() {
     let home = Home::new();
     let _daemon = home.serve();
-    assert_eq!(home.run(&["call", "store", "get", "x"]).printed(), "[0]\n");
+    assert_eq!(home.run(&["call", "store", "get", "x"]).printed(), "[0,0,null,0]\n");
     let set = home.run(&["call", "store", "set", "x", "{\"$bytes\": \"AQ==\"}", "1"]);
     assert!(set.printed().starts_with('['), "{set:?}");
     let got = home.run(&["call", "store", "get", "x"]);

@@ -1,10 +1,14 @@
 //! What the methods of the store return. The protocol knows plain arrays, where serde would write tuples.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use andiron_store::{Entry, Stats};
 use bytes::Bytes;
 use serde::ser::SerializeSeq;
 use serde::{Deserialize, Serialize, Serializer};
+
+use crate::kept::Kept;
 
 macro_rules! written_as_array {
     ($type:ident, $length:literal, $($field:tt)+) => {
@@ -24,14 +28,57 @@ pub(crate) struct Written(pub(crate) u64, pub(crate) f64);
 
 written_as_array!(Written, 2, 0 1);
 
-/// The answer to `get` and `delete`: state, version, timestamp, codec and value. Only the parts that the state has are written.
+/// The answer to `incr`: version, timestamp and the number.
+#[derive(Deserialize)]
+pub(crate) struct Counted(pub(crate) u64, pub(crate) f64, pub(crate) i64);
+
+written_as_array!(Counted, 3, 0 1 2);
+
+/// The answer to `stats`: entries, bytes, authors, hits and questions.
+#[derive(Deserialize)]
+pub(crate) struct Figures(u64, u64, u64, u64, u64);
+
+written_as_array!(Figures, 5, 0 1 2 3 4);
+
+impl From<Stats> for Figures {
+    fn from(stats: Stats) -> Figures {
+        let Stats { entries, bytes, authors, hits, questions } = stats;
+        Figures(entries as u64, bytes, authors as u64, hits, questions)
+    }
+}
+
+/// An entry of `set_many`: name, value, codec, author, ttl in µs, and the version that it must have.
+#[derive(Deserialize)]
+pub(crate) struct Wanted(
+    pub(crate) String,
+    pub(crate) Bytes,
+    pub(crate) u8,
+    #[serde(default)] pub(crate) Option<String>,
+    #[serde(default)] pub(crate) Option<u64>,
+    #[serde(default)] pub(crate) Option<u64>,
+);
+
+written_as_array!(Wanted, 6, 0 1 2 3 4 5);
+
+/// Where on the board an entry is stamped, and the stamp that stood there when it was read.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Stamp {
+    slot: Option<u32>,
+    stamp: u64,
+}
+
+/// The answer to `get` and `delete`: state, version, slot, stamp, ttl left in µs (0: none), timestamp, codec and value. Only the parts that the
+/// state has are written.
 #[derive(Deserialize)]
 pub(crate) struct Answer(
     u8,
+    u64,
+    Option<u32>,
+    u64,
     #[serde(default)] u64,
     #[serde(default)] f64,
     #[serde(default)] u8,
-    #[serde(default)] Bytes,
+    #[serde(default)] Kept,
 );
 
 impl Answer {
@@ -39,33 +86,42 @@ impl Answer {
     const FOUND: u8 = 1;
     const NOT_MODIFIED: u8 = 2;
 
-    pub(crate) fn missing() -> Answer {
-        Answer(Answer::MISSING, 0, 0.0, 0, Bytes::new())
+    pub(crate) fn missing(Stamp { slot, stamp }: Stamp) -> Answer {
+        Answer(Answer::MISSING, 0, slot, stamp, 0, 0.0, 0, Kept::default())
     }
 
-    pub(crate) fn not_modified(version: u64) -> Answer {
-        Answer(Answer::NOT_MODIFIED, version, 0.0, 0, Bytes::new())
+    pub(crate) fn not_modified(version: u64, ttl: Option<Duration>, Stamp { slot, stamp }: Stamp) -> Answer {
+        Answer(Answer::NOT_MODIFIED, version, slot, stamp, micros_left(ttl), 0.0, 0, Kept::default())
     }
 
-    pub(crate) fn found(entry: andiron_store::Entry) -> Answer {
-        Answer(Answer::FOUND, entry.version, entry.timestamp, entry.codec.0, entry.value)
+    pub(crate) fn found(entry: Entry<Kept>, Stamp { slot, stamp }: Stamp) -> Answer {
+        let Entry { value, codec, version, timestamp, ttl_left } = entry;
+        Answer(Answer::FOUND, version, slot, stamp, micros_left(ttl_left), timestamp, codec.0, value)
     }
+}
+
+/// Rounded down, so that nobody keeps an entry for too long; but 0 says that it stays.
+fn micros_left(ttl: Option<Duration>) -> u64 {
+    ttl.map_or(0, |ttl| u64::try_from(ttl.as_micros()).unwrap_or(u64::MAX).max(1))
 }
 
 impl Serialize for Answer {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Answer(state, version, timestamp, codec, value) = self;
+        let Answer(state, version, slot, stamp, ttl, timestamp, codec, value) = self;
         let length = match *state {
-            Answer::MISSING => 1,
-            Answer::NOT_MODIFIED => 2,
-            _ => 5,
+            Answer::MISSING => 4,
+            Answer::NOT_MODIFIED => 5,
+            _ => 8,
         };
         let mut array = serializer.serialize_seq(Some(length))?;
         array.serialize_element(state)?;
-        if length > 1 {
-            array.serialize_element(version)?;
+        array.serialize_element(version)?;
+        array.serialize_element(slot)?;
+        array.serialize_element(stamp)?;
+        if length > 4 {
+            array.serialize_element(ttl)?;
         }
-        if length > 2 {
+        if length > 5 {
             array.serialize_element(timestamp)?;
             array.serialize_element(codec)?;
             array.serialize_element(value)?;
@@ -90,7 +146,7 @@ impl From<andiron_store::Page> for Page {
     fn from(page: andiron_store::Page) -> Page {
         let row = |listed: andiron_store::Listed| {
             let andiron_store::Listed { key, version, timestamp, size } = listed;
-            Row(key.author, key.name, version, timestamp, size as u64)
+            Row(key.author, key.name, version, timestamp, size)
         };
         Page(page.more, page.entries.into_iter().map(row).collect())
     }
@@ -106,20 +162,20 @@ pub(crate) struct Change(
     u64,
     #[serde(default)] f64,
     #[serde(default)] u8,
-    #[serde(default)] Bytes,
+    #[serde(default)] Kept,
 );
 
 impl Change {
     /// What an entry is now; `version` is that of its last change where it is not there.
     pub(crate) fn of(
         key: andiron_store::Key,
-        entry: Option<andiron_store::Entry>,
+        entry: Option<Entry<Kept>>,
         version: u64,
         skipped: u64,
     ) -> Change {
         let andiron_store::Key { author, name } = key;
         match entry {
-            None => Change(0, author, name, version, skipped, 0.0, 0, Bytes::new()),
+            None => Change(0, author, name, version, skipped, 0.0, 0, Kept::default()),
             Some(entry) => {
                 Change(1, author, name, entry.version, skipped, entry.timestamp, entry.codec.0, entry.value)
             }

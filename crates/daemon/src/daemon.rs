@@ -73,7 +73,7 @@ impl Daemon {
             ..Hosting::default()
         };
         let server = Server::host(address, hosting)?;
-        let start = StoreStart { incarnation, high_water: 0, now: now(), limits: store };
+        let start = StoreStart { incarnation, high_water: 0, now: now().wall, limits: store };
         let server = server.inline_object(STORE, Store::new(Engine::new(start)))?;
         Ok(Daemon { server })
     }

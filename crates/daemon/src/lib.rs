@@ -15,6 +15,8 @@
 
 mod answers;
 mod daemon;
+mod housekeeper;
+mod kept;
 mod store;
 mod watch;
 

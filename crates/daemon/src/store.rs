@@ -1,91 +1,138 @@
 //! The store as an object that is called (`spec/PROTOCOL.md`, section 10).
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use andiron::{Error, ErrorKind, Result, Stream};
 use andiron_store::{
-    Codec, DEFAULT_AUTHOR, Key, KeyRef, Op, Page as EnginePage, Reply, Store as Engine, StoreError,
+    Codec, DEFAULT_AUTHOR, Discarded, Effects, KeyRef, Now, Op, Page as EnginePage, Put, Reply,
+    Store as Engine, StoreError,
 };
-use bytes::Bytes;
 
-use crate::answers::{Answer, Change, Page, Written};
+use crate::answers::{Answer, Change, Counted, Figures, Page, Stamp, Wanted, Written};
+use crate::housekeeper::Housekeeper;
+use crate::kept::Kept;
 use crate::watch::{Filter, Watch, Watchers};
 
 /// Entries on a page of a listing where the caller does not say.
 const PAGE: u64 = 1000;
 
+/// Entries that are taken out at a time when they expired.
+const EXPIRED_AT_ONCE: usize = 256;
+/// Freeing so many entries takes longer than an operation may.
+const MANY: usize = 4096;
+
 /// The engine, locked for one operation at a time, and who wants to know what it did.
+#[derive(Debug)]
 pub(crate) struct Shared {
-    engine: Mutex<Engine>,
+    engine: Mutex<Engine<Kept>>,
     pub(crate) watchers: Watchers,
+    housekeeper: Arc<Housekeeper>,
 }
 
 impl Shared {
-    pub(crate) fn engine(&self) -> MutexGuard<'_, Engine> {
+    pub(crate) fn engine(&self) -> MutexGuard<'_, Engine<Kept>> {
         // The engine finds out whether an operation may happen before it changes anything.
         self.engine.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Does an operation. What it changes is told under the same lock, so that everybody hears of changes in their order.
-    fn apply(&self, op: Op<'_>) -> Result<Reply> {
-        let now = now();
-        let mut engine = self.engine();
-        if matches!(op, Op::Get { .. } | Op::List { .. }) || self.watchers.is_empty() {
-            return engine.apply(op, now).map_err(refused);
-        }
-        let mut woken = Vec::new();
-        let reply = match op {
-            Op::Clear { author } => {
-                let keys = keys(&mut engine, author, now);
-                let reply = engine.apply(op, now);
-                keys.iter().for_each(|key| self.watchers.note(key.into(), engine.version(), &mut woken));
-                reply
-            }
-            Op::Set { key, .. } | Op::Delete { key } => {
-                let reply = engine.apply(op, now);
-                if matches!(reply, Ok(Reply::Set { .. } | Reply::Deleted(Some(_)))) {
-                    self.watchers.note(key, engine.version(), &mut woken);
-                }
-                reply
-            }
-            Op::Get { .. } | Op::List { .. } => engine.apply(op, now),
+    fn apply(&self, op: Op<'_, Kept>) -> Result<Reply<Kept>> {
+        let may_expire_sooner = match &op {
+            Op::Set(put) => put.ttl.is_some(),
+            Op::SetMany(_) | Op::Expire { .. } => true,
+            _ => false,
         };
+        let mut engine = self.engine();
+        let watchers = (!self.watchers.is_empty()).then_some(&self.watchers);
+        let mut told = Told { watchers, woken: Vec::new(), discarded: Vec::new() };
+        let reply = engine.apply(op, now(), &mut told);
+        let next_expiry = if may_expire_sooner { engine.next_expiry() } else { None };
         drop(engine);
-        woken.into_iter().for_each(Waker::wake);
+        if let Some(time) = next_expiry {
+            self.housekeeper.wake_at(time);
+        }
+        told.woken.into_iter().for_each(Waker::wake);
+        for discarded in told.discarded {
+            if discarded.entries() >= MANY {
+                self.housekeeper.free(discarded);
+            }
+        }
         reply.map_err(refused)
+    }
+
+    /// Takes out what expired, in pieces, so that nobody waits long for the engine.
+    pub(crate) fn expire(&self) {
+        while matches!(
+            self.apply(Op::Expire { limit: EXPIRED_AT_ONCE }),
+            Ok(Reply::Expired { count: EXPIRED_AT_ONCE })
+        ) {}
     }
 }
 
-/// All keys of an author, or all.
-fn keys(engine: &mut Engine, author: Option<&str>, now: Duration) -> Vec<Key> {
-    let mut keys: Vec<Key> = Vec::new();
-    loop {
-        let after = keys.last().cloned();
-        let list = Op::List { author, after: after.as_ref().map(KeyRef::from), limit: usize::MAX };
-        let Ok(Reply::Listed(page)) = engine.apply(list, now) else { return keys };
-        let done = !page.more || page.entries.is_empty();
-        keys.extend(page.entries.into_iter().map(|listed| listed.key));
-        if done {
-            return keys;
+/// What an operation does besides changing the engine.
+struct Told<'s> {
+    /// `None` where nobody watches.
+    watchers: Option<&'s Watchers>,
+    /// To be woken once the engine is free.
+    woken: Vec<Waker>,
+    /// To be freed then.
+    discarded: Vec<Discarded<Kept>>,
+}
+
+impl Effects<Kept> for Told<'_> {
+    fn change(&mut self, key: KeyRef<'_>, version: u64) {
+        if let Some(watchers) = self.watchers {
+            watchers.note(key, version, &mut self.woken);
         }
+    }
+
+    fn discard(&mut self, discarded: Discarded<Kept>) {
+        self.discarded.push(discarded);
     }
 }
 
 /// The store as others call it.
 pub(crate) struct Store {
     shared: Arc<Shared>,
+    /// The process that it was made in.
+    generation: u32,
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        // A forked child has no housekeeper to wait for.
+        if self.generation == andiron_sys::fork::generation() {
+            self.shared.housekeeper.end();
+        }
+    }
 }
 
 impl Store {
-    pub(crate) fn new(engine: Engine) -> Store {
-        Store { shared: Arc::new(Shared { engine: Mutex::new(engine), watchers: Watchers::default() }) }
+    pub(crate) fn new(engine: Engine<Kept>) -> Store {
+        let shared = Arc::new_cyclic(|shared| Shared {
+            engine: Mutex::new(engine),
+            watchers: Watchers::default(),
+            housekeeper: Housekeeper::new(shared.clone()),
+        });
+        Store { shared, generation: andiron_sys::fork::generation() }
     }
 
-    fn apply(&self, op: Op<'_>) -> Result<Reply> {
+    fn apply(&self, op: Op<'_, Kept>) -> Result<Reply<Kept>> {
         self.shared.apply(op)
+    }
+
+    fn write(&self, op: Op<'_, Kept>) -> Result<Written> {
+        match self.apply(op)? {
+            Reply::Set { version, timestamp } => Ok(Written(version, timestamp)),
+            _ => Err(unexpected()),
+        }
+    }
+
+    fn kept(&self, bytes: &[u8]) -> Kept {
+        Kept::copy(bytes, &self.shared.housekeeper)
     }
 
     fn page(&self, author: Option<&str>, after: Option<KeyRef<'_>>, limit: usize) -> Result<EnginePage> {
@@ -129,36 +176,76 @@ impl Store {
 /// The author is `default` where none is given. Every write takes a larger version than all before.
 #[andiron::expose]
 impl Store {
-    /// Sets a value. Returns an array: version, timestamp in seconds since 1970.
-    fn set(&self, name: &str, value: &[u8], codec: u8, author: Option<&str>) -> Result<Written> {
+    /// Sets a value, for `ttl` microseconds or for good; with `if_version` only if the entry has that version, with 0 only if there is none. Returns an
+    /// array: version, timestamp in seconds since 1970.
+    fn set(
+        &self,
+        name: &str,
+        value: &[u8],
+        codec: u8,
+        author: Option<&str>,
+        ttl: Option<u64>,
+        if_version: Option<u64>,
+    ) -> Result<Written> {
         check(Use::Write, Some(author.unwrap_or(DEFAULT_AUTHOR)))?;
-        // A buffer of its own: a slice would keep the whole message in memory.
-        let value = Bytes::copy_from_slice(value);
-        match self.apply(Op::Set { key: key(author, name), codec: Codec(codec), value })? {
-            Reply::Set { version, timestamp } => Ok(Written(version, timestamp)),
-            _ => Err(unexpected()),
-        }
+        let (key, value, ttl) = (key(author, name), self.kept(value), time_to_live(ttl)?);
+        self.write(Op::Set(Put { key, codec: Codec(codec), value, ttl, if_version }))
     }
 
-    /// Reads an entry. Returns an array: 0 if it is missing; 2, version if that is the version `known`; else 1, version, timestamp, codec, value.
-    fn get(&self, name: &str, known: Option<u64>, author: Option<&str>) -> Result<Answer> {
+    /// Sets several values under one version: all of them or none. Each is an array: name, value, codec, author, ttl, if_version, as for `set`.
+    fn set_many(&self, entries: Vec<Wanted>) -> Result<Written> {
+        let puts = entries.iter().map(|Wanted(name, value, codec, author, ttl, if_version)| {
+            let author = author.as_deref().unwrap_or(DEFAULT_AUTHOR);
+            check(Use::Write, Some(author))?;
+            let (key, codec, if_version) = (KeyRef::new(author, name), Codec(*codec), *if_version);
+            Ok(Put { key, codec, value: self.kept(value), ttl: time_to_live(*ttl)?, if_version })
+        });
+        self.write(Op::SetMany(puts.collect::<Result<_>>()?))
+    }
+
+    /// Reads an entry. Returns an array: 0, 0, slot, stamp if it is missing; 2, version, slot, stamp, ttl if that is the version `known`; else 1,
+    /// version, slot, stamp, ttl, timestamp, codec, value. `ttl` is what is left of it in microseconds, or 0. `hits`: so many reads the caller answered itself since it told last.
+    fn get(&self, name: &str, known: Option<u64>, author: Option<&str>, hits: Option<u64>) -> Result<Answer> {
         check(Use::Read, Some(author.unwrap_or(DEFAULT_AUTHOR)))?;
-        let known = known.filter(|&version| version != 0);
-        match self.apply(Op::Get { key: key(author, name), known })? {
-            Reply::Missing => Ok(Answer::missing()),
-            Reply::NotModified { version } => Ok(Answer::not_modified(version)),
-            Reply::Found(entry) => Ok(Answer::found(entry)),
+        let (known, hits) = (known.filter(|&version| version != 0), hits.unwrap_or(0));
+        let stamp = Stamp::default();
+        match self.apply(Op::Get { key: key(author, name), known, hits })? {
+            Reply::Missing => Ok(Answer::missing(stamp)),
+            Reply::NotModified { version, ttl_left } => Ok(Answer::not_modified(version, ttl_left, stamp)),
+            Reply::Found(entry) => Ok(Answer::found(entry, stamp)),
             _ => Err(unexpected()),
         }
     }
 
-    /// Takes an entry out. Returns what was there, as `get` does.
-    fn delete(&self, name: &str, author: Option<&str>) -> Result<Answer> {
+    /// Takes an entry out, with `if_version` only if it has that version. Returns what was there, as `get` does.
+    fn delete(&self, name: &str, author: Option<&str>, if_version: Option<u64>) -> Result<Answer> {
         check(Use::Write, Some(author.unwrap_or(DEFAULT_AUTHOR)))?;
-        match self.apply(Op::Delete { key: key(author, name) })? {
-            Reply::Deleted(entry) => Ok(entry.map_or_else(Answer::missing, Answer::found)),
+        let stamp = Stamp::default();
+        match self.apply(Op::Delete { key: key(author, name), if_version })? {
+            Reply::Deleted(Some(entry)) => Ok(Answer::found(entry, stamp)),
+            Reply::Deleted(None) => Ok(Answer::missing(stamp)),
             _ => Err(unexpected()),
         }
+    }
+
+    /// Adds `by` (1) to a whole number in the native codec; to 0 where there is no entry. What is left of its time stays. Returns an array: version,
+    /// timestamp, the number that it is now.
+    fn incr(&self, name: &str, by: Option<i64>, author: Option<&str>) -> Result<Counted> {
+        check(Use::Write, Some(author.unwrap_or(DEFAULT_AUTHOR)))?;
+        match self.apply(Op::Increment { key: key(author, name), by: by.unwrap_or(1) })? {
+            Reply::Counted { version, timestamp, value } => Ok(Counted(version, timestamp, value)),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// What the store holds and was asked. Returns an array: entries, bytes that they count for, authors, hits (reads that clients answered themselves, as they told) and
+    /// questions (reads that came here).
+    fn stats(&self) -> Result<Figures> {
+        if check(Use::Read, None)?.is_some() {
+            let text = "the secret of this connection gives a right to entries of some authors, and this is about all of them";
+            return Err(Error::new(ErrorKind::Denied, text));
+        }
+        Ok(self.shared.engine().stats().into())
     }
 
     /// Names entries, sorted by author and name: those of one author or of all, at most `limit` (1000), behind `after` (author, name). Returns an
@@ -223,9 +310,26 @@ fn check(wanted: Use, author: Option<&str>) -> Result<Option<BTreeSet<String>>> 
     }
 }
 
-/// The time since 1970; a clock that stands before that is taken as standing there.
-pub(crate) fn now() -> Duration {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+/// What time it is. A clock that stands before 1970 is taken as standing there.
+pub(crate) fn now() -> Now {
+    let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Now { wall, steady: steady() }
+}
+
+/// The time by the clock that nobody sets, since this was asked first.
+pub(crate) fn steady() -> Duration {
+    static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
+    BEGAN.elapsed()
+}
+
+/// How long an entry is to stay.
+fn time_to_live(micros: Option<u64>) -> Result<Option<Duration>> {
+    if micros == Some(0) {
+        let text =
+            "an entry that stays for no time cannot be set: give a ttl above 0 (microseconds), or none";
+        return Err(Error::new(ErrorKind::BadArguments, text));
+    }
+    Ok(micros.map(Duration::from_micros))
 }
 
 fn key<'a>(author: Option<&'a str>, name: &'a str) -> KeyRef<'a> {
@@ -236,6 +340,9 @@ fn refused(error: StoreError) -> Error {
     let kind = match error {
         StoreError::KeyTooLong { .. } | StoreError::EntryTooLarge { .. } => ErrorKind::TooLarge,
         StoreError::Full { .. } => ErrorKind::Quota,
+        StoreError::VersionMismatch { .. } => ErrorKind::Conflict,
+        StoreError::KeyTwice | StoreError::Overflow { .. } => ErrorKind::BadArguments,
+        StoreError::NotANumber => ErrorKind::Encoding,
         StoreError::VersionsExhausted => ErrorKind::Internal,
     };
     Error::new(kind, error.to_string()).with_source(error)

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 
 use andiron::{Error, ErrorKind, Result};
-use andiron_store::{Entry, Key, KeyRef, Op, Reply, Store as Engine};
+use andiron_store::{Key, KeyRef, Op, Reply};
 use futures_core::Stream;
 
 use crate::answers::Change;
@@ -181,7 +181,7 @@ impl Watch {
             // Given back after each page: where nothing fits, this goes through all there is.
             let mut engine = self.shared.engine();
             while let Some(key) = present.page.pop_front() {
-                if let Some(entry) = entry(&mut engine, &key) {
+                if let Some(entry) = engine.peek((&key).into(), now()) {
                     return Some(Change::of(key, Some(entry), 0, 0));
                 }
             }
@@ -190,9 +190,8 @@ impl Watch {
             }
             let after = present.after.as_ref().map(KeyRef::from);
             let author = self.watcher.filter.only_author();
-            let Ok(Reply::Listed(page)) = engine.apply(Op::List { author, after, limit: PAGE }, now()) else {
-                break;
-            };
+            let list = Op::List { author, after, limit: PAGE };
+            let Ok(Reply::Listed(page)) = engine.apply(list, now(), &mut ()) else { break };
             present.more = page.more && !page.entries.is_empty();
             present.after = page.entries.last().map(|listed| listed.key.clone());
             let keys = page.entries.into_iter().map(|listed| listed.key);
@@ -204,7 +203,7 @@ impl Watch {
 
     fn next_change(&self, context: &Context<'_>) -> Poll<Result<Change>> {
         // In this order, as those who change something have it.
-        let mut engine = self.shared.engine();
+        let engine = self.shared.engine();
         let mut untold = lock(&self.watcher.untold);
         let Some(key) = untold.order.pop_front() else {
             if untold.overrun {
@@ -218,8 +217,7 @@ impl Watch {
             return Poll::Pending;
         };
         let Note { version, skipped } = untold.notes.remove(&key).unwrap_or_default();
-        drop(untold);
-        let entry = entry(&mut engine, &key);
+        let entry = engine.peek((&key).into(), now());
         Poll::Ready(Ok(Change::of(key, entry, version, skipped)))
     }
 }
@@ -232,13 +230,6 @@ impl Stream for Watch {
             Some(change) => Poll::Ready(Some(Ok(change))),
             None => self.next_change(context).map(Some),
         }
-    }
-}
-
-fn entry(engine: &mut Engine, key: &Key) -> Option<Entry> {
-    match engine.apply(Op::Get { key: key.into(), known: None }, now()) {
-        Ok(Reply::Found(entry)) => Some(entry),
-        _ => None,
     }
 }
 

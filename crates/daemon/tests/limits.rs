@@ -22,7 +22,7 @@ fn a_store_that_is_full_refuses_and_keeps_what_it_has() {
     assert_eq!(error.kind(), ErrorKind::Quota);
     assert!(error.message().contains("delete entries or raise max_entries"), "{error}");
 
-    let error = store.set_bytes("b", &[0; 8_600], 3).unwrap_err();
+    let error = store.set_bytes("b", &[0; 8_800], 3).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Quota, "{error}");
     let error = store.set_bytes("b", &[0; 20_000], 3).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooLarge, "{error}");

@@ -110,6 +110,10 @@ fn a_read_only_store_can_be_read_and_not_changed() {
     denied(store.set_bytes("y", b"", 3));
     denied(store.delete("x"));
     denied(store.delete("missing"));
+    denied(store.incr("x", 1));
+    denied(store.set_with(andiron::Put::new("y", &1).unwrap().if_version(0)));
+    denied(store.set_many([andiron::Put::new("y", &1).unwrap()]));
+    assert_eq!(store.stats().unwrap().entries, 1);
     denied(store.clear());
     denied(store.clear_all());
     assert_eq!(full.get("x").unwrap(), Some(1));
@@ -142,11 +146,16 @@ fn entries_of_other_authors_than_those_allowed_are_out_of_sight() {
         denied(store.get_if_changed("x", 1));
         denied(store.set("x", &2));
         denied(store.delete("x"));
+        denied(store.incr("x", 1));
+        let allowed = andiron::Put::new("x", &2).unwrap().author("b");
+        denied(store.set_many([allowed, andiron::Put::new("x", &2).unwrap()]));
         denied(store.clear());
         denied(store.list().next().unwrap());
     }
     let key = |author: &str, name: &str| (author.to_owned(), name.to_owned());
     assert_eq!(listed(&some), [key("b", "x"), key("b", "y"), key("d", "x"), key("d", "y")]);
+    denied(some.store().stats());
+    assert_eq!(some.store().author("b").incr("x", 1).unwrap(), 2);
     some.store().author("b").set("z", &1).unwrap();
     assert_eq!(some.store().author("b").list().count(), 3);
     assert_eq!(some.store().author("b").clear().unwrap(), 3);

@@ -31,6 +31,28 @@ pub enum StoreError {
         /// The limit.
         max: u64,
     },
+    /// The entry has not the version that the operation was to find.
+    #[error("{}", mismatch(*current))]
+    VersionMismatch {
+        /// The version that it has; `None` where there is no such entry.
+        current: Option<u64>,
+    },
+    /// One operation was to set the same entry twice.
+    #[error("the same entry stands twice among those that are to be set together: leave one of them out")]
+    KeyTwice,
+    /// What was to be counted up or down is no whole number in the native codec, of 64 bits with a sign.
+    #[error(
+        "the value is no whole number that can be counted up or down: set the entry to one first, or use another"
+    )]
+    NotANumber,
+    /// Counting would go beyond 64 bits.
+    #[error("the sum of {value} and {by} is beyond 64 bits: set the entry to a smaller number first")]
+    Overflow {
+        /// The number that is there.
+        value: i64,
+        /// What was to be added.
+        by: i64,
+    },
     /// The last version is taken. Counting from the clock this is half a million years off, so the high-water mark
     /// or the clock that the store was started with was wrong.
     #[error(
@@ -38,6 +60,15 @@ pub enum StoreError {
          clock; mend that and start it anew"
     )]
     VersionsExhausted,
+}
+
+fn mismatch(current: Option<u64>) -> String {
+    match current {
+        Some(version) => {
+            format!("the entry was changed meanwhile and has version {version} now: read it, and decide anew")
+        }
+        None => "the entry that was to be changed is not there any more: read it, and decide anew".to_owned(),
+    }
 }
 
 /// What a store can run out of.

@@ -41,7 +41,7 @@ impl<'a> From<&'a Key> for KeyRef<'a> {
     }
 }
 
-/// A key that owns its text, as a listing gives it. The text is shared with the store; a clone copies none of it.
+/// A key that owns its text, as a listing gives it. A clone copies none of it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
     /// Whose entry it is.

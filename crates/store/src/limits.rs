@@ -1,8 +1,11 @@
 //! How much a store may hold, and how that is counted.
 
-/// Bytes counted for an entry on top of its name and value: its place in the hash table and in the order, and what
-/// the allocator adds, rounded up.
-pub const ENTRY_OVERHEAD: u64 = 256;
+/// Bytes counted for an entry on top of its name and value: what is known about it, its share of what finds and orders entries, and what the
+/// allocator adds for a value of its own, rounded up.
+pub const ENTRY_OVERHEAD: u64 = 128;
+
+/// Bytes counted, with the name once more, for an entry that expires: its place among those that do.
+pub const TTL_OVERHEAD: u64 = 128;
 
 /// Bytes counted for an author that has entries, on top of the author's text, which its entries share.
 pub const AUTHOR_OVERHEAD: u64 = 1024;
@@ -22,9 +25,9 @@ pub struct Limits {
     /// Entries in the store. Default 4,000,000.
     pub max_entries: usize,
     /// Bytes of all names and values and of each author once, with [`ENTRY_OVERHEAD`] for each entry and
-    /// [`AUTHOR_OVERHEAD`] for each author. Default 2 GiB.
+    /// [`AUTHOR_OVERHEAD`] for each author; of an entry that expires also its name and [`TTL_OVERHEAD`]. Default 2 GiB.
     pub max_bytes: u64,
-    /// Bytes of one key: author and name together, in UTF-8. Default 64 KiB.
+    /// Bytes of one key: author and name together, in UTF-8. Default 64 KiB; above 512 MiB as 512 MiB.
     pub max_key_bytes: usize,
     /// Entries on one page of a listing. Default 1,000.
     pub max_page_entries: usize,
@@ -45,10 +48,14 @@ impl Default for Limits {
     }
 }
 
+/// No key is longer, whatever the limits say: places within a few entries are kept in 32 bits.
+pub(crate) const LONGEST_KEY: usize = 1 << 29;
+
 /// Bytes counted for one entry of an author who is counted already.
-pub(crate) fn entry_cost(name: &str, value_len: usize) -> u64 {
-    // Each length is at most isize::MAX, so the sum stays far below u64::MAX.
-    name.len() as u64 + value_len as u64 + ENTRY_OVERHEAD
+pub(crate) fn entry_cost(name: &str, size: u64, expires: bool) -> u64 {
+    let name = name.len() as u64;
+    let ttl = if expires { name + TTL_OVERHEAD } else { 0 };
+    size.saturating_add(name + ENTRY_OVERHEAD + ttl)
 }
 
 /// Bytes counted for an author before the first entry.

@@ -1,7 +1,10 @@
 //! What can be asked of the store, and what it answers.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
+use crate::entry::Entry;
 use crate::key::{Key, KeyRef};
 
 /// How the bytes of a value are encoded: a number that travels with the value and means something only to the
@@ -9,18 +12,30 @@ use crate::key::{Key, KeyRef};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Codec(pub u8);
 
+/// What time it is, by two clocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    /// Since the Unix epoch, for timestamps. It may be behind an earlier one.
+    pub wall: Duration,
+    /// Since any moment, by a clock that nobody sets, for expiry. One that is behind an earlier one counts as that one.
+    pub steady: Duration,
+}
+
 /// One operation on the store. Keys are borrowed, so that an operation can point into the message it came in.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Op<'a> {
+pub enum Op<'a, V = Bytes> {
     /// Puts a value, over what is there. A write. Answered by [`Reply::Set`].
-    Set {
-        /// Where.
+    Set(Put<'a, V>),
+    /// Puts several values at once: all of them, under one version, or none. One write; of nothing none, which is answered with the version of the store.
+    /// Answered by [`Reply::Set`].
+    SetMany(Vec<Put<'a, V>>),
+    /// Adds to a whole number; where there is no entry, to 0. A write. The entry keeps its expiry: a counter that is to be gone after a minute is gone
+    /// after a minute, however often it counts. Answered by [`Reply::Counted`].
+    Increment {
+        /// Which.
         key: KeyRef<'a>,
-        /// How `value` is encoded.
-        codec: Codec,
-        /// The value. Above [`COPIED_UP_TO`](crate::COPIED_UP_TO) bytes it is kept as it is, so it should then
-        /// have a buffer of its own: a slice keeps all of its buffer in memory.
-        value: Bytes,
+        /// How much.
+        by: i64,
     },
     /// Reads an entry. Answered by [`Reply::Missing`], [`Reply::NotModified`] or [`Reply::Found`].
     Get {
@@ -28,11 +43,15 @@ pub enum Op<'a> {
         key: KeyRef<'a>,
         /// The version the reader already has; no value is sent when that is current.
         known: Option<u64>,
+        /// Reads that the reader answered from its own memory since it last told. They are added to [`Stats::hits`](crate::Stats::hits), and that is all.
+        hits: u64,
     },
     /// Takes an entry out. A write if it was there. Answered by [`Reply::Deleted`].
     Delete {
         /// Which.
         key: KeyRef<'a>,
+        /// As [`Put::if_version`].
+        if_version: Option<u64>,
     },
     /// Names entries in the order of their keys, a page at a time. Answered by [`Reply::Listed`].
     List {
@@ -48,17 +67,53 @@ pub enum Op<'a> {
         /// Only this author's entries; `None` for those of all.
         author: Option<&'a str>,
     },
+    /// Takes out entries whose time is over, the longest first. Each is a write. Answered by [`Reply::Expired`].
+    Expire {
+        /// Entries at most.
+        limit: usize,
+    },
+}
+
+/// An entry that is to be set.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Put<'a, V = Bytes> {
+    /// Where.
+    pub key: KeyRef<'a>,
+    /// How `value` is encoded.
+    pub codec: Codec,
+    /// The value. A short one is copied; another is kept as it is, so it should then have a buffer of its own: a slice keeps all of its buffer in memory.
+    pub value: V,
+    /// After this time the entry is gone. `None`: it stays, whatever an earlier write said.
+    pub ttl: Option<Duration>,
+    /// Only if the entry has this version; 0: only if there is none. `None`: in any case.
+    pub if_version: Option<u64>,
+}
+
+impl<'a, V> Put<'a, V> {
+    /// A value that is put in any case and stays.
+    pub fn new(key: KeyRef<'a>, codec: Codec, value: V) -> Self {
+        Put { key, codec, value, ttl: None, if_version: None }
+    }
 }
 
 /// The answer to an [`Op`]. After a write the version that it took is also [`Store::version`](crate::Store::version).
 #[derive(Clone, Debug, PartialEq)]
-pub enum Reply {
+pub enum Reply<V = Bytes> {
     /// The value is set.
     Set {
+        /// The version of the entry, or entries, from now on.
+        version: u64,
+        /// Time of the write, seconds since the Unix epoch.
+        timestamp: f64,
+    },
+    /// The number is changed.
+    Counted {
         /// The entry's version from now on.
         version: u64,
         /// Time of the write, seconds since the Unix epoch.
         timestamp: f64,
+        /// The number that it is now.
+        value: i64,
     },
     /// There is no such entry.
     Missing,
@@ -66,31 +121,25 @@ pub enum Reply {
     NotModified {
         /// Its version.
         version: u64,
+        /// After this time it is gone; `None`: it stays.
+        ttl_left: Option<Duration>,
     },
     /// The entry.
-    Found(Entry),
+    Found(Entry<V>),
     /// What was taken out; `None` if there was nothing, and then nothing was written.
-    Deleted(Option<Entry>),
+    Deleted(Option<Entry<V>>),
     /// Entries in the order of their keys.
     Listed(Page),
     /// The entries are gone.
     Cleared {
-        /// How many there were; if none, nothing was written.
+        /// How many there were, not counting those whose time was over.
         count: usize,
     },
-}
-
-/// A value and what is known about it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Entry {
-    /// The encoded value. A clone shares the bytes.
-    pub value: Bytes,
-    /// How the value is encoded.
-    pub codec: Codec,
-    /// The version of the write that set it. Of two entries the one with the larger version was written later.
-    pub version: u64,
-    /// Time of that write, seconds since the Unix epoch. For people; only versions order writes.
-    pub timestamp: f64,
+    /// Entries whose time was over are gone.
+    Expired {
+        /// How many.
+        count: usize,
+    },
 }
 
 /// A page of a listing.
@@ -112,5 +161,5 @@ pub struct Listed {
     /// Time of its last write, seconds since the Unix epoch.
     pub timestamp: f64,
     /// Length of its encoded value in bytes.
-    pub size: usize,
+    pub size: u64,
 }

@@ -1,96 +1,243 @@
 //! The entries of one author.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::Arc;
 
+use crate::entry::{Stored, Written};
+use crate::leaf::{Leaf, MOST_BYTES, MOST_RECORDS};
 use crate::limits::{author_cost, entry_cost};
-use crate::op::Entry;
+use crate::value::Value;
 
-/// The entries of one author: a hash table to find them fast, and the order of their names to list them.
+/// The entries of one author, sorted by name, in leaves of some dozens.
 ///
-/// Invariants: both hold the same names, sharing each name's text; `bytes` is what author and entries count for.
+/// One structure finds and lists them, and no write moves more than a leaf, however many entries there are.
+///
+/// Invariants: each leaf is filed under a name that none of its names is before, and all names before the next leaf's are in it; the first is filed under the
+/// empty name, and no other is empty. `len` and `bytes` are what is in the leaves, and what author and entries count for.
 #[derive(Debug)]
-pub(crate) struct Shelf {
-    /// Boxed, because up to half of the table's places are empty and a table that grows moves them all.
-    entries: HashMap<Arc<str>, Box<Entry>>,
-    order: BTreeSet<Arc<str>>,
+pub(crate) struct Shelf<V> {
+    leaves: BTreeMap<Box<str>, Leaf<V>>,
+    len: usize,
     bytes: u64,
 }
 
-impl Shelf {
+impl<V: Value> Shelf<V> {
     pub(crate) fn new(author: &str) -> Self {
-        Self { entries: HashMap::new(), order: BTreeSet::new(), bytes: author_cost(author) }
+        let leaves = BTreeMap::from([("".into(), Leaf::default())]);
+        Self { leaves, len: 0, bytes: author_cost(author) }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.entries.len()
+        self.len
     }
 
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    pub(crate) fn entry(&self, name: &str) -> Option<&Entry> {
-        self.entries.get(name).map(|entry| &**entry)
+    pub(crate) fn stored(&self, name: &str) -> Option<Stored<'_, V>> {
+        let (_, leaf) = self.leaves.range::<str, _>(up_to(name)).next_back()?;
+        Some(leaf.stored(leaf.find(name).ok()?))
     }
 
-    /// Puts an entry and gives the one that was in its place.
-    pub(crate) fn put(&mut self, name: &str, entry: Entry) -> Option<Entry> {
-        self.bytes += entry_cost(name, entry.value.len());
-        if let Some(place) = self.entries.get_mut(name) {
-            self.bytes -= entry_cost(name, place.value.len());
-            return Some(std::mem::replace(&mut **place, entry));
+    /// Puts an entry. True if there was none in its place, and the value that was there, where that was kept as it came.
+    pub(crate) fn put(&mut self, name: &str, written: Written<V>) -> (bool, Option<V>) {
+        self.bytes += entry_cost(name, written.value.size(), written.expiry.is_some());
+        let leaf = leaf_of(&mut self.leaves, name);
+        match leaf.find(name) {
+            Ok(at) => {
+                self.bytes -= leaf.stored(at).cost();
+                (false, leaf.replace(at, written))
+            }
+            Err(at) => {
+                self.len += 1;
+                let full = leaf.len() >= MOST_RECORDS || leaf.packed_bytes() + name.len() > MOST_BYTES;
+                if full && leaf.len() > 0 {
+                    self.insert_into_full(name, at, written);
+                } else {
+                    leaf.insert(at, name, written);
+                }
+                (true, None)
+            }
         }
-        let name: Arc<str> = name.into();
-        self.order.insert(Arc::clone(&name));
-        self.entries.insert(name, Box::new(entry));
-        None
     }
 
-    pub(crate) fn remove(&mut self, name: &str) -> Option<Entry> {
-        let entry = self.entries.remove(name)?;
-        self.order.remove(name);
-        self.bytes -= entry_cost(name, entry.value.len());
-        self.give_back_room();
-        Some(*entry)
+    /// Splits the leaf that is full. Where names come in their order, only the new one goes to the new leaf, and the full one stays full.
+    fn insert_into_full(&mut self, name: &str, at: usize, written: Written<V>) {
+        let leaf = leaf_of(&mut self.leaves, name);
+        if at == leaf.len() {
+            leaf.give_back_room();
+            let mut next = Leaf::default();
+            next.insert(0, name, written);
+            self.leaves.insert(name.into(), next);
+            return;
+        }
+        // Of a few long names none is to be put beside another needlessly.
+        let middle = if leaf.len() < 4 { at } else { leaf.len().div_ceil(2) };
+        let mut next = leaf.split_off(middle);
+        if at <= middle {
+            leaf.insert(at, name, written);
+        } else {
+            next.insert(at - middle, name, written);
+        }
+        self.leaves.insert(next.name(0).into(), next);
+    }
+
+    /// Takes an entry out. True if it was there, and its value, where that was kept as it came.
+    pub(crate) fn remove(&mut self, name: &str) -> (bool, Option<V>) {
+        let leaf = leaf_of(&mut self.leaves, name);
+        let Ok(at) = leaf.find(name) else { return (false, None) };
+        self.bytes -= leaf.stored(at).cost();
+        self.len -= 1;
+        let kept = leaf.remove(at);
+        if leaf.len() <= MOST_RECORDS / 4 {
+            self.merge(name);
+        }
+        (true, kept)
+    }
+
+    /// Puts a leaf with few entries together with a neighbour, where both are still far from full then. Else a store that was emptied but for some entries would take
+    /// much more memory than is counted for these.
+    fn merge(&mut self, name: &str) {
+        let fits = |a: &Leaf<V>, b: &Leaf<V>| {
+            a.len() + b.len() <= MOST_RECORDS * 3 / 4
+                && a.packed_bytes() + b.packed_bytes() <= MOST_BYTES * 3 / 4
+        };
+        let mut before = self.leaves.range::<str, _>(up_to(name)).rev();
+        let Some((filed, leaf)) = before.next() else { return };
+        let next = self.leaves.range::<str, _>((Bound::Excluded(&**filed), Bound::Unbounded)).next();
+        let taken = if let Some((next, other)) = next
+            && fits(leaf, other)
+        {
+            next.clone()
+        } else if let Some((_, other)) = before.next()
+            && (fits(other, leaf) || leaf.len() == 0)
+        {
+            filed.clone()
+        } else {
+            return;
+        };
+        let leaf = self.leaves.remove(&taken).expect("it was just found");
+        leaf_of(&mut self.leaves, &taken).append(leaf);
     }
 
     /// The entries behind `after`, all if it is `None`, in the order of their names.
-    pub(crate) fn entries_after(&self, after: Option<&str>) -> impl Iterator<Item = (&Arc<str>, &Entry)> {
-        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        self.order
+    pub(crate) fn stored_after<'s>(&'s self, after: Option<&'s str>) -> impl Iterator<Item = Stored<'s, V>> {
+        let first = after.and_then(|after| {
+            let (filed, leaf) = self.leaves.range::<str, _>(up_to(after)).next_back()?;
+            Some((&**filed, leaf.find(after).map_or_else(|at| at, |at| at + 1)))
+        });
+        let start = first.map_or(Bound::Unbounded, |(filed, _)| Bound::Included(filed));
+        let mut skip = first.map_or(0, |(_, skip)| skip);
+        self.leaves
             .range::<str, _>((start, Bound::Unbounded))
-            .map(|name| (name, self.entry(name).expect("order and entries hold the same names")))
+            .flat_map(move |(_, leaf)| (std::mem::take(&mut skip)..leaf.len()).map(|at| leaf.stored(at)))
     }
+}
 
-    /// A hash table keeps the room of its fullest time. Without this, filling and emptying one author after the
-    /// other would take memory that no limit counts. Halving at a quarter keeps removal at constant cost on average.
-    fn give_back_room(&mut self) {
-        if self.entries.len() < self.entries.capacity() / 4 {
-            self.entries.shrink_to(2 * self.entries.len());
-        }
-    }
+fn up_to(name: &str) -> (Bound<&str>, Bound<&str>) {
+    (Bound::Unbounded, Bound::Included(name))
+}
+
+/// The leaf that a name belongs to.
+fn leaf_of<'l, V>(leaves: &'l mut BTreeMap<Box<str>, Leaf<V>>, name: &str) -> &'l mut Leaf<V> {
+    let (_, leaf) =
+        leaves.range_mut::<str, _>(up_to(name)).next_back().expect("the first leaf is before all names");
+    leaf
 }
 
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use fastrand::Rng;
 
     use super::*;
     use crate::op::Codec;
 
+    fn written(version: u64, value: &[u8]) -> Written<Bytes> {
+        let (value, expiry) = (Bytes::copy_from_slice(value), version.is_multiple_of(3).then_some(version));
+        Written { version, timestamp: 0.5, codec: Codec(version as u8), expiry, value }
+    }
+
+    fn names(shelf: &Shelf<Bytes>, after: Option<&str>) -> Vec<String> {
+        shelf.stored_after(after).map(|stored| stored.name.to_owned()).collect()
+    }
+
+    fn random_name(rng: &mut Rng) -> String {
+        let number = rng.u32(..600);
+        if number.is_multiple_of(29) { format!("{number:0>5000}") } else { format!("é{number}") }
+    }
+
+    fn random_value(rng: &mut Rng) -> Vec<u8> {
+        let longest = [0, 8, 20, 128, 129, 300][rng.usize(..6)];
+        vec![rng.u8(..); longest]
+    }
+
     #[test]
-    fn an_emptied_table_gives_back_its_room() {
+    fn entries_of_any_length_in_any_order_are_found_and_listed_as_in_a_map() {
+        for seed in 0..4 {
+            let mut rng = Rng::with_seed(seed);
+            let mut shelf = Shelf::new("a");
+            let mut map: BTreeMap<String, (u64, Vec<u8>)> = BTreeMap::new();
+            for version in 0..8_000 {
+                let name = random_name(&mut rng);
+                // It grows, then shrinks, then grows.
+                let growing = (version / 2_000) % 2 == 0;
+                if rng.u32(..10) < if growing { 8 } else { 2 } {
+                    let value = random_value(&mut rng);
+                    let (is_new, _) = shelf.put(&name, written(version, &value));
+                    assert_eq!(is_new, map.insert(name.clone(), (version, value)).is_none(), "{seed}");
+                } else {
+                    let (was_there, _) = shelf.remove(&name);
+                    assert_eq!(was_there, map.remove(&name).is_some(), "{seed}");
+                }
+                let (stored, expected) = (shelf.stored(&name), map.get(&name));
+                let stored = stored.map(|stored| (stored.version, stored.expiry, stored.entry(0).value));
+                let expected = expected.map(|(version, value)| {
+                    (*version, version.is_multiple_of(3).then_some(*version), Bytes::copy_from_slice(value))
+                });
+                assert_eq!(stored, expected, "{seed}");
+                if version % 100 == 0 {
+                    let cost = |(name, (version, value)): (&String, &(u64, Vec<u8>))| {
+                        entry_cost(name, value.len() as u64, version.is_multiple_of(3))
+                    };
+                    assert_eq!(shelf.bytes(), author_cost("a") + map.iter().map(cost).sum::<u64>(), "{seed}");
+                    assert!(names(&shelf, None).iter().eq(map.keys()), "{seed}");
+                    let after = random_name(&mut rng);
+                    let behind = map.range::<String, _>((Bound::Excluded(&after), Bound::Unbounded));
+                    assert!(names(&shelf, Some(&after)).iter().eq(behind.map(|(name, _)| name)), "{seed}");
+                    assert_eq!(shelf.len(), map.len(), "{seed}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn leaves_are_full_where_names_come_in_their_order_and_few_where_entries_go() {
         let mut shelf = Shelf::new("a");
-        let entry = Entry { value: Bytes::new(), codec: Codec(0), version: 1, timestamp: 0.0 };
-        for i in 0..10_000 {
-            shelf.put(&i.to_string(), entry.clone());
+        for number in 0..10_000 {
+            shelf.put(&format!("{number:05}"), written(1, b"v"));
         }
-        for i in 10..10_000 {
-            shelf.remove(&i.to_string());
+        assert_eq!(shelf.leaves.len(), 10_000 / MOST_RECORDS + 1);
+        for number in (0..10_000).filter(|number| number % 100 != 0) {
+            shelf.remove(&format!("{number:05}"));
         }
-        assert_eq!(shelf.len(), 10);
-        assert!(shelf.entries.capacity() <= 64, "room for {} is kept", shelf.entries.capacity());
+        assert_eq!(shelf.len(), 100);
+        assert!(shelf.leaves.len() <= 100 / (MOST_RECORDS / 4) + 1, "{} leaves are left", shelf.leaves.len());
+        (0..100).for_each(|number| assert!(shelf.remove(&format!("{number:03}00")).0));
+        assert_eq!((shelf.len(), shelf.leaves.len(), shelf.bytes()), (0, 1, author_cost("a")));
+    }
+
+    #[test]
+    fn an_entry_that_is_set_again_and_again_takes_no_more_room() {
+        let mut shelf = Shelf::new("a");
+        for round in 0..100_u64 {
+            for number in 0..MOST_RECORDS {
+                shelf.put(&number.to_string(), written(round, &vec![1; (round as usize * number) % 128]));
+            }
+        }
+        let leaf = &shelf.leaves[""];
+        assert_eq!((shelf.leaves.len(), leaf.len()), (1, MOST_RECORDS));
+        assert!(leaf.packed_bytes() <= MOST_RECORDS * (2 + 128 + 8));
     }
 }

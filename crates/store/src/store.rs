@@ -7,16 +7,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::error::{Resource, StoreError};
+use crate::effects::Effects;
+use crate::entry::{Entry, Stored};
+use crate::error::StoreError;
+use crate::expiry::{Expiries, nanos};
 use crate::key::{Key, KeyRef};
-use crate::limits::{Limits, author_cost, entry_cost};
-use crate::op::{Codec, Entry, Listed, Op, Page, Reply};
+use crate::limits::Limits;
+use crate::op::{Listed, Now, Op, Page, Reply};
 use crate::shelf::Shelf;
-
-/// Values up to this many bytes are copied into a buffer of their own when they are set. They come as slices of
-/// receive buffers, and a short value must not keep a whole receive buffer in memory. Longer values are shared as
-/// they are.
-pub const COPIED_UP_TO: usize = 16 << 10;
+use crate::value::Value;
 
 /// What a store starts with.
 #[derive(Clone, Copy, Debug, Default)]
@@ -31,53 +30,101 @@ pub struct StoreStart {
     pub limits: Limits,
 }
 
-/// All entries, in memory. See the [crate documentation](crate).
-///
-/// Every operation costs at most the logarithm of the number of entries, on average over many, except that a
-/// listing also costs the length of its page and a clear the number of entries it removes. "On average", because a
-/// hash table now and then moves: the one set that doubles the room of an author with a million entries takes some
-/// hundred milliseconds.
-#[derive(Debug)]
-pub struct Store {
-    /// Only authors who have entries.
-    shelves: BTreeMap<Arc<str>, Shelf>,
-    /// The version of the last write, or where counting started.
-    version: u64,
-    /// The sum over all shelves; never above the limit. So is `bytes`.
-    len: usize,
-    bytes: u64,
-    incarnation: [u8; 16],
-    limits: Limits,
+/// What a store holds, and what it was asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Entries. One whose time is over counts until it is taken out.
+    pub entries: usize,
+    /// How much of [`Limits::max_bytes`] they take.
+    pub bytes: u64,
+    /// Authors who have entries.
+    pub authors: usize,
+    /// Reads that came to the store since it began.
+    pub questions: u64,
+    /// Reads that readers answered from their own memory, as far as they told ([`Op::Get`]).
+    pub hits: u64,
 }
 
-impl Store {
+/// All entries, in memory. See the [crate documentation](crate).
+///
+/// Every operation costs at most the logarithm of the number of entries for each entry that it concerns; a clear is told of all that it removes, and gives
+/// them back to be freed elsewhere.
+#[derive(Debug)]
+pub struct Store<V = Bytes> {
+    /// Only authors who have entries.
+    pub(crate) shelves: BTreeMap<Arc<str>, Shelf<V>>,
+    /// Exactly the entries that have an expiry.
+    pub(crate) expiries: Expiries,
+    /// The version of the last write, or where counting started.
+    pub(crate) version: u64,
+    /// The sum over all shelves; never above the limit. So is `bytes`.
+    pub(crate) len: usize,
+    pub(crate) bytes: u64,
+    /// The latest time of the steady clock, in nanoseconds.
+    pub(crate) steady: u64,
+    questions: u64,
+    hits: u64,
+    incarnation: [u8; 16],
+    pub(crate) limits: Limits,
+}
+
+impl<V: Value> Store<V> {
     /// An empty store. Its first version is above both the high-water mark and the time in microseconds.
     pub fn new(start: StoreStart) -> Self {
         let micros = u64::try_from(start.now.as_micros()).unwrap_or(u64::MAX);
         Self {
             shelves: BTreeMap::new(),
+            expiries: Expiries::new(),
             version: start.high_water.max(micros),
             len: 0,
             bytes: 0,
+            steady: 0,
+            questions: 0,
+            hits: 0,
             incarnation: start.incarnation,
             limits: start.limits,
         }
     }
 
-    /// Does one operation, all of it or nothing. `now` is the time since the Unix epoch; it may be behind an
-    /// earlier one.
+    /// Does one operation, all of it or nothing.
+    ///
+    /// An entry whose time is over is never found, counted or listed. Where an operation meets one, or needs its room, it is taken out first, which is a write of its own
+    /// and stays done where the operation itself is refused.
     ///
     /// # Errors
     ///
-    /// [`StoreError`], if a set would pass a limit, or a write finds no version left. Reads do not fail.
-    pub fn apply(&mut self, op: Op<'_>, now: Duration) -> Result<Reply, StoreError> {
+    /// [`StoreError`], if a set would pass a limit or its condition does not hold, or a write finds no version left. Reads do not fail.
+    pub fn apply(
+        &mut self,
+        op: Op<'_, V>,
+        now: Now,
+        effects: &mut impl Effects<V>,
+    ) -> Result<Reply<V>, StoreError> {
+        self.steady = self.steady.max(nanos(now.steady));
         match op {
-            Op::Get { key, known } => Ok(self.get(key, known)),
-            Op::Set { key, codec, value } => self.set(key, codec, value, now),
-            Op::Delete { key } => self.delete(key),
+            Op::Get { key, known, hits } => {
+                self.expire_if_due(key, effects);
+                Ok(self.get(key, known, hits))
+            }
+            Op::Set(put) => self.set([put], now.wall, effects),
+            Op::SetMany(puts) => self.set(puts, now.wall, effects),
+            Op::Increment { key, by } => self.increment(key, by, now.wall, effects),
+            Op::Delete { key, if_version } => self.delete(key, if_version, effects),
             Op::List { author, after, limit } => Ok(Reply::Listed(self.list(author, after, limit))),
-            Op::Clear { author } => self.clear(author),
+            Op::Clear { author } => self.clear(author, effects),
+            Op::Expire { limit } => Ok(Reply::Expired { count: self.expire(limit, effects) }),
         }
+    }
+
+    /// The entry as a read gives it; changes nothing, and is no question.
+    pub fn peek(&self, key: KeyRef<'_>, now: Now) -> Option<Entry<V>> {
+        let now = self.steady.max(nanos(now.steady));
+        Some(self.stored(key).filter(|stored| !stored.is_due(now))?.entry(now))
+    }
+
+    /// When the next entry expires, by the steady clock, unless it is set again. [`Op::Expire`] takes it out then.
+    pub fn next_expiry(&self) -> Option<Duration> {
+        self.expiries.first().map(|first| Duration::from_nanos(first.expiry))
     }
 
     /// The version of the last write; before the first one, where counting started.
@@ -90,7 +137,7 @@ impl Store {
         self.incarnation
     }
 
-    /// How many entries there are.
+    /// How many entries there are, with those that expired and are not taken out yet.
     pub fn len(&self) -> usize {
         self.len
     }
@@ -110,89 +157,63 @@ impl Store {
         &self.limits
     }
 
-    fn get(&self, key: KeyRef<'_>, known: Option<u64>) -> Reply {
-        match self.entry(key) {
+    /// What it holds and was asked.
+    pub fn stats(&self) -> Stats {
+        let Store { len, bytes, questions, hits, .. } = *self;
+        Stats { entries: len, bytes, authors: self.shelves.len(), questions, hits }
+    }
+
+    fn get(&mut self, key: KeyRef<'_>, known: Option<u64>, hits: u64) -> Reply<V> {
+        self.questions = self.questions.saturating_add(1);
+        self.hits = self.hits.saturating_add(hits);
+        match self.live(key) {
             None => Reply::Missing,
-            Some(entry) if known == Some(entry.version) => Reply::NotModified { version: entry.version },
-            Some(entry) => Reply::Found(entry.clone()),
+            Some(stored) if known == Some(stored.version) => {
+                Reply::NotModified { version: stored.version, ttl_left: stored.ttl_left(self.steady) }
+            }
+            Some(stored) => Reply::Found(stored.entry(self.steady)),
         }
-    }
-
-    // A write first finds out, changing nothing, whether it may happen and under which version. From there on it
-    // cannot fail. What must happen between the two (making it durable) has its place there.
-
-    fn set(
-        &mut self,
-        key: KeyRef<'_>,
-        codec: Codec,
-        value: Bytes,
-        now: Duration,
-    ) -> Result<Reply, StoreError> {
-        self.admit(key, value.len())?;
-        let version = self.next_version()?;
-        let timestamp = now.as_secs_f64();
-        self.version = version;
-        self.put(key, Entry { value: with_own_buffer(value), codec, version, timestamp });
-        Ok(Reply::Set { version, timestamp })
-    }
-
-    fn delete(&mut self, key: KeyRef<'_>) -> Result<Reply, StoreError> {
-        if self.entry(key).is_none() {
-            return Ok(Reply::Deleted(None));
-        }
-        self.version = self.next_version()?;
-        Ok(Reply::Deleted(self.remove(key)))
-    }
-
-    fn clear(&mut self, author: Option<&str>) -> Result<Reply, StoreError> {
-        let (count, bytes) = match author {
-            None => (self.len, self.bytes),
-            Some(author) => self.shelves.get(author).map_or((0, 0), |shelf| (shelf.len(), shelf.bytes())),
-        };
-        if count == 0 {
-            return Ok(Reply::Cleared { count });
-        }
-        self.version = self.next_version()?;
-        match author {
-            None => self.shelves.clear(),
-            Some(author) => drop(self.shelves.remove(author)),
-        }
-        self.len -= count;
-        self.bytes -= bytes;
-        Ok(Reply::Cleared { count })
     }
 
     fn list(&self, author: Option<&str>, after: Option<KeyRef<'_>>, limit: usize) -> Page {
         let limit = limit.min(self.limits.max_page_entries);
         let mut page = Page::default();
         let mut key_bytes = 0;
-        for (author, name, entry) in self.entries_after(author, after) {
-            key_bytes += author.len() + name.len();
+        for (author, stored) in self.stored_after(author, after) {
+            if stored.is_due(self.steady) {
+                continue;
+            }
+            key_bytes += author.len() + stored.name.len();
             let too_long = key_bytes > self.limits.max_page_bytes && !page.entries.is_empty();
             if page.entries.len() == limit || too_long {
                 page.more = true;
                 break;
             }
             page.entries.push(Listed {
-                key: Key { author: Arc::clone(author), name: Arc::clone(name) },
-                version: entry.version,
-                timestamp: entry.timestamp,
-                size: entry.value.len(),
+                key: Key { author: Arc::clone(author), name: stored.name.into() },
+                version: stored.version,
+                timestamp: stored.timestamp,
+                size: stored.size(),
             });
         }
         page
     }
 
-    fn entry(&self, key: KeyRef<'_>) -> Option<&Entry> {
-        self.shelves.get(key.author)?.entry(key.name)
+    pub(crate) fn stored(&self, key: KeyRef<'_>) -> Option<Stored<'_, V>> {
+        self.shelves.get(key.author)?.stored(key.name)
+    }
+
+    /// The entry, unless its time is over.
+    pub(crate) fn live(&self, key: KeyRef<'_>) -> Option<Stored<'_, V>> {
+        self.stored(key).filter(|stored| !stored.is_due(self.steady))
     }
 
     /// The entries of one author, or of all, behind `after`, in the order of their keys.
-    fn entries_after<'s>(
+    pub(crate) fn stored_after<'s>(
         &'s self,
         author: Option<&'s str>,
         after: Option<KeyRef<'s>>,
-    ) -> impl Iterator<Item = (&'s Arc<str>, &'s Arc<str>, &'s Entry)> {
+    ) -> impl Iterator<Item = (&'s Arc<str>, Stored<'s, V>)> {
         let first = author.max(after.map(|after| after.author));
         // A range that ends before it starts would panic: `after` may lie behind all of the author's entries.
         let some_may_follow = author.is_none() || first == author;
@@ -201,71 +222,8 @@ impl Store {
         some_may_follow.then(|| self.shelves.range::<str, _>((start, end))).into_iter().flatten().flat_map(
             move |(author, shelf)| {
                 let after = after.filter(|after| *after.author == **author).map(|after| after.name);
-                shelf.entries_after(after).map(move |(name, entry)| (author, name, entry))
+                shelf.stored_after(after).map(move |stored| (author, stored))
             },
         )
     }
-
-    /// Whether the limits allow a value of this length under this key.
-    fn admit(&self, key: KeyRef<'_>, value_len: usize) -> Result<(), StoreError> {
-        let Limits { max_entries, max_bytes, max_key_bytes, .. } = self.limits;
-        if key.len() > max_key_bytes {
-            return Err(StoreError::KeyTooLong { bytes: key.len(), max: max_key_bytes });
-        }
-        let (author, entry) = (author_cost(key.author), entry_cost(key.name, value_len));
-        if author + entry > max_bytes {
-            return Err(StoreError::EntryTooLarge { bytes: author + entry, max: max_bytes });
-        }
-        let shelf = self.shelves.get(key.author);
-        let old = shelf.and_then(|shelf| shelf.entry(key.name));
-        if old.is_none() && self.len >= max_entries {
-            return Err(StoreError::Full { resource: Resource::Entries, max: max_entries as u64 });
-        }
-        let freed = old.map_or(0, |old| entry_cost(key.name, old.value.len()));
-        let added = if shelf.is_some() { entry } else { author + entry };
-        // `bytes` and `added` are each at most `max_bytes`, which may be u64::MAX.
-        if added > max_bytes - (self.bytes - freed) {
-            return Err(StoreError::Full { resource: Resource::Bytes, max: max_bytes });
-        }
-        Ok(())
-    }
-
-    fn next_version(&self) -> Result<u64, StoreError> {
-        self.version.checked_add(1).ok_or(StoreError::VersionsExhausted)
-    }
-
-    fn put(&mut self, key: KeyRef<'_>, entry: Entry) {
-        let (shelf, bytes_before) = match self.shelves.get_mut(key.author) {
-            Some(shelf) => {
-                let bytes = shelf.bytes();
-                (shelf, bytes)
-            }
-            None => {
-                let place = self.shelves.entry(key.author.into());
-                (place.or_insert_with(|| Shelf::new(key.author)), 0)
-            }
-        };
-        if shelf.put(key.name, entry).is_none() {
-            self.len += 1;
-        }
-        self.bytes = self.bytes - bytes_before + shelf.bytes();
-    }
-
-    fn remove(&mut self, key: KeyRef<'_>) -> Option<Entry> {
-        let shelf = self.shelves.get_mut(key.author)?;
-        let bytes_before = shelf.bytes();
-        let entry = shelf.remove(key.name)?;
-        let mut bytes_after = shelf.bytes();
-        if shelf.len() == 0 {
-            self.shelves.remove(key.author);
-            bytes_after = 0;
-        }
-        self.len -= 1;
-        self.bytes = self.bytes - bytes_before + bytes_after;
-        Some(entry)
-    }
-}
-
-fn with_own_buffer(value: Bytes) -> Bytes {
-    if value.len() <= COPIED_UP_TO { Bytes::copy_from_slice(&value) } else { value }
 }

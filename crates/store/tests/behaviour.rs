@@ -3,12 +3,17 @@
 use std::time::Duration;
 
 use andiron_store::{
-    AUTHOR_OVERHEAD, COPIED_UP_TO, Codec, DEFAULT_AUTHOR, ENTRY_OVERHEAD, Entry, Key, KeyRef, Limits, Op,
-    Page, Reply, Resource, Store, StoreError, StoreStart,
+    AUTHOR_OVERHEAD, Codec, DEFAULT_AUTHOR, ENTRY_OVERHEAD, Entry, Key, KeyRef, Limits, Now, Op, Page, Put,
+    Reply, Resource, Store, StoreError, StoreStart,
 };
 use bytes::Bytes;
 
 const NOW: Duration = Duration::from_secs(1_700_000_000);
+
+/// The time by both clocks, so long after the beginning.
+fn at(millis: u64) -> Now {
+    Now { wall: NOW, steady: Duration::from_millis(millis) }
+}
 
 fn store() -> Store {
     store_with(Limits::default())
@@ -19,8 +24,8 @@ fn store_with(limits: Limits) -> Store {
 }
 
 fn try_set(store: &mut Store, key: KeyRef<'_>, value: &[u8]) -> Result<u64, StoreError> {
-    let op = Op::Set { key, codec: Codec(1), value: Bytes::copy_from_slice(value) };
-    match store.apply(op, NOW)? {
+    let op = Op::Set(Put::new(key, Codec(1), Bytes::copy_from_slice(value)));
+    match store.apply(op, at(0), &mut ())? {
         Reply::Set { version, .. } => Ok(version),
         other => panic!("a set was answered {other:?}"),
     }
@@ -31,7 +36,7 @@ fn set(store: &mut Store, author: &str, name: &str, value: &[u8]) -> u64 {
 }
 
 fn get(store: &mut Store, author: &str, name: &str, known: Option<u64>) -> Reply {
-    store.apply(Op::Get { key: KeyRef::new(author, name), known }, NOW).unwrap()
+    store.apply(Op::Get { key: KeyRef::new(author, name), known, hits: 0 }, at(0), &mut ()).unwrap()
 }
 
 fn value(store: &mut Store, author: &str, name: &str) -> Option<Bytes> {
@@ -43,21 +48,24 @@ fn value(store: &mut Store, author: &str, name: &str) -> Option<Bytes> {
 }
 
 fn delete(store: &mut Store, author: &str, name: &str) -> Option<Entry> {
-    match store.apply(Op::Delete { key: KeyRef::new(author, name) }, NOW).unwrap() {
+    match store
+        .apply(Op::Delete { key: KeyRef::new(author, name), if_version: None }, at(0), &mut ())
+        .unwrap()
+    {
         Reply::Deleted(entry) => entry,
         other => panic!("a delete was answered {other:?}"),
     }
 }
 
 fn clear(store: &mut Store, author: Option<&str>) -> usize {
-    match store.apply(Op::Clear { author }, NOW).unwrap() {
+    match store.apply(Op::Clear { author }, at(0), &mut ()).unwrap() {
         Reply::Cleared { count } => count,
         other => panic!("a clear was answered {other:?}"),
     }
 }
 
 fn list(store: &mut Store, author: Option<&str>, after: Option<KeyRef<'_>>, limit: usize) -> Page {
-    match store.apply(Op::List { author, after, limit }, NOW).unwrap() {
+    match store.apply(Op::List { author, after, limit }, at(0), &mut ()).unwrap() {
         Reply::Listed(page) => page,
         other => panic!("a list was answered {other:?}"),
     }
@@ -71,10 +79,13 @@ fn keys(page: &Page) -> Vec<(&str, &str)> {
 fn a_read_gives_value_codec_version_and_time_of_the_last_write() {
     let mut store = store();
     set(&mut store, "a", "n", b"old");
-    let op = Op::Set { key: KeyRef::new("a", "n"), codec: Codec(9), value: "new".into() };
+    let op = Op::Set(Put::new(KeyRef::new("a", "n"), Codec(9), "new".into()));
     let later = NOW + Duration::from_millis(1500);
-    let Reply::Set { version, timestamp } = store.apply(op, later).unwrap() else { panic!() };
-    let expected = Entry { value: "new".into(), codec: Codec(9), version, timestamp };
+    let Reply::Set { version, timestamp } = store.apply(op, Now { wall: later, ..at(0) }, &mut ()).unwrap()
+    else {
+        panic!()
+    };
+    let expected = Entry { value: "new".into(), codec: Codec(9), version, timestamp, ttl_left: None };
     assert_eq!(get(&mut store, "a", "n", None), Reply::Found(expected));
     assert_eq!(timestamp, 1_700_000_001.5);
     assert_eq!(version, store.version());
@@ -135,7 +146,7 @@ fn a_key_without_an_author_is_the_default_authors() {
 fn only_the_current_version_is_not_modified() {
     let mut store = store();
     let first = set(&mut store, "a", "n", b"v");
-    assert_eq!(get(&mut store, "a", "n", Some(first)), Reply::NotModified { version: first });
+    assert_eq!(get(&mut store, "a", "n", Some(first)), Reply::NotModified { version: first, ttl_left: None });
     let second = set(&mut store, "a", "n", b"v");
     assert!(matches!(get(&mut store, "a", "n", Some(first)), Reply::Found(entry) if entry.version == second));
     assert!(matches!(get(&mut store, "a", "n", Some(second + 1)), Reply::Found(_)));
@@ -177,8 +188,10 @@ fn versions_start_above_the_high_water_mark_and_the_clock() {
 fn a_clock_set_back_changes_timestamps_but_not_the_order_of_versions() {
     let mut store = store();
     let first = set(&mut store, "a", "n", b"1");
-    let op = Op::Set { key: KeyRef::new("a", "n"), codec: Codec(1), value: "2".into() };
-    let Reply::Set { version, timestamp } = store.apply(op, Duration::ZERO).unwrap() else { panic!() };
+    let op = Op::Set(Put::new(KeyRef::new("a", "n"), Codec(1), "2".into()));
+    let Reply::Set { version, timestamp } = store.apply(op, Now::default(), &mut ()).unwrap() else {
+        panic!()
+    };
     assert_eq!((version, timestamp), (first + 1, 0.0));
     assert_eq!(value(&mut store, "a", "n").unwrap(), "2");
 }
@@ -194,12 +207,13 @@ fn without_a_version_left_writes_are_refused_and_reads_go_on() {
     assert_eq!(set(&mut store, "a", "n", b"v"), u64::MAX);
     let key = KeyRef::new("a", "n");
     for op in [
-        Op::Set { key, codec: Codec(1), value: "w".into() },
-        Op::Delete { key },
+        Op::Set(Put::new(key, Codec(1), "w".into())),
+        Op::Delete { key, if_version: None },
+        Op::Increment { key: KeyRef::named("new"), by: 1 },
         Op::Clear { author: None },
         Op::Clear { author: Some("a") },
     ] {
-        assert_eq!(store.apply(op, NOW), Err(StoreError::VersionsExhausted));
+        assert_eq!(store.apply(op, at(0), &mut ()), Err(StoreError::VersionsExhausted));
     }
     assert_eq!(value(&mut store, "a", "n").unwrap(), "v");
 }
@@ -396,13 +410,13 @@ fn limits_may_be_as_small_or_as_large_as_numbers_are() {
 }
 
 #[test]
-fn a_large_value_is_shared_and_a_short_slice_does_not_keep_its_buffer() {
-    let buffer = Bytes::from(vec![7; 2 * COPIED_UP_TO]);
+fn a_long_value_is_shared_and_a_short_slice_does_not_keep_its_buffer() {
+    let buffer = Bytes::from(vec![7; 1000]);
     let within = buffer.as_ptr_range();
     let mut store = store();
-    for (name, len, shared) in [("large", COPIED_UP_TO + 1, true), ("short", COPIED_UP_TO, false)] {
-        let op = Op::Set { key: KeyRef::new("a", name), codec: Codec(1), value: buffer.slice(..len) };
-        store.apply(op, NOW).unwrap();
+    for (name, len, shared) in [("long", 1000, true), ("short", 50, false)] {
+        let op = Op::Set(Put::new(KeyRef::new("a", name), Codec(1), buffer.slice(..len)));
+        store.apply(op, at(0), &mut ()).unwrap();
         let kept = value(&mut store, "a", name).unwrap();
         assert_eq!(kept.len(), len);
         assert_eq!(within.contains(&kept.as_ptr()), shared, "{name}");

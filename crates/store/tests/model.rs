@@ -3,93 +3,234 @@
 //! `ANDIRON_FUZZ_ITERATIONS` is the number of sequences (default 100), each with a seed of its own, counted up from
 //! `ANDIRON_FUZZ_SEED` (default 0). A failure prints its seed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use andiron_store::{
-    AUTHOR_OVERHEAD, Codec, ENTRY_OVERHEAD, Entry, Key, KeyRef, Limits, Listed, Op, Page, Reply, Resource,
-    Store, StoreError, StoreStart,
+    AUTHOR_OVERHEAD, Codec, ENTRY_OVERHEAD, Effects, Entry, Key, KeyRef, Limits, Listed, Now, Op, Page, Put,
+    Reply, Resource, Stats, Store, StoreError, StoreStart, TTL_OVERHEAD,
 };
 use bytes::Bytes;
 use fastrand::Rng;
 
 const OPS_PER_SEQUENCE: usize = 500;
+/// Entries that are taken out at a time to make room.
+const EXPIRED_FOR_ROOM: usize = 64;
 
 /// The store as one sorted map; whatever can be computed anew is.
 struct Model {
-    entries: BTreeMap<(String, String), Entry>,
+    entries: BTreeMap<(String, String), Kept>,
     version: u64,
+    /// Of the clock that is never set back.
+    steady: Duration,
     limits: Limits,
+    hits: u64,
+    questions: u64,
+    /// What the last operation told of its changes.
+    told: Told,
+}
+
+#[derive(Clone)]
+struct Kept {
+    value: Bytes,
+    codec: Codec,
+    version: u64,
+    timestamp: f64,
+    expiry: Option<Duration>,
+}
+
+/// The changes that an operation told, in their order.
+#[derive(Default, Debug, PartialEq)]
+struct Told(Vec<(u64, Key)>);
+
+impl Effects<Bytes> for Told {
+    fn change(&mut self, key: KeyRef<'_>, version: u64) {
+        self.0.push((version, key.into()));
+    }
 }
 
 impl Model {
     fn new(start: StoreStart) -> Self {
         let version = start.high_water.max(start.now.as_micros() as u64);
-        Self { entries: BTreeMap::new(), version, limits: start.limits }
+        let (entries, steady, told) = (BTreeMap::new(), Duration::ZERO, Told::default());
+        Self { entries, version, steady, limits: start.limits, hits: 0, questions: 0, told }
     }
 
-    fn apply(&mut self, op: Op<'_>, now: Duration) -> Result<Reply, StoreError> {
+    fn apply(&mut self, op: Op<'_>, now: Now) -> Result<Reply, StoreError> {
+        self.told.0.clear();
+        self.steady = self.steady.max(now.steady);
+        let timestamp = now.wall.as_secs_f64();
         Ok(match op {
-            Op::Set { key, codec, value } => {
-                let entry = Entry { value, codec, version: self.version + 1, timestamp: now.as_secs_f64() };
-                let (version, timestamp) = (entry.version, entry.timestamp);
-                self.set(owned(key), entry)?;
-                self.version = version;
-                Reply::Set { version, timestamp }
+            Op::Set(put) => self.set(vec![put], timestamp)?,
+            Op::SetMany(puts) => self.set(puts, timestamp)?,
+            Op::Increment { key, by } => {
+                self.expire_if_due(key);
+                let (old, expiry) = match self.entries.get(&owned(key)) {
+                    None => (0, None),
+                    Some(Kept { codec: Codec(1), value, expiry, .. }) => {
+                        (number(value).ok_or(StoreError::NotANumber)?, *expiry)
+                    }
+                    Some(_) => return Err(StoreError::NotANumber),
+                };
+                let value = old.checked_add(by).ok_or(StoreError::Overflow { value: old, by })?;
+                let put = Put::new(key, Codec(1), andiron_proto::codec::to_vec(&value).unwrap().into());
+                let ttl = expiry.map(|expiry| expiry - self.steady);
+                let Reply::Set { version, timestamp } = self.set(vec![Put { ttl, ..put }], timestamp)? else {
+                    unreachable!()
+                };
+                Reply::Counted { version, timestamp, value }
             }
-            Op::Get { key, known } => match self.entries.get(&owned(key)) {
-                None => Reply::Missing,
-                Some(entry) if Some(entry.version) == known => Reply::NotModified { version: entry.version },
-                Some(entry) => Reply::Found(entry.clone()),
-            },
-            Op::Delete { key } => {
-                let entry = self.entries.remove(&owned(key));
-                self.version += u64::from(entry.is_some());
+            Op::Get { key, known, hits } => {
+                self.expire_if_due(key);
+                (self.questions, self.hits) = (self.questions + 1, self.hits + hits);
+                match self.entries.get(&owned(key)) {
+                    None => Reply::Missing,
+                    Some(kept) if Some(kept.version) == known => {
+                        Reply::NotModified { version: kept.version, ttl_left: self.ttl_left(kept) }
+                    }
+                    Some(kept) => Reply::Found(self.entry(kept)),
+                }
+            }
+            Op::Delete { key, if_version } => {
+                self.expire_if_due(key);
+                self.check_version(key, if_version)?;
+                let entry = self.entries.get(&owned(key)).map(|kept| self.entry(kept));
+                if entry.is_some() {
+                    self.remove(owned(key));
+                }
                 Reply::Deleted(entry)
             }
             Op::List { author, after, limit } => Reply::Listed(self.list(author, after.map(owned), limit)),
             Op::Clear { author } => {
-                let before = self.entries.len();
-                self.entries.retain(|key, _| author.is_some_and(|author| author != key.0));
-                let count = before - self.entries.len();
-                self.version += u64::from(count > 0);
+                let removed: Vec<(String, String)> = self.entries.keys().cloned().collect();
+                let removed = removed.into_iter().filter(|key| author.is_none_or(|author| author == key.0));
+                let removed: Vec<(String, String)> = removed.collect();
+                self.version += u64::from(!removed.is_empty());
+                let mut count = 0;
+                for key in removed {
+                    self.told.change(KeyRef::new(&key.0, &key.1), self.version);
+                    count += usize::from(!self.is_due(&self.entries[&key]));
+                    self.entries.remove(&key);
+                }
                 Reply::Cleared { count }
             }
+            Op::Expire { limit } => Reply::Expired { count: self.expire(limit) },
         })
     }
 
-    fn set(&mut self, key: (String, String), entry: Entry) -> Result<(), StoreError> {
+    fn is_due(&self, kept: &Kept) -> bool {
+        kept.expiry.is_some_and(|expiry| expiry <= self.steady)
+    }
+
+    fn ttl_left(&self, kept: &Kept) -> Option<Duration> {
+        kept.expiry.map(|expiry| expiry - self.steady)
+    }
+
+    fn entry(&self, kept: &Kept) -> Entry {
+        let (value, ttl_left) = (kept.value.clone(), self.ttl_left(kept));
+        Entry { value, codec: kept.codec, version: kept.version, timestamp: kept.timestamp, ttl_left }
+    }
+
+    fn remove(&mut self, key: (String, String)) {
+        self.version += 1;
+        self.told.change(KeyRef::new(&key.0, &key.1), self.version);
+        self.entries.remove(&key);
+    }
+
+    fn expire_if_due(&mut self, key: KeyRef<'_>) {
+        if self.entries.get(&owned(key)).is_some_and(|kept| self.is_due(kept)) {
+            self.remove(owned(key));
+        }
+    }
+
+    fn expire(&mut self, limit: usize) -> usize {
+        let due = self.entries.iter().filter(|(_, kept)| self.is_due(kept));
+        let mut due: Vec<_> = due.map(|(key, kept)| (kept.expiry, key.clone())).collect();
+        due.sort();
+        due.truncate(limit);
+        due.iter().for_each(|(_, key)| self.remove(key.clone()));
+        due.len()
+    }
+
+    fn check_version(&self, key: KeyRef<'_>, wanted: Option<u64>) -> Result<(), StoreError> {
+        let current = self.entries.get(&owned(key)).map(|kept| kept.version);
+        match wanted {
+            Some(wanted) if wanted != current.unwrap_or(0) => Err(StoreError::VersionMismatch { current }),
+            _ => Ok(()),
+        }
+    }
+
+    fn set(&mut self, puts: Vec<Put<'_>>, timestamp: f64) -> Result<Reply, StoreError> {
+        puts.iter().for_each(|put| self.expire_if_due(put.key));
+        let set = loop {
+            match self.try_set(&puts, timestamp) {
+                Err(StoreError::Full { .. }) if self.expire(EXPIRED_FOR_ROOM) > 0 => {}
+                other => break other?,
+            }
+        };
+        self.version += u64::from(!puts.is_empty());
+        puts.iter().for_each(|put| self.told.change(put.key, self.version));
+        self.entries = set;
+        Ok(Reply::Set { version: self.version, timestamp })
+    }
+
+    fn try_set(
+        &self,
+        puts: &[Put<'_>],
+        timestamp: f64,
+    ) -> Result<BTreeMap<(String, String), Kept>, StoreError> {
         let limits = self.limits;
-        let key_bytes = key.0.len() + key.1.len();
-        if key_bytes > limits.max_key_bytes {
-            return Err(StoreError::KeyTooLong { bytes: key_bytes, max: limits.max_key_bytes });
-        }
-        let alone = bytes_of(&BTreeMap::from([(key.clone(), entry.clone())]));
-        if alone > limits.max_bytes {
-            return Err(StoreError::EntryTooLarge { bytes: alone, max: limits.max_bytes });
-        }
         let mut entries = self.entries.clone();
-        entries.insert(key, entry);
+        for Put { key, codec, value, ttl, if_version } in puts {
+            let key_bytes = key.author.len() + key.name.len();
+            if key_bytes > limits.max_key_bytes {
+                return Err(StoreError::KeyTooLong { bytes: key_bytes, max: limits.max_key_bytes });
+            }
+            let (value, codec, version) = (value.clone(), *codec, self.version + 1);
+            let kept = Kept { value, codec, version, timestamp, expiry: ttl.map(|ttl| self.steady + ttl) };
+            let alone = bytes_of(&BTreeMap::from([(owned(*key), kept.clone())]));
+            if alone > limits.max_bytes {
+                return Err(StoreError::EntryTooLarge { bytes: alone, max: limits.max_bytes });
+            }
+            self.check_version(*key, *if_version)?;
+            entries.insert(owned(*key), kept);
+        }
+        if puts.iter().map(|put| put.key).collect::<BTreeSet<_>>().len() < puts.len() {
+            return Err(StoreError::KeyTwice);
+        }
         if entries.len() > limits.max_entries {
             return Err(StoreError::Full { resource: Resource::Entries, max: limits.max_entries as u64 });
         }
         if bytes_of(&entries) > limits.max_bytes {
             return Err(StoreError::Full { resource: Resource::Bytes, max: limits.max_bytes });
         }
-        self.entries = entries;
-        Ok(())
+        Ok(entries)
+    }
+
+    fn stats(&self) -> Stats {
+        let authors: BTreeSet<&String> = self.entries.keys().map(|(author, _)| author).collect();
+        Stats {
+            entries: self.entries.len(),
+            bytes: bytes_of(&self.entries),
+            authors: authors.len(),
+            questions: self.questions,
+            hits: self.hits,
+        }
     }
 
     fn list(&self, author: Option<&str>, after: Option<(String, String)>, limit: usize) -> Page {
         let mut all: Vec<Listed> = Vec::new();
         for ((of, name), entry) in &self.entries {
             let wanted = author.is_none_or(|author| author == of);
-            if wanted && after.as_ref().is_none_or(|after| (of, name) > (&after.0, &after.1)) {
+            if wanted
+                && !self.is_due(entry)
+                && after.as_ref().is_none_or(|after| (of, name) > (&after.0, &after.1))
+            {
                 all.push(Listed {
                     key: KeyRef::new(of, name).into(),
                     version: entry.version,
                     timestamp: entry.timestamp,
-                    size: entry.value.len(),
+                    size: entry.value.len() as u64,
                 });
             }
         }
@@ -110,12 +251,19 @@ fn owned(key: KeyRef<'_>) -> (String, String) {
     (key.author.to_owned(), key.name.to_owned())
 }
 
-fn bytes_of(entries: &BTreeMap<(String, String), Entry>) -> u64 {
+/// The whole number that stands there, in any of the forms that MessagePack has for it.
+fn number(value: &[u8]) -> Option<i64> {
+    andiron_proto::codec::from_slice(value).ok()
+}
+
+fn bytes_of(entries: &BTreeMap<(String, String), Kept>) -> u64 {
     let mut authors: Vec<&String> = entries.keys().map(|key| &key.0).collect();
     authors.dedup();
     let of_authors: u64 = authors.iter().map(|author| author.len() as u64 + AUTHOR_OVERHEAD).sum();
-    let of_entries =
-        entries.iter().map(|(key, entry)| (key.1.len() + entry.value.len()) as u64 + ENTRY_OVERHEAD);
+    let of_entries = entries.iter().map(|((_, name), kept)| {
+        let ttl = kept.expiry.map_or(0, |_| name.len() as u64 + TTL_OVERHEAD);
+        (name.len() + kept.value.len()) as u64 + ENTRY_OVERHEAD + ttl
+    });
     of_authors + of_entries.sum::<u64>()
 }
 
@@ -135,27 +283,54 @@ fn random_part(rng: &mut Rng) -> String {
     PARTS[rng.usize(..PARTS.len())].to_owned()
 }
 
-fn random_op<'k>(rng: &mut Rng, keys: &'k [Key; 2], model: &Model) -> Op<'k> {
+fn random_put<'k>(rng: &mut Rng, key: KeyRef<'k>, model: &Model) -> Put<'k> {
+    let (codec, value) = if rng.bool() {
+        (Codec(1), andiron_proto::codec::to_vec(&rng.i64(..)).unwrap().into())
+    } else {
+        let len = if rng.u32(..10) == 0 { rng.usize(..4000) } else { rng.usize(..50) };
+        (Codec(rng.u8(..4)), Bytes::from(vec![rng.u8(..); len]))
+    };
+    let ttl = (rng.u32(..3) == 0).then(|| Duration::from_millis(rng.u64(..50)));
+    let if_version = random_version(rng, key, model);
+    Put { key, codec, value, ttl, if_version }
+}
+
+/// None, that of the entry, or another.
+fn random_version(rng: &mut Rng, key: KeyRef<'_>, model: &Model) -> Option<u64> {
+    let current = model.entries.get(&owned(key)).map_or(0, |kept| kept.version);
+    let other = model.version.saturating_sub(rng.u64(..20));
+    [None, None, None, Some(current), Some(current), Some(0), Some(other)][rng.usize(..7)]
+}
+
+fn random_op<'k>(rng: &mut Rng, keys: &'k [Key; 5], model: &Model) -> Op<'k> {
     let key = KeyRef::from(&keys[0]);
     let author = rng.bool().then_some(key.author);
     match rng.u32(..100) {
-        0..45 => {
-            let len = if rng.u32(..10) == 0 { rng.usize(..4000) } else { rng.usize(..50) };
-            let value = Bytes::from(vec![rng.u8(..); len]);
-            Op::Set { key, codec: Codec(rng.u8(..)), value }
+        0..35 => Op::Set(random_put(rng, key, model)),
+        35..43 => {
+            let count = rng.usize(..=keys.len());
+            Op::SetMany(keys[..count].iter().map(|key| random_put(rng, key.into(), model)).collect())
         }
-        45..65 => {
-            let current = model.entries.get(&owned(key)).map(|entry| entry.version);
-            let other = Some(model.version.saturating_sub(rng.u64(..20)));
-            Op::Get { key, known: [None, current, other][rng.usize(..3)] }
+        43..52 => {
+            let far = [i64::MIN, i64::MAX][rng.usize(..2)];
+            Op::Increment { key, by: if rng.u32(..10) == 0 { far } else { rng.i64(-9..9) } }
         }
-        65..80 => Op::Delete { key },
-        80..98 => {
+        52..66 => Op::Get { key, known: random_version(rng, key, model), hits: rng.u64(..3) },
+        66..76 => Op::Delete { key, if_version: random_version(rng, key, model) },
+        76..92 => {
             let after = rng.bool().then_some(KeyRef::from(&keys[1]));
             Op::List { author, after, limit: rng.usize(..12) }
         }
+        92..98 => Op::Expire { limit: rng.usize(..6) },
         _ => Op::Clear { author },
     }
+}
+
+/// Clocks that jump: the one of the wall anywhere, the steady one mostly on, and sometimes back, which it is not to do.
+fn random_now(rng: &mut Rng, before: Now) -> Now {
+    let steady = before.steady + Duration::from_millis(rng.u64(..8));
+    let steady = if rng.u32(..20) == 0 { steady / 2 } else { steady };
+    Now { wall: Duration::from_millis(rng.u64(..1_000_000)), steady }
 }
 
 fn random_start(rng: &mut Rng) -> StoreStart {
@@ -175,26 +350,27 @@ fn run_sequence(seed: u64) {
     let mut rng = Rng::with_seed(seed);
     let start = random_start(&mut rng);
     let (mut store, mut model) = (Store::new(start), Model::new(start));
+    let mut now = Now::default();
     for _ in 0..OPS_PER_SEQUENCE {
-        let keys: [Key; 2] =
+        let keys: [Key; 5] =
             std::array::from_fn(|_| KeyRef::new(&random_part(&mut rng), &random_part(&mut rng)).into());
         let op = random_op(&mut rng, &keys, &model);
-        let now = Duration::from_millis(rng.u64(..1_000_000)); // a clock that jumps about
-        let before = store.version();
-        let was_empty = store.is_empty();
+        now = random_now(&mut rng, now);
+        let (before, mut told) = (store.version(), Told::default());
 
-        let reply = store.apply(op.clone(), now);
+        let reply = store.apply(op.clone(), now, &mut told);
 
         assert_eq!(reply, model.apply(op.clone(), now), "{op:?}");
-        match reply {
-            Ok(Reply::Set { version, .. }) => assert!(version > before && version == store.version()),
-            Ok(Reply::Deleted(Some(_))) => assert!(store.version() > before),
-            Ok(Reply::Cleared { count }) if count > 0 => assert!(store.version() > before && !was_empty),
-            _ => assert_eq!(store.version(), before, "{op:?} wrote nothing"),
+        assert_eq!(told, model.told, "{op:?}");
+        let wrote = told.0.last().map_or(before, |last| last.0);
+        assert_eq!(store.version(), wrote, "every write is told, and nothing else takes a version");
+        assert!(told.0.iter().all(|(version, _)| *version > before));
+        assert_eq!(store.stats(), model.stats(), "{op:?}");
+        assert_eq!(store.next_expiry(), model.entries.values().filter_map(|kept| kept.expiry).min());
+        for ((author, name), kept) in &model.entries {
+            let entry = (!model.is_due(kept)).then(|| model.entry(kept));
+            assert_eq!(store.peek(KeyRef::new(author, name), now), entry, "{op:?}");
         }
-        assert_eq!(store.version(), model.version);
-        assert_eq!(store.len(), model.entries.len());
-        assert_eq!(store.bytes(), bytes_of(&model.entries));
         assert!(store.len() <= start.limits.max_entries && store.bytes() <= start.limits.max_bytes);
     }
 }

@@ -206,6 +206,15 @@ impl Sealed {
         Ok(Self { file, length: announced })
     }
 
+    /// The same for a value that is all there is.
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub fn received_whole(file: OwnedFd) -> Result<Self, Refused> {
+        let size = fstat(&file)?.st_size;
+        Self::received(file, u64::try_from(size).map_err(|_| Refused::NotMemory)?)
+    }
+
     /// Maps it for reading. The map stays when `self` is dropped.
     ///
     /// # Errors

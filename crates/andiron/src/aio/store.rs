@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use super::{Hub, Proxy};
 use crate::store::{Answer, DEFAULT_AUTHOR, STORE, encode, no_store};
 use crate::sync::lock;
-use crate::{Change, Changed, Entry, Result, Stream};
+use crate::{Change, Changed, Entry, Put, Result, Stats, Stream};
 
 /// Values by author and name that all processes at a server share; see [`Store`](crate::Store), whose methods these are.
 #[derive(Clone, Debug)]
@@ -49,6 +49,44 @@ impl Store {
         Ok(version)
     }
 
+    /// Sets a value with a time to live, or only over a certain version. Gives its version.
+    ///
+    /// # Errors
+    /// As for [`Store::set_with`](crate::Store::set_with).
+    pub async fn set_with(&self, put: Put) -> Result<u64> {
+        let (version, _timestamp): (u64, f64) = self.call("set", &put.wanted(&self.author)).await?;
+        Ok(version)
+    }
+
+    /// Sets several values at once: all of them, under one version, or none. Gives that version.
+    ///
+    /// # Errors
+    /// As for [`Store::set_many`](crate::Store::set_many).
+    pub async fn set_many(&self, puts: impl IntoIterator<Item = Put>) -> Result<u64> {
+        let puts: Vec<Put> = puts.into_iter().collect();
+        let entries: Vec<_> = puts.iter().map(|put| put.wanted(&self.author)).collect();
+        let (version, _timestamp): (u64, f64) = self.call("set_many", &(entries,)).await?;
+        Ok(version)
+    }
+
+    /// Adds to a whole number; where there is no entry, to 0. Gives what it is now.
+    ///
+    /// # Errors
+    /// As for [`Store::incr`](crate::Store::incr).
+    pub async fn incr(&self, name: &str, by: i64) -> Result<i64> {
+        let (_version, _timestamp, value): (u64, f64, i64) =
+            self.call("incr", &(name, by, &*self.author)).await?;
+        Ok(value)
+    }
+
+    /// What the store holds, of all authors, and what it was asked.
+    ///
+    /// # Errors
+    /// As for [`Store::stats`](crate::Store::stats).
+    pub async fn stats(&self) -> Result<Stats> {
+        self.call("stats", &()).await.map(Stats::of)
+    }
+
     /// The value of this name; `None` where there is none.
     ///
     /// # Errors
@@ -81,6 +119,15 @@ impl Store {
     /// Why the store could not be reached.
     pub async fn delete(&self, name: &str) -> Result<Option<Entry>> {
         let answer: Answer = self.call("delete", &(name, &*self.author)).await?;
+        Ok(answer.entry())
+    }
+
+    /// Takes an entry out if it has this version, and gives it back.
+    ///
+    /// # Errors
+    /// As for [`Store::delete_if_version`](crate::Store::delete_if_version).
+    pub async fn delete_if_version(&self, name: &str, version: u64) -> Result<Option<Entry>> {
+        let answer: Answer = self.call("delete", &(name, &*self.author, version)).await?;
         Ok(answer.entry())
     }
 

@@ -3,9 +3,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Instant;
 
-use andiron_proto::{Attachment, Body, CallRequest, Failure, StreamId};
+use andiron_proto::{Body, CallRequest, Failure, StreamId};
 
 use super::{Hook, Link, OwnCall, State, Todo, only_object, wait};
+use crate::blob::Attached;
 use crate::call::Parcel;
 use crate::stream::Items;
 use crate::sync::lock;
@@ -305,22 +306,22 @@ pub(crate) struct OutParcel<'a> {
     pub(crate) codec: u8,
     pub(crate) body: Body<'a>,
     pub(crate) targets: Vec<crate::target::Target>,
-    pub(crate) attachments: Vec<Attachment>,
+    pub(crate) attached: Vec<Attached>,
     pub(crate) stream: Option<Box<dyn Items>>,
 }
 
 impl OutParcel<'_> {
     pub(crate) fn into_parcel(self) -> Parcel {
-        let OutParcel { codec, body, targets, attachments, stream } = self;
+        let OutParcel { codec, body, targets, attached, stream } = self;
         let stream = stream.map(|stream| Box::new(Mutex::new(Some(stream))));
-        Parcel { codec, body: body.into_bytes(), targets, attachments, stream }
+        Parcel { codec, body: body.into_bytes(), targets, attached, stream }
     }
 }
 
 impl From<Parcel> for OutParcel<'_> {
     fn from(parcel: Parcel) -> Self {
-        let Parcel { codec, body, targets, attachments, stream } = parcel;
+        let Parcel { codec, body, targets, attached, stream } = parcel;
         let stream = stream.and_then(|stream| lock(&stream).take());
-        OutParcel { codec, body: Body::Shared(body), targets, attachments, stream }
+        OutParcel { codec, body: Body::Shared(body), targets, attached, stream }
     }
 }

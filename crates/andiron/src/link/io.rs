@@ -1,7 +1,7 @@
 //! Between socket and session.
 
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 use std::time::Instant;
@@ -12,6 +12,7 @@ use andiron_sys::socket;
 
 use super::{Executor, Incoming, Link, State, Todo};
 use crate::Error;
+use crate::blob::Attached;
 use crate::call::Call;
 use crate::object::{Admitted, Job, Object, admit};
 use crate::task::Steps;
@@ -94,7 +95,7 @@ fn send_through(tls: &mut Tls, session: &mut Session, socket: &OwnedFd) -> io::R
 }
 
 fn descriptor(attachment: &Attachment) -> Option<BorrowedFd<'_>> {
-    attachment.downcast_ref::<OwnedFd>().map(|descriptor| descriptor.as_fd())
+    attachment.downcast_ref::<Attached>().and_then(Attached::as_fd)
 }
 
 impl Link {

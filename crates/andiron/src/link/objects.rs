@@ -1,16 +1,23 @@
 //! Which objects this end showed to the peer, and which of the peer's it holds.
 
 use std::collections::HashMap;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, Weak};
 
-use andiron_proto::{IdMap, Outgoing, Payload, Ref, StreamId};
+use andiron_proto::{Attachment, Attachments, Body, IdMap, Outgoing, Payload, Ref, StreamId};
 
 use super::{Link, OutParcel, State, Todo, no_object};
+use bytes::Bytes;
+
+use crate::blob::{Attached, Blob};
 use crate::call::Parcel;
 use crate::object::{Object, Relay};
 use crate::stream::Items;
 use crate::target::{Remote, Target};
 use crate::{Error, Result};
+
+/// While so many descriptors wait to be sent, because the peer does not read, bytes go in place of others.
+const MOST_QUEUED: usize = 64;
 
 #[derive(Default)]
 pub(super) struct Objects {
@@ -53,7 +60,15 @@ impl Link {
         parcel: OutParcel<'a>,
         todo: &mut Todo,
     ) -> Result<(Outgoing<'a>, Option<Box<dyn Items>>)> {
-        let OutParcel { codec, body, targets, attachments, stream } = parcel;
+        let OutParcel { codec, body, targets, attached, stream } = parcel;
+        let (body, attachments) = match attach(state, body, attached, todo) {
+            Ok(attached) => attached,
+            Err(error) => {
+                todo.drop_targets(targets);
+                todo.drop_items(stream);
+                return Err(error);
+            }
+        };
         let mut refs = Vec::with_capacity(targets.len());
         let shown = targets.iter().try_for_each(|target| {
             refs.push(self.show(state, target)?);
@@ -112,13 +127,21 @@ impl Link {
 
     /// Turns what the peer names into what this process understands. Every reference that arrived becomes a handle here, so that
     /// dropping it gives it back. `stream` is the one that a message of items belongs to.
-    pub(super) fn parcel(&self, state: &mut State, payload: Payload, stream: Option<StreamId>) -> Parcel {
+    pub(super) fn parcel(&self, state: &mut State, mut payload: Payload, stream: Option<StreamId>) -> Parcel {
+        let parts = payload.take_parts();
         let Payload { codec, body, refs, attachments, stream: streams } = payload;
+        let parts = parts.into_iter().map(|part| Attached::Blob(Blob::of_bytes(part)));
+        let descriptors = attachments
+            .descriptors()
+            .iter()
+            .cloned()
+            .filter_map(|attachment| Arc::downcast::<OwnedFd>(attachment).ok().map(Attached::Descriptor));
+        let attached = parts.chain(descriptors).collect();
         let targets = refs.into_iter().map(|entry| self.target(state, entry)).collect();
         let stream = stream
             .filter(|_| streams)
             .map(|stream| Box::new(Mutex::new(Some(self.open_inflow(state, stream)))));
-        Parcel { codec, body, targets, attachments, stream }
+        Parcel { codec, body, targets, attached, stream }
     }
 
     fn target(&self, state: &mut State, entry: Ref) -> Target {
@@ -170,4 +193,32 @@ impl Object for Gone {
         )));
         Vec::new()
     }
+}
+
+/// What goes beside a value as the session takes it: descriptors where the peer takes them all, else bytes behind the value.
+fn attach<'a>(
+    state: &State,
+    body: Body<'a>,
+    attached: Vec<Attached>,
+    todo: &mut Todo,
+) -> Result<(Body<'a>, Attachments)> {
+    if attached.is_empty() {
+        return Ok((body, Attachments::default()));
+    }
+    let most = usize::from(state.session.peer().limits.attachments);
+    let few = attached.len() <= most && state.session.attached() < MOST_QUEUED;
+    if few && attached.iter().all(Attached::is_passable) {
+        let descriptors: Vec<Attachment> =
+            attached.into_iter().map(|attached| Arc::new(attached) as Attachment).collect();
+        return Ok((body, descriptors.into()));
+    }
+    let parts = attached.iter().map(Attached::bytes).collect::<Result<Vec<Bytes>>>()?;
+    // Without the lock: they may be the last handles of much memory.
+    todo.drop_parcel(Parcel { attached, ..Parcel::default() });
+    let lengths = parts.iter().map(|part| part.len() as u64).collect();
+    let total = body.len() + parts.iter().map(Bytes::len).sum::<usize>();
+    let mut whole = Vec::with_capacity(total);
+    whole.extend_from_slice(body.as_bytes());
+    parts.iter().for_each(|part| whole.extend_from_slice(part));
+    Ok((Body::Owned(whole), Attachments::Parts(lengths)))
 }

@@ -8,6 +8,7 @@ mod objects;
 #[macro_use]
 mod scene;
 
+mod blobs;
 mod bodies;
 mod calls;
 mod chains;

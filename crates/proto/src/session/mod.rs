@@ -459,6 +459,11 @@ impl Session {
         self.outbox.transmit()
     }
 
+    /// How many attachments wait to be sent.
+    pub fn attached(&self) -> usize {
+        self.outbox.attached()
+    }
+
     /// So many bytes of the last [`poll_transmit`](Session::poll_transmit) were sent, with its attachments if there was at least one.
     pub fn transmitted(&mut self, count: usize) {
         self.outbox.transmitted(count);

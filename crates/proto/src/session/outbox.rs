@@ -149,6 +149,8 @@ pub(crate) struct Outbox {
     /// Bytes of the first piece that are sent already.
     sent: usize,
     queued: usize,
+    /// Attachments that wait.
+    attached: usize,
     /// Bytes of the stream that are sent.
     position: u64,
     /// The long bodies under way, by number.
@@ -178,6 +180,7 @@ impl Outbox {
             pieces: VecDeque::new(),
             sent: 0,
             queued: 0,
+            attached: 0,
             position: 0,
             sending: IdMap::default(),
             ready: VecDeque::new(),
@@ -197,6 +200,11 @@ impl Outbox {
     /// Bytes that wait, without the rest of long bodies.
     pub(crate) fn queued(&self) -> usize {
         self.queued
+    }
+
+    /// Attachments that wait.
+    pub(crate) fn attached(&self) -> usize {
+        self.attached
     }
 
     /// How many bytes of the stream are sent.
@@ -228,6 +236,7 @@ impl Outbox {
             Some(Piece { bits: Bits::Own(bytes), .. }) => attachments.is_empty() && bytes.len() < GROW,
             _ => false,
         };
+        self.attached += attachments.len();
         if !fits {
             let bits = Bits::Own(std::mem::take(&mut self.spare));
             self.pieces.push_back(Piece { bits, attachments });
@@ -355,6 +364,7 @@ impl Outbox {
         while let Some(first) = self.pieces.front_mut() {
             let left = first.bytes().len() - self.sent;
             if count > 0 {
+                self.attached -= first.attachments.len();
                 first.attachments.clear();
             }
             if count < left {
