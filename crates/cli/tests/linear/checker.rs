@@ -228,7 +228,12 @@ impl State {
                 self.written(value, expires, answer).into_iter().collect()
             }
             Op::SetIf { value, version } => {
-                found.filter_map(|state| state.written_if(version, value, answer)).collect()
+                let set = |state: State| state.written(value, None, answer);
+                found.filter_map(|state| state.if_version(version, answer, set)).collect()
+            }
+            Op::DeleteIf { version } => {
+                let delete = |state: State| state.read(answer)?.with(None);
+                found.filter_map(|state| state.if_version(version, answer, delete)).collect()
             }
             Op::Incr { by } => found.filter_map(|state| state.counted(by, answer)).collect(),
             Op::Restart => vec![State { value: None, ..self }],
@@ -276,19 +281,23 @@ impl State {
         Some(State { value: Some(Value { number, version, expires }), version: version_of_entry })
     }
 
-    fn written_if(self, wanted: u64, number: i64, answer: Option<Answer>) -> Option<State> {
+    /// What `done` makes of it, if it can have the version that is wanted, and else the same.
+    fn if_version(
+        self,
+        wanted: u64,
+        answer: Option<Answer>,
+        done: impl FnOnce(State) -> Option<State>,
+    ) -> Option<State> {
         let fits = match self.value {
             None => (wanted == 0).then_some(self),
             Some(_) => self.known_as(wanted),
         };
         match (fits, answer) {
-            (Some(state), None | Some(Answer::Written { .. })) => state.written(number, None, answer),
+            // A version that nobody was told of may be any other one as well.
+            (Some(_), Some(Answer::Conflict)) => self.value?.version.is_none().then_some(self),
+            (Some(state), _) => done(state),
             (None, Some(Answer::Conflict)) => Some(self),
-            // A version that nobody was told of may be any other one.
-            (Some(_), Some(Answer::Conflict)) => {
-                self.value.is_some_and(|value| value.version.is_none()).then_some(self)
-            }
-            _ => None,
+            (None, _) => None,
         }
     }
 

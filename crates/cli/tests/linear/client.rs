@@ -1,7 +1,7 @@
 //! The processes that use the store, each with several threads.
 //!
 //! What they do to an entry is chosen and done here alone: an operation that the store offers has its place in [`Choice::pick`] and in
-//! [`perform`].
+//! [`perform`]; what it means is said in [`Op`] and known to the checker.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use andiron::{Changed, Connector, Entry, Hub, Store};
+use andiron::{Changed, Connector, Entry, Hub, Put, Store};
 use fastrand::Rng;
 
 use crate::common::{LONG, role, say};
@@ -17,7 +17,10 @@ use crate::history::{Answer, Op};
 use crate::journal::Journal;
 
 /// How many entries all of them share. The fewer, the more meets at each.
-pub(crate) const ENTRIES: u32 = 5;
+pub(crate) const ENTRIES: u32 = 6;
+
+/// The entry that has two names, of which each has always what the other has, since both are set at once.
+const PAIR: u32 = ENTRIES - 1;
 
 /// What a process says when it has done a number of operations again.
 pub(crate) const WENT_ON: &str = "went on";
@@ -80,14 +83,15 @@ struct Worker {
 impl Worker {
     fn run(mut self) {
         while !self.over.load(Ordering::Relaxed) {
-            let (key, op, times) = self.choice.pick();
-            for _ in 0..times {
+            let deed = self.choice.pick();
+            for _ in 0..deed.times {
                 let Some(store) = self.line.store() else { break };
-                let answer = self.journal.act(key, op, || perform(&store, key, op));
-                if answer.is_none() {
+                let answer = self.journal.act(deed.key, deed.op, || perform(&store, deed));
+                let Some(answer) = answer else {
                     self.line.lost();
                     break;
-                }
+                };
+                self.choice.heard(deed.key, answer);
                 if self.done.fetch_add(1, Ordering::Relaxed) % A_WHILE == A_WHILE - 1 {
                     say(WENT_ON);
                 }
@@ -102,6 +106,18 @@ pub(crate) struct Choice {
     reads: bool,
     /// The last value that it set, which nobody else sets.
     value: i64,
+    /// The last version of each entry that it heard of.
+    versions: [u64; ENTRIES as usize],
+}
+
+/// One operation, some times.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deed {
+    pub(crate) key: u32,
+    pub(crate) op: Op,
+    times: u32,
+    /// Which of its names is used to read an entry that has two.
+    name: usize,
 }
 
 impl Choice {
@@ -110,45 +126,81 @@ impl Choice {
         let place = i64::from(number) * 100 + i64::from(thread);
         let rng = Rng::with_seed(seed.wrapping_add(place as u64));
         // Far from those of others, also with what is added to it.
-        Choice { rng, reads, value: place << 40 }
+        Choice { rng, reads, value: place << 40, versions: [0; ENTRIES as usize] }
     }
 
-    /// An entry, an operation, and how many times.
-    fn pick(&mut self) -> (u32, Op, u32) {
+    fn pick(&mut self) -> Deed {
         let key = self.rng.u32(0..ENTRIES);
-        match self.rng.u32(0..if self.reads { 40 } else { 100 }) {
-            0..20 => (key, Op::Get, self.rng.u32(1..30)),
-            20..40 => (key, Op::Ask, 1),
-            40..85 => (key, self.set(), 1),
-            _ => (key, Op::Delete, 1),
-        }
+        let version = self.versions[key as usize];
+        let all = match key {
+            _ if self.reads => 40,
+            PAIR => 80,
+            _ => 100,
+        };
+        let op = match self.rng.u32(0..all) {
+            0..25 => Op::Get,
+            25..40 => Op::Ask,
+            40..62 => return self.set(key),
+            62..70 => Op::SetFor { value: self.value(), ttl: self.rng.u64(1..20) * 1_000_000 },
+            70..80 => Op::SetIf { value: self.value(), version },
+            80..84 => Op::DeleteIf { version: version.max(1) },
+            84..92 => Op::Delete,
+            _ => Op::Incr { by: self.rng.i64(1..5) },
+        };
+        let times = if op == Op::Get { self.rng.u32(1..30) } else { 1 };
+        Deed { key, op, times, name: self.rng.usize(0..2) }
     }
 
-    pub(crate) fn set(&mut self) -> Op {
+    pub(crate) fn set(&mut self, key: u32) -> Deed {
+        Deed { key, op: Op::Set { value: self.value() }, times: 1, name: 0 }
+    }
+
+    fn value(&mut self) -> i64 {
         self.value += 1 << 16;
-        Op::Set { value: self.value }
+        self.value
+    }
+
+    fn heard(&mut self, key: u32, answer: Answer) {
+        if let Answer::Found { version, .. } | Answer::Written { version } = answer {
+            self.versions[key as usize] = version;
+        }
     }
 }
 
-/// Does it. Errors are those of the store.
-pub(crate) fn perform(store: &Store, key: u32, op: Op) -> andiron::Result<Answer> {
-    let name = format!("entry {key}");
+/// Does it once. Errors are those of the store.
+pub(crate) fn perform(store: &Store, deed: Deed) -> andiron::Result<Answer> {
+    let names = match deed.key {
+        PAIR => vec!["one of two".to_owned(), "two of two".to_owned()],
+        key => vec![format!("entry {key}")],
+    };
+    let name = &names[deed.name % names.len()];
     let found = |entry: Option<Entry>| match entry {
         None => Ok(Answer::Missing),
         Some(entry) => Ok(Answer::Found { value: entry.value()?, version: entry.version }),
     };
-    match op {
-        Op::Get => found(store.entry(&name)?),
-        Op::Ask => match store.get_if_changed(&name, 0)? {
+    let set = |value: i64, how: &dyn Fn(Put) -> Put| {
+        let puts = names.iter().map(|name| Ok(how(Put::new(name, &value)?)));
+        let mut puts = puts.collect::<andiron::Result<Vec<Put>>>()?;
+        let version = match names.len() {
+            1 => store.set_with(puts.remove(0))?,
+            _ => store.set_many(puts)?,
+        };
+        Ok(Answer::Written { version })
+    };
+    match deed.op {
+        Op::Get => found(store.entry(name)?),
+        Op::Ask => match store.get_if_changed(name, 0)? {
             Changed::Yes(entry) => found(Some(entry)),
             Changed::Missing => found(None),
             Changed::No => panic!("there is no version 0"),
         },
-        Op::Set { value } => Ok(Answer::Written { version: store.set(&name, &value)? }),
-        Op::Delete => found(store.delete(&name)?),
-        Op::SetFor { .. } | Op::SetIf { .. } | Op::Incr { .. } | Op::Restart => {
-            panic!("{op:?} is not among what clients do")
-        }
+        Op::Set { value } => set(value, &|put| put),
+        Op::SetFor { value, ttl } => set(value, &|put| put.ttl(Duration::from_nanos(ttl))),
+        Op::SetIf { value, version } => set(value, &|put| put.if_version(version)),
+        Op::Delete => found(store.delete(name)?),
+        Op::DeleteIf { version } => found(store.delete_if_version(name, version)?),
+        Op::Incr { by } => Ok(Answer::Counted { value: store.incr(name, by)? }),
+        Op::Restart => panic!("clients do not start the daemon"),
     }
 }
 

@@ -19,6 +19,8 @@ pub(crate) enum Op {
     SetIf { value: i64, version: u64 },
     /// Takes it out and gives what was there.
     Delete,
+    /// Takes it out if it has this version.
+    DeleteIf { version: u64 },
     /// Adds to it; to 0 where it is missing. It expires when it did before.
     Incr { by: i64 },
     /// The daemon ended and another one began, which remembers nothing. From the signal that killed the one to the moment the other was ready.

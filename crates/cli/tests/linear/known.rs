@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::checker::check;
 use crate::history::Answer::{Conflict, Counted, Done, Missing};
-use crate::history::Op::{Ask, Delete, Get, Incr, Restart, Set, SetFor, SetIf};
+use crate::history::Op::{Ask, Delete, DeleteIf, Get, Incr, Restart, Set, SetFor, SetIf};
 use crate::history::{Answer, End, Event, Op};
 
 fn did(op: Op, times: Range<u64>, answer: Answer) -> Event {
@@ -199,6 +199,11 @@ fn a_write_over_a_version_happens_over_that_version_alone() {
     wrong(1, [set(5, 0..1, 1), over(1, 6, 2..3, Conflict)]);
     wrong(2, [set(5, 0..1, 1), set(6, 2..3, 2), over(1, 7, 4..5, written(3))]);
     wrong(0, [over(4, 5, 0..1, written(5))]);
+    let took = |version, times, answer| did(DeleteIf { version }, times, answer);
+    let found = Answer::Found { value: 5, version: 1 };
+    right([set(5, 0..1, 1), took(2, 2..3, Conflict), took(1, 4..5, found), took(1, 6..7, Conflict)]);
+    wrong(1, [set(5, 0..1, 1), took(1, 2..3, Conflict)]);
+    wrong(2, [set(5, 0..1, 1), set(6, 2..3, 2), took(1, 4..5, found)]);
     // What was not answered may have come between.
     right([set(5, 0..1, 1), lost(Set { value: 6 }, 2..3), over(1, 7, 4..5, Conflict)]);
     right([
