@@ -78,7 +78,11 @@ impl Blob {
     }
 
     /// The same bytes in memory that can be passed on, with a copy where they are not.
-    pub(crate) fn shared(&self) -> Result<Blob> {
+    ///
+    /// # Errors
+    /// `Overloaded` where no memory or no descriptor is left.
+    #[doc(hidden)]
+    pub fn shared(&self) -> Result<Blob> {
         match self.descriptor() {
             Some(_) => Ok(self.clone()),
             None => Sealed::copy_of(&[self]).and_then(Blob::of).map_err(|error| exhausted(&error)),
@@ -220,7 +224,7 @@ fn received(descriptor: &OwnedFd, length: Option<u64>) -> Result<Blob> {
 }
 
 /// A descriptor as a value, for what is no blob. Only between processes of one machine.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct PassedDescriptor(pub Arc<OwnedFd>);
 
 impl Serialize for PassedDescriptor {
