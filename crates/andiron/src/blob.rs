@@ -313,6 +313,12 @@ impl From<&[u8]> for Blob {
     }
 }
 
+impl From<&Vec<u8>> for Blob {
+    fn from(bytes: &Vec<u8>) -> Blob {
+        bytes[..].into()
+    }
+}
+
 impl<const N: usize> From<&[u8; N]> for Blob {
     fn from(bytes: &[u8; N]) -> Blob {
         bytes[..].into()
