@@ -78,7 +78,11 @@ impl Blob {
     }
 
     /// The same bytes in memory that can be passed on, with a copy where they are not.
-    pub(crate) fn shared(&self) -> Result<Blob> {
+    ///
+    /// # Errors
+    /// `Overloaded` where no memory or no descriptor is left.
+    #[doc(hidden)]
+    pub fn shared(&self) -> Result<Blob> {
         match self.descriptor() {
             Some(_) => Ok(self.clone()),
             None => Sealed::copy_of(&[self]).and_then(Blob::of).map_err(|error| exhausted(&error)),
@@ -220,7 +224,7 @@ fn received(descriptor: &OwnedFd, length: Option<u64>) -> Result<Blob> {
 }
 
 /// A descriptor as a value, for what is no blob. Only between processes of one machine.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct PassedDescriptor(pub Arc<OwnedFd>);
 
 impl Serialize for PassedDescriptor {
@@ -306,6 +310,12 @@ impl From<&[u8]> for Blob {
             return blob;
         }
         Blob(Data::Own(Bytes::copy_from_slice(bytes)))
+    }
+}
+
+impl From<&Vec<u8>> for Blob {
+    fn from(bytes: &Vec<u8>) -> Blob {
+        bytes[..].into()
     }
 }
 

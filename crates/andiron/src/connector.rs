@@ -14,6 +14,7 @@ use andiron_sys::socket::{self, ConnectError};
 use crate::line::{Line, Listen, Renewal, tell_end};
 use crate::link::{Link, Wire};
 use crate::root::{Directory, Root};
+use crate::store::DEFAULT_LIMIT;
 use crate::{Address, DEFAULT_ADDRESS, Error, ErrorKind, Hub, Result, Security, Signal};
 
 /// How long connecting and the handshake may take.
@@ -40,6 +41,7 @@ pub struct Connector {
     limits: Limits,
     timeout: Duration,
     retry: Option<Duration>,
+    cache: usize,
     listen: Option<Listen>,
 }
 
@@ -54,6 +56,7 @@ impl Connector {
             limits: Limits::default(),
             timeout: TIMEOUT,
             retry: None,
+            cache: DEFAULT_LIMIT,
             listen: None,
         }
     }
@@ -95,6 +98,12 @@ impl Connector {
         Connector { retry: Some(patience), ..self }
     }
 
+    /// How many bytes of what is read from the [store](Hub::store) are kept, to be read again without a message: 64 MiB where nothing is said,
+    /// with 0 nothing. All threads that use the hub share it; what was not read lately goes first.
+    pub fn cache(self, bytes: usize) -> Connector {
+        Connector { cache: bytes, ..self }
+    }
+
     /// Has this called when the connection is made, is lost, and is made anew. It is called by whoever finds out: a connection that nobody
     /// uses tells nothing.
     pub fn on_signal(self, listen: impl Fn(Signal<'_>) + Send + Sync + 'static) -> Connector {
@@ -128,12 +137,13 @@ impl Connector {
             tell_end(&link, listen);
             listen(Signal::Connected);
         }
-        Hub::over(match self.retry {
+        let line = match self.retry {
             None => Line::single(link),
             Some(patience) => {
                 Line::retrying(link, Renewal::new(Box::new(again), patience, self.listen.clone()))
             }
-        })
+        };
+        Hub::over(line, self.cache)
     }
 
     /// Connects, and leaves the handshake to be waited for.

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 
 use crate::line::Line;
 use crate::link::{BatchGuard, Link};
+use crate::store::{Common, DEFAULT_LIMIT};
 use crate::{Connector, DEFAULT_ADDRESS, Error, ErrorKind, Expose, Proxy, Result, Store};
 
 /// Connects to the server whose address stands in the environment variable `ANDIRON_ADDRESS`, or else to the one named `andiron`.
@@ -43,6 +44,8 @@ pub(crate) fn chosen_address() -> Result<String> {
 #[derive(Clone)]
 pub struct Hub {
     line: Arc<Line>,
+    /// Of its store.
+    common: Arc<Common>,
 }
 
 impl Hub {
@@ -70,17 +73,21 @@ impl Hub {
         self.line.link()
     }
 
-    #[cfg(feature = "tokio")]
     pub(crate) fn line(&self) -> &Arc<Line> {
         &self.line
     }
 
-    pub(crate) fn over(line: Arc<Line>) -> Hub {
-        Hub { line }
+    pub(crate) fn common(&self) -> &Arc<Common> {
+        &self.common
+    }
+
+    /// Keeps so many bytes of what is read from the store.
+    pub(crate) fn over(line: Arc<Line>, cache: usize) -> Hub {
+        Hub { line, common: Arc::new(Common::new(cache)) }
     }
 
     pub(crate) fn of(link: Arc<Link>) -> Hub {
-        Hub { line: Line::single(link) }
+        Hub::over(Line::single(link), DEFAULT_LIMIT)
     }
 
     /// A proxy of the object that has this name at the other end. `P` is a typed proxy, or [`Proxy`] itself.
@@ -178,6 +185,7 @@ impl Hub {
 
     /// Ends the connection. Calls under way fail; proxies of the other end's objects are dead.
     pub fn close(&self) {
+        self.common.cache().close();
         self.line.close();
     }
 

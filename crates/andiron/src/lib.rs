@@ -127,9 +127,11 @@ pub use proxy::{Pending, Proxy};
 pub use secret::{Rights, Secret, SecretFile};
 pub use security::Security;
 pub use server::{Running, Server};
-pub use store::{Change, Changed, Entry, Listed, Put, Stats, Store, Watch};
+pub use store::{Cell, Change, Changed, Entry, Listed, Put, Stats, Store, Watch};
 pub use stream::{Stream, StreamIter};
 
+#[doc(hidden)]
+pub use blob::PassedDescriptor;
 #[doc(hidden)]
 pub use server::Hosting;
 

@@ -37,6 +37,17 @@ pub(crate) struct House {
     /// How many connections there may be, and are.
     pub(crate) most_connections: usize,
     pub(crate) connections: AtomicUsize,
+    /// What is to be done before the server gives up its places.
+    pub(crate) on_stop: OnceLock<Box<dyn Fn() + Send + Sync>>,
+}
+
+impl House {
+    /// The server is about to give up its places.
+    pub(crate) fn leaves(&self) {
+        if let Some(on_stop) = self.on_stop.get() {
+            crate::sync::contained(on_stop);
+        }
+    }
 }
 
 /// Who is told of the connections of a server.

@@ -87,6 +87,13 @@ impl Server {
         Server::hosting(hosting)?.listen_during("bind", address)
     }
 
+    /// Has this called when the server stops, before anybody else can have its places.
+    #[doc(hidden)]
+    pub fn on_stop(self, hook: impl Fn() + Send + Sync + 'static) -> Server {
+        self.house.on_stop.get_or_init(|| Box::new(hook));
+        self
+    }
+
     /// As [`new`](Server::new), for the daemon.
     #[doc(hidden)]
     pub fn hosting(hosting: Hosting) -> Result<Server> {
@@ -108,6 +115,7 @@ impl Server {
             listen: OnceLock::new(),
             most_connections: hosting.connections.unwrap_or(MOST_CONNECTIONS),
             connections: AtomicUsize::new(0),
+            on_stop: OnceLock::new(),
         });
         Ok(Server { pool: Pool::new()?, listeners: Vec::new(), house, security: hosting.security })
     }
@@ -320,6 +328,7 @@ impl Running {
         if std::mem::replace(&mut *lock(stopped), true) {
             return true;
         }
+        self.house.leaves();
         self.pool.drop_sources();
         for listener in &self.listeners {
             listener.shut();

@@ -247,7 +247,7 @@ fn write_bytes(bytes: &[u8], out: &mut impl Write) -> Result<(), Failure> {
 fn any_value(entry: Entry) -> Result<Value, Failure> {
     match entry.codec {
         codecs::NATIVE | codecs::JSON | codecs::RAW => value(entry),
-        _ => Ok(Value::Bytes(entry.bytes)),
+        _ => Ok(Value::Bytes(entry.bytes.to_vec())),
     }
 }
 
@@ -259,7 +259,7 @@ fn value(entry: Entry) -> Result<Value, Failure> {
             .map_err(|error| error.to_string())
             .and_then(|text| Value::from_json(text).map_err(|error| error.to_string()))
             .map_err(|error| Failure::Error(format!("the value was set as JSON but is none: {error}"))),
-        codecs::RAW => Ok(Value::Bytes(entry.bytes)),
+        codecs::RAW => Ok(Value::Bytes(entry.bytes.to_vec())),
         codec => Err(Failure::Error(format!(
             "the value is in codec {codec}, which this program does not know; `--raw` prints its bytes"
         ))),

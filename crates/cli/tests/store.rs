@@ -2,7 +2,9 @@
 
 mod common;
 
-use andiron::{Changed, ErrorKind};
+use std::time::Duration;
+
+use andiron::{Changed, ErrorKind, Put};
 use common::Home;
 
 #[test]
@@ -302,6 +304,25 @@ fn an_entry_is_set_for_a_time() {
         assert!(told.code == Some(2) && told.err.contains("not a time above 0"), "{told:?}");
     }
     assert_eq!(home.run(&["get", "x"]).printed(), "20\n");
+}
+
+#[test]
+fn a_daemon_that_stood_still_while_an_entry_expired_does_not_give_it_out() {
+    let home = Home::new();
+    let daemon = home.serve();
+    let store = home.hub().store();
+    let mut changes = store.watch_with("*", false, false).unwrap();
+    let ttl = Duration::from_millis(100);
+    store.set_with(Put::new("x", &1).unwrap().ttl(ttl)).unwrap();
+    let version = store.entry("x").unwrap().map(|entry| entry.version);
+    daemon.signal("STOP");
+    std::thread::sleep(ttl); // it is this time that is to pass
+    std::thread::scope(|scope| {
+        let read = scope.spawn(|| store.get_if_changed("x", version.unwrap_or(1)).unwrap());
+        daemon.signal("CONT");
+        assert_eq!(read.join().unwrap(), Changed::Missing);
+    });
+    assert!(changes.any(|change| change.unwrap().entry.is_none()));
 }
 
 #[test]

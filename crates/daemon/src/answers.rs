@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use andiron::Blob;
 use andiron_store::{Entry, Stats};
-use bytes::Bytes;
 use serde::ser::SerializeSeq;
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -51,7 +51,7 @@ impl From<Stats> for Figures {
 #[derive(Deserialize)]
 pub(crate) struct Wanted(
     pub(crate) String,
-    pub(crate) Bytes,
+    pub(crate) Blob,
     pub(crate) u8,
     #[serde(default)] pub(crate) Option<String>,
     #[serde(default)] pub(crate) Option<u64>,
@@ -63,8 +63,8 @@ written_as_array!(Wanted, 6, 0 1 2 3 4 5);
 /// Where on the board an entry is stamped, and the stamp that stood there when it was read.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Stamp {
-    slot: Option<u32>,
-    stamp: u64,
+    pub(crate) slot: Option<u32>,
+    pub(crate) stamp: u64,
 }
 
 /// The answer to `get` and `delete`: state, version, slot, stamp, ttl left in µs (0: none), timestamp, codec and value. Only the parts that the

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use andiron::Blob;
 use andiron_store::Value;
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::housekeeper::Housekeeper;
 
-/// Freeing so many bytes takes longer than an operation may.
+/// So many bytes are kept in memory that is passed on by reference, and freeing them takes longer than an operation may.
 const BIG: usize = 1 << 20;
 
 /// A value in the store, or on its way out of it.
@@ -22,24 +23,25 @@ pub(crate) enum Kept {
 
 #[derive(Debug)]
 pub(crate) struct Big {
-    bytes: Bytes,
+    blob: Blob,
     housekeeper: Arc<Housekeeper>,
 }
 
 impl Kept {
-    /// A copy: a slice would keep the whole message in memory.
-    pub(crate) fn copy(bytes: &[u8], housekeeper: &Arc<Housekeeper>) -> Kept {
-        let bytes = Bytes::copy_from_slice(bytes);
-        if bytes.len() < BIG {
-            return Kept::Bytes(bytes);
+    /// A short value is copied: it would keep a whole message in memory, or a descriptor.
+    pub(crate) fn of(value: Blob, housekeeper: &Arc<Housekeeper>) -> Kept {
+        if value.len() < BIG {
+            return Kept::Bytes(Bytes::copy_from_slice(&value));
         }
-        Kept::Big(Arc::new(Big { bytes, housekeeper: housekeeper.clone() }))
+        // Where no descriptor is left for it the bytes are kept as they came.
+        let blob = value.shared().unwrap_or(value);
+        Kept::Big(Arc::new(Big { blob, housekeeper: housekeeper.clone() }))
     }
 
     fn all(&self) -> &[u8] {
         match self {
             Kept::Bytes(bytes) => bytes,
-            Kept::Big(big) => &big.bytes,
+            Kept::Big(big) => &big.blob,
         }
     }
 }
@@ -52,7 +54,7 @@ impl Default for Kept {
 
 impl Drop for Big {
     fn drop(&mut self) {
-        self.housekeeper.free(std::mem::take(&mut self.bytes));
+        self.housekeeper.free(std::mem::take(&mut self.blob));
     }
 }
 
@@ -72,12 +74,15 @@ impl Value for Kept {
 
 impl Serialize for Kept {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(self.all())
+        match self {
+            Kept::Bytes(bytes) => serializer.serialize_bytes(bytes),
+            Kept::Big(big) => big.blob.serialize(serializer),
+        }
     }
 }
 
 impl<'de> Deserialize<'de> for Kept {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Kept, D::Error> {
-        Bytes::deserialize(deserializer).map(Kept::Bytes)
+        Blob::deserialize(deserializer).map(|blob| Kept::Bytes(Bytes::copy_from_slice(&blob)))
     }
 }

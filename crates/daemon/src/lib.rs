@@ -17,6 +17,7 @@ mod answers;
 mod daemon;
 mod housekeeper;
 mod kept;
+mod stamps;
 mod store;
 mod watch;
 

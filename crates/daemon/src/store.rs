@@ -1,11 +1,11 @@
 //! The store as an object that is called (`spec/PROTOCOL.md`, section 10).
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
-use andiron::{Error, ErrorKind, Result, Stream};
+use andiron::{Blob, Error, ErrorKind, PassedDescriptor, Result, Stream};
 use andiron_store::{
     Codec, DEFAULT_AUTHOR, Discarded, Effects, KeyRef, Now, Op, Page as EnginePage, Put, Reply,
     Store as Engine, StoreError,
@@ -14,6 +14,7 @@ use andiron_store::{
 use crate::answers::{Answer, Change, Counted, Figures, Page, Stamp, Wanted, Written};
 use crate::housekeeper::Housekeeper;
 use crate::kept::Kept;
+use crate::stamps::Stamps;
 use crate::watch::{Filter, Watch, Watchers};
 
 /// Entries on a page of a listing where the caller does not say.
@@ -28,6 +29,7 @@ const MANY: usize = 4096;
 #[derive(Debug)]
 pub(crate) struct Shared {
     engine: Mutex<Engine<Kept>>,
+    stamps: Stamps,
     pub(crate) watchers: Watchers,
     housekeeper: Arc<Housekeeper>,
 }
@@ -40,6 +42,11 @@ impl Shared {
 
     /// Does an operation. What it changes is told under the same lock, so that everybody hears of changes in their order.
     fn apply(&self, op: Op<'_, Kept>) -> Result<Reply<Kept>> {
+        self.apply_stamped(op, None).map(|(reply, _)| reply)
+    }
+
+    /// The same; with the stamp that belongs to what is said of this key.
+    fn apply_stamped(&self, op: Op<'_, Kept>, key: Option<KeyRef<'_>>) -> Result<(Reply<Kept>, Stamp)> {
         let may_expire_sooner = match &op {
             Op::Set(put) => put.ttl.is_some(),
             Op::SetMany(_) | Op::Expire { .. } => true,
@@ -47,8 +54,10 @@ impl Shared {
         };
         let mut engine = self.engine();
         let watchers = (!self.watchers.is_empty()).then_some(&self.watchers);
-        let mut told = Told { watchers, woken: Vec::new(), discarded: Vec::new() };
+        let stamps = &self.stamps;
+        let mut told = Told { stamps, watchers, woken: Vec::new(), discarded: Vec::new() };
         let reply = engine.apply(op, now(), &mut told);
+        let stamp = key.map_or(Stamp::default(), |key| self.stamps.stamp(key));
         let next_expiry = if may_expire_sooner { engine.next_expiry() } else { None };
         drop(engine);
         if let Some(time) = next_expiry {
@@ -60,7 +69,7 @@ impl Shared {
                 self.housekeeper.free(discarded);
             }
         }
-        reply.map_err(refused)
+        reply.map(|reply| (reply, stamp)).map_err(refused)
     }
 
     /// Takes out what expired, in pieces, so that nobody waits long for the engine.
@@ -74,6 +83,7 @@ impl Shared {
 
 /// What an operation does besides changing the engine.
 struct Told<'s> {
+    stamps: &'s Stamps,
     /// `None` where nobody watches.
     watchers: Option<&'s Watchers>,
     /// To be woken once the engine is free.
@@ -84,6 +94,8 @@ struct Told<'s> {
 
 impl Effects<Kept> for Told<'_> {
     fn change(&mut self, key: KeyRef<'_>, version: u64) {
+        // First this: from here on nobody takes what was read before for current.
+        self.stamps.bump(key, version);
         if let Some(watchers) = self.watchers {
             watchers.note(key, version, &mut self.woken);
         }
@@ -113,11 +125,22 @@ impl Drop for Store {
 impl Store {
     pub(crate) fn new(engine: Engine<Kept>) -> Store {
         let shared = Arc::new_cyclic(|shared| Shared {
+            stamps: Stamps::new(engine.incarnation()),
             engine: Mutex::new(engine),
             watchers: Watchers::default(),
             housekeeper: Housekeeper::new(shared.clone()),
         });
         Store { shared, generation: andiron_sys::fork::generation() }
+    }
+
+    /// What ends its board: nobody takes what was read for current any more.
+    pub(crate) fn closing(&self) -> impl Fn() + Send + Sync + 'static {
+        let shared = Arc::downgrade(&self.shared);
+        move || {
+            if let Some(shared) = shared.upgrade() {
+                shared.stamps.close();
+            }
+        }
     }
 
     fn apply(&self, op: Op<'_, Kept>) -> Result<Reply<Kept>> {
@@ -131,8 +154,8 @@ impl Store {
         }
     }
 
-    fn kept(&self, bytes: &[u8]) -> Kept {
-        Kept::copy(bytes, &self.shared.housekeeper)
+    fn kept(&self, value: Blob) -> Kept {
+        Kept::of(value, &self.shared.housekeeper)
     }
 
     fn page(&self, author: Option<&str>, after: Option<KeyRef<'_>>, limit: usize) -> Result<EnginePage> {
@@ -181,7 +204,7 @@ impl Store {
     fn set(
         &self,
         name: &str,
-        value: &[u8],
+        value: Blob,
         codec: u8,
         author: Option<&str>,
         ttl: Option<u64>,
@@ -198,7 +221,7 @@ impl Store {
             let author = author.as_deref().unwrap_or(DEFAULT_AUTHOR);
             check(Use::Write, Some(author))?;
             let (key, codec, if_version) = (KeyRef::new(author, name), Codec(*codec), *if_version);
-            Ok(Put { key, codec, value: self.kept(value), ttl: time_to_live(*ttl)?, if_version })
+            Ok(Put { key, codec, value: self.kept(value.clone()), ttl: time_to_live(*ttl)?, if_version })
         });
         self.write(Op::SetMany(puts.collect::<Result<_>>()?))
     }
@@ -208,8 +231,9 @@ impl Store {
     fn get(&self, name: &str, known: Option<u64>, author: Option<&str>, hits: Option<u64>) -> Result<Answer> {
         check(Use::Read, Some(author.unwrap_or(DEFAULT_AUTHOR)))?;
         let (known, hits) = (known.filter(|&version| version != 0), hits.unwrap_or(0));
-        let stamp = Stamp::default();
-        match self.apply(Op::Get { key: key(author, name), known, hits })? {
+        let key = key(author, name);
+        let (reply, stamp) = self.shared.apply_stamped(Op::Get { key, known, hits }, Some(key))?;
+        match reply {
             Reply::Missing => Ok(Answer::missing(stamp)),
             Reply::NotModified { version, ttl_left } => Ok(Answer::not_modified(version, ttl_left, stamp)),
             Reply::Found(entry) => Ok(Answer::found(entry, stamp)),
@@ -236,6 +260,12 @@ impl Store {
             Reply::Counted { version, timestamp, value } => Ok(Counted(version, timestamp, value)),
             _ => Err(unexpected()),
         }
+    }
+
+    /// The version board, by which processes of this machine know without a question whether what they read is current: a descriptor of memory; nil where
+    /// there is none.
+    fn board(&self) -> Option<PassedDescriptor> {
+        self.shared.stamps.board()
     }
 
     /// What the store holds and was asked. Returns an array: entries, bytes that they count for, authors, hits (reads that clients answered themselves, as they told) and
@@ -316,10 +346,9 @@ pub(crate) fn now() -> Now {
     Now { wall, steady: steady() }
 }
 
-/// The time by the clock that nobody sets, since this was asked first.
+/// The time by the clock that nobody sets, which goes on while the machine sleeps.
 pub(crate) fn steady() -> Duration {
-    static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
-    BEGAN.elapsed()
+    andiron_sys::clock::since_boot()
 }
 
 /// How long an entry is to stay.

@@ -28,7 +28,7 @@ fn there_is_none_until_it_has_something_to_do_and_it_ends_with_its_daemon() {
 
         let changes = store.watch_with("*", false, false).unwrap();
         if big {
-            store.set_bytes("x", &vec![1; 5 << 20], 3).unwrap();
+            store.set_bytes("x", vec![1; 5 << 20], 3).unwrap();
             assert_eq!(store.delete("x").unwrap().unwrap().bytes, vec![1; 5 << 20]);
         } else {
             store.set_with(Put::new("x", &1).unwrap().ttl(Duration::from_millis(20))).unwrap();

@@ -126,9 +126,7 @@ impl<V: Value> Leaf<V> {
         }
         self.names.replace_range(name, "");
         self.bytes.drain(bytes);
-        if self.records.capacity() > 2 * self.len() + 4 {
-            self.give_back_room();
-        }
+        self.give_back_most();
         kept
     }
 
@@ -166,6 +164,26 @@ impl<V: Value> Leaf<V> {
         self.names.shrink_to_fit();
         self.bytes.shrink_to_fit();
         self.values.shrink_to_fit();
+    }
+
+    /// Bytes that it takes, besides what its values hold.
+    #[cfg(test)]
+    pub(crate) fn room(&self) -> usize {
+        self.records.capacity() * size_of::<Record>()
+            + self.names.capacity()
+            + self.bytes.capacity()
+            + self.values.capacity() * size_of::<V>()
+    }
+
+    /// Gives room back where more than half of it is not needed.
+    fn give_back_most(&mut self) {
+        let needless = |room: usize, used: usize, few: usize| room > 2 * used + few;
+        if needless(self.records.capacity(), self.len(), 4)
+            || needless(self.bytes.capacity(), self.bytes.len(), 256)
+            || needless(self.values.capacity(), self.values.len(), 4)
+        {
+            self.give_back_room();
+        }
     }
 
     /// Where the name and the bytes of a record begin.
@@ -220,6 +238,7 @@ impl<V: Value> Leaf<V> {
             make_room(&mut self.values, 1);
             self.values.insert(place, value);
         }
+        self.give_back_most();
     }
 }
 

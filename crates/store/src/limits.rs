@@ -25,7 +25,8 @@ pub struct Limits {
     /// Entries in the store. Default 4,000,000.
     pub max_entries: usize,
     /// Bytes of all names and values and of each author once, with [`ENTRY_OVERHEAD`] for each entry and
-    /// [`AUTHOR_OVERHEAD`] for each author; of an entry that expires also its name and [`TTL_OVERHEAD`]. Default 2 GiB.
+    /// [`AUTHOR_OVERHEAD`] for each author; of an entry that expires also its name and
+    /// [`TTL_OVERHEAD`]. A name of more than 256 bytes counts twice. Default 2 GiB.
     pub max_bytes: u64,
     /// Bytes of one key: author and name together, in UTF-8. Default 64 KiB; above 512 MiB as 512 MiB.
     pub max_key_bytes: usize,
@@ -48,14 +49,18 @@ impl Default for Limits {
     }
 }
 
+/// A longer name counts twice: it may be kept a second time, to find its neighbours by it.
+const LONG_NAME: usize = 256;
+
 /// No key is longer, whatever the limits say: places within a few entries are kept in 32 bits.
 pub(crate) const LONGEST_KEY: usize = 1 << 29;
 
 /// Bytes counted for one entry of an author who is counted already.
 pub(crate) fn entry_cost(name: &str, size: u64, expires: bool) -> u64 {
-    let name = name.len() as u64;
-    let ttl = if expires { name + TTL_OVERHEAD } else { 0 };
-    size.saturating_add(name + ENTRY_OVERHEAD + ttl)
+    let length = name.len() as u64;
+    let ttl = if expires { length + TTL_OVERHEAD } else { 0 };
+    let again = if name.len() > LONG_NAME { length } else { 0 };
+    size.saturating_add(length + again + ENTRY_OVERHEAD + ttl)
 }
 
 /// Bytes counted for an author before the first entry.

@@ -239,5 +239,13 @@ mod tests {
         let leaf = &shelf.leaves[""];
         assert_eq!((shelf.leaves.len(), leaf.len()), (1, MOST_RECORDS));
         assert!(leaf.packed_bytes() <= MOST_RECORDS * (2 + 128 + 8));
+
+        // Neither values that were once packed nor those that were not leave room behind.
+        for len in [128, 500, 1] {
+            for number in 0..MOST_RECORDS {
+                shelf.put(&number.to_string(), written(1, &vec![1; len]));
+            }
+        }
+        assert!(shelf.leaves[""].room() < MOST_RECORDS * 64, "{}", shelf.leaves[""].room());
     }
 }

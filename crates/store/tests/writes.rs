@@ -211,6 +211,15 @@ fn an_entry_that_expires_counts_for_more() {
 }
 
 #[test]
+fn a_long_name_counts_twice() {
+    for (length, counted) in [(256, 256), (257, 514)] {
+        let mut store = store();
+        set(&mut store, put(&"n".repeat(length), ""), at(0)).unwrap();
+        assert_eq!(store.bytes(), 1 + AUTHOR_OVERHEAD + counted + ENTRY_OVERHEAD);
+    }
+}
+
+#[test]
 fn a_write_tied_to_a_version_is_done_over_that_one_alone() {
     let mut store = store();
     let refused = |current| Err(StoreError::VersionMismatch { current });

@@ -12,6 +12,7 @@ use super::drive::{self, Hold};
 use super::{Proxy, Store};
 use crate::hub::chosen_address;
 use crate::link::Link;
+use crate::store::Common;
 use crate::{Batch, Connector, Error, ErrorKind, Expose, Result};
 
 /// Connects as [`connect`](crate::connect) does.
@@ -140,7 +141,20 @@ impl Hub {
     }
 
     async fn root(&self) -> Result<crate::Proxy> {
-        alive(self.0.line(), None).await.map(crate::Proxy::root)
+        self.alive().await.map(crate::Proxy::root)
+    }
+
+    /// A connection that is not over, as far as is known.
+    pub(super) async fn alive(&self) -> Result<Arc<Link>> {
+        alive(self.0.line(), None).await
+    }
+
+    pub(super) fn link(&self) -> Arc<Link> {
+        self.0.link()
+    }
+
+    pub(super) fn common(&self) -> &Arc<Common> {
+        self.0.common()
     }
 
     /// Holds back the calls that this thread starts on this connection until the guard is dropped: they go together. Start the calls of a

@@ -173,6 +173,7 @@ impl Running {
     }
 
     fn shut(&self) {
+        self.house.leaves();
         lock(&self.guests.inside).shut = true;
         self.accepting.iter().for_each(JoinHandle::abort);
         self.listeners.iter().for_each(|listener| listener.shut());

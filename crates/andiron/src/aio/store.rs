@@ -1,28 +1,33 @@
 //! The store as asynchronous programs see it.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::time::Duration;
 
 use andiron_proto::wire::codecs;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Hub, Proxy};
-use crate::store::{Answer, DEFAULT_AUTHOR, STORE, encode, no_store};
+use crate::store::wire::Answer;
+use crate::store::{
+    Ask, Cached, Common, DEFAULT_AUTHOR, Key, Look, STORE, Writes, WritesAll, encode, no_board, no_store,
+};
 use crate::sync::lock;
-use crate::{Change, Changed, Entry, Put, Result, Stats, Stream};
+use crate::{Blob, Change, Changed, Entry, Put, Result, Stats, Stream};
 
 /// Values by author and name that all processes at a server share; see [`Store`](crate::Store), whose methods these are.
 #[derive(Clone, Debug)]
 pub struct Store {
     hub: Hub,
-    /// Found at the first use.
-    object: Arc<Mutex<Option<Proxy>>>,
+    common: Arc<Common>,
     author: Arc<str>,
+    max_staleness: Option<Duration>,
 }
 
 impl Store {
     pub(super) fn of(hub: Hub) -> Store {
-        Store { hub, object: Arc::default(), author: DEFAULT_AUTHOR.into() }
+        let common = hub.common().clone();
+        Store { hub, common, author: DEFAULT_AUTHOR.into(), max_staleness: None }
     }
 
     /// The entries of another author. Without this the author is `default`.
@@ -30,23 +35,26 @@ impl Store {
         Store { author: author.into(), ..self.clone() }
     }
 
+    /// The same entries, of which what was read may be given out for so long without a question; see
+    /// [`Store::max_staleness`](crate::Store::max_staleness).
+    pub fn max_staleness(&self, longest: Duration) -> Store {
+        Store { max_staleness: Some(longest), ..self.clone() }
+    }
+
     /// Sets a value. Gives its version.
     ///
     /// # Errors
     /// As for [`Store::set`](crate::Store::set).
     pub async fn set(&self, name: &str, value: &(impl Serialize + ?Sized)) -> Result<u64> {
-        self.set_bytes(name, &encode(value)?, codecs::NATIVE).await
+        self.set_bytes(name, encode(value)?, codecs::NATIVE).await
     }
 
     /// Sets a value that is encoded already, or bytes as they are (`codec` 3).
     ///
     /// # Errors
     /// As for [`set`](Store::set).
-    pub async fn set_bytes(&self, name: &str, bytes: &[u8], codec: u8) -> Result<u64> {
-        let bytes = crate::__private::Bytes(bytes);
-        let (version, _timestamp): (u64, f64) =
-            self.call("set", &(name, bytes, codec, &*self.author)).await?;
-        Ok(version)
+    pub async fn set_bytes(&self, name: &str, bytes: impl Into<Blob>, codec: u8) -> Result<u64> {
+        self.set_with(Put::bytes(name, bytes, codec)).await
     }
 
     /// Sets a value with a time to live, or only over a certain version. Gives its version.
@@ -54,6 +62,8 @@ impl Store {
     /// # Errors
     /// As for [`Store::set_with`](crate::Store::set_with).
     pub async fn set_with(&self, put: Put) -> Result<u64> {
+        let put = self.outgoing(put);
+        let _writes = self.writes(vec![put.key(&self.author)]);
         let (version, _timestamp): (u64, f64) = self.call("set", &put.wanted(&self.author)).await?;
         Ok(version)
     }
@@ -63,7 +73,8 @@ impl Store {
     /// # Errors
     /// As for [`Store::set_many`](crate::Store::set_many).
     pub async fn set_many(&self, puts: impl IntoIterator<Item = Put>) -> Result<u64> {
-        let puts: Vec<Put> = puts.into_iter().collect();
+        let puts: Vec<Put> = puts.into_iter().map(|put| self.outgoing(put)).collect();
+        let _writes = self.writes(puts.iter().map(|put| put.key(&self.author)).collect());
         let entries: Vec<_> = puts.iter().map(|put| put.wanted(&self.author)).collect();
         let (version, _timestamp): (u64, f64) = self.call("set_many", &(entries,)).await?;
         Ok(version)
@@ -74,6 +85,7 @@ impl Store {
     /// # Errors
     /// As for [`Store::incr`](crate::Store::incr).
     pub async fn incr(&self, name: &str, by: i64) -> Result<i64> {
+        let _writes = self.writes(vec![self.key(name)]);
         let (_version, _timestamp, value): (u64, f64, i64) =
             self.call("incr", &(name, by, &*self.author)).await?;
         Ok(value)
@@ -100,8 +112,42 @@ impl Store {
     /// # Errors
     /// Why the store could not be reached.
     pub async fn entry(&self, name: &str) -> Result<Option<Entry>> {
-        let answer: Answer = self.call("get", &(name, 0u64, &*self.author)).await?;
-        Ok(answer.entry())
+        let key = self.key(name);
+        match self.common.cache().look(key, self.max_staleness) {
+            Look::Current(entry) => Ok(entry),
+            Look::Ask(ask) => Ok(self.ask(key, ask).await?.entry(false)),
+        }
+    }
+
+    async fn ask(&self, key: Key<'_>, ask: Ask) -> Result<Arc<Cached>> {
+        let cache = self.common.cache();
+        let link = self.hub.alive().await?;
+        let source = match cache.source(&link) {
+            Some(source) => source,
+            None => {
+                let board = match cache.wants_board(&link) {
+                    true => no_board(self.call("board", &()).await)?,
+                    false => None,
+                };
+                cache.set_source(&link, board)
+            }
+        };
+        let known = ask.version(&source);
+        let answer: Answer = self.call("get", &(key.name, known, key.author, cache.take_hits())).await?;
+        let keep = Arc::ptr_eq(&link, &self.hub.link());
+        cache.learn(key, ask, source, keep, answer)
+    }
+
+    fn key<'a>(&'a self, name: &'a str) -> Key<'a> {
+        Key { author: &self.author, name }
+    }
+
+    fn outgoing(&self, put: Put) -> Put {
+        if self.hub.link().passes_descriptors() { put.by_reference() } else { put }
+    }
+
+    fn writes<'a>(&'a self, keys: Vec<Key<'a>>) -> Writes<'a> {
+        Writes::new(self.common.cache(), keys)
     }
 
     /// The entry of this name unless it still has this version, which the caller has.
@@ -118,6 +164,7 @@ impl Store {
     /// # Errors
     /// Why the store could not be reached.
     pub async fn delete(&self, name: &str) -> Result<Option<Entry>> {
+        let _writes = self.writes(vec![self.key(name)]);
         let answer: Answer = self.call("delete", &(name, &*self.author)).await?;
         Ok(answer.entry())
     }
@@ -127,6 +174,7 @@ impl Store {
     /// # Errors
     /// As for [`Store::delete_if_version`](crate::Store::delete_if_version).
     pub async fn delete_if_version(&self, name: &str, version: u64) -> Result<Option<Entry>> {
+        let _writes = self.writes(vec![self.key(name)]);
         let answer: Answer = self.call("delete", &(name, &*self.author, version)).await?;
         Ok(answer.entry())
     }
@@ -154,6 +202,7 @@ impl Store {
     /// # Errors
     /// Why the store could not be reached.
     pub async fn clear(&self) -> Result<u64> {
+        let _writes = WritesAll::new(self.common.cache(), Some(&self.author));
         self.call("clear", &(&*self.author,)).await
     }
 
@@ -162,16 +211,18 @@ impl Store {
     /// # Errors
     /// As for [`clear`](Store::clear).
     pub async fn clear_all(&self) -> Result<u64> {
+        let _writes = WritesAll::new(self.common.cache(), None);
         self.call("clear", &(None::<&str>,)).await
     }
 
     async fn call<R: DeserializeOwned>(&self, method: &str, args: &(impl Serialize + ?Sized)) -> Result<R> {
-        let known = lock(&self.object).clone();
-        let object = match known {
-            Some(object) => object,
+        let known = lock(&self.common.object).clone();
+        let object: Proxy = match known {
+            Some(object) => object.into(),
             None => {
                 let found: Proxy = self.hub.object(STORE).await.map_err(no_store)?;
-                lock(&self.object).insert(found).clone()
+                *lock(&self.common.object) = Some(found.clone().into());
+                found
             }
         };
         object.call(method, args).await

@@ -70,6 +70,8 @@ pub(crate) struct Link {
     starting: AtomicUsize,
     /// The fork generation in which the connection was made.
     generation: u32,
+    /// Both ends are on this machine, at a socket that passes descriptors.
+    local: bool,
     /// For people: an address or a process.
     label: String,
     /// What the peer proved in the handshake, where it proved anything.
@@ -243,6 +245,7 @@ impl Link {
             dropped: Mutex::default(),
             starting: AtomicUsize::new(0),
             generation: andiron_sys::fork::generation(),
+            local,
             label,
             proved: OnceLock::new(),
             root: OnceLock::new(),
@@ -261,6 +264,16 @@ impl Link {
 
     fn arc(&self) -> Arc<Link> {
         self.this.upgrade().expect("whoever calls a method of a link holds it")
+    }
+
+    /// Whether descriptors can be sent here.
+    pub(crate) fn passes_descriptors(&self) -> bool {
+        self.local
+    }
+
+    /// The incarnation of the store at the other end, where it has one and has said so.
+    pub(crate) fn store(&self) -> Option<[u8; 16]> {
+        self.lock().session.peer().store
     }
 
     /// True in a forked child of the process that made the connection.

@@ -1,0 +1,51 @@
+//! Listings, page by page.
+
+use std::sync::Arc;
+
+use super::Store;
+use crate::{Listed, Result};
+
+type Row = (String, String, u64, f64, u64);
+
+pub(super) struct Pages {
+    store: Store,
+    /// `None`: all of them.
+    author: Option<Arc<str>>,
+    page: std::vec::IntoIter<Row>,
+    after: Option<(String, String)>,
+    more: bool,
+}
+
+impl Pages {
+    pub(super) fn new(store: Store, author: Option<Arc<str>>) -> Pages {
+        Pages { store, author, page: Vec::new().into_iter(), after: None, more: true }
+    }
+}
+
+impl Iterator for Pages {
+    type Item = Result<Listed>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some((author, name, version, timestamp, size)) = self.page.next() {
+                self.after = Some((author.clone(), name.clone()));
+                return Some(Ok(Listed { author, name, version, timestamp, size }));
+            }
+            if !self.more {
+                return None;
+            }
+            let page: Result<(bool, Vec<Row>)> =
+                self.store.call("list", &(self.author.as_deref(), &self.after));
+            match page {
+                Ok((more, rows)) => {
+                    self.more = more && !rows.is_empty();
+                    self.page = rows.into_iter();
+                }
+                Err(error) => {
+                    self.more = false;
+                    return Some(Err(error));
+                }
+            }
+        }
+    }
+}
