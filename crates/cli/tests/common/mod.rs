@@ -157,6 +157,12 @@ impl Process {
         }
     }
 
+    /// The same, but of a line that is not said yet.
+    pub(crate) fn wait_for_next(&mut self, part: &str) -> String {
+        self.seen.extend(self.lines.try_iter());
+        self.wait_for(part)
+    }
+
     /// The next line with this in it; `None` if the process ended without.
     pub(crate) fn try_wait_for(&mut self, part: &str) -> Option<String> {
         while let Ok(line) = self.lines.recv_timeout(LONG) {

@@ -108,12 +108,12 @@ impl Checker<'_> {
         for (index, event) in self.events.iter().enumerate() {
             match event.end {
                 End::Answered { at, .. } => {
-                    moments.push((event.begun, 0, Moment::Begin(index)));
+                    moments.push((event.earliest(), 0, Moment::Begin(index)));
                     moments.push((at, 1, Moment::Answer(index, at)));
                 }
                 // A read that nobody heard the answer of says nothing.
                 End::Lost { .. } if event.op.is_read() => {}
-                End::Lost { .. } => moments.push((event.begun, 0, Moment::Begin(index))),
+                End::Lost { .. } => moments.push((event.earliest(), 0, Moment::Begin(index))),
             }
         }
         moments.sort_by_key(|(time, order, _)| (*time, *order));
@@ -183,7 +183,7 @@ impl Checker<'_> {
             let End::Answered { answer, .. } = event.end else { return true };
             let told = match (answer, now) {
                 (Answer::Found { value, version }, Some(now)) => {
-                    now.number == value && now.version == Some(version) && now.is_there(event.begun)
+                    now.number == value && now.version == Some(version) && now.is_there(event.earliest())
                 }
                 (Answer::Missing, None) => true,
                 _ => false,
@@ -214,9 +214,11 @@ impl State {
             End::Answered { answer, .. } => Some(answer),
             End::Lost { .. } => None,
         };
-        let found = self.found(event.begun, at);
+        let found = self.found(event.earliest(), at);
         let states = match event.op {
-            Op::Get | Op::Ask => found.filter_map(|state| state.read(answer)).collect(),
+            Op::Get | Op::GetWithin { .. } | Op::Ask => {
+                found.filter_map(|state| state.read(answer)).collect()
+            }
             Op::Delete => found.filter_map(|state| state.read(answer)?.with(None)).collect(),
             Op::Set { value } => self.written(value, None, answer).into_iter().collect(),
             Op::SetFor { value, ttl } => {

@@ -4,17 +4,17 @@
 //! [`perform`]; what it means is said in [`Op`] and known to the checker.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use andiron::{Changed, Connector, Entry, Hub, Put, Store};
+use andiron::{Changed, Connector, Entry, Put, Store};
 use fastrand::Rng;
 
 use crate::common::{LONG, role, say};
 use crate::history::{Answer, Op};
 use crate::journal::Journal;
+use crate::line::{Line, until_told};
 
 /// How many entries all of them share. The fewer, the more meets at each.
 pub(crate) const ENTRIES: u32 = 6;
@@ -22,11 +22,11 @@ pub(crate) const ENTRIES: u32 = 6;
 /// The entry that has two names, of which each has always what the other has, since both are set at once.
 const PAIR: u32 = ENTRIES - 1;
 
-/// What a process says when it has done a number of operations again.
+/// What a process says when it has done something a number of times again.
 pub(crate) const WENT_ON: &str = "went on";
 
-/// So many operations.
-const A_WHILE: u64 = 400;
+/// So many times.
+const A_WHILE: u64 = 100;
 
 /// What one process is told when it is started; as a text it is its role.
 #[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
@@ -39,33 +39,25 @@ pub(crate) struct Client {
 
 /// Not a test of its own: a process that uses the store until it is told to end.
 #[test]
-pub(crate) fn client() {
+fn client() {
     let Some(role) = role() else { return };
     let client: Client = serde_json::from_str(&role).unwrap();
     let folder = PathBuf::from(std::env::var_os(JOURNALS).unwrap());
-    // Kept over the whole run, so what they remember is as old as it can be. Two threads share each.
-    let kept = Connector::new("andiron").retry(LONG).connect().unwrap();
-    let over = Arc::new(AtomicBool::new(false));
-    let done = Arc::new(AtomicU64::new(0));
-    let threads: Vec<_> = (0..4)
-        .map(|thread| {
-            let hub = (thread < 2).then(|| kept.clone());
-            let journal = Journal::new(&folder, (client.number, thread));
-            let worker = Worker {
-                choice: Choice::new(client, thread),
-                line: Line::new(hub),
-                journal,
-                over: over.clone(),
-                done: done.clone(),
-            };
-            thread::spawn(move || worker.run())
-        })
-        .collect();
-    say("ready");
-    // Whoever started it says that it is over, or is gone.
-    let _ = std::io::stdin().read_line(&mut String::new());
-    over.store(true, Ordering::Relaxed);
-    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    // Kept over the whole run, so what they remember is as old as it can be. Some remember two entries at most.
+    let cache = if client.number % 2 == 0 { 64 << 20 } else { 1 << 10 };
+    let kept = Connector::new("andiron").retry(LONG).cache(cache).connect().unwrap();
+    let lines =
+        [Line::kept(&kept), Line::kept(&kept).by_cells(), Line::default(), Line::default().by_cells()];
+    let done = AtomicU64::new(0);
+    until_told(|over| {
+        thread::scope(|scope| {
+            for (thread, line) in (0..).zip(lines) {
+                let journal = Journal::new(&folder, (client.number, thread));
+                let worker = Worker { choice: Choice::new(client, thread), line, journal };
+                scope.spawn(|| worker.run(over, &done));
+            }
+        });
+    });
 }
 
 /// The variable that names the folder of the journals.
@@ -76,25 +68,24 @@ struct Worker {
     choice: Choice,
     line: Line,
     journal: Journal,
-    over: Arc<AtomicBool>,
-    done: Arc<AtomicU64>,
 }
 
 impl Worker {
-    fn run(mut self) {
-        while !self.over.load(Ordering::Relaxed) {
+    fn run(mut self, over: &AtomicBool, done: &AtomicU64) {
+        while !over.load(Ordering::Relaxed) {
             let deed = self.choice.pick();
             for _ in 0..deed.times {
                 let Some(store) = self.line.store() else { break };
-                let answer = self.journal.act(deed.key, deed.op, || perform(&store, deed));
-                let Some(answer) = answer else {
+                let Some(answer) =
+                    self.journal.act(deed.key, deed.op, || perform(&mut self.line, &store, deed))
+                else {
                     self.line.lost();
                     break;
                 };
                 self.choice.heard(deed.key, answer);
-                if self.done.fetch_add(1, Ordering::Relaxed) % A_WHILE == A_WHILE - 1 {
-                    say(WENT_ON);
-                }
+            }
+            if done.fetch_add(1, Ordering::Relaxed) % A_WHILE == A_WHILE - 1 {
+                say(WENT_ON);
             }
         }
     }
@@ -138,7 +129,8 @@ impl Choice {
             _ => 100,
         };
         let op = match self.rng.u32(0..all) {
-            0..25 => Op::Get,
+            0..20 => Op::Get,
+            20..25 => Op::GetWithin { age: self.rng.u64(1..20) * 1_000_000 },
             25..40 => Op::Ask,
             40..62 => return self.set(key),
             62..70 => Op::SetFor { value: self.value(), ttl: self.rng.u64(1..20) * 1_000_000 },
@@ -147,7 +139,8 @@ impl Choice {
             84..92 => Op::Delete,
             _ => Op::Incr { by: self.rng.i64(1..5) },
         };
-        let times = if op == Op::Get { self.rng.u32(1..30) } else { 1 };
+        // Long enough to meet with what others write.
+        let times = if matches!(op, Op::Get | Op::GetWithin { .. }) { self.rng.u32(1..200) } else { 1 };
         Deed { key, op, times, name: self.rng.usize(0..2) }
     }
 
@@ -168,7 +161,7 @@ impl Choice {
 }
 
 /// Does it once. Errors are those of the store.
-pub(crate) fn perform(store: &Store, deed: Deed) -> andiron::Result<Answer> {
+pub(crate) fn perform(line: &mut Line, store: &Store, deed: Deed) -> andiron::Result<Answer> {
     let names = match deed.key {
         PAIR => vec!["one of two".to_owned(), "two of two".to_owned()],
         key => vec![format!("entry {key}")],
@@ -188,7 +181,8 @@ pub(crate) fn perform(store: &Store, deed: Deed) -> andiron::Result<Answer> {
         Ok(Answer::Written { version })
     };
     match deed.op {
-        Op::Get => found(store.entry(name)?),
+        Op::Get => found(line.entry(store, name)?),
+        Op::GetWithin { age } => found(store.max_staleness(Duration::from_nanos(age)).entry(name)?),
         Op::Ask => match store.get_if_changed(name, 0)? {
             Changed::Yes(entry) => found(Some(entry)),
             Changed::Missing => found(None),
@@ -201,36 +195,5 @@ pub(crate) fn perform(store: &Store, deed: Deed) -> andiron::Result<Answer> {
         Op::DeleteIf { version } => found(store.delete_if_version(name, version)?),
         Op::Incr { by } => Ok(Answer::Counted { value: store.incr(name, by)? }),
         Op::Restart => panic!("clients do not start the daemon"),
-    }
-}
-
-/// A way to the store: one that is kept whatever happens, or one that is made anew when it was lost.
-struct Line {
-    kept: bool,
-    store: Option<Store>,
-}
-
-impl Line {
-    fn new(kept: Option<Hub>) -> Line {
-        Line { kept: kept.is_some(), store: kept.map(|hub| hub.store()) }
-    }
-
-    /// `None`: nobody is there at the moment.
-    fn store(&mut self) -> Option<Store> {
-        if self.store.is_none() {
-            match andiron::connect() {
-                Ok(hub) => self.store = Some(hub.store()),
-                // Nobody tells when a daemon is there.
-                Err(error) if error.is_temporary() => thread::sleep(Duration::from_millis(1)),
-                Err(error) => panic!("no way to the store: {error:?}"),
-            }
-        }
-        self.store.clone()
-    }
-
-    fn lost(&mut self) {
-        if !self.kept {
-            self.store = None;
-        }
     }
 }

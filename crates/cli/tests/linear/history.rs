@@ -5,10 +5,12 @@
 use serde::{Deserialize, Serialize};
 
 /// What is asked of one entry. Values are numbers; no two operations set the same one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum Op {
     /// Reads it, also from what the client remembers.
     Get,
+    /// Reads it, and may be told what it was so many nanoseconds ago.
+    GetWithin { age: u64 },
     /// Reads it, and always asks the daemon.
     Ask,
     /// Sets it for good.
@@ -30,7 +32,7 @@ pub(crate) enum Op {
 impl Op {
     /// Whether it changes nothing.
     pub(crate) fn is_read(self) -> bool {
-        matches!(self, Op::Get | Op::Ask)
+        matches!(self, Op::Get | Op::GetWithin { .. } | Op::Ask)
     }
 
     /// Whether what is there before makes no difference to what is there behind it.
@@ -75,6 +77,16 @@ pub(crate) struct Event {
     pub(crate) op: Op,
     pub(crate) begun: u64,
     pub(crate) end: End,
+}
+
+impl Event {
+    /// The first moment at which it may happen.
+    pub(crate) fn earliest(&self) -> u64 {
+        match self.op {
+            Op::GetWithin { age } => self.begun.saturating_sub(age),
+            _ => self.begun,
+        }
+    }
 }
 
 impl std::fmt::Display for Event {

@@ -11,16 +11,16 @@ use serde::{Deserialize, Serialize};
 use crate::history::{Answer, End, Event, Op, now};
 
 /// The journal of one thread. What changes something is written before it begins; of reads one after the other with the same answer only the
-/// first and the last are, since they tell all that the others could.
+/// first and the last are: what is there now and later was there meanwhile.
 pub(crate) struct Journal {
     file: File,
     by: (u32, u32),
     /// How many writes were begun.
     begun: u64,
-    reads: BTreeMap<u32, Run>,
+    reads: HashMap<(u32, Op), Run>,
 }
 
-/// Reads of an entry that had one answer.
+/// Reads of an entry that had one answer, with no write of this thread between them.
 struct Run {
     answer: Answer,
     last: Option<Event>,
@@ -39,7 +39,7 @@ impl Journal {
     pub(crate) fn new(folder: &Path, by: (u32, u32)) -> Journal {
         let path = folder.join(format!("{}-{}.journal", by.0, by.1));
         let file = OpenOptions::new().append(true).create_new(true).open(path).unwrap();
-        Journal { file, by, begun: 0, reads: BTreeMap::new() }
+        Journal { file, by, begun: 0, reads: HashMap::new() }
     }
 
     /// Does one operation and writes it down. Gives what it was answered; `None`: there was no answer.
@@ -53,6 +53,7 @@ impl Journal {
     ) -> Option<Answer> {
         let mut event = Event { by: self.by, key, op, begun: now(), end: End::Lost { at: u64::MAX } };
         if !op.is_read() {
+            self.end_runs(Some(key));
             self.begun += 1;
             self.write(&Line::Begun(self.begun, event));
         }
@@ -69,16 +70,21 @@ impl Journal {
     }
 
     fn read(&mut self, event: Event, answer: Answer) {
-        match self.reads.get_mut(&event.key) {
+        match self.reads.get_mut(&(event.key, event.op)) {
             Some(run) if run.answer == answer => run.last = Some(event),
             _ => {
-                let before = self.reads.insert(event.key, Run { answer, last: None });
-                if let Some(last) = before.and_then(|run| run.last) {
-                    self.write(&Line::Did(last));
-                }
+                let before = self.reads.insert((event.key, event.op), Run { answer, last: None });
+                before.and_then(|run| run.last).iter().for_each(|last| self.write(&Line::Did(*last)));
                 self.write(&Line::Did(event));
             }
         }
+    }
+
+    /// Those of this entry, or all.
+    fn end_runs(&mut self, key: Option<u32>) {
+        let runs = self.reads.extract_if(|(of, _), _| key.is_none_or(|key| key == *of));
+        let last: Vec<Event> = runs.filter_map(|(_, run)| run.last).collect();
+        last.into_iter().for_each(|event| self.write(&Line::Did(event)));
     }
 
     fn write(&mut self, line: &Line) {
@@ -90,11 +96,7 @@ impl Journal {
 
 impl Drop for Journal {
     fn drop(&mut self) {
-        for run in std::mem::take(&mut self.reads).into_values() {
-            if let Some(last) = run.last {
-                self.write(&Line::Did(last));
-            }
-        }
+        self.end_runs(None);
     }
 }
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::checker::check;
 use crate::history::Answer::{Conflict, Counted, Done, Missing};
-use crate::history::Op::{Ask, Delete, DeleteIf, Get, Incr, Restart, Set, SetFor, SetIf};
+use crate::history::Op::{Ask, Delete, DeleteIf, Get, GetWithin, Incr, Restart, Set, SetFor, SetIf};
 use crate::history::{Answer, End, Event, Op};
 
 fn did(op: Op, times: Range<u64>, answer: Answer) -> Event {
@@ -87,6 +87,16 @@ fn a_read_behind_an_acknowledged_write_that_finds_what_was_before_is_stale() {
     right([set(5, 0..1, 1), set(6, 2..5, 2), get(4..6, 5, 1)]);
     right([set(5, 0..1, 1), set(6, 2..5, 2), get(4..6, 6, 2)]);
     right([set(5, 0..2, 1), missing(2..3)]);
+}
+
+#[test]
+fn a_read_that_may_be_old_is_not_older_than_it_may_be() {
+    let within = |age, times, value, version| did(GetWithin { age }, times, Answer::Found { value, version });
+    let writes = [set(5, 0..1, 1), set(6, 10..20, 2)];
+    right([writes[0], writes[1], within(10, 30..31, 5, 1), within(0, 32..33, 6, 2)]);
+    right([writes[0], writes[1], within(10, 30..31, 6, 2), within(13, 32..33, 5, 1)]);
+    wrong(2, [writes[0], writes[1], within(9, 30..31, 5, 1)]);
+    wrong(1, [writes[0], within(100, 5..6, 6, 2), writes[1]]);
 }
 
 #[test]

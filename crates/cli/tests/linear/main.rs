@@ -17,5 +17,6 @@ mod client;
 mod history;
 mod journal;
 mod known;
+mod line;
 mod mutation;
 mod scenes;

@@ -11,6 +11,7 @@ use crate::client::{Choice, Client, ENTRIES, JOURNALS, WENT_ON, perform};
 use crate::common::{Home, Process};
 use crate::history::{Answer, End, Event, Op, now};
 use crate::journal::{self, Journal};
+use crate::line::{Line, WELL};
 
 const CLIENTS: usize = 3;
 
@@ -63,20 +64,21 @@ fn a_store_that_began_anew_and_was_written_as_often_is_not_taken_for_the_old_one
     let mut scene = Scene::with_readers("the same writes again");
     let mut journal = Journal::new(&scene.journals(), (DIRECTOR, 0));
     let director = Client { number: DIRECTOR, seed: scene.seed, reads: false };
-    let mut choice = Choice::new(director, 0);
+    let (mut choice, mut line) = (Choice::new(director, 0), Line::default());
     for _ in 0..rounds() {
         let store = scene.home.hub().store();
         for _ in 0..3 {
             scene.goes_on();
             for key in 0..ENTRIES {
                 let deed = choice.set(key);
-                let answer = journal.act(key, deed.op, || perform(&store, deed));
+                let answer = journal.act(key, deed.op, || perform(&mut line, &store, deed));
                 assert!(matches!(answer, Some(Answer::Written { .. })), "{answer:?}");
             }
         }
         scene.goes_on();
         scene.strike(Blow::Daemon);
     }
+    scene.goes_on();
     drop(journal);
     scene.finish();
 }
@@ -149,7 +151,7 @@ impl Scene {
     /// Waits until one of the clients has done something more.
     fn goes_on(&mut self) {
         let one = self.rng.usize(..self.clients.len());
-        self.clients[one].1.wait_for(WENT_ON);
+        self.clients[one].1.wait_for_next(WENT_ON);
     }
 
     fn strike(&mut self, blow: Blow) {
@@ -192,14 +194,18 @@ impl Scene {
     fn finish(mut self) {
         for (number, client) in &mut self.clients {
             client.tell("end");
-            assert!(client.wait().success(), "client {number} failed");
+            client.wait_for(WELL);
+            assert_eq!(client.wait().code(), Some(0), "client {number}");
         }
+        let hits = self.home.hub().store().stats().unwrap().hits;
         let mut history = journal::collect(&self.journals(), &self.gone);
         let (name, operations, restarts) = (self.name, history.len(), self.restarts.len() / ENTRIES as usize);
         let lost = history.iter().filter(|event| matches!(event.end, End::Lost { .. })).count();
         history.extend(&self.restarts);
-        eprintln!("{name}: {operations} operations, {lost} without an answer, {restarts} restarts");
-        assert!(operations > 1000, "so little says nothing");
+        eprintln!(
+            "{name}: {operations} operations, {lost} without an answer, {restarts} restarts, {hits} reads without a question"
+        );
+        assert!(operations > 1000 && hits > 0, "so little says nothing");
         if let Err(violation) = check(&history) {
             panic!("{name}, ANDIRON_LINEAR_SEED={}: {violation}", self.seed);
         }
