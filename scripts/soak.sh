@@ -10,6 +10,9 @@ ANDIRON_FUZZ_ITERATIONS=$((SOAK * 40000000)) $CARGO test --release --locked -p a
 ANDIRON_FUZZ_ITERATIONS=$((SOAK * 30000)) $CARGO test --release --locked -p andiron-proto --test session fuzz
 ANDIRON_FUZZ_ITERATIONS=$((SOAK * 200000)) $CARGO test --release --locked -p andiron-store --test model
 
+echo "== one order of all that many processes see"
+ANDIRON_LINEAR_ROUNDS=$((SOAK * 400)) $CARGO test --release --locked -p andiron-cli --test linear scenes -- --nocapture
+
 echo "== repeating the tests of driver and daemon"
 $CARGO test --release --locked -p andiron -p andiron-cli --no-run
 round=0

@@ -1,16 +1,17 @@
-//! That the checker finds what is wrong where a store writes or is read in the wrong order, and nothing where it is not.
+//! That the checker finds what is wrong where a store is written or read in the wrong order, and nothing where it is not.
 //!
-//! This store is a small one whose daemon and clients are threads, but engine and board are the real ones, and the steps are those of a
-//! daemon and of a client that remembers. Between two steps others are let in, so what can go wrong goes wrong every time, and
-//! not where the machine happens to be slow.
+//! Engine, board, connections and clients are the real ones. Only who calls the engine is not the daemon but [`Keeper`], which can take the
+//! daemon's steps in another order, and lets others in between two of them: so what can go wrong goes wrong every time, and not where the
+//! machine happens to be slow.
 
 use std::os::fd::AsFd as _;
-use std::sync::mpsc::channel;
-use std::sync::{Mutex, MutexGuard};
-use std::thread::{self, Scope};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::{self, JoinHandle};
 
+use andiron::{Cell, Changed, Entry, Hosting, Hub, PassedDescriptor, Server, Store, Value};
 use andiron_store::{Codec, Effects, KeyRef, Now, Op as StoreOp, Put, Reply, Store as Engine, StoreStart};
-use andiron_sys::board::{Board, BoardView, Slot};
+use andiron_sys::board::{Board, Slot};
 
 use crate::checker::check;
 use crate::history::{Answer, End, Event, Op, now};
@@ -32,7 +33,7 @@ enum Order {
 
 #[test]
 fn where_the_bump_comes_first_nothing_is_found() {
-    for _ in 0..50 {
+    for _ in 0..20 {
         check(&play(Order::Right)).unwrap_or_else(|violation| panic!("{violation}"));
     }
 }
@@ -59,83 +60,122 @@ fn finds_an_old_value(order: Order, old: i64) {
     assert_eq!((wrong.op, value), (Op::Get, old));
 }
 
-/// Sets some values. Where a write may be overtaken, somebody asks and somebody remembers; where a read may be, somebody writes.
+/// Sets some values. Where a write may be overtaken, somebody asks, and then read who remember; where a read may be, somebody writes.
 fn play(order: Order) -> Vec<Event> {
-    let daemon = &Daemon::new(order);
-    let [asks, remembers, comes] = &[Op::Ask, Op::Get, Op::Get].map(|op| Client::new(op, daemon));
-    let alone = &|| {};
-    daemon.write(0, alone, alone);
-    for value in [1, 3, 5] {
-        [asks, remembers].into_iter().for_each(|client| client.read(alone, alone));
-        thread::scope(|scope| {
-            daemon.write(value, alone, &|| {
-                for client in [asks, remembers] {
-                    let_in(scope, |waits| client.read(waits, alone));
-                }
-            });
-        });
-        comes.forget();
-        thread::scope(|scope| {
-            let write = || let_in(scope, move |waits| daemon.write(value + 1, waits, alone));
-            comes.read(alone, &write);
-        });
-        [asks, remembers, comes].into_iter().for_each(|client| client.read(alone, alone));
+    let folder = tempfile::tempdir().unwrap();
+    let address = format!("unix:{}", folder.path().join("socket").display());
+    let keeper = Arc::new(Keeper::new(order));
+    let hosting = Hosting { store: Some(INCARNATION), ..Hosting::default() };
+    let server = Server::host(&address, hosting).unwrap().object("store", Kept(keeper.clone())).unwrap();
+    let _running = server.start().unwrap();
+
+    let clients = [How::Asking, How::ByName, How::ByCell].map(|how| Client::new(how, &address, &keeper));
+    keeper.write(0);
+    for (value, how) in [(1, How::ByName), (3, How::ByCell), (5, How::ByName)] {
+        clients.iter().for_each(|client| client.read());
+        keeper.at_the_gap(clients.iter().map(|client| {
+            let client = client.clone();
+            Box::new(move || client.read()) as Act
+        }));
+        keeper.write(value);
+        keeper.all_are_done();
+
+        let newcomer = Client::new(how, &address, &keeper);
+        let writes = keeper.clone();
+        keeper.at_the_gap([Box::new(move || writes.write(value + 1)) as Act]);
+        newcomer.read();
+        keeper.all_are_done();
+        clients.iter().chain([&newcomer]).for_each(|client| client.read());
     }
-    daemon.history.lock().unwrap().clone()
+    keeper.history.lock().unwrap().clone()
 }
 
-/// Has a thread do this, until it has done it or waits for somebody.
-fn let_in<'s>(scope: &'s Scope<'s, '_>, act: impl FnOnce(&dyn Fn()) + Send + 's) {
-    let (teller, told) = channel();
-    scope.spawn(move || act(&|| teller.send(()).unwrap()));
-    let _ = told.recv(); // that it waits, or nothing, because it has ended
-}
+/// What somebody else does.
+type Act = Box<dyn FnOnce() + Send>;
 
-struct Daemon {
+/// Keeps the store as a daemon does.
+struct Keeper {
     order: Order,
     engine: Mutex<Engine>,
     board: Board,
     slot: Slot,
     history: Mutex<Vec<Event>>,
+    /// What happens in the next gap.
+    acts: Mutex<Vec<Act>>,
+    /// Who is told when somebody waits for the engine.
+    teller: Mutex<Option<Sender<()>>>,
+    under_way: Mutex<Vec<JoinHandle<()>>>,
 }
 
-impl Daemon {
-    fn new(order: Order) -> Daemon {
-        Daemon {
+impl Keeper {
+    fn new(order: Order) -> Keeper {
+        Keeper {
             order,
             engine: Mutex::new(Engine::new(StoreStart { incarnation: INCARNATION, ..StoreStart::default() })),
             board: Board::new(INCARNATION).unwrap(),
             slot: Slot::of_hash(7),
             history: Mutex::default(),
+            acts: Mutex::default(),
+            teller: Mutex::default(),
+            under_way: Mutex::default(),
         }
     }
 
-    /// Sets the value. `waits` is called before it waits for others, `let_in` where it may be overtaken.
-    fn write(&self, value: i64, waits: &dyn Fn(), let_in: &dyn Fn()) {
+    fn at_the_gap(&self, acts: impl IntoIterator<Item = Act>) {
+        self.acts.lock().unwrap().extend(acts);
+    }
+
+    /// Between two steps: others do something, one after the other, each until it is done or waits for the engine.
+    fn gap(&self) {
+        let acts = std::mem::take(&mut *self.acts.lock().unwrap());
+        for act in acts {
+            let (teller, told) = channel();
+            *self.teller.lock().unwrap() = Some(teller.clone());
+            let acting = thread::spawn(move || {
+                act();
+                let _ = teller.send(()); // of no interest where it had waited
+            });
+            told.recv().unwrap();
+            *self.teller.lock().unwrap() = None;
+            self.under_way.lock().unwrap().push(acting);
+        }
+    }
+
+    fn all_are_done(&self) {
+        let under_way = std::mem::take(&mut *self.under_way.lock().unwrap());
+        under_way.into_iter().for_each(|act| act.join().unwrap());
+        assert!(self.acts.lock().unwrap().is_empty(), "there was no gap");
+    }
+
+    fn engine(&self) -> MutexGuard<'_, Engine> {
+        self.engine.try_lock().unwrap_or_else(|_| {
+            if let Some(teller) = self.teller.lock().unwrap().take() {
+                teller.send(()).unwrap();
+            }
+            self.engine.lock().unwrap()
+        })
+    }
+
+    /// Sets the value, which in the native codec is one byte.
+    fn write(&self, value: u8) {
         let begun = now();
-        let op = StoreOp::Set(Put::new(KeyRef::named("x"), Codec(2), value.to_string().into()));
-        let mut bumps = Bumps { daemon: self, let_in };
-        let mut engine = self.engine(waits);
+        let op = StoreOp::Set(Put::new(KeyRef::named("x"), Codec(1), vec![value].into()));
+        let mut engine = self.engine();
         let reply = match self.order {
-            Order::Right | Order::StampBehindValue => engine.apply(op, Now::default(), &mut bumps),
+            Order::Right | Order::StampBehindValue => engine.apply(op, Now::default(), &mut Bumps(self)),
             Order::BumpBehindPublish | Order::BumpBehindAnswer => engine.apply(op, Now::default(), &mut ()),
         };
         drop(engine);
         let Ok(Reply::Set { version, .. }) = reply else { panic!("{reply:?}") };
         if self.order == Order::BumpBehindPublish {
-            bumps.change(version);
+            self.gap();
+            self.board.bump(self.slot, version);
         }
-        self.note(Op::Set { value }, begun, Answer::Written { version });
+        self.note(Op::Set { value: value.into() }, begun, Answer::Written { version });
         if self.order == Order::BumpBehindAnswer {
-            bumps.change(version);
+            self.gap();
+            self.board.bump(self.slot, version);
         }
-    }
-
-    fn engine(&self, waits: &dyn Fn()) -> MutexGuard<'_, Engine> {
-        self.engine.try_lock().unwrap_or_else(|_| {
-            waits();
-            self.engine.lock().unwrap()
-        })
     }
 
     fn note(&self, op: Op, begun: u64, answer: Answer) {
@@ -144,78 +184,83 @@ impl Daemon {
     }
 }
 
-/// The step of a write by which everybody learns of it.
-struct Bumps<'d> {
-    daemon: &'d Daemon,
-    let_in: &'d dyn Fn(),
-}
-
-impl Bumps<'_> {
-    /// What may overtake a write in the wrong order comes before the bump, and in the right one behind it.
-    fn change(&self, version: u64) {
-        let Daemon { order, board, slot, .. } = self.daemon;
-        match order {
-            Order::Right | Order::StampBehindValue => {
-                board.bump(*slot, version);
-                (self.let_in)();
-            }
-            Order::BumpBehindPublish | Order::BumpBehindAnswer => {
-                (self.let_in)();
-                board.bump(*slot, version);
-            }
-        }
-    }
-}
+/// The bump of a write, where it belongs.
+struct Bumps<'k>(&'k Keeper);
 
 impl<V> Effects<V> for Bumps<'_> {
     fn change(&mut self, _key: KeyRef<'_>, version: u64) {
-        Bumps::change(self, version);
+        self.0.board.bump(self.0.slot, version);
+        self.0.gap();
     }
+}
+
+/// The store as clients read it.
+struct Kept(Arc<Keeper>);
+
+#[andiron::expose]
+impl Kept {
+    fn get(&self, name: &str, known: Option<u64>, author: Option<&str>, hits: Option<u64>) -> Value {
+        let keeper = &*self.0;
+        let (author, hits) = (author.unwrap_or("default"), hits.unwrap_or(0));
+        let get =
+            StoreOp::Get { key: KeyRef::new(author, name), known: known.filter(|known| *known != 0), hits };
+        let mut engine = keeper.engine();
+        let reply = engine.apply(get, Now::default(), &mut ());
+        let lock = (keeper.order != Order::StampBehindValue).then_some(engine);
+        keeper.gap();
+        let (slot, stamp) = (keeper.slot.index().into(), keeper.board.stamp(keeper.slot).into());
+        drop(lock);
+        Value::Array(match reply {
+            Ok(Reply::NotModified { version, .. }) => {
+                vec![2.into(), version.into(), slot, stamp, 0.into()]
+            }
+            Ok(Reply::Found(entry)) => {
+                let value = Value::Bytes(entry.value.to_vec());
+                vec![1.into(), entry.version.into(), slot, stamp, 0.into(), 0.0.into(), 1.into(), value]
+            }
+            other => panic!("{other:?}"),
+        })
+    }
+
+    fn board(&self) -> PassedDescriptor {
+        PassedDescriptor(Arc::new(self.0.board.as_fd().try_clone_to_owned().unwrap()))
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum How {
+    Asking,
+    ByName,
+    ByCell,
 }
 
 /// Reads always in the same way.
-struct Client<'d> {
-    op: Op,
-    daemon: &'d Daemon,
-    view: BoardView,
-    /// What it remembers, with the stamp.
-    known: Mutex<Option<(Answer, u64)>>,
+struct Client {
+    how: How,
+    store: Store,
+    cell: Mutex<Cell>,
+    keeper: Arc<Keeper>,
 }
 
-impl<'d> Client<'d> {
-    fn new(op: Op, daemon: &'d Daemon) -> Client<'d> {
-        let passed = daemon.board.as_fd().try_clone_to_owned().unwrap();
-        let view = BoardView::open(passed, INCARNATION).unwrap();
-        Client { op, daemon, view, known: Mutex::default() }
+impl Client {
+    fn new(how: How, address: &str, keeper: &Arc<Keeper>) -> Arc<Client> {
+        let store = Hub::connect(address).unwrap().store();
+        let cell = Mutex::new(store.cell("x"));
+        Arc::new(Client { how, store, cell, keeper: keeper.clone() })
     }
 
-    fn forget(&self) {
-        *self.known.lock().unwrap() = None;
-    }
-
-    /// As [`Daemon::write`].
-    fn read(&self, waits: &dyn Fn(), let_in: &dyn Fn()) {
+    fn read(&self) {
         let begun = now();
-        let known = *self.known.lock().unwrap();
-        let current = known.filter(|(_, stamp)| self.view.is_current(self.daemon.slot, *stamp));
-        let (answer, stamp) = match current {
-            Some(current) if self.op == Op::Get => current,
-            _ => self.ask(waits, let_in),
+        let entry: Entry = match self.how {
+            How::Asking => match self.store.get_if_changed("x", 0).unwrap() {
+                Changed::Yes(entry) => entry,
+                other => panic!("{other:?}"),
+            },
+            How::ByName => self.store.entry("x").unwrap().unwrap(),
+            How::ByCell => self.cell.lock().unwrap().entry().unwrap().unwrap().clone(),
         };
-        *self.known.lock().unwrap() = Some((answer, stamp));
-        self.daemon.note(self.op, begun, answer);
-    }
-
-    fn ask(&self, waits: &dyn Fn(), let_in: &dyn Fn()) -> (Answer, u64) {
-        let mut engine = self.daemon.engine(waits);
-        let get = StoreOp::Get { key: KeyRef::named("x"), known: None, hits: 0 };
-        let reply = engine.apply(get, Now::default(), &mut ());
-        let Ok(Reply::Found(entry)) = reply else { panic!("{reply:?}") };
-        let value = std::str::from_utf8(&entry.value).unwrap().parse().unwrap();
-        let locked = (self.daemon.order != Order::StampBehindValue).then_some(engine);
-        let_in();
-        let stamp = self.daemon.board.stamp(self.daemon.slot);
-        drop(locked);
-        (Answer::Found { value, version: entry.version }, stamp)
+        let op = if self.how == How::Asking { Op::Ask } else { Op::Get };
+        let answer = Answer::Found { value: entry.value().unwrap(), version: entry.version };
+        self.keeper.note(op, begun, answer);
     }
 }
