@@ -156,7 +156,7 @@ pub(crate) enum Command {
     },
     /// Call a method of an object and print its result as JSON, or nothing for null; of a stream each item in a line.
     ///
-    /// With `--json`: null is printed too.
+    /// For an object in the result, which ends with this command, stands `"<object Disc>"`: what it is. With `--json`: null is printed too.
     #[command(after_help = VALUES)]
     Call {
         /// The object's name; another server's address and `/` may stand before it.

@@ -137,7 +137,7 @@ fn interface(object: &Object) -> TokenStream {
     let methods = object.methods.iter().map(|method| {
         let Method { conditions, name, doc, oneway, idempotent, exclusive, returns, .. } = method;
         let parameters = method.parameters.iter().map(|parameter| {
-            let (name, type_name) = (parameter.ident.unraw().to_string(), &parameter.type_name);
+            let Parameter { name, type_name, .. } = parameter;
             quote! {
                 ::andiron::Parameter {
                     name: ::std::borrow::Cow::Borrowed(#name),
@@ -178,8 +178,7 @@ fn dispatch(path: &Path, method: &Method) -> TokenStream {
     let locals =
         (0..method.parameters.len()).map(|index| format_ident!("argument_{index}")).collect::<Vec<_>>();
     let decode = method.parameters.iter().enumerate().map(|(index, parameter)| {
-        let (name, type_name, local) =
-            (parameter.ident.unraw().to_string(), &parameter.type_name, &locals[index]);
+        let (Parameter { name, type_name, .. }, local) = (parameter, &locals[index]);
         let passing = Passing::of(parameter);
         let (check, ty) = (passing.check(), passing.decoded());
         let parameter =

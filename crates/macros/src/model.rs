@@ -41,14 +41,16 @@ pub(crate) struct Method {
     pub(crate) success: Type,
     /// Where the method can fail, the type that says so.
     pub(crate) failure: Option<Type>,
-    /// The success type as it is written.
+    /// The success type as it is written, but for those of objects.
     pub(crate) returns: String,
 }
 
 /// A parameter of an exposed method.
 pub(crate) struct Parameter {
     pub(crate) ident: Ident,
-    /// The type as it is written.
+    /// The name by which it can be passed.
+    pub(crate) name: String,
+    /// The type as it is written, but for those of objects.
     pub(crate) type_name: String,
     /// The same, valid outside of the `impl` block and without names of lifetimes.
     pub(crate) ty: Type,
@@ -237,7 +239,7 @@ fn read_method(function: &ImplItemFn, ours: &[Attribute]) -> Result<Option<Metho
         asynchronous: signature.asyncness.is_some(),
         oneway: options.oneway,
         idempotent: options.idempotent,
-        parameters: typed.map(read_parameter).collect::<Result<_, _>>()?,
+        parameters: read_parameters(typed)?,
         returns: if types::is_unit(&outcome.success) { String::new() } else { types::text(&outcome.success) },
         success: outcome.success,
         failure: outcome.failure,
@@ -286,6 +288,18 @@ fn check_result(outcome: &Outcome, signature: &syn::Signature, oneway: bool) -> 
     Ok(())
 }
 
+fn read_parameters<'a>(typed: impl Iterator<Item = &'a PatType>) -> Result<Vec<Parameter>, Error> {
+    let mut parameters = typed.map(read_parameter).collect::<Result<Vec<_>, _>>()?;
+    let names = parameters.iter().map(|parameter| parameter.name.clone()).collect::<Vec<_>>();
+    for parameter in &mut parameters {
+        // `_a` beside `a`.
+        if names.iter().filter(|name| **name == parameter.name).count() > 1 {
+            parameter.name = parameter.ident.unraw().to_string();
+        }
+    }
+    Ok(parameters)
+}
+
 fn read_parameter(typed: &PatType) -> Result<Parameter, Error> {
     let ident = match &*typed.pat {
         Pat::Ident(pattern) if pattern.subpat.is_none() && pattern.by_ref.is_none() => pattern.ident.clone(),
@@ -308,7 +322,9 @@ fn read_parameter(typed: &PatType) -> Result<Parameter, Error> {
             "an argument lives as long as its call: borrow without `'static`, or take an owned value";
         return Err(Error::new_spanned(found, message));
     }
-    Ok(Parameter { ident, type_name: types::text(&typed.ty), ty: (*typed.ty).clone() })
+    // Who calls does not care whether the method uses it.
+    let name = ident.unraw().to_string().trim_start_matches('_').to_owned();
+    Ok(Parameter { ident, name, type_name: types::text(&typed.ty), ty: (*typed.ty).clone() })
 }
 
 /// The options of a method.
