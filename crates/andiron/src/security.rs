@@ -358,7 +358,7 @@ fn knows_nobody(error: &Error) -> Refusal {
 fn no_secret(address: &Address) -> Error {
     let text = format!(
         "no secret for {address}: its server belongs to another user or does not run; if it has a secret, give its file by \
-         `secret_file` or ANDIRON_SECRET_FILE"
+         `--secret-file` (`secret_file` in a program) or ANDIRON_SECRET_FILE"
     );
     Error::new(ErrorKind::Authentication, text)
 }
@@ -372,7 +372,7 @@ fn plain() -> Error {
 fn nothing_to_check(danger: &str) -> Error {
     let text = format!(
         "there is neither a secret nor an authority, so {danger}: make a secret with `andiron secret new` and give its file to both \
-         ends by `secret_file` or ANDIRON_SECRET_FILE"
+         ends by `--secret-file` (`secret_file` in a program) or ANDIRON_SECRET_FILE"
     );
     Error::new(ErrorKind::Authentication, text)
 }

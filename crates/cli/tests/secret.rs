@@ -134,6 +134,18 @@ fn a_secret_file_may_be_elsewhere() {
 }
 
 #[test]
+fn no_folders_are_made_but_our_own() {
+    let home = Home::new();
+    let path = home.folder.path().join("nowhere/secret");
+    let error = home.run(&["secret", "new", "--secret-file", path.to_str().unwrap()]);
+    assert!(error.failed(1).contains("there is no folder") && !path.parent().unwrap().exists(), "{error:?}");
+    assert!(!file(&home).parent().unwrap().exists());
+    home.run(&["secret", "new"]).printed();
+    let own = std::fs::metadata(file(&home).parent().unwrap()).unwrap();
+    assert_eq!(own.permissions().mode() & 0o7777, 0o700);
+}
+
+#[test]
 fn what_cannot_be_trusted_is_refused_with_what_to_do() {
     let home = Home::new();
     home.run(&["secret", "new"]).printed();
