@@ -4,11 +4,11 @@ mod common;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Barrier, Mutex};
+use std::sync::{Arc, Barrier, Condvar, Mutex};
 use std::thread;
 
 use andiron::{ErrorKind, Pending, Proxy};
-use common::{Echo, Fun, Site, eventually, fun, in_time, next, run, turn};
+use common::{Echo, Fun, PATIENCE, Site, eventually, fun, in_time, next, run, turn};
 
 /// A handler that tells that it began and waits to be let go.
 fn slow() -> (Fun, Receiver<i64>, Sender<()>) {
@@ -114,15 +114,23 @@ fn beyond_the_limit_of_handlers_a_call_is_refused_and_did_not_run() {
 #[test]
 fn calls_to_one_object_start_in_the_order_sent() {
     const CALLS: i64 = 5000;
-    let order = Arc::new(Mutex::new(Vec::new()));
-    let note = order.clone();
+    let order = Arc::new((Mutex::new(Vec::new()), Condvar::new()));
+    let overtaken = Arc::new(AtomicUsize::new(0));
+    let (note, count) = (order.clone(), overtaken.clone());
+    let is_slow = |number: i64| number % 500 == 0;
     let site = Site::new(|server| {
         server.object(
             "list",
             fun(move |number, _| {
-                note.lock().unwrap().push(number);
-                if number % 500 == 0 {
-                    thread::sleep(std::time::Duration::from_millis(8)); // a slow one, which another thread overtakes
+                let (order, more) = &*note;
+                let mut order = order.lock().unwrap();
+                order.push(number);
+                more.notify_all();
+                if is_slow(number) {
+                    // Until another thread overtakes it.
+                    let alone = |order: &mut Vec<i64>| order.last() == Some(&number);
+                    let waited = more.wait_timeout_while(order, PATIENCE, alone).unwrap();
+                    count.fetch_add(usize::from(!waited.1.timed_out()), Ordering::SeqCst);
                 }
                 Ok(0)
             }),
@@ -134,15 +142,16 @@ fn calls_to_one_object_start_in_the_order_sent() {
             list.notify("tell", &(number, [(); 0])).unwrap();
         } else {
             let started = list.start::<i64>("run", &(number, [(); 0])).unwrap();
-            if number % 7 == 0 {
+            if number % 7 == 0 && !is_slow(number) {
                 started.wait().unwrap();
             } else {
                 std::mem::forget(started);
             }
         }
     }
-    eventually("all calls ran", || order.lock().unwrap().len() == CALLS as usize);
-    assert_eq!(*order.lock().unwrap(), (0..CALLS).collect::<Vec<_>>());
+    eventually("all calls ran", || order.0.lock().unwrap().len() == CALLS as usize);
+    assert_eq!(*order.0.lock().unwrap(), (0..CALLS).collect::<Vec<_>>());
+    eventually("the slow ones ended", || overtaken.load(Ordering::SeqCst) == CALLS as usize / 500);
 }
 
 #[test]

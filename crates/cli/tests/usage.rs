@@ -92,7 +92,7 @@ fn help_tells_of_the_options_that_mean_something_and_errors_of_those_that_lack()
     assert!(serve.failed(1).contains("`--secret-file`"), "{serve:?}");
     let error = home.run(&["get", "x", "--address", "unix:/etc/passwd"]);
     assert!(
-        error.failed(1).contains("/etc/passwd is no socket") && !error.err.contains("serve"),
+        error.failed(1).contains("/etc/passwd is no socket") && !error.err.contains("andiron serve"),
         "{error:?}"
     );
     home.run(&["set", "x", "1e400"]).failed(2);

@@ -96,6 +96,11 @@ pub(crate) fn read(options: TokenStream, tokens: TokenStream) -> Result<Reading,
 }
 
 impl Object {
+    /// True where it has a method of this name in Rust.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.methods.iter().any(|method| method.ident.unraw() == name)
+    }
+
     /// The types of the block hold in the proxy too, where `Self` is another type.
     fn adapt_types(&mut self) {
         for method in &mut self.methods {
@@ -229,6 +234,8 @@ fn read_method(function: &ImplItemFn, ours: &[Attribute]) -> Result<Option<Metho
         FnArg::Typed(typed) => Some(typed),
         FnArg::Receiver(_) => None,
     });
+    let parameters = read_parameters(typed)?;
+    check_streams(&parameters, &outcome, options.oneway)?;
     Ok(Some(Method {
         ident: signature.ident.clone(),
         name: options.name.unwrap_or(name),
@@ -239,7 +246,7 @@ fn read_method(function: &ImplItemFn, ours: &[Attribute]) -> Result<Option<Metho
         asynchronous: signature.asyncness.is_some(),
         oneway: options.oneway,
         idempotent: options.idempotent,
-        parameters: read_parameters(typed)?,
+        parameters,
         returns: if types::is_unit(&outcome.success) { String::new() } else { types::text(&outcome.success) },
         success: outcome.success,
         failure: outcome.failure,
@@ -284,6 +291,26 @@ fn check_result(outcome: &Outcome, signature: &syn::Signature, oneway: bool) -> 
     }
     if let Some(found) = obstacles.borrow {
         return Err(Error::new_spanned(found, "a reference cannot travel: return an owned value"));
+    }
+    Ok(())
+}
+
+/// A message has a place for one stream, and an answer to open it behind.
+fn check_streams(parameters: &[Parameter], outcome: &Outcome, oneway: bool) -> Result<(), Error> {
+    let mut taken = parameters.iter().filter(|parameter| types::streams(&parameter.ty) > 0);
+    let one = taken.next();
+    let crowded = one.filter(|one| types::streams(&one.ty) > 1);
+    if let Some(surplus) = taken.next().or(crowded) {
+        let message = "a method takes one stream at most: pass the others by calls of their own";
+        return Err(Error::new_spanned(&surplus.ty, message));
+    }
+    if let Some(one) = one.filter(|_| oneway) {
+        let message = "a one-way method cannot take a stream, which flows while its call is waited for: leave out `oneway`";
+        return Err(Error::new_spanned(&one.ty, message));
+    }
+    if types::streams(&outcome.success) > 1 {
+        let message = "a method returns one stream at most: return the others by calls of their own";
+        return Err(Error::new_spanned(&outcome.success, message));
     }
     Ok(())
 }

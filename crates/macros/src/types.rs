@@ -4,7 +4,9 @@ use proc_macro2::{Delimiter, Spacing, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident};
 use syn::visit::Visit;
 use syn::visit_mut::VisitMut;
-use syn::{GenericArgument, Lifetime, Path, PathArguments, ReturnType, Type, TypeReference, parse_quote};
+use syn::{
+    GenericArgument, Lifetime, Path, PathArguments, PathSegment, ReturnType, Type, TypeReference, parse_quote,
+};
 
 /// What a method returns, as the caller sees it.
 pub(crate) struct Outcome {
@@ -87,6 +89,21 @@ pub(crate) fn is_bytes(ty: &Type) -> bool {
 
 fn is_byte(ty: &Type) -> bool {
     matches!(peel(ty), Type::Path(path) if path.path.is_ident("u8"))
+}
+
+/// How many streams a value of this type has, as far as that can be seen: types named `Stream` with an argument.
+pub(crate) fn streams(ty: &Type) -> usize {
+    struct Count(usize);
+    impl Visit<'_> for Count {
+        fn visit_path_segment(&mut self, segment: &PathSegment) {
+            let of_items = matches!(segment.arguments, PathArguments::AngleBracketed(_));
+            self.0 += usize::from(segment.ident == "Stream" && of_items);
+            syn::visit::visit_path_segment(self, segment);
+        }
+    }
+    let mut count = Count(0);
+    count.visit_type(ty);
+    count.0
 }
 
 /// Writes the exposed type for `Self`, which means another type in the proxy.
