@@ -37,7 +37,7 @@ impl<'de> Deserialize<'de> for Given {
 
 impl Given {
     /// As JSON. An object cannot outlive the command that was given it, so only what it is stands there.
-    pub(crate) fn to_json(mut self) -> String {
+    pub(crate) fn into_json(mut self) -> String {
         let Given { value, objects } = &mut self;
         for_each_object(value, &mut |object| {
             let Value::Ref(place) = object else { return };

@@ -55,10 +55,10 @@ pub(crate) fn call(server: &Chosen, call: Call, json: bool, out: &mut impl Write
     };
     match result {
         Answer::Value(Given { value: Value::Nil, .. }) if !json => Ok(()),
-        Answer::Value(given) => Ok(writeln!(out, "{}", given.to_json())?),
+        Answer::Value(given) => Ok(writeln!(out, "{}", given.into_json())?),
         Answer::Items(items) => while_read(&hub, || {
             for item in items {
-                writeln!(out, "{}", item?.to_json())?;
+                writeln!(out, "{}", item?.into_json())?;
                 out.flush()?; // whoever reads waits for it
             }
             Ok(())
