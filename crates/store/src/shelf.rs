@@ -97,8 +97,8 @@ impl<V: Value> Shelf<V> {
         (true, kept)
     }
 
-    /// Puts a leaf with few entries together with a neighbour, where both are still far from full then. Else a store that was emptied but for some entries would take
-    /// much more memory than is counted for these.
+    /// Puts a leaf with few entries together with a neighbour, where both are still far from full then. Else a store that was emptied but for
+    /// some entries would take much more memory than is counted for these.
     fn merge(&mut self, name: &str) {
         let fits = |a: &Leaf<V>, b: &Leaf<V>| {
             a.len() + b.len() <= MOST_RECORDS * 3 / 4
