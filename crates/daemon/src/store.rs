@@ -63,6 +63,20 @@ impl Shared {
         reply.map_err(refused)
     }
 
+    /// The engine when nothing is in it whose time is over, and that time.
+    pub(crate) fn swept_engine(&self) -> (MutexGuard<'_, Engine<Kept>>, Now) {
+        loop {
+            let (engine, now) = (self.engine(), now());
+            let is_due = engine.next_expiry().is_some_and(|time| time <= now.steady);
+            // Without a version left nothing can be taken out.
+            if !is_due || engine.version() == u64::MAX {
+                return (engine, now);
+            }
+            drop(engine);
+            self.expire();
+        }
+    }
+
     /// Takes out what expired, in pieces, so that nobody waits long for the engine.
     pub(crate) fn expire(&self) {
         loop {
