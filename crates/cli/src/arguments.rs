@@ -181,8 +181,8 @@ pub(crate) enum Command {
     },
     /// Print how much the store holds, and how often it was asked.
     ///
-    /// With `--json`: an object with entries, bytes (which they count for), authors, hits (reads that clients answered from their own memory, as they told) and questions
-    /// (reads that came to the store).
+    /// With `--json`: an object with entries, bytes (which they count for), authors, hits (reads that clients answered from their own memory, as they
+    /// told) and questions (reads that came to the store).
     Stats,
     /// List the entries of the store.
     ///
