@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -221,6 +222,11 @@ impl fmt::Debug for Connector {
     }
 }
 
+/// True where something is there that is no socket.
+fn is_other(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| !found.file_type().is_socket())
+}
+
 fn no_server(address: &str, error: ConnectError) -> Error {
     let serve = if address == DEFAULT_ADDRESS {
         "andiron serve".to_owned()
@@ -228,6 +234,13 @@ fn no_server(address: &str, error: ConnectError) -> Error {
         format!("andiron serve --name {address}")
     };
     let (kind, text) = match &error {
+        ConnectError::Refused(path) if is_other(path) => {
+            let text = format!(
+                "{} is no socket, so no server listens there; choose another address",
+                path.display()
+            );
+            (ErrorKind::BadArguments, text)
+        }
         ConnectError::NotFound(_) | ConnectError::Refused(_) => {
             (ErrorKind::Unavailable, format!("no server at '{address}': start one with `{serve}`"))
         }

@@ -18,10 +18,19 @@ pub(crate) enum Keyring {
 /// What the file says.
 pub(crate) struct Read {
     file: SecretFile,
-    /// Those that are valid, one at least; made once, and not for each of the many who may connect.
-    valid: Arc<[Secret]>,
+    /// Made once, and not for each of the many who may connect.
+    taken: Taken,
     /// When the first of them ends.
     until: Option<SystemTime>,
+}
+
+/// The secrets that a server takes.
+#[derive(Clone)]
+pub(crate) struct Taken {
+    /// One at least.
+    pub(crate) valid: Arc<[Secret]>,
+    /// Those that it takes no more, and what is said to who has one.
+    ended: Arc<[(Key, String)]>,
 }
 
 impl Read {
@@ -29,7 +38,9 @@ impl Read {
         file.first_valid(now)?;
         let valid: Arc<[Secret]> = file.valid(now).cloned().collect();
         let until = valid.iter().filter_map(Secret::end).min();
-        Ok(Read { file, valid, until })
+        let ended = file.secrets().filter(|secret| !secret.is_valid(now));
+        let ended = ended.map(|secret| (secret.key(), secret.obituary())).collect();
+        Ok(Read { file, taken: Taken { valid, ended }, until })
     }
 }
 
@@ -39,14 +50,14 @@ impl Keyring {
         Ok(Keyring::File(Mutex::new(Read::of(SecretFile::load(path)?, SystemTime::now())?)))
     }
 
-    /// Those that a server takes now, one at least. Looks into the file again where it has changed.
-    pub(crate) fn valid(&self) -> Result<Arc<[Secret]>> {
-        self.valid_at(SystemTime::now())
+    /// Those that a server takes now. Looks into the file again where it has changed.
+    pub(crate) fn taken(&self) -> Result<Taken> {
+        self.taken_at(SystemTime::now())
     }
 
-    fn valid_at(&self, now: SystemTime) -> Result<Arc<[Secret]>> {
+    fn taken_at(&self, now: SystemTime) -> Result<Taken> {
         match self {
-            Keyring::Given(secret) if secret.is_valid(now) => Ok([secret.clone()].into()),
+            Keyring::Given(secret) if secret.is_valid(now) => Ok(Taken::one(secret)),
             Keyring::Given(_) => Err(Error::new(ErrorKind::Authentication, "the secret has ended")),
             Keyring::File(read) => {
                 let mut read = lock(read);
@@ -55,26 +66,32 @@ impl Keyring {
                 } else if read.until.is_some_and(|until| until <= now) {
                     *read = Read::of(read.file.clone(), now)?;
                 }
-                Ok(read.valid.clone())
+                Ok(read.taken.clone())
             }
         }
     }
 
     /// The one that a client proves to have.
-    pub(crate) fn first(&self) -> Result<Arc<[Secret]>> {
-        Ok(self.valid()?.iter().take(1).cloned().collect())
+    pub(crate) fn first(&self) -> Result<Taken> {
+        Ok(Taken::one(&self.taken()?.valid[0]))
     }
 }
 
-/// How to prove to have one of these.
-pub(crate) fn proof_of(secrets: &[Secret]) -> Result<Auth> {
-    let mut nonce = [0; 32];
-    andiron_sys::random::fill(&mut nonce).map_err(|error| {
-        Error::new(ErrorKind::Unavailable, format!("the system gives no random bytes: {error}"))
-            .with_source(error)
-    })?;
-    let keys: Vec<Key> = secrets.iter().map(Secret::key).collect();
-    Ok(Auth::Secret { keys: keys.into(), nonce })
+impl Taken {
+    fn one(secret: &Secret) -> Taken {
+        Taken { valid: [secret.clone()].into(), ended: [].into() }
+    }
+
+    /// How to prove to have one of them, and to check such a proof.
+    pub(crate) fn auth(&self) -> Result<Auth> {
+        let mut nonce = [0; 32];
+        andiron_sys::random::fill(&mut nonce).map_err(|error| {
+            Error::new(ErrorKind::Unavailable, format!("the system gives no random bytes: {error}"))
+                .with_source(error)
+        })?;
+        let keys = self.valid.iter().map(Secret::key).collect();
+        Ok(Auth::Secret { keys, ended: self.ended.clone(), nonce })
+    }
 }
 
 #[cfg(test)]
@@ -96,8 +113,9 @@ mod tests {
         file.save().unwrap();
 
         let keyring = Keyring::open(path).unwrap();
-        assert_eq!(keyring.valid_at(now).unwrap().len(), 2);
-        assert_eq!(&*keyring.valid_at(end).unwrap(), &[lasting]);
+        assert_eq!(keyring.taken_at(now).unwrap().valid.len(), 2);
+        let taken = keyring.taken_at(end).unwrap();
+        assert_eq!((&*taken.valid, taken.ended.len()), (&[lasting][..], 1));
     }
 
     #[test]
@@ -108,6 +126,6 @@ mod tests {
         SecretFile::create(&path, ended.clone()).unwrap();
         let error = Keyring::open(path).err().unwrap();
         assert!(error.message().contains("has ended"), "{error}");
-        assert_eq!(Keyring::Given(ended).valid().unwrap_err().kind(), ErrorKind::Authentication);
+        assert_eq!(Keyring::Given(ended).taken().err().unwrap().kind(), ErrorKind::Authentication);
     }
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use andiron_proto::{Config, Role};
+use andiron_proto::{Config, Refusal, Role};
 use andiron_sys::inherit::{self, Family, Inherited};
 use andiron_sys::names::{Claim, ClaimError};
 use andiron_sys::runtime::RuntimeDir;
@@ -171,8 +171,9 @@ impl House {
         // Relaxed: a limit that a few more may pass who come in the same moment.
         let others = self.connections.fetch_add(1, Ordering::Relaxed);
         let most = self.most_connections;
-        let refuse = (others >= most)
-            .then(|| format!("the server has {most} connections and takes no more; try again later"));
+        let full = || format!("the server has {most} connections and takes no more; try again later");
+        let full = (others >= most).then(|| Refusal::overloaded(full()));
+        let refuse = full.or(config.refuse);
         let link = Link::new(Role::Acceptor, Config { refuse, ..config }, wire);
         let house = self.clone();
         link.on_close(move |_| _ = house.connections.fetch_sub(1, Ordering::Relaxed));

@@ -40,7 +40,7 @@ impl Lobby {
         let crowded_out = if guests.waiting.len() > MOST_GUESTS { guests.waiting.pop_first() } else { None };
         drop(guests);
         if let Some(oldest) = crowded_out.and_then(|(_, oldest)| oldest.upgrade()) {
-            oldest.say_goodbye("too many connections are being opened at once; try again");
+            oldest.show_out("too many connections are being opened at once; try again");
         }
         Guest { lobby: self.clone(), number }
     }
@@ -108,7 +108,39 @@ fn line(of: &str, why: &str, untold: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::os::unix::net::UnixStream;
+
+    use andiron_proto::{Config, Event, Role, Session};
+
     use super::*;
+    use crate::ErrorKind;
+    use crate::link::Wire;
+
+    #[test]
+    fn who_is_crowded_out_is_told_so_where_it_has_said_who_it_is() {
+        for (speaks, told) in [(true, ErrorKind::Overloaded), (false, ErrorKind::Unavailable)] {
+            let (own, mut theirs) = UnixStream::pair().unwrap();
+            let guest =
+                Link::new(Role::Acceptor, Config::default(), Wire::local(own.into(), "it".to_owned()));
+            guest.set_guest(Arc::new(Lobby::default()).enter(&guest));
+            let mut session = Session::new(Role::Initiator, Config::default(), Instant::now());
+            while let Some(transmit) = session.poll_transmit().filter(|_| speaks) {
+                let count = theirs.write_vectored(transmit.slices()).unwrap();
+                session.transmitted(count);
+            }
+            // Nobody has read any of it.
+            guest.show_out("there are too many");
+            let mut heard = Vec::new();
+            let _ = theirs.read_to_end(&mut heard);
+            session.receive(Instant::now(), &heard, Vec::new(), false);
+            session.disconnected("it hung up");
+            let events = std::iter::from_fn(|| session.poll_event()).collect::<Vec<_>>();
+            let Some(Event::Closed(failure)) = events.last() else { panic!("{events:?}") };
+            assert_eq!(failure.kind, told, "{failure}");
+            assert_eq!(failure.to_string().contains("there are too many"), speaks, "{failure}");
+        }
+    }
 
     #[test]
     fn many_refusals_are_one_line_a_second_with_their_number() {

@@ -8,12 +8,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use andiron_proto::{Auth, Config, Heartbeat, binding};
+use andiron_proto::wire::Reason;
+use andiron_proto::{Auth, Config, Failure, Heartbeat, Refusal, binding};
 use andiron_sys::runtime::RuntimeDir;
 use andiron_sys::tcp;
 use rustls::ServerConfig;
 
-use crate::keyring::{Keyring, proof_of};
+use crate::keyring::Keyring;
 use crate::link::Wire;
 use crate::sync::lock;
 use crate::tls::{self, Identity, Tls};
@@ -174,9 +175,8 @@ impl Security {
         } else {
             None
         };
-        let secrets = keys.map(|keys| keys.first()).transpose()?;
-        let auth = match &secrets {
-            Some(secrets) => proof_of(secrets)?,
+        let auth = match keys {
+            Some(keys) => keys.first()?.auth()?,
             None if encrypted => Auth::Certificate,
             None => return Err(no_secret(address)),
         };
@@ -225,7 +225,7 @@ impl Checks {
         }
     }
 
-    /// Takes a connection in: how its session is to begin. Nothing is read or written.
+    /// Takes a connection in: how its session is to begin. Nothing is read or written. Where nobody can be known, the peer is to be told so.
     pub(crate) fn receive(&self, socket: OwnedFd, config: &Config) -> Result<(Wire, Config)> {
         let lost = |error: std::io::Error| Error::new(ErrorKind::Unavailable, format!("it is gone: {error}"));
         tcp::tune(&socket).map_err(lost)?;
@@ -238,11 +238,15 @@ impl Checks {
                 ("tls", keys.as_ref(), Some(tls), binding::tls(certificate))
             }
         };
-        let secrets = keys.map(|keys| keys.valid()).transpose()?;
-        let auth = secrets.as_deref().map_or(Ok(Auth::Certificate), proof_of)?;
+        let (taken, refuse) = match keys.map(|keys| keys.taken()).transpose() {
+            Ok(taken) => (taken, None),
+            Err(error) => (None, Some(knows_nobody(&error))),
+        };
+        let auth = taken.as_ref().map_or(Ok(Auth::Certificate), |taken| taken.auth())?;
         let label = format!("{scheme} {peer}");
+        let secrets = taken.map(|taken| taken.valid);
         let wire = Wire { socket, tls, binding: Some(binding), label, local: false, secrets };
-        Ok((wire, Config { auth, heartbeat: Some(HEARTBEAT), ..config.clone() }))
+        Ok((wire, Config { auth, refuse, heartbeat: Some(HEARTBEAT), ..config.clone() }))
     }
 }
 
@@ -343,10 +347,18 @@ fn file_of_environment() -> Option<PathBuf> {
     std::env::var_os("ANDIRON_SECRET_FILE").filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
+/// The server's secrets cannot be read any more. What is wrong with its files is for its operator alone.
+fn knows_nobody(error: &Error) -> Refusal {
+    let told = "the server cannot check secrets at present, whatever yours is: ask its operator to look into its log";
+    let text = format!("nobody can be let in until this is mended: {}", error.message());
+    let failure = Failure::new(ErrorKind::Unavailable, text);
+    Refusal { reason: Reason::Done, told: told.to_owned(), failure }
+}
+
 fn no_secret(address: &Address) -> Error {
     let text = format!(
         "no secret for {address}: its server belongs to another user or does not run; if it has a secret, give its file by \
-         `secret_file` or ANDIRON_SECRET_FILE"
+         `--secret-file` (`secret_file` in a program) or ANDIRON_SECRET_FILE"
     );
     Error::new(ErrorKind::Authentication, text)
 }
@@ -360,7 +372,7 @@ fn plain() -> Error {
 fn nothing_to_check(danger: &str) -> Error {
     let text = format!(
         "there is neither a secret nor an authority, so {danger}: make a secret with `andiron secret new` and give its file to both \
-         ends by `secret_file` or ANDIRON_SECRET_FILE"
+         ends by `--secret-file` (`secret_file` in a program) or ANDIRON_SECRET_FILE"
     );
     Error::new(ErrorKind::Authentication, text)
 }

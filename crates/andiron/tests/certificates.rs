@@ -4,7 +4,7 @@ mod common;
 
 use andiron::{Connector, Error, ErrorKind, Hosting, Result, Secret, Security, Server};
 use common::net::{Authority, Papers};
-use common::{Echo, Site, in_time};
+use common::{Echo, Site, Who, in_time};
 
 const NOW: i32 = 2999;
 const LONG_AGO: i32 = 2001;
@@ -49,16 +49,6 @@ fn who_is_vouched_for_at_both_ends_is_served_without_a_secret() {
         let site = by_authority(&authority, "127.0.0.1", NOW);
         assert_eq!(connect(&site, client_of(&authority)).unwrap(), "hello");
     });
-}
-
-/// Tells who calls.
-struct Who;
-
-#[andiron::expose]
-impl Who {
-    fn calls(&self) -> String {
-        andiron::current().and_then(|context| context.hub()).map_or_else(String::new, |hub| hub.peer())
-    }
 }
 
 #[test]

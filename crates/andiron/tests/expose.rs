@@ -220,7 +220,7 @@ fn the_interface_tells_signatures_and_docs() {
     assert_eq!(
         Player::interface().to_string(),
         "Player: Plays things.\n\n    One at a time.\n  seek(seconds: f64) -> f64\n      Moves to `seconds`; returns the \
-         new position.\n  title(prefix: &str) -> String\n  log(_line: String)  [one-way]\n  stop_now()\n"
+         new position.\n  title(prefix: &str) -> String\n  log(line: String)  [one-way]\n  stop_now()\n"
     );
     let seek = Player::interface().method("seek").unwrap();
     assert!(seek.exclusive && !seek.oneway);

@@ -11,7 +11,7 @@ use common::net::{
     Talk, by_key, certificate_of, connect, connect_tls, last_words, relay, relay_tls, server_showing,
     take_one,
 };
-use common::{Echo, Site, in_time};
+use common::{Echo, Site, Who, in_time};
 
 fn echo(server: Server) -> Result<Server> {
     server.object("echo", Echo)
@@ -271,16 +271,6 @@ fn plain_tcp_beyond_this_machine_is_refused_at_both_ends() {
         let error = refused_at("tcp://192.0.2.1", security);
         assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
     });
-}
-
-/// Tells who calls.
-struct Who;
-
-#[andiron::expose]
-impl Who {
-    fn calls(&self) -> String {
-        andiron::current().and_then(|context| context.hub()).map_or_else(String::new, |hub| hub.peer())
-    }
 }
 
 #[test]

@@ -9,7 +9,8 @@ use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
 use andiron::{Connector, ErrorKind, Hosting, Hub, Result, Secret, Security, Server};
-use common::net::{connect, connect_tls, last_words, place};
+use andiron_proto::{Event, Role};
+use common::net::{Talk, by_key, connect, connect_tls, last_words, place};
 use common::{Echo, PATIENCE, Site, alone, eventually, in_time, open_descriptors};
 
 fn echo(server: Server) -> Result<Server> {
@@ -145,6 +146,30 @@ fn those_who_say_nothing_cannot_crowd_out_others() {
             drop(site);
             eventually("their descriptors are closed", || open_descriptors() <= before);
         }
+    });
+}
+
+#[test]
+fn who_is_crowded_out_in_the_middle_of_its_handshake_is_told_to_try_again() {
+    let _alone = alone();
+    in_time(|| {
+        andiron_sys::limits::raise_descriptor_limit();
+        let site = patient("tcp", Duration::from_secs(600));
+        let mut stream = connect(&site.address);
+        let mut talk = Talk::new(Role::Initiator, by_key(Secret::new().unwrap().key(), 1), b"any");
+        talk.send(&mut stream);
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).unwrap(); // it is awaited now what proves that it may come in
+        let others: Vec<TcpStream> = (0..1100).map(|_| connect(&site.address)).collect();
+        talk.session.receive(std::time::Instant::now(), &answer, Vec::new(), false);
+        let rest = last_words(&mut stream);
+        let text = String::from_utf8_lossy(&rest);
+        assert!(text.contains("too many connections are being opened"), "{text}");
+        talk.session.receive(std::time::Instant::now(), &rest, Vec::new(), false);
+        let events: Vec<_> = std::iter::from_fn(|| talk.session.poll_event()).collect();
+        let Some(Event::Closed(failure)) = events.last() else { panic!("{events:?}") };
+        assert_eq!(failure.kind, ErrorKind::Overloaded);
+        drop(others);
     });
 }
 

@@ -1,5 +1,7 @@
 //! Addresses as the command line takes them.
 
+use std::env;
+
 use andiron::{Address, Connector, DEFAULT_ADDRESS, Hub, Security};
 
 use crate::failure::Failure;
@@ -38,6 +40,13 @@ impl Chosen {
     fn connect_at(&self, address: &str) -> Result<Hub, Failure> {
         Ok(Connector::new(address).security(self.security.clone()).connect()?)
     }
+}
+
+/// The address that `ANDIRON_ADDRESS` names.
+pub(crate) fn of_environment() -> Result<Option<String>, Failure> {
+    let Some(address) = env::var_os("ANDIRON_ADDRESS") else { return Ok(None) };
+    let unreadable = |_| Failure::Usage("ANDIRON_ADDRESS is no text in UTF-8".to_owned());
+    address.into_string().map(Some).map_err(unreadable)
 }
 
 /// An address, or the default one where there is none.

@@ -1,10 +1,11 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use andiron::{Rights, Security};
-use clap::{Args, Parser, Subcommand};
+use clap::{Arg, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use clap_complete::Shell;
 
 const EXIT_CODES: &str = "\
@@ -23,8 +24,9 @@ string. A string that looks like JSON is given in quotes of its own: '\"5\"'.";
 #[derive(Debug, Parser)]
 #[command(name = "andiron", version, after_help = EXIT_CODES, max_term_width = 100)]
 pub(crate) struct Arguments {
-    /// The server: its name, unix:PATH, tcp://HOST[:PORT] or tls://HOST[:PORT] [default: andiron]
-    #[arg(long, global = true, value_name = "ADDRESS", env = "ANDIRON_ADDRESS", hide_env_values = true)]
+    /// The server: its name, unix:PATH, tcp://HOST[:PORT] or tls://HOST[:PORT] [default: that of ANDIRON_ADDRESS, or andiron]
+    // Not read from the environment by clap, which would then name it as required in usage errors.
+    #[arg(long, global = true, value_name = "ADDRESS")]
     pub(crate) address: Option<String>,
     #[command(flatten)]
     pub(crate) security: SecurityArguments,
@@ -33,6 +35,33 @@ pub(crate) struct Arguments {
     pub(crate) json: bool,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Arguments {
+    /// Reads a command line, the first word of which is the program's own name.
+    pub(crate) fn read<A: Into<OsString> + Clone>(
+        words: impl IntoIterator<Item = A>,
+    ) -> clap::error::Result<Arguments> {
+        Arguments::from_arg_matches(&Arguments::described().try_get_matches_from(words)?)
+    }
+
+    /// The command line as its help and completions describe it: options that hold for most commands are left out where they mean nothing.
+    pub(crate) fn described() -> clap::Command {
+        let network = ["address", "authority", "certificate", "key", "plain_tcp"];
+        let everything = [&network[..], &["secret_file", "json"]].concat();
+        let command = Arguments::command();
+        let global: Vec<Arg> =
+            command.get_arguments().filter(|option| option.is_global_set()).cloned().collect();
+        // A command that has an option of that name already is not given the global one.
+        let without = |command: clap::Command, options: &[&str]| {
+            let hidden = global.iter().filter(|option| options.contains(&option.get_id().as_str()));
+            command.args(hidden.map(|option| option.clone().hide(true)))
+        };
+        command
+            .mut_subcommand("serve", |serve| without(serve, &["json"]))
+            .mut_subcommand("secret", |secret| without(secret, &network))
+            .mut_subcommand("completions", |completions| without(completions, &everything))
+    }
 }
 
 /// Who is let in over a network, for both ends alike.
@@ -152,8 +181,8 @@ pub(crate) enum Command {
     },
     /// Print how much the store holds, and how often it was asked.
     ///
-    /// With `--json`: an object with entries, bytes (which they count for), authors, hits (reads that clients answered from their own memory, as they told) and questions
-    /// (reads that came to the store).
+    /// With `--json`: an object with entries, bytes (which they count for), authors, hits (reads that clients answered from their own memory, as they
+    /// told) and questions (reads that came to the store).
     Stats,
     /// List the entries of the store.
     ///
@@ -181,7 +210,7 @@ pub(crate) enum Command {
     },
     /// Call a method of an object and print its result as JSON, or nothing for null; of a stream each item in a line.
     ///
-    /// With `--json`: null is printed too.
+    /// For an object in the result, which ends with this command, stands `"<object Disc>"`: what it is. With `--json`: null is printed too.
     #[command(after_help = VALUES)]
     Call {
         /// The object's name; another server's address and `/` may stand before it.

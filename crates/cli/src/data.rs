@@ -3,13 +3,14 @@
 use std::io::{self, IsTerminal as _, Read as _, Write};
 use std::time::{Duration, SystemTime};
 
-use andiron::{Change, Entry, Limits, Listed, Put, Stats, Store, Value};
+use andiron::{Change, Entry, ErrorKind, Hub, Limits, Listed, Put, Stats, Store, Value};
 use andiron_proto::wire::codecs;
 use serde_json::json;
 
 use crate::address::Chosen;
 use crate::failure::Failure;
 use crate::progress::Progress;
+use crate::reader::while_read;
 use crate::text;
 
 /// Whose entries are meant where nobody chose an author.
@@ -177,41 +178,64 @@ pub(crate) fn watch(
     json: bool,
     out: &mut impl Write,
 ) -> Result<(), Failure> {
-    let changes = store(server, author)?.watch_with(pattern, author.is_none(), present)?;
-    for change in changes {
-        let Change { author, name, entry, version, skipped } = change?;
-        if json {
-            let about = format!("\"author\":{},\"name\":{}", json!(author), json!(name));
-            let told = format!("\"version\":{version},\"skipped\":{skipped}");
-            match entry {
-                None => writeln!(out, "{{{about},{told}}}")?,
-                Some(entry) => {
-                    let (timestamp, codec) = (json!(entry.timestamp), entry.codec);
-                    let value = any_value(entry)?.to_json();
-                    writeln!(
-                        out,
-                        "{{{about},{told},\"timestamp\":{timestamp},\"codec\":{codec},\"value\":{value}}}"
-                    )?;
-                }
-            }
-        } else {
-            let (author, name) = (text::one_line(&author), text::one_line(&name));
-            match entry {
-                None => writeln!(out, "{author} {name} removed")?,
-                Some(entry) => writeln!(out, "{author} {name} = {}", any_value(entry)?.to_json())?,
+    let hub = server.connect()?;
+    let changes = of_author(&hub, author).watch_with(pattern, author.is_none(), present)?;
+    let address = server.address()?;
+    while_read(&hub, || {
+        for change in changes {
+            tell(change.map_err(|error| ended(error, address))?, json, out)?;
+            out.flush()?; // whoever reads waits for it
+        }
+        Ok(())
+    })
+}
+
+/// Why a watch is over.
+fn ended(error: andiron::Error, address: &str) -> Failure {
+    match error.kind() {
+        ErrorKind::Unavailable => {
+            Failure::Error(format!("the daemon at '{address}' is shutting down; watch again when it is back"))
+        }
+        _ => error.into(),
+    }
+}
+
+/// Prints a change in a line.
+fn tell(change: Change, json: bool, out: &mut impl Write) -> Result<(), Failure> {
+    let Change { author, name, entry, version, skipped } = change;
+    if json {
+        let about = format!("\"author\":{},\"name\":{}", json!(author), json!(name));
+        let told = format!("\"version\":{version},\"skipped\":{skipped}");
+        match entry {
+            None => writeln!(out, "{{{about},{told}}}")?,
+            Some(entry) => {
+                let (timestamp, codec) = (json!(entry.timestamp), entry.codec);
+                let value = any_value(entry)?.to_json();
+                writeln!(
+                    out,
+                    "{{{about},{told},\"timestamp\":{timestamp},\"codec\":{codec},\"value\":{value}}}"
+                )?;
             }
         }
-        out.flush()?; // whoever reads waits for it
+    } else {
+        let (author, name) = (text::one_line(&author), text::one_line(&name));
+        match entry {
+            None => writeln!(out, "{author} {name} removed")?,
+            Some(entry) => writeln!(out, "{author} {name} = {}", any_value(entry)?.to_json())?,
+        }
     }
     Ok(())
 }
 
 fn store(server: &Chosen, author: Option<&str>) -> Result<Store, Failure> {
-    let store = server.connect()?.store();
-    Ok(match author {
-        Some(author) => store.author(author),
-        None => store,
-    })
+    Ok(of_author(&server.connect()?, author))
+}
+
+fn of_author(hub: &Hub, author: Option<&str>) -> Store {
+    match author {
+        Some(author) => hub.store().author(author),
+        None => hub.store(),
+    }
 }
 
 fn missing(name: &str, author: Option<&str>) -> Failure {

@@ -321,7 +321,9 @@ fn not_listening(
         }
         ConnectError::Refused(_) if !is_socket(path) => problem(
             format!("{socket} is there, but is no socket"),
-            format!("remove it, then start a server with {serve}"),
+            format!(
+                "choose another address; or, if nobody needs it, remove it and start a server with {serve}"
+            ),
         ),
         ConnectError::Refused(_) if held => problem(
             format!("{who} holds the name '{}', but does not listen at {socket}", place.address),

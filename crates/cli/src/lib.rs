@@ -16,8 +16,10 @@ mod arguments;
 mod data;
 mod doctor;
 mod failure;
+mod given;
 mod objects;
 mod progress;
+mod reader;
 mod secret;
 mod serve;
 mod text;
@@ -25,8 +27,6 @@ mod text;
 use std::ffi::OsString;
 use std::io::{self, BufWriter, Write as _};
 use std::process::ExitCode;
-
-use clap::{CommandFactory as _, Parser as _};
 
 use address::Chosen;
 use arguments::{Arguments, Command};
@@ -41,7 +41,7 @@ use objects::Call;
 /// assert_eq!(andiron_cli::main(["andiron", "--version"]), ExitCode::SUCCESS);
 /// ```
 pub fn main<A: Into<OsString> + Clone>(arguments: impl IntoIterator<Item = A>) -> ExitCode {
-    let arguments = match Arguments::try_parse_from(arguments) {
+    let arguments = match Arguments::read(arguments) {
         Ok(arguments) => arguments,
         Err(error) => {
             let _ = error.print(); // nobody may be reading
@@ -64,6 +64,7 @@ pub fn main<A: Into<OsString> + Clone>(arguments: impl IntoIterator<Item = A>) -
 fn run(arguments: Arguments, out: &mut impl io::Write) -> Result<(), Failure> {
     let Arguments { address, security, json, command } = arguments;
     let secret_file = security.secret_file.clone();
+    let address = address.map_or_else(address::of_environment, |address| Ok(Some(address)))?;
     let server = &Chosen { address, security: security.into() };
     match command {
         Command::Serve { name, listen, no_local, advertise } => {
@@ -96,7 +97,7 @@ fn run(arguments: Arguments, out: &mut impl io::Write) -> Result<(), Failure> {
         Command::Secret(command) => secret::secret(command, secret_file, json, out),
         Command::Completions { shell } => {
             let mut script = Vec::new(); // what writes it would panic where nobody reads
-            clap_complete::generate(shell, &mut Arguments::command(), "andiron", &mut script);
+            clap_complete::generate(shell, &mut Arguments::described(), "andiron", &mut script);
             Ok(out.write_all(&script)?)
         }
     }

@@ -5,19 +5,19 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use andiron::{DEFAULT_ADDRESS, Interface, Proxy, Stream, Value};
+use andiron::{DEFAULT_ADDRESS, Hub, Interface, Proxy, Stream, Value};
 use serde::de::value::UnitDeserializer;
 use serde::{Deserialize, Deserializer};
 use serde_json::json;
 
 use crate::address::Chosen;
 use crate::failure::Failure;
+use crate::given::{DESCRIBE_TIMEOUT, Given};
+use crate::reader::while_read;
 use crate::text;
 
 /// How much later than a call the whole command is given up: whoever knows why the call failed is to tell it first.
 const GRACE: Duration = Duration::from_millis(250);
-/// How long one of many objects has to tell what it offers.
-const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What is to be called.
 pub(crate) struct Call {
@@ -29,41 +29,41 @@ pub(crate) struct Call {
 
 /// What a method gives.
 enum Answer {
-    Value(Value),
-    Items(Stream<Value>),
+    Value(Given),
+    Items(Stream<Given>),
 }
 
 /// A stream stands in place of its value as nil.
 impl<'de> Deserialize<'de> for Answer {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Answer, D::Error> {
-        let value = Value::deserialize(deserializer)?;
-        let items = if value == Value::Nil {
+        let given = Given::deserialize(deserializer)?;
+        let items = if given.value == Value::Nil {
             Stream::deserialize(UnitDeserializer::<D::Error>::new()).ok()
         } else {
             None
         };
-        Ok(items.map_or(Answer::Value(value), Answer::Items))
+        Ok(items.map_or(Answer::Value(given), Answer::Items))
     }
 }
 
 pub(crate) fn call(server: &Chosen, call: Call, json: bool, out: &mut impl Write) -> Result<(), Failure> {
     let Call { object, method, arguments, timeout } = call;
     let arguments = arguments.iter().map(|text| text::value(text)).collect::<Result<Vec<Value>, _>>()?;
-    let result = match timeout {
+    let (hub, result) = match timeout {
         None => ask(server, &object, &method, &arguments, None)?,
         Some(timeout) => ask_within(server, &object, &method, arguments, timeout)?,
     };
     match result {
-        Answer::Value(Value::Nil) if !json => {}
-        Answer::Value(value) => writeln!(out, "{}", value.to_json())?,
-        Answer::Items(items) => {
+        Answer::Value(Given { value: Value::Nil, .. }) if !json => Ok(()),
+        Answer::Value(given) => Ok(writeln!(out, "{}", given.into_json())?),
+        Answer::Items(items) => while_read(&hub, || {
             for item in items {
-                writeln!(out, "{}", item?.to_json())?;
+                writeln!(out, "{}", item?.into_json())?;
                 out.flush()?; // whoever reads waits for it
             }
-        }
+            Ok(())
+        }),
     }
-    Ok(())
 }
 
 /// Connects, looks the object up and calls it. Only the call keeps to the time left by itself.
@@ -73,14 +73,15 @@ fn ask(
     method: &str,
     arguments: &[Value],
     timeout: Option<Duration>,
-) -> Result<Answer, Failure> {
+) -> Result<(Hub, Answer), Failure> {
     let begun = Instant::now();
     let (hub, object) = server.connect_to(object)?;
     let mut object: Proxy = hub.object(object)?;
     if let Some(timeout) = timeout {
         object = object.with_timeout(timeout.saturating_sub(begun.elapsed()));
     }
-    Ok(object.call(method, arguments)?)
+    let answer = object.call(method, arguments)?;
+    Ok((hub, answer))
 }
 
 /// Does so, and gives all of it up a little after the time is over: whoever is stopped or hangs answers no handshake and no lookup either.
@@ -90,7 +91,7 @@ fn ask_within(
     method: &str,
     arguments: Vec<Value>,
     timeout: Duration,
-) -> Result<Answer, Failure> {
+) -> Result<(Hub, Answer), Failure> {
     let address = server.server_of(object)?.to_owned();
     let (server, object, method) = (server.clone(), object.to_owned(), method.to_owned());
     let (sender, receiver) = mpsc::channel();

@@ -19,6 +19,13 @@ pub(crate) fn value(text: &str) -> Result<Value, Failure> {
     };
     match read {
         Ok(value) => Ok(value),
+        // JSON all the same, so whoever wrote it did not mean a string.
+        Err(JsonError::Syntax(error)) if error.to_string().starts_with("number out of range") => {
+            let text = shortened(text);
+            Err(Failure::Usage(format!(
+                "a number in {text} is beyond all that can be told; for a string, give it in quotes of its own: '\"...\"'"
+            )))
+        }
         Err(JsonError::Syntax(_)) => Ok(Value::from(text)),
         Err(error) => Err(Failure::Usage(format!("{error}, in {}", shortened(text)))),
     }
@@ -143,6 +150,11 @@ mod tests {
     fn json_that_is_no_value_is_refused_and_not_taken_for_a_string() {
         assert!(matches!(value("{\"$bytes\": 5}"), Err(Failure::Usage(_))));
         assert!(matches!(value(&"[".repeat(200_000)), Err(Failure::Usage(_))));
+        for beyond in ["1e400", "-1e400", "[1, 2e999]", "{\"a\": 1e400}"] {
+            let Err(Failure::Usage(text)) = value(beyond) else { panic!("{beyond} was taken") };
+            assert!(text.contains("quotes"), "{text}");
+        }
+        assert_eq!(value("\"1e400\"").unwrap(), Value::from("1e400"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use std::sync::mpsc::{Sender, channel};
 
 use andiron::{ErrorKind, Hub, Stream};
-use common::{Home, LONG, Process, role, say, until};
+use common::{Home, LONG, Process, role, say, skipped, until};
 
 #[test]
 fn a_taken_name_is_an_error_that_says_what_to_do() {
@@ -34,7 +34,7 @@ fn servers_of_other_names_run_beside_it_with_stores_of_their_own() {
     assert_eq!(home.run(&["get", "x", "--address", "second"]).printed(), "2\n");
     let by_variable = home.andiron(&["get", "x"]).env("ANDIRON_ADDRESS", "second").output().unwrap();
     assert_eq!(by_variable.stdout, b"2\n");
-    assert_eq!(home.run(&["call", "second/store", "get", "y"]).printed(), "[0]\n");
+    assert_eq!(home.run(&["call", "second/store", "get", "y"]).printed(), "[0,0,null,0]\n");
     assert!(home.run(&["describe", "second/store"]).printed().starts_with("Store: "));
 
     let mut third = home.andiron(&["serve"]);
@@ -192,11 +192,14 @@ fn bound_by_permissions(home: &Home, command: Command) -> Option<Command> {
     let mut bound = Command::new("setpriv");
     bound.arg("--bounding-set=-all").arg(command.get_program()).args(command.get_args());
     home.settle(&mut bound);
-    Command::new("setpriv")
+    let can = Command::new("setpriv")
         .args(["--bounding-set=-all", "true"])
         .status()
-        .is_ok_and(|status| status.success())
-        .then_some(bound)
+        .is_ok_and(|status| status.success());
+    if !can {
+        skipped("root cannot be bound by permissions here: `setpriv` does not do it");
+    }
+    can.then_some(bound)
 }
 
 #[test]

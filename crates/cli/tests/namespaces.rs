@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use andiron::{Connector, Hub, Secret, SecretFile, Security, Signal};
-use common::{Home, LONG, Process, Ran, role, say};
+use common::{Home, LONG, Process, Ran, role, say, skipped};
 
 /// Two namespaces and the cable between them. They are gone with it.
 struct Cable {
@@ -31,8 +31,15 @@ impl Cable {
         for namespace in [&cable.near, &cable.far] {
             match Command::new("ip").args(["netns", "add", namespace]).output() {
                 Ok(made) if made.status.success() => {}
-                Ok(made) => return skipped(&String::from_utf8_lossy(&made.stderr)),
-                Err(error) => return skipped(&format!("`ip` cannot be run: {error}")),
+                Ok(made) => {
+                    let why = String::from_utf8_lossy(&made.stderr);
+                    skipped(&format!("no network namespaces can be made: {}", why.trim()));
+                    return None;
+                }
+                Err(error) => {
+                    skipped(&format!("`ip` cannot be run: {error}"));
+                    return None;
+                }
             }
         }
         let Cable { near, far } = &cable;
@@ -63,11 +70,6 @@ impl Drop for Cable {
             let _ = Command::new("ip").args(["netns", "delete", namespace]).stderr(Stdio::null()).status();
         }
     }
-}
-
-fn skipped(why: &str) -> Option<Cable> {
-    eprintln!("skipped: no network namespaces can be made here: {}", why.trim());
-    None
 }
 
 fn ip(line: &str) {

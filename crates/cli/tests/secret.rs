@@ -134,6 +134,18 @@ fn a_secret_file_may_be_elsewhere() {
 }
 
 #[test]
+fn no_folders_are_made_but_our_own() {
+    let home = Home::new();
+    let path = home.folder.path().join("nowhere/secret");
+    let error = home.run(&["secret", "new", "--secret-file", path.to_str().unwrap()]);
+    assert!(error.failed(1).contains("there is no folder") && !path.parent().unwrap().exists(), "{error:?}");
+    assert!(!file(&home).parent().unwrap().exists());
+    home.run(&["secret", "new"]).printed();
+    let own = std::fs::metadata(file(&home).parent().unwrap()).unwrap();
+    assert_eq!(own.permissions().mode() & 0o7777, 0o700);
+}
+
+#[test]
 fn what_cannot_be_trusted_is_refused_with_what_to_do() {
     let home = Home::new();
     home.run(&["secret", "new"]).printed();
@@ -201,6 +213,47 @@ fn a_running_server_takes_the_new_secret_at_once_and_the_old_one_while_it_is_val
     connect(&address, &third).unwrap();
     connect(&address, &first).unwrap();
     assert_eq!(open.names().unwrap(), ["store"], "who is in stays in");
+}
+
+#[test]
+fn a_server_whose_file_is_broken_says_so_to_its_operator_and_sends_clients_to_him() {
+    let home = Home::new();
+    home.run(&["secret", "new"]).printed();
+    let secret = home.run(&["secret", "show"]).printed().to_owned();
+    let (path, aside) = (file(&home), file(&home).with_file_name("aside"));
+    for (scheme, broken) in [("tcp", true), ("tcp", false), ("tls", true), ("tls", false)] {
+        let (mut daemon, address) = serve(&home, scheme);
+        std::fs::rename(&path, &aside).unwrap();
+        if broken {
+            std::fs::write(&path, "open sesame\n").unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        }
+        let error = connect(&address, &secret).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+        assert!(error.message().contains("ask its operator"), "{error}");
+        assert!(!error.message().contains(path.to_str().unwrap()), "not in words for him: {error}");
+        let line = daemon.wait_for("refused");
+        let own = address.split_once("://").unwrap().1;
+        assert!(line.contains(&format!(": {scheme} 127.0.0.1:")) && !line.contains(own), "{line}");
+        let reason = if broken { "line 1 of " } else { "there is no secret at " };
+        assert!(line.contains(&format!("{reason}{}", path.display())), "{line}");
+        assert!(line.contains("andiron secret new"), "what to do: {line}");
+        std::fs::rename(&aside, &path).unwrap();
+        connect(&address, &secret).unwrap();
+    }
+}
+
+#[test]
+fn a_secret_that_ran_out_is_told_as_such_at_both_ends() {
+    let home = Home::new();
+    home.run(&["secret", "new", "--name", "kodi"]).printed();
+    let old = home.run(&["secret", "show"]).printed().to_owned();
+    let (mut daemon, address) = serve(&home, "tls");
+    home.run(&["secret", "rotate", "--keep", "0s"]).printed();
+    let error = connect(&address, &old).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Authentication);
+    assert!(error.message().contains("the secret named 'kodi' ran out on 2"), "{error}");
+    assert!(daemon.wait_for("refused").contains("'kodi' ran out on 2"));
 }
 
 #[test]

@@ -63,6 +63,42 @@ fn help_and_version_are_printed_and_tell_the_exit_codes() {
 }
 
 #[test]
+fn help_tells_of_the_options_that_mean_something_and_errors_of_those_that_lack() {
+    let home = Home::new();
+    let network = ["--address", "--authority", "--certificate", "--key", "--plain-tcp"];
+    let tells = |command: &[&str], told: &[&str], untold: &[&str]| {
+        let help = home.run(&[command, &["--help"]].concat());
+        for option in told {
+            assert!(help.printed().contains(&format!(" {option}")), "{command:?} {option} {help:?}");
+        }
+        for option in untold {
+            assert!(!help.printed().contains(&format!(" {option}")), "{command:?} {option} {help:?}");
+        }
+    };
+    tells(&["get"], &[&network[..], &["--json", "--secret-file"]].concat(), &[]);
+    tells(&["serve"], &[&network[..], &["--secret-file"]].concat(), &["--json"]);
+    for command in [&["secret"][..], &["secret", "new"], &["secret", "rotate"]] {
+        tells(command, &["--secret-file", "--json"], &network);
+    }
+    tells(&["completions"], &["--help"], &[&network[..], &["--json", "--secret-file"]].concat());
+
+    let ran = home.andiron(&["get"]).env("ANDIRON_ADDRESS", "x").output().unwrap();
+    let error = String::from_utf8(ran.stderr).unwrap();
+    assert!(ran.status.code() == Some(2) && error.contains("Usage: andiron get <NAME>"), "{error}");
+    let ran = home.andiron(&["get", "x"]).env("ANDIRON_ADDRESS", "other").output().unwrap();
+    let error = String::from_utf8(ran.stderr).unwrap();
+    assert!(error.contains("no server at 'other'"), "{error}");
+    let serve = home.run(&["serve", "--listen", "tls://0.0.0.0:0"]);
+    assert!(serve.failed(1).contains("`--secret-file`"), "{serve:?}");
+    let error = home.run(&["get", "x", "--address", "unix:/etc/passwd"]);
+    assert!(
+        error.failed(1).contains("/etc/passwd is no socket") && !error.err.contains("andiron serve"),
+        "{error:?}"
+    );
+    home.run(&["set", "x", "1e400"]).failed(2);
+}
+
+#[test]
 fn a_reader_that_leaves_early_ends_the_program_quietly() {
     let home = Home::new();
     let _daemon = home.serve();
@@ -70,7 +106,7 @@ fn a_reader_that_leaves_early_ends_the_program_quietly() {
     for number in 0..5000 {
         store.set(&format!("{number:0>100}"), &number).unwrap();
     }
-    store.set_bytes("zz", &vec![0; 1 << 20], 3).unwrap();
+    store.set_bytes("zz", vec![0; 1 << 20], 3).unwrap();
     for arguments in [&["ls"][..], &["ls", "--json"], &["get", "zz"], &["get", "zz", "--raw"]] {
         let mut command = home.andiron(arguments);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -152,7 +152,8 @@ fn the_command_prints_a_line_for_each_change() {
     let home = Home::new();
     let mut daemon = home.serve();
     home.run(&["set", "x", "1"]).printed();
-    let mut plain = home.andiron(&["watch", "--present"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut command = home.andiron(&["watch", "--present"]);
+    let mut plain = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(plain.stdout.take().unwrap()).lines();
     assert_eq!(lines.next().unwrap().unwrap(), "default x = 1");
     let mut json =
@@ -177,7 +178,9 @@ fn the_command_prints_a_line_for_each_change() {
     drop(reading.join().unwrap());
     // When the server goes it says so.
     daemon.terminate();
-    assert_eq!(plain.wait().unwrap().code(), Some(1));
-    let _ = json.kill(); // its output is closed, and it may have noticed
-    json.wait().unwrap();
+    let ended = plain.wait_with_output().unwrap();
+    let error = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(1), "{error}");
+    assert!(error.starts_with("andiron: the daemon at 'andiron' is shutting down"), "{error}");
+    assert_eq!(json.wait().unwrap().code(), Some(0), "nobody read it any more");
 }

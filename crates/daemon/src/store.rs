@@ -72,12 +72,28 @@ impl Shared {
         reply.map(|reply| (reply, stamp)).map_err(refused)
     }
 
+    /// The engine when nothing is in it whose time is over, and that time.
+    pub(crate) fn swept_engine(&self) -> (MutexGuard<'_, Engine<Kept>>, Now) {
+        loop {
+            let (engine, now) = (self.engine(), now());
+            let is_due = engine.next_expiry().is_some_and(|time| time <= now.steady);
+            // Without a version left nothing can be taken out.
+            if !is_due || engine.version() == u64::MAX {
+                return (engine, now);
+            }
+            drop(engine);
+            self.expire();
+        }
+    }
+
     /// Takes out what expired, in pieces, so that nobody waits long for the engine.
     pub(crate) fn expire(&self) {
-        while matches!(
-            self.apply(Op::Expire { limit: EXPIRED_AT_ONCE }),
-            Ok(Reply::Expired { count: EXPIRED_AT_ONCE })
-        ) {}
+        loop {
+            match self.apply(Op::Expire { limit: EXPIRED_AT_ONCE }) {
+                Ok(Reply::Expired { count: EXPIRED_AT_ONCE }) => {}
+                _ => return,
+            }
+        }
     }
 }
 
@@ -227,7 +243,8 @@ impl Store {
     }
 
     /// Reads an entry. Returns an array: 0, 0, slot, stamp if it is missing; 2, version, slot, stamp, ttl if that is the version `known`; else 1,
-    /// version, slot, stamp, ttl, timestamp, codec, value. `ttl` is what is left of it in microseconds, or 0. `hits`: so many reads the caller answered itself since it told last.
+    /// version, slot, stamp, ttl, timestamp, codec, value. `ttl` is what is left of it in microseconds, or 0. `hits`: so many reads the caller
+    /// answered itself since it told last.
     fn get(&self, name: &str, known: Option<u64>, author: Option<&str>, hits: Option<u64>) -> Result<Answer> {
         check(Use::Read, Some(author.unwrap_or(DEFAULT_AUTHOR)))?;
         let (known, hits) = (known.filter(|&version| version != 0), hits.unwrap_or(0));
@@ -268,8 +285,8 @@ impl Store {
         self.shared.stamps.board()
     }
 
-    /// What the store holds and was asked. Returns an array: entries, bytes that they count for, authors, hits (reads that clients answered themselves, as they told) and
-    /// questions (reads that came here).
+    /// What the store holds and was asked. Returns an array: entries, bytes that they count for, authors, hits (reads that clients answered
+    /// themselves, as they told) and questions (reads that came here).
     fn stats(&self) -> Result<Figures> {
         if check(Use::Read, None)?.is_some() {
             let text = "the secret of this connection gives a right to entries of some authors, and this is about all of them";

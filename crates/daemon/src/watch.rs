@@ -202,8 +202,9 @@ impl Watch {
     }
 
     fn next_change(&self, context: &Context<'_>) -> Poll<Result<Change>> {
-        // In this order, as those who change something have it.
-        let engine = self.shared.engine();
+        // What expired is taken out first: else it would be told here as removed, and once more when it is. The locks in this order, as those who
+        // change something have it.
+        let (engine, now) = self.shared.swept_engine();
         let mut untold = lock(&self.watcher.untold);
         let Some(key) = untold.order.pop_front() else {
             if untold.overrun {
@@ -217,7 +218,7 @@ impl Watch {
             return Poll::Pending;
         };
         let Note { version, skipped } = untold.notes.remove(&key).unwrap_or_default();
-        let entry = engine.peek((&key).into(), now());
+        let entry = engine.peek((&key).into(), now);
         Poll::Ready(Ok(Change::of(key, entry, version, skipped)))
     }
 }

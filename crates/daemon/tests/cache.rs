@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use andiron::{Blob, Cell, Connector, Hub, Put, Running, Secret, Security, Store};
+use andiron::{Blob, Connector, Hub, Put, Running, Secret, Security, Store, StoreCell};
 use andiron_daemon::{Daemon, Options};
 
 struct Site {
@@ -40,7 +40,7 @@ fn read(store: &Store, name: &str) -> Option<(i64, bool)> {
     store.entry(name).unwrap().map(|entry| (entry.value().unwrap(), entry.cached))
 }
 
-fn read_cell(cell: &mut Cell) -> Option<i64> {
+fn read_cell(cell: &mut StoreCell) -> Option<i64> {
     cell.get().unwrap()
 }
 

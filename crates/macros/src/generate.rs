@@ -10,33 +10,45 @@ use crate::model::{Method, Object, Parameter};
 use crate::types;
 
 pub(crate) fn all(object: &Object) -> TokenStream {
-    let proxy = format_ident!("{}Proxy", object.name.unraw(), span = object.name.span());
-    let expose = expose(object, &proxy);
-    let definition = proxy_definition(object, &proxy, &Kind::BLOCKING);
-    let methods = proxy_methods(object, &proxy);
-    let conversions = proxy_conversions(&object.path, &proxy, &Kind::BLOCKING);
+    let name = format_ident!("{}Proxy", object.name.unraw(), span = object.name.span());
+    let expose = expose(object, &name);
+    let blocking = proxy(object, &name, &Kind::BLOCKING);
     let asynchronous = cfg!(feature = "tokio").then(|| {
-        let awaited = format_ident!("{proxy}Async");
-        let definition = proxy_definition(object, &awaited, &Kind::ASYNC);
-        let methods = async_proxy_methods(object, &awaited);
-        let conversions = proxy_conversions(&object.path, &awaited, &Kind::ASYNC);
-        let between = between_proxies(&proxy, &awaited);
-        quote!(#definition #methods #conversions #between)
+        let awaited = format_ident!("{name}Async");
+        let (asynchronous, between) =
+            (proxy(object, &awaited, &Kind::ASYNC), between_proxies(&name, &awaited));
+        quote!(#asynchronous #between)
     });
-    quote!(#expose #definition #methods #conversions #asynchronous)
+    quote!(#expose #blocking #asynchronous)
 }
 
-/// The two kinds of proxies, which differ in what they are made of.
+/// The two kinds of proxies, which differ in what they are made of, and in how they wait.
 struct Kind {
     /// The untyped proxy inside.
     inner: fn() -> TokenStream,
     doc: &'static str,
+    /// What there is for a method of the object.
+    method: fn(&Object, &Method) -> TokenStream,
 }
 
 impl Kind {
-    const BLOCKING: Kind = Kind { inner: || quote!(::andiron::Proxy), doc: "Calls the methods of" };
-    const ASYNC: Kind =
-        Kind { inner: || quote!(::andiron::aio::Proxy), doc: "Calls, for tasks to await, the methods of" };
+    const BLOCKING: Kind = Kind {
+        inner: || quote!(::andiron::Proxy),
+        doc: "Calls the methods of",
+        method: waiting_and_starting,
+    };
+    const ASYNC: Kind = Kind {
+        inner: || quote!(::andiron::aio::Proxy),
+        doc: "Calls, for tasks to await, the methods of",
+        method: |_, method| awaiting(method),
+    };
+}
+
+fn proxy(object: &Object, proxy: &Ident, kind: &Kind) -> TokenStream {
+    let definition = proxy_definition(object, proxy, kind);
+    let methods = proxy_methods(object, proxy, kind);
+    let conversions = proxy_conversions(&object.path, proxy, kind);
+    quote!(#definition #methods #conversions)
 }
 
 fn expose(object: &Object, proxy: &Ident) -> TokenStream {
@@ -138,7 +150,7 @@ fn interface(object: &Object) -> TokenStream {
     let methods = object.methods.iter().map(|method| {
         let Method { conditions, name, doc, oneway, idempotent, exclusive, returns, .. } = method;
         let parameters = method.parameters.iter().map(|parameter| {
-            let (name, type_name) = (parameter.ident.unraw().to_string(), &parameter.type_name);
+            let Parameter { name, type_name, .. } = parameter;
             quote! {
                 ::andiron::Parameter {
                     name: ::std::borrow::Cow::Borrowed(#name),
@@ -179,8 +191,7 @@ fn dispatch(path: &Path, method: &Method) -> TokenStream {
     let locals =
         (0..method.parameters.len()).map(|index| format_ident!("argument_{index}")).collect::<Vec<_>>();
     let decode = method.parameters.iter().enumerate().map(|(index, parameter)| {
-        let (name, type_name, local) =
-            (parameter.ident.unraw().to_string(), &parameter.type_name, &locals[index]);
+        let (Parameter { name, type_name, .. }, local) = (parameter, &locals[index]);
         let passing = Passing::of(parameter);
         let (check, ty) = (passing.check(), passing.decoded());
         let parameter =
@@ -290,14 +301,9 @@ fn proxy_definition(object: &Object, proxy: &Ident, kind: &Kind) -> TokenStream 
     }
 }
 
-fn proxy_methods(object: &Object, proxy: &Ident) -> TokenStream {
-    let has = |name: &str| object.methods.iter().any(|method| method.ident.unraw() == name);
-    let methods = object.methods.iter().map(|method| {
-        let start = format_ident!("start_{}", method.ident.unraw(), span = method.ident.span());
-        let start = (!method.oneway && !has(&start.to_string())).then_some(start);
-        proxy_method(method, start)
-    });
-    let with_timeout = (!has("with_timeout")).then(|| {
+fn proxy_methods(object: &Object, proxy: &Ident, kind: &Kind) -> TokenStream {
+    let methods = object.methods.iter().map(|method| (kind.method)(object, method));
+    let with_timeout = (!object.has("with_timeout")).then(|| {
         quote! {
             /// The same object, but each call fails with the kind `Deadline` when `timeout` has passed.
             pub fn with_timeout(&self, timeout: ::core::time::Duration) -> Self {
@@ -317,32 +323,48 @@ fn proxy_methods(object: &Object, proxy: &Ident) -> TokenStream {
     }
 }
 
-fn proxy_method(method: &Method, start: Option<Ident>) -> TokenStream {
+/// What the methods of all proxies have in common.
+struct Outline {
+    /// `cfg`, `deprecated` and the documentation.
+    attributes: TokenStream,
+    parameters: TokenStream,
+    /// What is sent.
+    values: TokenStream,
+    checks: TokenStream,
+    /// The untyped proxy to call.
+    proxy: TokenStream,
+}
+
+impl Outline {
+    fn of(method: &Method) -> Outline {
+        let Method { name, conditions, deprecated, .. } = method;
+        let parameters = method.parameters.iter().map(|Parameter { ident, ty, .. }| quote!(#ident: #ty));
+        let values = method.parameters.iter().map(|parameter| Passing::of(parameter).sent(&parameter.ident));
+        let checks = method.parameters.iter().map(|parameter| Passing::of(parameter).check());
+        let doc = if method.doc.is_empty() { format!("Calls `{name}`.") } else { method.doc.clone() };
+        Outline {
+            attributes: quote!(#(#conditions)* #(#deprecated)* #[doc = #doc]),
+            parameters: quote!(#(#parameters),*),
+            values: quote!(&(#(#values,)*)),
+            checks: quote!(#(#checks)*),
+            proxy: if method.idempotent { quote!(self.0.idempotent()) } else { quote!(self.0) },
+        }
+    }
+}
+
+/// The method that waits and, where there is an answer to wait for, the one that starts the call.
+fn waiting_and_starting(object: &Object, method: &Method) -> TokenStream {
     let Method { ident, name, conditions, deprecated, success, .. } = method;
-    let parameters =
-        method.parameters.iter().map(|Parameter { ident, ty, .. }| quote!(#ident: #ty)).collect::<Vec<_>>();
-    let values = method.parameters.iter().map(|parameter| Passing::of(parameter).sent(&parameter.ident));
-    let values = quote!(&(#(#values,)*));
-    let checks = method.parameters.iter().map(|parameter| Passing::of(parameter).check());
-    let checks = quote!(#(#checks)*);
-    let doc = if method.doc.is_empty() { format!("Calls `{name}`.") } else { method.doc.clone() };
+    let Outline { attributes, parameters, values, checks, proxy } = Outline::of(method);
     let span = spot(success);
-    let proxy = if method.idempotent { quote!(&self.0.idempotent()) } else { quote!(&self.0) };
     let call = if method.oneway {
-        quote!(self.0.notify(#name, #values))
+        quote!(#proxy.notify(#name, #values))
     } else {
         let call = quote_spanned!(span=> ::andiron::__private::call::<#success>);
-        quote!(#call(#proxy, #name, #values))
+        quote!(#call(&#proxy, #name, #values))
     };
-    let waiting = quote! {
-        #(#conditions)* #(#deprecated)*
-        #[doc = #doc]
-        pub fn #ident(&self, #(#parameters),*) -> ::andiron::Result<#success> {
-            #checks
-            #call
-        }
-    };
-    let start = start.map(|start| {
+    let start = format_ident!("start_{}", ident.unraw(), span = ident.span());
+    let start = (!method.oneway && !object.has(&start.to_string())).then(|| {
         let doc = format!(
             "Starts [`{ident}`](Self::{ident}) and returns at once with a handle to wait for its result."
         );
@@ -350,56 +372,36 @@ fn proxy_method(method: &Method, start: Option<Ident>) -> TokenStream {
         quote! {
             #(#conditions)* #(#deprecated)*
             #[doc = #doc]
-            pub fn #start(&self, #(#parameters),*) -> ::andiron::Result<::andiron::Pending<#success>> {
+            pub fn #start(&self, #parameters) -> ::andiron::Result<::andiron::Pending<#success>> {
                 #checks
-                #call(#proxy, #name, #values)
+                #call(&#proxy, #name, #values)
             }
         }
     });
-    quote!(#waiting #start)
+    quote! {
+        #attributes
+        pub fn #ident(&self, #parameters) -> ::andiron::Result<#success> {
+            #checks
+            #call
+        }
+        #start
+    }
 }
 
-/// Beside the methods for threads, those that are awaited.
-fn async_proxy_methods(object: &Object, proxy: &Ident) -> TokenStream {
-    let methods = object.methods.iter().map(|method| {
-        let Method { ident, name, conditions, deprecated, success, .. } = method;
-        let parameters = method.parameters.iter().map(|Parameter { ident, ty, .. }| quote!(#ident: #ty));
-        let values = method.parameters.iter().map(|parameter| Passing::of(parameter).sent(&parameter.ident));
-        let checks = method.parameters.iter().map(|parameter| Passing::of(parameter).check());
-        let doc = if method.doc.is_empty() { format!("Calls `{name}`.") } else { method.doc.clone() };
-        let proxy = if method.idempotent { quote!(self.0.idempotent()) } else { quote!(self.0) };
-        let values = quote!(&(#(#values,)*));
-        let (asynchronous, result, call) = if method.oneway {
-            (quote!(async), quote!(::andiron::Result<#success>), quote!(self.0.notify(#name, #values).await))
-        } else {
-            (quote!(), quote!(::andiron::Pending<#success>), quote!(#proxy.call::<#success>(#name, #values)))
-        };
-        quote! {
-            #(#conditions)* #(#deprecated)*
-            #[doc = #doc]
-            pub #asynchronous fn #ident(&self, #(#parameters),*) -> #result {
-                #(#checks)*
-                #call
-            }
-        }
-    });
-    let with_timeout =
-        (!object.methods.iter().any(|method| method.ident.unraw() == "with_timeout")).then(|| {
-            quote! {
-                /// The same object, but each call fails with the kind `Deadline` when `timeout` has passed.
-                pub fn with_timeout(&self, timeout: ::core::time::Duration) -> Self {
-                    Self(self.0.with_timeout(timeout))
-                }
-            }
-        });
+/// The method that is awaited.
+fn awaiting(method: &Method) -> TokenStream {
+    let Method { ident, name, success, .. } = method;
+    let Outline { attributes, parameters, values, checks, proxy } = Outline::of(method);
+    let (asynchronous, result, call) = if method.oneway {
+        (quote!(async), quote!(::andiron::Result<#success>), quote!(#proxy.notify(#name, #values).await))
+    } else {
+        (quote!(), quote!(::andiron::Pending<#success>), quote!(#proxy.call::<#success>(#name, #values)))
+    };
     quote! {
-        #[automatically_derived]
-        #[allow(
-            dead_code, unreachable_pub, private_interfaces, non_snake_case, rustdoc::all, clippy::all, clippy::pedantic
-        )]
-        impl #proxy {
-            #(#methods)*
-            #with_timeout
+        #attributes
+        pub #asynchronous fn #ident(&self, #parameters) -> #result {
+            #checks
+            #call
         }
     }
 }

@@ -21,7 +21,9 @@ use quote::quote;
 /// - Results need the same and must be owned. Of a `Result<T, E>` the caller gets the `T`, or an `andiron::Error` of the
 ///   kind `Application` that carries the message, type and causes of `E`. (`E` is any error that goes into a
 ///   `Box<dyn Error + Send + Sync>`; an `andiron::Error` is passed on as it is.)
-/// - Doc comments and signatures are carried along, for the proxy and for whoever asks the object what it offers.
+/// - An argument, or the result, may be a `Stream`: one of the arguments at most, and none where the method is one-way.
+/// - Doc comments and signatures are carried along, for the proxy and for whoever asks the object what it offers. Proxies are named there by what
+///   they stand for (`object<Player>`), and a parameter `_unused` is called `unused`.
 ///
 /// - An `async fn` is polled where its call was read. On a connection that a tokio task drives (`andiron::aio`) it becomes a task of its own when
 ///   it has to wait; elsewhere the thread that runs it waits with it, and what needs a runtime does not work in it. Its future has to be `Send`. When

@@ -41,14 +41,16 @@ pub(crate) struct Method {
     pub(crate) success: Type,
     /// Where the method can fail, the type that says so.
     pub(crate) failure: Option<Type>,
-    /// The success type as it is written.
+    /// The success type as it is written, but for those of objects.
     pub(crate) returns: String,
 }
 
 /// A parameter of an exposed method.
 pub(crate) struct Parameter {
     pub(crate) ident: Ident,
-    /// The type as it is written.
+    /// The name by which it can be passed.
+    pub(crate) name: String,
+    /// The type as it is written, but for those of objects.
     pub(crate) type_name: String,
     /// The same, valid outside of the `impl` block and without names of lifetimes.
     pub(crate) ty: Type,
@@ -94,6 +96,11 @@ pub(crate) fn read(options: TokenStream, tokens: TokenStream) -> Result<Reading,
 }
 
 impl Object {
+    /// True where it has a method of this name in Rust.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.methods.iter().any(|method| method.ident.unraw() == name)
+    }
+
     /// The types of the block hold in the proxy too, where `Self` is another type.
     fn adapt_types(&mut self) {
         for method in &mut self.methods {
@@ -227,6 +234,8 @@ fn read_method(function: &ImplItemFn, ours: &[Attribute]) -> Result<Option<Metho
         FnArg::Typed(typed) => Some(typed),
         FnArg::Receiver(_) => None,
     });
+    let parameters = read_parameters(typed)?;
+    check_streams(&parameters, &outcome, options.oneway)?;
     Ok(Some(Method {
         ident: signature.ident.clone(),
         name: options.name.unwrap_or(name),
@@ -237,7 +246,7 @@ fn read_method(function: &ImplItemFn, ours: &[Attribute]) -> Result<Option<Metho
         asynchronous: signature.asyncness.is_some(),
         oneway: options.oneway,
         idempotent: options.idempotent,
-        parameters: typed.map(read_parameter).collect::<Result<_, _>>()?,
+        parameters,
         returns: if types::is_unit(&outcome.success) { String::new() } else { types::text(&outcome.success) },
         success: outcome.success,
         failure: outcome.failure,
@@ -286,6 +295,38 @@ fn check_result(outcome: &Outcome, signature: &syn::Signature, oneway: bool) -> 
     Ok(())
 }
 
+/// A message has a place for one stream, and an answer to open it behind.
+fn check_streams(parameters: &[Parameter], outcome: &Outcome, oneway: bool) -> Result<(), Error> {
+    let mut taken = parameters.iter().filter(|parameter| types::streams(&parameter.ty) > 0);
+    let one = taken.next();
+    let crowded = one.filter(|one| types::streams(&one.ty) > 1);
+    if let Some(surplus) = taken.next().or(crowded) {
+        let message = "a method takes one stream at most: pass the others by calls of their own";
+        return Err(Error::new_spanned(&surplus.ty, message));
+    }
+    if let Some(one) = one.filter(|_| oneway) {
+        let message = "a one-way method cannot take a stream, which flows while its call is waited for: leave out `oneway`";
+        return Err(Error::new_spanned(&one.ty, message));
+    }
+    if types::streams(&outcome.success) > 1 {
+        let message = "a method returns one stream at most: return the others by calls of their own";
+        return Err(Error::new_spanned(&outcome.success, message));
+    }
+    Ok(())
+}
+
+fn read_parameters<'a>(typed: impl Iterator<Item = &'a PatType>) -> Result<Vec<Parameter>, Error> {
+    let mut parameters = typed.map(read_parameter).collect::<Result<Vec<_>, _>>()?;
+    let names = parameters.iter().map(|parameter| parameter.name.clone()).collect::<Vec<_>>();
+    for parameter in &mut parameters {
+        // `_a` beside `a`.
+        if names.iter().filter(|name| **name == parameter.name).count() > 1 {
+            parameter.name = parameter.ident.unraw().to_string();
+        }
+    }
+    Ok(parameters)
+}
+
 fn read_parameter(typed: &PatType) -> Result<Parameter, Error> {
     let ident = match &*typed.pat {
         Pat::Ident(pattern) if pattern.subpat.is_none() && pattern.by_ref.is_none() => pattern.ident.clone(),
@@ -308,7 +349,9 @@ fn read_parameter(typed: &PatType) -> Result<Parameter, Error> {
             "an argument lives as long as its call: borrow without `'static`, or take an owned value";
         return Err(Error::new_spanned(found, message));
     }
-    Ok(Parameter { ident, type_name: types::text(&typed.ty), ty: (*typed.ty).clone() })
+    // Who calls does not care whether the method uses it.
+    let name = ident.unraw().to_string().trim_start_matches('_').to_owned();
+    Ok(Parameter { ident, name, type_name: types::text(&typed.ty), ty: (*typed.ty).clone() })
 }
 
 /// The options of a method.

@@ -1,10 +1,12 @@
 //! What the macro needs to know about types as they are written.
 
 use proc_macro2::{Delimiter, Spacing, TokenStream, TokenTree};
-use quote::ToTokens;
+use quote::{ToTokens, format_ident};
 use syn::visit::Visit;
 use syn::visit_mut::VisitMut;
-use syn::{GenericArgument, Lifetime, Path, PathArguments, ReturnType, Type, TypeReference, parse_quote};
+use syn::{
+    GenericArgument, Lifetime, Path, PathArguments, PathSegment, ReturnType, Type, TypeReference, parse_quote,
+};
 
 /// What a method returns, as the caller sees it.
 pub(crate) struct Outcome {
@@ -89,6 +91,21 @@ fn is_byte(ty: &Type) -> bool {
     matches!(peel(ty), Type::Path(path) if path.path.is_ident("u8"))
 }
 
+/// How many streams a value of this type has, as far as that can be seen: types named `Stream` with an argument.
+pub(crate) fn streams(ty: &Type) -> usize {
+    struct Count(usize);
+    impl Visit<'_> for Count {
+        fn visit_path_segment(&mut self, segment: &PathSegment) {
+            let of_items = matches!(segment.arguments, PathArguments::AngleBracketed(_));
+            self.0 += usize::from(segment.ident == "Stream" && of_items);
+            syn::visit::visit_path_segment(self, segment);
+        }
+    }
+    let mut count = Count(0);
+    count.visit_type(ty);
+    count.0
+}
+
 /// Writes the exposed type for `Self`, which means another type in the proxy.
 pub(crate) fn replace_self(ty: &mut Type, own: &Path) {
     struct Replace<'a>(&'a Path);
@@ -163,11 +180,34 @@ impl Visit<'_> for Obstacles {
     }
 }
 
-/// The type as a person writes it: `Vec<String>`, `&mut [u8]`, `HashMap<String, u32>`.
+/// The type as a person writes it: `Vec<String>`, `&mut [u8]`, `HashMap<String, u32>`. A proxy is what it stands for: `object<Disc>`.
 pub(crate) fn text(ty: &Type) -> String {
+    let mut ty = ty.clone();
+    replace_proxies(&mut ty);
     let mut text = Text { written: String::new(), last: Last::Open };
     text.tokens(ty.to_token_stream());
     text.written
+}
+
+/// The name of a proxy's type says what it is in Rust; others have other words for that.
+fn replace_proxies(ty: &mut Type) {
+    struct Replace;
+    impl VisitMut for Replace {
+        fn visit_path_mut(&mut self, path: &mut Path) {
+            syn::visit_mut::visit_path_mut(self, path);
+            let Some(last) = path.segments.last() else { return };
+            let name = last.ident.to_string();
+            match name.strip_suffix("Async").unwrap_or(&name).strip_suffix("Proxy") {
+                Some("") => *path = parse_quote!(object),
+                Some(object) => {
+                    let object = format_ident!("{object}");
+                    *path = parse_quote!(object<#object>);
+                }
+                None => {}
+            }
+        }
+    }
+    Replace.visit_type_mut(ty);
 }
 
 struct Text {
@@ -310,6 +350,14 @@ mod tests {
         }
         assert_eq!(written("Vec < Vec <u8 , > >"), "Vec<Vec<u8>>");
         assert_eq!(written("( u8 ,& 'a  mut u8 )"), "(u8, &'a mut u8)");
+    }
+
+    #[test]
+    fn proxies_are_written_as_what_they_stand_for() {
+        assert_eq!(written("DiscProxy"), "object<Disc>");
+        assert_eq!(written("Vec<DiscProxyAsync>"), "Vec<object<Disc>>");
+        assert_eq!(written("Option<andiron::Proxy>"), "Option<object>");
+        assert_eq!(written("Async"), "Async");
     }
 
     #[test]

@@ -15,5 +15,6 @@ pub use hello::{AUTH_USER, Hello, Limits};
 pub use message::{Body, Ref};
 pub use session::{
     Attachment, Attachments, Auth, Budget, CallRequest, Config, Event, Heartbeat, IdHasher, IdMap,
-    IncomingCall, Key, Outgoing, PROMISES, Payload, Role, STREAMS, Session, StreamId, Transmit, binding,
+    IncomingCall, Key, Outgoing, PROMISES, Payload, Refusal, Role, STREAMS, Session, StreamId, Transmit,
+    binding,
 };

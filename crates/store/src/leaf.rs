@@ -8,6 +8,8 @@ pub(crate) const MOST_RECORDS: usize = 64;
 pub(crate) const MOST_BYTES: usize = 4096;
 /// A value of so many bytes is packed between others. A longer one is kept beside them, so that what has to be moved for a write stays little.
 pub(crate) const PACKED_UP_TO: usize = 128;
+/// How many prints are looked at in one step.
+const PRINTS_AT_ONCE: usize = 32;
 /// Of a packed expiry.
 const EXPIRY: usize = 8;
 
@@ -18,6 +20,8 @@ const EXPIRY: usize = 8;
 #[derive(Debug)]
 pub(crate) struct Leaf<V> {
     records: Vec<Record>,
+    /// A byte of each name's hash, by which one is found without reading the others.
+    prints: Vec<u8>,
     names: String,
     bytes: Vec<u8>,
     /// The values that are not packed, in the order of their records.
@@ -40,7 +44,13 @@ struct Record {
 
 impl<V> Default for Leaf<V> {
     fn default() -> Self {
-        Leaf { records: Vec::new(), names: String::new(), bytes: Vec::new(), values: Vec::new() }
+        Leaf {
+            records: Vec::new(),
+            prints: Vec::new(),
+            names: String::new(),
+            bytes: Vec::new(),
+            values: Vec::new(),
+        }
     }
 }
 
@@ -54,18 +64,27 @@ impl<V: Value> Leaf<V> {
         self.names.len() + self.bytes.len()
     }
 
-    /// The place of a name, or where it would be.
-    pub(crate) fn find(&self, name: &str) -> Result<usize, usize> {
+    /// The place of a name that is there.
+    pub(crate) fn find(&self, name: &str) -> Option<usize> {
+        let wanted = print_of(name);
+        let chunks = (0..).step_by(PRINTS_AT_ONCE).zip(self.prints.chunks(PRINTS_AT_ONCE));
+        // A processor looks at a chunk in one step.
+        let chunks =
+            chunks.filter(|(_, prints)| prints.iter().fold(false, |any, print| any | (*print == wanted)));
+        chunks
+            .flat_map(|(start, prints)| (start..).zip(prints).filter(|(_, print)| **print == wanted))
+            .map(|(at, _)| at)
+            .find(|at| self.name(*at) == name)
+    }
+
+    /// How many names are before this one.
+    pub(crate) fn before(&self, name: &str) -> usize {
         let (mut low, mut high) = (0, self.len());
         while low < high {
             let middle = low + (high - low) / 2;
-            match self.name(middle).cmp(name) {
-                std::cmp::Ordering::Equal => return Ok(middle),
-                std::cmp::Ordering::Less => low = middle + 1,
-                std::cmp::Ordering::Greater => high = middle,
-            }
+            if self.name(middle) < name { low = middle + 1 } else { high = middle }
         }
-        Err(low)
+        low
     }
 
     pub(crate) fn name(&self, at: usize) -> &str {
@@ -100,6 +119,8 @@ impl<V: Value> Leaf<V> {
         let (name_end, bytes_end) = (end(name_start), end(bytes_start));
         let record = Record { version, timestamp, name_end, bytes_end, codec, packed: true, expires: false };
         self.records.insert(at, record);
+        make_room(&mut self.prints, 1);
+        self.prints.insert(at, print_of(name));
         for record in &mut self.records[at..] {
             record.name_end = end(record.name_end as usize + length);
         }
@@ -120,6 +141,7 @@ impl<V: Value> Leaf<V> {
         let Record { name_end, bytes_end, .. } = self.records[at];
         let (name, bytes) = (name_start..name_end as usize, bytes_start..bytes_end as usize);
         self.records.remove(at);
+        self.prints.remove(at);
         for record in &mut self.records[at..] {
             record.name_end -= end(name.len());
             record.bytes_end -= end(bytes.len());
@@ -138,10 +160,10 @@ impl<V: Value> Leaf<V> {
             record.name_end -= end(name_start);
             record.bytes_end -= end(bytes_start);
         }
-        let names = self.names.split_off(name_start);
+        let (prints, names) = (self.prints.split_off(at), self.names.split_off(name_start));
         let (bytes, values) = (self.bytes.split_off(bytes_start), self.values.split_off(kept));
         self.give_back_room();
-        Leaf { records, names, bytes, values }
+        Leaf { records, prints, names, bytes, values }
     }
 
     /// Takes in the entries of the leaf that follows.
@@ -153,6 +175,7 @@ impl<V: Value> Leaf<V> {
             ..record
         });
         self.records.extend(moved);
+        self.prints.extend(next.prints);
         self.names.push_str(&next.names);
         self.bytes.extend(next.bytes);
         self.values.extend(next.values);
@@ -161,6 +184,7 @@ impl<V: Value> Leaf<V> {
 
     pub(crate) fn give_back_room(&mut self) {
         self.records.shrink_to_fit();
+        self.prints.shrink_to_fit();
         self.names.shrink_to_fit();
         self.bytes.shrink_to_fit();
         self.values.shrink_to_fit();
@@ -240,6 +264,18 @@ impl<V: Value> Leaf<V> {
         }
         self.give_back_most();
     }
+}
+
+/// The byte that stands for a name. Names that have the same one cost some time, and nothing else.
+fn print_of(name: &str) -> u8 {
+    let chunks = name.as_bytes().chunks(8).map(|chunk| {
+        let mut bytes = [0; 8];
+        bytes[..chunk.len()].copy_from_slice(chunk);
+        u64::from_le_bytes(bytes)
+    });
+    let mix = |hash: u64, chunk: u64| (hash.rotate_left(5) ^ chunk).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let [.., print] = chunks.fold(0, mix).to_le_bytes();
+    print
 }
 
 /// A place in a leaf. A leaf has at most four names that are longer than [`MOST_BYTES`], each at most

@@ -37,7 +37,7 @@ impl<V: Value> Shelf<V> {
 
     pub(crate) fn stored(&self, name: &str) -> Option<Stored<'_, V>> {
         let (_, leaf) = self.leaves.range::<str, _>(up_to(name)).next_back()?;
-        Some(leaf.stored(leaf.find(name).ok()?))
+        Some(leaf.stored(leaf.find(name)?))
     }
 
     /// Puts an entry. True if there was none in its place, and the value that was there, where that was kept as it came.
@@ -45,11 +45,12 @@ impl<V: Value> Shelf<V> {
         self.bytes += entry_cost(name, written.value.size(), written.expiry.is_some());
         let leaf = leaf_of(&mut self.leaves, name);
         match leaf.find(name) {
-            Ok(at) => {
+            Some(at) => {
                 self.bytes -= leaf.stored(at).cost();
                 (false, leaf.replace(at, written))
             }
-            Err(at) => {
+            None => {
+                let at = leaf.before(name);
                 self.len += 1;
                 let full = leaf.len() >= MOST_RECORDS || leaf.packed_bytes() + name.len() > MOST_BYTES;
                 if full && leaf.len() > 0 {
@@ -86,7 +87,7 @@ impl<V: Value> Shelf<V> {
     /// Takes an entry out. True if it was there, and its value, where that was kept as it came.
     pub(crate) fn remove(&mut self, name: &str) -> (bool, Option<V>) {
         let leaf = leaf_of(&mut self.leaves, name);
-        let Ok(at) = leaf.find(name) else { return (false, None) };
+        let Some(at) = leaf.find(name) else { return (false, None) };
         self.bytes -= leaf.stored(at).cost();
         self.len -= 1;
         let kept = leaf.remove(at);
@@ -96,8 +97,8 @@ impl<V: Value> Shelf<V> {
         (true, kept)
     }
 
-    /// Puts a leaf with few entries together with a neighbour, where both are still far from full then. Else a store that was emptied but for some entries would take
-    /// much more memory than is counted for these.
+    /// Puts a leaf with few entries together with a neighbour, where both are still far from full then. Else a store that was emptied but for
+    /// some entries would take much more memory than is counted for these.
     fn merge(&mut self, name: &str) {
         let fits = |a: &Leaf<V>, b: &Leaf<V>| {
             a.len() + b.len() <= MOST_RECORDS * 3 / 4
@@ -125,7 +126,7 @@ impl<V: Value> Shelf<V> {
     pub(crate) fn stored_after<'s>(&'s self, after: Option<&'s str>) -> impl Iterator<Item = Stored<'s, V>> {
         let first = after.and_then(|after| {
             let (filed, leaf) = self.leaves.range::<str, _>(up_to(after)).next_back()?;
-            Some((&**filed, leaf.find(after).map_or_else(|at| at, |at| at + 1)))
+            Some((&**filed, leaf.find(after).map_or_else(|| leaf.before(after), |at| at + 1)))
         });
         let start = first.map_or(Bound::Unbounded, |(filed, _)| Bound::Included(filed));
         let mut skip = first.map_or(0, |(_, skip)| skip);

@@ -88,8 +88,8 @@ impl<V: Value> Store<V> {
 
     /// Does one operation, all of it or nothing.
     ///
-    /// An entry whose time is over is never found, counted or listed. Where an operation meets one, or needs its room, it is taken out first, which is a write of its own
-    /// and stays done where the operation itself is refused.
+    /// An entry whose time is over is never found, counted or listed. Where an operation meets one, or needs its room, it is taken out first, which
+    /// is a write of its own and stays done where the operation itself is refused.
     ///
     /// # Errors
     ///

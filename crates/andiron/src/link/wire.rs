@@ -3,10 +3,17 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use super::{Link, State};
+use andiron_proto::Refusal;
+use andiron_proto::wire::Reason;
+
+use super::io::read;
+use super::{Link, State, Todo};
 use crate::lobby::Guest;
 use crate::tls::Tls;
 use crate::{Rights, Secret};
+
+/// The preface of a peer and its longest `HELLO`.
+const MOST_SAID: usize = 5 << 10;
 
 /// A stream to the other end, on which nothing was said yet.
 pub(crate) struct Wire {
@@ -44,6 +51,29 @@ impl Link {
         if state.ended.is_none() {
             state.guest = Some(guest);
         }
+    }
+
+    /// Sends a guest away for whom there is no room. It is told where it has said enough to be told anything; one who wants to speak TLS first is not,
+    /// since that would cost more than it is worth to a server that has too much to do.
+    pub(crate) fn show_out(&self, text: &str) {
+        let mut state = self.lock();
+        if state.guest.is_none() {
+            return; // it opened, or ended, at the last moment
+        }
+        let mut todo = Todo::default();
+        let waits =
+            state.session.turn_away(Refusal::overloaded(text)) && state.tls.is_none() && !state.reader;
+        if let Some(socket) = state.socket.clone().filter(|_| waits) {
+            // Mostly it has said all of it, and only nobody had the time to read.
+            let mut buffer = vec![0; MOST_SAID];
+            let read = read(&socket, &mut buffer, true);
+            todo.extend(self.take(&mut state, read, &buffer));
+        }
+        state.session.goodbye(Reason::Overloaded, text);
+        todo.extend(self.flush(&mut state));
+        self.arm(&mut state);
+        drop(state);
+        todo.run();
     }
 
     pub(crate) fn peer_label(&self) -> &str {

@@ -72,13 +72,10 @@ impl SecretFile {
     /// # Errors
     /// `Authentication` where none of these variables nor `HOME` says so.
     pub fn default_path() -> Result<PathBuf> {
-        let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        if let Some(path) = set("ANDIRON_SECRET_FILE") {
+        if let Some(path) = path_in("ANDIRON_SECRET_FILE") {
             return Ok(path);
         }
-        let config = set("XDG_CONFIG_HOME").filter(|path| path.is_absolute());
-        let config = config.or_else(|| set("HOME").map(|home| home.join(".config")));
-        config.map(|config| config.join("andiron/secret")).ok_or_else(|| {
+        own_folder().map(|folder| folder.join("secret")).ok_or_else(|| {
             let text = "neither XDG_CONFIG_HOME nor HOME says where this user's secret is: set ANDIRON_SECRET_FILE to its path";
             Error::new(ErrorKind::Authentication, text)
         })
@@ -114,15 +111,25 @@ impl SecretFile {
         Ok(SecretFile { path, lines, stamp })
     }
 
-    /// Makes the file, and its folder where that is not there, with one secret in it.
+    /// Makes the file with one secret in it, and Andiron's own folder in `XDG_CONFIG_HOME` or `~/.config` where it is to be in that; no other folder.
     ///
     /// # Errors
     /// `Conflict` where something is there, which is never overwritten; `Unavailable` where it cannot be made.
     pub fn create(path: impl Into<PathBuf>, secret: Secret) -> Result<SecretFile> {
         let path = path.into();
         let failed = |error| failed("make", &path, error);
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
+        match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            Some(folder) if own_folder().is_some_and(|own| own == folder) => {
+                fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
+            }
+            Some(folder) if !folder.exists() => {
+                let text = format!(
+                    "there is no folder {} to put a secret into: see whether it is the one that is meant, and make it",
+                    folder.display()
+                );
+                return Err(Error::new(ErrorKind::Unavailable, text));
+            }
+            _ => {}
         }
         let lines = vec![Line::Secret(secret)];
         let temporary = Temporary::write(&path, &lines).map_err(failed)?;
@@ -240,6 +247,18 @@ impl SecretFile {
         self.stamp = Stamp::of(&fs::metadata(&path).map_err(failed)?);
         Ok(())
     }
+}
+
+/// What a variable says, unless it is empty.
+fn path_in(variable: &str) -> Option<PathBuf> {
+    env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+/// Andiron's folder among what this user has configured.
+fn own_folder() -> Option<PathBuf> {
+    let config = path_in("XDG_CONFIG_HOME").filter(|path| path.is_absolute());
+    let config = config.or_else(|| path_in("HOME").map(|home| home.join(".config")));
+    config.map(|config| config.join("andiron"))
 }
 
 /// A file beside the one that is to be written, which is removed when it was not given its name.

@@ -104,6 +104,14 @@ impl Secret {
         &self.rights
     }
 
+    /// What both ends are told where somebody shows it after its end.
+    pub(crate) fn obituary(&self) -> String {
+        let name = self.name.as_ref().map_or_else(String::new, |name| format!(" named '{name}'"));
+        let end =
+            self.until.and_then(whole_seconds).map_or_else(String::new, |(_, end)| format!(" on {end}Z"));
+        format!("the secret{name} ran out{end}: give the client the one that the server has now")
+    }
+
     /// Its line in a file.
     fn line(&self) -> String {
         let mut line = self.text();

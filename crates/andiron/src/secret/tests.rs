@@ -249,12 +249,16 @@ fn what_is_no_file_of_secrets_is_refused() {
 #[test]
 fn a_file_is_made_for_its_owner_alone_and_never_overwritten() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("a/b/secret");
+    let elsewhere = folder.path().join("a/b/secret");
     let secret = Secret::new().unwrap().with_name(Some("kodi"));
+    let error = SecretFile::create(&elsewhere, secret.clone()).unwrap_err();
+    assert!(error.message().contains("there is no folder"), "{error}");
+    assert!(!folder.path().join("a").exists(), "no folders of others are made");
+
+    let path = folder.path().join("secret");
     let file = SecretFile::create(&path, secret.clone()).unwrap();
     assert_eq!(file.secrets().collect::<Vec<_>>(), [&secret]);
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
-    assert_eq!(std::fs::metadata(folder.path().join("a")).unwrap().permissions().mode() & 0o7777, 0o700);
 
     let error = SecretFile::create(&path, Secret::new().unwrap()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);

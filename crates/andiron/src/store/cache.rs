@@ -40,7 +40,7 @@ pub(crate) struct Key<'a> {
 }
 
 /// A life of a store, and its board where this process can see it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Source {
     incarnation: Option<[u8; 16]>,
     board: Option<BoardView>,
@@ -68,7 +68,6 @@ struct Shard {
     entries: HashTable<Arc<Cached>>,
     /// Own writes that began or ended. What was asked before one is not kept behind it.
     writes: u64,
-    hits: AtomicU64,
 }
 
 pub(crate) struct Cache {
@@ -77,7 +76,7 @@ pub(crate) struct Cache {
     bytes: AtomicUsize,
     shards: [RwLock<Shard>; SHARDS],
     hasher: foldhash::fast::RandomState,
-    /// Reads of cells that were answered from memory.
+    /// Reads that were answered from memory, and that the store was not told of.
     hits: AtomicU64,
     closed: AtomicBool,
     /// The fork generation in which it was made: a child could find the locks held by threads that it has not.
@@ -133,7 +132,10 @@ impl Cached {
 impl Ask {
     /// The version that is here already, of the store that is asked; 0: none.
     pub(crate) fn version(&self, source: &Source) -> u64 {
-        let known = self.known.as_ref().filter(|known| known.source.incarnation == source.incarnation);
+        let same = |known: &&Arc<Cached>| {
+            known.source.incarnation.is_some() && known.source.incarnation == source.incarnation
+        };
+        let known = self.known.as_ref().filter(same);
         known.and_then(|known| known.entry.as_ref()).map_or(0, |entry| entry.version)
     }
 }
@@ -167,7 +169,7 @@ impl Cache {
             if !known.used.load(Ordering::Relaxed) {
                 known.used.store(true, Ordering::Relaxed);
             }
-            shard.hits.fetch_add(1, Ordering::Relaxed);
+            self.hits.fetch_add(1, Ordering::Relaxed);
             return Look::Current(known.entry(true));
         }
         Look::Ask(Ask { hash, known: known.cloned(), writes: shard.writes, sent: since_boot() })
@@ -180,7 +182,7 @@ impl Cache {
         Ask { hash, known: held.cloned(), writes, sent: since_boot() }
     }
 
-    /// Keeps an answer. `source`: the store that gave it, where that is certain.
+    /// Keeps an answer. `source`: the store that gave it; where that is not certain, `None`, and nobody takes the answer for current later.
     ///
     /// # Errors
     /// The store says that a version is current which it was not asked about.
@@ -188,10 +190,11 @@ impl Cache {
         &self,
         key: Key<'_>,
         ask: Ask,
-        source: Arc<Source>,
-        keep: bool,
+        source: Option<Arc<Source>>,
         answer: Answer,
     ) -> Result<Arc<Cached>> {
+        let keep = source.is_some();
+        let source = source.unwrap_or_default();
         let Ask { hash, known, writes, sent } = ask;
         let (slot, stamp, ttl) = answer.currency();
         let not_modified = answer.is_not_modified();
@@ -331,11 +334,10 @@ impl Cache {
 
     /// Reads that were answered here since this was asked last.
     pub(crate) fn take_hits(&self) -> u64 {
-        if !self.is_open() {
-            return 0;
+        match self.hits.load(Ordering::Relaxed) {
+            0 => 0,
+            _ => self.hits.swap(0, Ordering::Relaxed),
         }
-        let of_shards = self.shards.iter().map(|shard| shard.read().hits.swap(0, Ordering::Relaxed));
-        of_shards.sum::<u64>() + self.hits.swap(0, Ordering::Relaxed)
     }
 
     /// So many reads were answered from what is held outside.

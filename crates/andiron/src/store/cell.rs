@@ -20,7 +20,7 @@ use crate::Result;
 /// }
 /// # Ok::<(), andiron::Error>(())
 /// ```
-pub struct Cell {
+pub struct StoreCell {
     store: Store,
     name: Arc<str>,
     held: Option<Arc<Cached>>,
@@ -30,9 +30,9 @@ pub struct Cell {
     hits: u64,
 }
 
-impl Cell {
-    pub(super) fn new(store: Store, name: &str) -> Cell {
-        Cell { store, name: name.into(), held: None, entry: None, hits: 0 }
+impl StoreCell {
+    pub(super) fn new(store: Store, name: &str) -> StoreCell {
+        StoreCell { store, name: name.into(), held: None, entry: None, hits: 0 }
     }
 
     /// The value; `None` where there is none.
@@ -71,9 +71,9 @@ impl Cell {
     }
 }
 
-impl Clone for Cell {
-    fn clone(&self) -> Cell {
-        Cell {
+impl Clone for StoreCell {
+    fn clone(&self) -> StoreCell {
+        StoreCell {
             store: self.store.clone(),
             name: self.name.clone(),
             held: self.held.clone(),
@@ -83,14 +83,14 @@ impl Clone for Cell {
     }
 }
 
-impl Drop for Cell {
+impl Drop for StoreCell {
     fn drop(&mut self) {
         self.store.common.cache().count(self.hits);
     }
 }
 
-impl fmt::Debug for Cell {
+impl fmt::Debug for StoreCell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Cell({})", self.name)
+        write!(f, "StoreCell({})", self.name)
     }
 }

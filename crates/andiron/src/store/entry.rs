@@ -39,7 +39,7 @@ impl Entry {
     }
 }
 
-/// What [`Store::get_if_changed`] found.
+/// What [`Store::get_if_changed`](crate::Store::get_if_changed) found.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Changed {
     /// The known version is current.
@@ -65,7 +65,7 @@ pub struct Listed {
     pub size: u64,
 }
 
-/// A change of an entry, or an entry that was there when a [watch](Store::watch) began.
+/// A change of an entry, or an entry that was there when a [watch](crate::Store::watch) began.
 #[derive(Clone, Debug, PartialEq, serde::Deserialize)]
 #[serde(from = "Told")]
 pub struct Change {
@@ -81,7 +81,7 @@ pub struct Change {
     pub skipped: u64,
 }
 
-/// What a store holds, and what it was asked; see [`Store::stats`].
+/// What a store holds, and what it was asked; see [`Store::stats`](crate::Store::stats).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 pub struct Stats {
     /// Entries.

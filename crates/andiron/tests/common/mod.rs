@@ -88,6 +88,16 @@ impl Echo {
     }
 }
 
+/// Tells its callers who they are.
+pub struct Who;
+
+#[andiron::expose]
+impl Who {
+    fn calls(&self) -> String {
+        andiron::current().and_then(|context| context.hub()).map_or_else(String::new, |hub| hub.peer())
+    }
+}
+
 /// Something that tasks wait for.
 #[derive(Clone, Default)]
 pub struct Gate(Arc<Mutex<(bool, Vec<Waker>)>>);

@@ -267,7 +267,7 @@ pub fn is_patient(error: &io::Error) -> bool {
 
 /// Proves itself by this key, with these random bytes.
 pub fn by_key(key: Key, nonce: u8) -> Auth {
-    Auth::Secret { keys: [key].into(), nonce: [nonce; 32] }
+    Auth::Secret { keys: [key].into(), ended: [].into(), nonce: [nonce; 32] }
 }
 
 /// Reads until the other end hangs up; what it said.

@@ -256,6 +256,12 @@ impl Ran {
     }
 }
 
+/// Says that a test does nothing here, and why. Not captured as what tests print, so it is seen in every run.
+pub(crate) fn skipped(why: &str) {
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    let _ = writeln!(std::io::stderr(), "skipped: {test}: {why}");
+}
+
 /// Asks again and again until there is an answer, for what nobody tells of; fails after a [`LONG`] time.
 #[track_caller]
 pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {

@@ -21,6 +21,8 @@ pub enum Auth {
     Secret {
         /// What an initiator proves to have is the first; an acceptor takes any, and answers with the same.
         keys: Arc<[Key]>,
+        /// Those that an acceptor takes no more, each with what both ends are told where somebody proves to have it.
+        ended: Arc<[(Key, String)]>,
         /// Random bytes that no other session uses.
         nonce: [u8; 32],
     },

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::time::Instant;
 
 use super::auth::Auth;
-use super::{Event, Role, Session};
+use super::{Event, Refusal, Role, Session};
 use crate::failure::{ErrorKind, Failure};
 use crate::hello::Hello;
 use crate::wire::{self, Header, Kind, PREFACE_LEN, Reason, VERSIONS};
@@ -111,9 +111,9 @@ impl Session {
     pub(super) fn on_hello(&mut self, header: Header, payload: &[u8]) -> Result<(), String> {
         let Stage::Hello { deadline } = self.stage else { return Err("a second HELLO".to_owned()) };
         let hello = Hello::parse(payload)?;
-        if let Some(text) = self.config.refuse.clone() {
-            self.say_goodbye(Reason::Overloaded, &text);
-            self.close(Failure::new(ErrorKind::Overloaded, text));
+        if let Some(Refusal { reason, told, failure }) = self.config.refuse.take() {
+            self.say_goodbye(reason, &told);
+            self.close(failure);
             return Ok(());
         }
         let method = self.config.auth.method();
@@ -189,11 +189,12 @@ impl Session {
             return Err("a PROOF that was not asked for".to_owned());
         }
         let Some(index) = self.proven_key(payload) else {
-            self.refuse_peer(
+            let text = self.ended_key(payload).unwrap_or_else(|| {
                 "the proof of the secret is wrong: this end has another secret than the other one, or somebody \
                  stands between the two"
-                    .to_owned(),
-            );
+                    .to_owned()
+            });
+            self.refuse_peer(text);
             return Ok(());
         };
         self.proved = Some(index);
@@ -215,6 +216,25 @@ impl Session {
         // An initiator has proved to have the first, and is to be answered with that.
         let most = if self.role == Role::Initiator { 1 } else { keys.len() };
         keys.iter().take(most).position(|key| transcript.verify(key, self.role, proof))
+    }
+
+    /// What to say to a peer who proved to have a key that this end takes no more. It is safe to say: nobody hears it who has not the key.
+    fn ended_key(&self, proof: &[u8]) -> Option<String> {
+        let (Auth::Secret { ended, .. }, Some(transcript)) = (&self.config.auth, &self.transcript) else {
+            return None;
+        };
+        let found = ended.iter().find(|(key, _)| transcript.verify(key, self.role, proof));
+        found.map(|(_, text)| text.clone())
+    }
+
+    /// An acceptor that waits for a peer to say who it is can take nobody any more: tells it when it does. False where it is too late for that.
+    pub fn turn_away(&mut self, refusal: Refusal) -> bool {
+        let early =
+            self.role == Role::Acceptor && matches!(self.stage, Stage::Preface { .. } | Stage::Hello { .. });
+        if early {
+            self.config.refuse = Some(refusal);
+        }
+        early
     }
 
     /// Sends a peer away who is not who it should be.

@@ -73,8 +73,28 @@ pub struct Config {
     pub heartbeat: Option<Heartbeat>,
     /// What it may hold together with other sessions of what it received and did not work off. Calls beyond that are answered *overloaded*.
     pub budget: Option<Arc<Budget>>,
-    /// An acceptor that can take no more sends everybody away with these words, as *overloaded*.
-    pub refuse: Option<String>,
+    /// An acceptor that can take nobody sends everybody away, as this says.
+    pub refuse: Option<Refusal>,
+}
+
+/// Why an acceptor sends a peer away, whoever that is.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// With which reason.
+    pub reason: Reason,
+    /// What the peer is told.
+    pub told: String,
+    /// What the session fails with at this end, where more may be said.
+    pub failure: Failure,
+}
+
+impl Refusal {
+    /// There are too many already, which both ends may know in the same words.
+    pub fn overloaded(text: impl Into<String>) -> Refusal {
+        let told: String = text.into();
+        let failure = Failure::new(ErrorKind::Overloaded, told.clone());
+        Refusal { reason: Reason::Overloaded, told, failure }
+    }
 }
 
 impl Default for Config {

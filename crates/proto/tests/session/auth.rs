@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use andiron_proto::wire::{Kind, PREFACE_LEN};
-use andiron_proto::{Auth, Config, ErrorKind, Event, Failure, Hello, Key, Role, Session, binding};
+use andiron_proto::wire::{Kind, PREFACE_LEN, Reason};
+use andiron_proto::{Auth, Config, ErrorKind, Event, Failure, Hello, Key, Refusal, Role, Session, binding};
 
 use crate::support::*;
 
@@ -15,7 +15,7 @@ fn key(number: u8) -> Key {
 
 fn secret(keys: &[u8], nonce: u8) -> Config {
     let keys: Arc<[Key]> = keys.iter().map(|&number| key(number)).collect();
-    Config { auth: Auth::Secret { keys, nonce: [nonce; 32] }, ..Config::default() }
+    Config { auth: Auth::Secret { keys, ended: [].into(), nonce: [nonce; 32] }, ..Config::default() }
 }
 
 fn certificate() -> Config {
@@ -87,6 +87,50 @@ fn a_wrong_secret_is_refused_and_both_ends_hear_why() {
     for failure in refused(&mut pair) {
         assert!(failure.to_string().contains("secret"), "{failure}");
     }
+}
+
+#[test]
+fn who_has_a_secret_that_ran_out_is_told_so_and_nobody_else() {
+    let server = || {
+        let ended: Arc<[(Key, String)]> =
+            [(key(8), "it ran out".to_owned()), (key(9), "the other".to_owned())].into();
+        Config { auth: Auth::Secret { keys: [key(1)].into(), ended, nonce: [20; 32] }, ..Config::default() }
+    };
+    for failure in refused(&mut pair(1, secret(&[8], 10), server(), [CHANNEL; 2])) {
+        assert!(failure.to_string().contains("it ran out"), "{failure}");
+    }
+    for (client, channels) in [(secret(&[7], 10), [CHANNEL; 2]), (secret(&[8], 10), [CHANNEL, b"another"])] {
+        for failure in refused(&mut pair(1, client, server(), channels)) {
+            assert!(failure.to_string().contains("the proof of the secret is wrong"), "{failure}");
+        }
+    }
+    let mut pair = pair(1, secret(&[1], 10), server(), [CHANNEL; 2]);
+    pair.run();
+    assert!(matches!(pair.events(CLIENT)[..], [Event::Opened(_)]));
+}
+
+#[test]
+fn who_is_turned_away_is_told_as_soon_as_it_has_said_who_it_is() {
+    let refusal = || Refusal {
+        reason: Reason::Done,
+        told: "come back".to_owned(),
+        failure: Failure::new(ErrorKind::Unavailable, "the reason"),
+    };
+    let mut pair = pair(1, secret(&[1], 10), secret(&[1], 20), [CHANNEL; 2]);
+    assert!(pair.session(SERVER).turn_away(refusal()));
+    assert!(!pair.session(CLIENT).turn_away(refusal()), "who came does not turn the other away");
+    pair.run();
+    let [client, server] = [CLIENT, SERVER].map(|end| failure(&pair.events(end)).clone());
+    assert_eq!((client.kind, server.kind), (ErrorKind::Unavailable, ErrorKind::Unavailable));
+    assert!(
+        client.to_string().ends_with("come back") && server.to_string() == "the reason",
+        "{client} {server}"
+    );
+
+    let (mut client, mut server) =
+        (lone(Role::Initiator, secret(&[1], 1)), lone(Role::Acceptor, secret(&[1], 2)));
+    server.receive(&client.output());
+    assert!(!server.session.turn_away(refusal()), "it waits for the proof by then");
 }
 
 #[test]

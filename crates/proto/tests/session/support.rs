@@ -270,6 +270,15 @@ impl Pair {
         }
     }
 
+    /// One end leaves, with nothing outstanding: both are finished, and the other one knows why.
+    pub fn part(&mut self) {
+        let leaver = self.rng.usize(0..2);
+        self.session(leaver).leave();
+        self.run();
+        assert!(matches!(&self.events(1 - leaver)[..], [Event::Goodbye { .. }]));
+        assert!(self.session(CLIENT).is_finished() && self.session(SERVER).is_finished());
+    }
+
     /// Changes a byte that is under way.
     pub fn spoil(&mut self) {
         let end = self.rng.usize(0..2);

@@ -105,7 +105,7 @@ impl<'a> Exchange<'a> {
         let auth = match vector["secret"].as_str() {
             Some(key) => {
                 let key = Key::new(unhex(key).try_into().unwrap());
-                Auth::Secret { keys: [key].into(), nonce: [1; 32] }
+                Auth::Secret { keys: [key].into(), ended: [].into(), nonce: [1; 32] }
             }
             None => Auth::User,
         };
