@@ -66,7 +66,7 @@ fn writer() {
 
 /// In ordinary memory, or made in memory that is passed on.
 fn value(tag: u8) -> Blob {
-    if tag % 2 == 0 {
+    if tag.is_multiple_of(2) {
         return vec![tag; length(tag)].into();
     }
     let mut memory = Blob::zeroed(length(tag)).unwrap();

@@ -215,7 +215,7 @@ impl State {
             End::Lost { .. } => None,
         };
         let found = self.found(event.earliest(), at);
-        let states = match event.op {
+        match event.op {
             Op::Get | Op::GetWithin { .. } | Op::Ask => {
                 found.filter_map(|state| state.read(answer)).collect()
             }
@@ -239,8 +239,7 @@ impl State {
             }
             Op::Incr { by } => found.filter_map(|state| state.counted(by, answer)).collect(),
             Op::Restart => vec![State { value: None, ..self }],
-        };
-        states
+        }
     }
 
     /// What an operation that begins and happens between these times may find: the value, or that it has expired.

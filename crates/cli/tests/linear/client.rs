@@ -44,7 +44,7 @@ fn client() {
     let client: Client = serde_json::from_str(&role).unwrap();
     let folder = PathBuf::from(std::env::var_os(JOURNALS).unwrap());
     // Kept over the whole run, so what they remember is as old as it can be. Some remember two entries at most.
-    let cache = if client.number % 2 == 0 { 64 << 20 } else { 1 << 10 };
+    let cache = if client.number.is_multiple_of(2) { 64 << 20 } else { 1 << 10 };
     let kept = Connector::new("andiron").retry(LONG).cache(cache).connect().unwrap();
     let lines =
         [Line::kept(&kept), Line::kept(&kept).by_cells(), Line::default(), Line::default().by_cells()];

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use andiron::{Cell, Entry, Hub, Store};
+use andiron::{Entry, Hub, Store, StoreCell};
 
 use crate::common::say;
 
@@ -19,7 +19,7 @@ pub(crate) struct Line {
     kept: bool,
     store: Option<Store>,
     /// `None`: entries are read by name.
-    cells: Option<HashMap<String, Cell>>,
+    cells: Option<HashMap<String, StoreCell>>,
 }
 
 impl Line {

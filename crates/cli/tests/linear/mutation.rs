@@ -9,7 +9,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 
-use andiron::{Cell, Changed, Entry, Hosting, Hub, PassedDescriptor, Server, Store, Value};
+use andiron::{Changed, Entry, Hosting, Hub, PassedDescriptor, Server, Store, StoreCell, Value};
 use andiron_store::{Codec, Effects, KeyRef, Now, Op as StoreOp, Put, Reply, Store as Engine, StoreStart};
 use andiron_sys::board::{Board, Slot};
 
@@ -238,7 +238,7 @@ enum How {
 struct Client {
     how: How,
     store: Store,
-    cell: Mutex<Cell>,
+    cell: Mutex<StoreCell>,
     keeper: Arc<Keeper>,
 }
 
