@@ -15,8 +15,8 @@ use std::fmt;
 
 use crate::history::{Answer, End, Event, Op};
 
-/// Explanations of one moment beyond this number are not looked for: the history has too much at once to be checked.
-const MOST_WORLDS: usize = 1 << 20;
+/// For one answer no more than this is tried.
+const MOST_STEPS: usize = 1 << 22;
 
 /// What there is to say about a history that cannot be explained.
 #[derive(Debug)]
@@ -48,12 +48,21 @@ pub(crate) fn check(history: &[Event]) -> Result<(), Box<Violation>> {
     for event in history {
         entries.entry(event.key).or_default().push(*event);
     }
-    entries.values().try_for_each(|events| Checker { events }.check())
+    entries.values().try_for_each(|events| Checker::new(events).check())
 }
 
 /// The history of one entry. Operations are named by their index.
 struct Checker<'h> {
     events: &'h [Event],
+    /// How much all that was added to it can have changed it.
+    counted: u64,
+}
+
+/// A world to go on from.
+struct Step {
+    world: World,
+    /// If the last operation was one without an answer: those that it was to help, one of which has to follow. `None`: any.
+    wanted: Option<Vec<usize>>,
 }
 
 /// An explanation of what was answered so far: what the entry is, and which operations began that were not put in order yet. Sorted.
@@ -68,7 +77,7 @@ struct World {
 
 /// An entry, as one order of operations makes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct State {
+pub(crate) struct State {
     value: Option<Value>,
     /// The largest version that an answer told of; later writes have larger ones.
     version: u64,
@@ -83,10 +92,17 @@ struct Value {
     expires: Option<(u64, u64)>,
 }
 
-impl Checker<'_> {
+impl<'h> Checker<'h> {
+    fn new(events: &'h [Event]) -> Self {
+        let added = events.iter().map(|event| match event.op {
+            Op::Incr { by } => by.unsigned_abs(),
+            _ => 0,
+        });
+        Self { events, counted: added.sum() }
+    }
+
     fn check(&self) -> Result<(), Box<Violation>> {
-        let nothing = State { value: None, version: 0 };
-        let mut worlds = vec![World { state: nothing, due: Vec::new(), loose: Vec::new() }];
+        let mut worlds = vec![World { state: State::NOTHING, due: Vec::new(), loose: Vec::new() }];
         for moment in self.moments() {
             match moment {
                 Moment::Begin(index) => worlds.iter_mut().for_each(|world| self.begin(world, index)),
@@ -129,33 +145,76 @@ impl Checker<'_> {
     }
 
     /// All explanations in which this operation has its place, which was answered `at` this time.
+    ///
+    /// An operation without an answer comes only right before one whose answer needs it: behind all others it does the same, or nothing.
     fn explain(&self, worlds: &[World], index: usize, at: u64) -> Vec<World> {
-        let mut seen = Seen::default();
+        let mut seen: HashMap<Option<Vec<usize>>, Seen> = HashMap::new();
+        let (mut explained, mut count) = (Seen::default(), 0);
         // Those that need fewer operations without answers come first, so that they are what the others are compared with.
-        let mut open: VecDeque<(World, bool)> = worlds.iter().map(|world| (world.clone(), false)).collect();
-        open.make_contiguous().sort_by_key(|(world, _)| std::cmp::Reverse(world.loose.len()));
-        let mut explained = Seen::default();
-        while let Some((world, nobody_saw)) = open.pop_front() {
+        let mut open: VecDeque<Step> =
+            worlds.iter().map(|world| Step { world: world.clone(), wanted: None }).collect();
+        open.make_contiguous().sort_by_key(|step| std::cmp::Reverse(step.world.loose.len()));
+        while let Some(Step { world, wanted }) = open.pop_front() {
+            count += 1;
+            assert!(count < MOST_STEPS, "too much happens at once in this history to be checked");
             if !world.due.contains(&index) {
                 explained.add(&world);
                 continue;
             }
-            for next in world.due.iter().flat_map(|&next| self.place(&world, next, at)) {
-                if seen.add(&next) {
-                    open.push_front((next, false));
+            let mut blocked = Vec::new();
+            for &due in wanted.as_ref().unwrap_or(&world.due) {
+                let next = self.place(&world, due, at);
+                if next.is_empty() {
+                    blocked.push(due);
+                }
+                for world in next {
+                    if seen.entry(None).or_default().add(&world) {
+                        open.push_front(Step { world, wanted: None });
+                    }
                 }
             }
-            // What the last operation made nobody saw, if that had no answer: to overwrite it now is to have done without it.
-            let loose =
-                world.loose.iter().filter(|&&next| !(nobody_saw && self.events[next].op.overwrites()));
-            for next in loose.flat_map(|&next| self.place(&world, next, at)) {
-                if next.state != world.state && seen.add(&next) {
-                    open.push_back((next, true));
+            for &loose in &world.loose {
+                // What the last one made nobody saw: to overwrite it now is to have done without it.
+                let in_vain = wanted.is_some() && self.events[loose].op.overwrites();
+                if in_vain || !blocked.iter().any(|&due| self.may_help(&world, loose, due)) {
+                    continue;
+                }
+                for next in self.place(&world, loose, at) {
+                    let wanted = Some(blocked.clone());
+                    if next.state != world.state && seen.entry(wanted.clone()).or_default().add(&next) {
+                        open.push_back(Step { world: next, wanted });
+                    }
                 }
             }
-            assert!(seen.count < MOST_WORLDS, "too much happens at once in this history to be checked");
         }
         explained.into_worlds()
+    }
+
+    /// Whether an operation can make the answer of another one right, together with others perhaps.
+    fn may_help(&self, world: &World, loose: usize, due: usize) -> bool {
+        let helps_to_it = |other: &usize| match self.events[*other].op {
+            // Of a version that nobody was told, which is larger than all that somebody was.
+            Op::SetIf { version, .. } | Op::DeleteIf { version } => {
+                version > world.state.version && self.helps(*other, due)
+            }
+            _ => false,
+        };
+        self.helps(loose, due) || world.loose.iter().any(helps_to_it)
+    }
+
+    fn helps(&self, loose: usize, due: usize) -> bool {
+        let End::Answered { answer, .. } = self.events[due].end else { return false };
+        match (answer, self.events[loose].op) {
+            // What is set for a time may be gone then.
+            (
+                Answer::Found { value: told, .. } | Answer::Counted { value: told },
+                Op::Set { value } | Op::SetIf { value, .. },
+            ) => told.abs_diff(value) <= self.counted,
+            (Answer::Missing, op) => {
+                matches!(op, Op::Delete | Op::DeleteIf { .. } | Op::SetFor { .. })
+            }
+            _ => true,
+        }
     }
 
     /// The worlds in which this operation comes next.
@@ -208,8 +267,11 @@ impl Checker<'_> {
 }
 
 impl State {
+    /// What an entry is before all that is done to it.
+    pub(crate) const NOTHING: State = State { value: None, version: 0 };
+
     /// What the entry may be behind this operation, if its answer is right here. It happens before the time `at`.
-    fn after(self, event: &Event, at: u64) -> Vec<State> {
+    pub(crate) fn after(self, event: &Event, at: u64) -> Vec<State> {
         let answer = match event.end {
             End::Answered { answer, .. } => Some(answer),
             End::Lost { .. } => None,
@@ -335,7 +397,6 @@ enum Moment {
 #[derive(Default)]
 struct Seen {
     worlds: HashMap<(State, Vec<usize>), Vec<Vec<usize>>>,
-    count: usize,
 }
 
 impl Seen {
@@ -347,7 +408,6 @@ impl Seen {
         }
         others.retain(|other| !contains_all(&world.loose, other));
         others.push(world.loose.clone());
-        self.count += 1;
         true
     }
 

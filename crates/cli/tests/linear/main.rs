@@ -14,6 +14,7 @@ mod common;
 mod big;
 mod checker;
 mod client;
+mod every_order;
 mod history;
 mod journal;
 mod known;
