@@ -272,7 +272,8 @@ fn a_proxy_by_name_waits_for_a_provider_that_comes_back_over_a_connection_that_l
     // It comes back while somebody calls; until then it is looked for as long as the call may take.
     second.close();
     let error = counting.with_timeout(Duration::from_millis(80)).count().unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::NoObject, "{error}");
+    // Its time may be over before it was looked up once.
+    assert!(matches!(error.kind(), ErrorKind::NoObject | ErrorKind::Deadline), "{error}");
     let calling = thread::spawn(move || again.count());
     let third = provide();
     assert_eq!(in_time(move || calling.join().unwrap()).unwrap(), 3);
