@@ -121,6 +121,13 @@ fn where_it_is_allowed_what_was_read_is_given_out_for_a_while() {
         assert_eq!(read(&lax, "x"), Some((3, true)));
         reader.clear_all().unwrap();
         assert_eq!(read(&lax, "x"), None);
+        let mut cell = lax.cell("x");
+        lax.set("x", &5).unwrap();
+        assert_eq!(read_cell(&mut cell), Some(5));
+        writer.set("x", &6).unwrap();
+        assert_eq!(read_cell(&mut cell), Some(5), "{transport}: not asked again so soon");
+        lax.set("x", &7).unwrap();
+        assert_eq!(read_cell(&mut cell), Some(7), "own writes are seen by cells");
         let strict = reader.max_staleness(Duration::ZERO);
         writer.set("x", &4).unwrap();
         assert_eq!(read(&strict, "x"), Some((4, false)));
@@ -163,8 +170,10 @@ fn a_cell_has_what_was_written_last() {
         assert_eq!(read_cell(&mut cell), None);
         for value in 0..50 {
             writer.set("x", &value).unwrap();
+            assert_eq!(cell.entry().unwrap().map(|entry| entry.cached), Some(false));
             assert_eq!(read_cell(&mut cell), Some(value));
             assert_eq!(read_cell(&mut cell.clone()), Some(value));
+            assert_eq!(cell.entry().unwrap().map(|entry| entry.cached), Some(transport == "unix"));
         }
         let before = questions(&writer);
         for _ in 0..50 {

@@ -61,6 +61,9 @@ pub(crate) struct Cached {
     asked: Duration,
     /// It was read since it was looked at whether it is.
     used: AtomicBool,
+    hash: u64,
+    /// Own writes of its shard when it was asked for.
+    writes: u64,
 }
 
 #[derive(Default)]
@@ -175,6 +178,15 @@ impl Cache {
         Look::Ask(Ask { hash, known: known.cloned(), writes: shard.writes, sent: since_boot() })
     }
 
+    /// The same as [`Cached::is_current`] for what is held outside of the cache, where own writes do not take it out.
+    pub(crate) fn is_current(&self, held: &Cached, staleness: Option<Duration>) -> bool {
+        self.is_open()
+            && (held.is_current(None)
+                || staleness.is_some()
+                    && held.is_current(staleness)
+                    && self.shard(held.hash).read().writes == held.writes)
+    }
+
     /// What to ask for an entry of which this is held outside of the cache.
     pub(crate) fn ask_again(&self, key: Key<'_>, held: Option<&Arc<Cached>>) -> Ask {
         let hash = self.hash(key);
@@ -213,6 +225,8 @@ impl Cache {
             expires: ttl.map(|ttl| sent.saturating_add(ttl)),
             asked: sent,
             used: AtomicBool::new(true),
+            hash,
+            writes,
         });
         if keep && cached.size() <= self.limit && self.is_open() {
             self.insert(hash, writes, &cached);

@@ -49,13 +49,13 @@ impl StoreCell {
     /// As for [`Store::entry`].
     pub fn entry(&mut self) -> Result<Option<&Entry>> {
         if let Some(held) = &self.held
-            && held.is_current(self.store.max_staleness)
-            && self.store.common.cache().is_open()
+            && self.store.common.cache().is_current(held, self.store.max_staleness)
         {
             self.hits += 1;
-            return Ok(self.entry.as_ref());
+            self.entry.iter_mut().for_each(|entry| entry.cached = true);
+        } else {
+            self.ask()?;
         }
-        self.ask()?;
         Ok(self.entry.as_ref())
     }
 
@@ -65,7 +65,7 @@ impl StoreCell {
         cache.count(std::mem::take(&mut self.hits));
         let key = Key { author: &self.store.author, name: &self.name };
         let held = self.store.ask(key, cache.ask_again(key, self.held.as_ref()))?;
-        self.entry = held.entry(true);
+        self.entry = held.entry(false);
         self.held = Some(held);
         Ok(())
     }
