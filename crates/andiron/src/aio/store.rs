@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Hub, Proxy};
-use crate::store::wire::Answer;
+use crate::store::wire::{Answer, Open};
 use crate::store::{
     Ask, Cached, Common, DEFAULT_AUTHOR, Key, Look, STORE, Writes, WritesAll, encode, no_board, no_store,
 };
@@ -64,7 +64,8 @@ impl Store {
     pub async fn set_with(&self, put: Put) -> Result<u64> {
         let put = self.outgoing(put);
         let _writes = self.writes(vec![put.key(&self.author)]);
-        let (version, _timestamp): (u64, f64) = self.call("set", &put.wanted(&self.author)).await?;
+        let Open((version, _timestamp)): Open<(u64, f64)> =
+            self.call("set", &put.wanted(&self.author)).await?;
         Ok(version)
     }
 
@@ -76,7 +77,7 @@ impl Store {
         let puts: Vec<Put> = puts.into_iter().map(|put| self.outgoing(put)).collect();
         let _writes = self.writes(puts.iter().map(|put| put.key(&self.author)).collect());
         let entries: Vec<_> = puts.iter().map(|put| put.wanted(&self.author)).collect();
-        let (version, _timestamp): (u64, f64) = self.call("set_many", &(entries,)).await?;
+        let Open((version, _timestamp)): Open<(u64, f64)> = self.call("set_many", &(entries,)).await?;
         Ok(version)
     }
 
@@ -86,7 +87,7 @@ impl Store {
     /// As for [`Store::incr`](crate::Store::incr).
     pub async fn incr(&self, name: &str, by: i64) -> Result<i64> {
         let _writes = self.writes(vec![self.key(name)]);
-        let (_version, _timestamp, value): (u64, f64, i64) =
+        let Open((_version, _timestamp, value)): Open<(u64, f64, i64)> =
             self.call("incr", &(name, by, &*self.author)).await?;
         Ok(value)
     }
@@ -96,7 +97,7 @@ impl Store {
     /// # Errors
     /// As for [`Store::stats`](crate::Store::stats).
     pub async fn stats(&self) -> Result<Stats> {
-        self.call("stats", &()).await.map(Stats::of)
+        self.call("stats", &()).await.map(|Open(stats)| Stats::of(stats))
     }
 
     /// The value of this name; `None` where there is none.
@@ -122,7 +123,7 @@ impl Store {
     async fn ask(&self, key: Key<'_>, ask: Ask) -> Result<Arc<Cached>> {
         let cache = self.common.cache();
         if !cache.is_open() {
-            let answer: Answer = self.call("get", &(key.name, 0u64, key.author)).await?;
+            let Open(answer): Open<Answer> = self.call("get", &(key.name, 0u64, key.author)).await?;
             return cache.learn(key, ask, None, answer);
         }
         let link = self.hub.alive().await?;
@@ -137,7 +138,8 @@ impl Store {
             }
         };
         let known = ask.version(&source);
-        let answer: Answer = self.call("get", &(key.name, known, key.author, cache.take_hits())).await?;
+        let Open(answer): Open<Answer> =
+            self.call("get", &(key.name, known, key.author, cache.take_hits())).await?;
         let same = Arc::ptr_eq(&link, &self.hub.link());
         cache.learn(key, ask, same.then_some(source), answer)
     }
@@ -159,7 +161,7 @@ impl Store {
     /// # Errors
     /// Why the store could not be reached.
     pub async fn get_if_changed(&self, name: &str, version: u64) -> Result<Changed> {
-        let answer: Answer = self.call("get", &(name, version, &*self.author)).await?;
+        let Open(answer): Open<Answer> = self.call("get", &(name, version, &*self.author)).await?;
         Ok(answer.changed())
     }
 
@@ -169,7 +171,7 @@ impl Store {
     /// Why the store could not be reached.
     pub async fn delete(&self, name: &str) -> Result<Option<Entry>> {
         let _writes = self.writes(vec![self.key(name)]);
-        let answer: Answer = self.call("delete", &(name, &*self.author)).await?;
+        let Open(answer): Open<Answer> = self.call("delete", &(name, &*self.author)).await?;
         Ok(answer.entry())
     }
 
@@ -179,7 +181,7 @@ impl Store {
     /// As for [`Store::delete_if_version`](crate::Store::delete_if_version).
     pub async fn delete_if_version(&self, name: &str, version: u64) -> Result<Option<Entry>> {
         let _writes = self.writes(vec![self.key(name)]);
-        let answer: Answer = self.call("delete", &(name, &*self.author, version)).await?;
+        let Open(answer): Open<Answer> = self.call("delete", &(name, &*self.author, version)).await?;
         Ok(answer.entry())
     }
 

@@ -4,7 +4,7 @@ use andiron_proto::codec;
 use andiron_proto::wire::codecs;
 use serde::de::DeserializeOwned;
 
-use super::wire::Told;
+use super::wire::{Open, Told};
 use crate::{Blob, Error, ErrorKind, Result};
 
 /// A stored value as it is kept: encoded, with what is known about it.
@@ -67,7 +67,7 @@ pub struct Listed {
 
 /// A change of an entry, or an entry that was there when a [watch](crate::Store::watch) began.
 #[derive(Clone, Debug, PartialEq, serde::Deserialize)]
-#[serde(from = "Told")]
+#[serde(from = "Open<Told>")]
 pub struct Change {
     /// Whose entry it is.
     pub author: String,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Store;
+use super::wire::Open;
 use crate::{Listed, Result};
 
 type Row = (String, String, u64, f64, u64);
@@ -11,7 +12,7 @@ pub(super) struct Pages {
     store: Store,
     /// `None`: all of them.
     author: Option<Arc<str>>,
-    page: std::vec::IntoIter<Row>,
+    page: std::vec::IntoIter<Open<Row>>,
     after: Option<(String, String)>,
     more: bool,
 }
@@ -27,17 +28,17 @@ impl Iterator for Pages {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            if let Some((author, name, version, timestamp, size)) = self.page.next() {
+            if let Some(Open((author, name, version, timestamp, size))) = self.page.next() {
                 self.after = Some((author.clone(), name.clone()));
                 return Some(Ok(Listed { author, name, version, timestamp, size }));
             }
             if !self.more {
                 return None;
             }
-            let page: Result<(bool, Vec<Row>)> =
+            let page: Result<Open<(bool, Vec<Open<Row>>)>> =
                 self.store.call("list", &(self.author.as_deref(), &self.after));
             match page {
-                Ok((more, rows)) => {
+                Ok(Open((more, rows))) => {
                     self.more = more && !rows.is_empty();
                     self.page = rows.into_iter();
                 }

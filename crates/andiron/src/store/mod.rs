@@ -22,7 +22,7 @@ pub use self::entry::{Change, Changed, Entry, Listed, Stats};
 use self::list::Pages;
 pub use self::put::Put;
 pub use self::watch::Watch;
-use self::wire::Answer;
+use self::wire::{Answer, Open};
 use crate::blob::{BY_REFERENCE_FROM, PassedDescriptor};
 use crate::link::Link;
 use crate::sync::lock;
@@ -134,7 +134,7 @@ impl Store {
     pub fn set_with(&self, put: Put) -> Result<u64> {
         let put = self.outgoing(put);
         let _writes = self.writes(vec![put.key(&self.author)]);
-        let (version, _timestamp): (u64, f64) = self.call("set", &put.wanted(&self.author))?;
+        let Open((version, _timestamp)): Open<(u64, f64)> = self.call("set", &put.wanted(&self.author))?;
         Ok(version)
     }
 
@@ -146,7 +146,7 @@ impl Store {
         let puts: Vec<Put> = puts.into_iter().map(|put| self.outgoing(put)).collect();
         let _writes = self.writes(puts.iter().map(|put| put.key(&self.author)).collect());
         let entries: Vec<_> = puts.iter().map(|put| put.wanted(&self.author)).collect();
-        let (version, _timestamp): (u64, f64) = self.call("set_many", &(entries,))?;
+        let Open((version, _timestamp)): Open<(u64, f64)> = self.call("set_many", &(entries,))?;
         Ok(version)
     }
 
@@ -156,7 +156,8 @@ impl Store {
     /// `Encoding` where the entry is no whole number, `BadArguments` where the sum is beyond 64 bits, and as for [`set`](Store::set).
     pub fn incr(&self, name: &str, by: i64) -> Result<i64> {
         let _writes = self.writes(vec![self.key(name)]);
-        let (_version, _timestamp, value): (u64, f64, i64) = self.call("incr", &(name, by, &*self.author))?;
+        let Open((_version, _timestamp, value)): Open<(u64, f64, i64)> =
+            self.call("incr", &(name, by, &*self.author))?;
         Ok(value)
     }
 
@@ -165,7 +166,7 @@ impl Store {
     /// # Errors
     /// `Denied` to who may use the entries of some authors only, or why the store could not be reached.
     pub fn stats(&self) -> Result<Stats> {
-        self.call("stats", &()).map(Stats::of)
+        self.call("stats", &()).map(|Open(stats)| Stats::of(stats))
     }
 
     /// The value of this name; `None` where there is none.
@@ -192,7 +193,7 @@ impl Store {
     fn ask(&self, key: Key<'_>, ask: Ask) -> Result<Arc<Cached>> {
         let cache = self.common.cache();
         if !cache.is_open() {
-            let answer: Answer = self.call("get", &(key.name, 0u64, key.author))?;
+            let Open(answer): Open<Answer> = self.call("get", &(key.name, 0u64, key.author))?;
             return cache.learn(key, ask, None, answer);
         }
         let link = self.hub.line().alive(None)?;
@@ -201,7 +202,8 @@ impl Store {
             None => cache.set_source(&link, self.board(&link)?),
         };
         let known = ask.version(&source);
-        let answer: Answer = self.call("get", &(key.name, known, key.author, cache.take_hits()))?;
+        let Open(answer): Open<Answer> =
+            self.call("get", &(key.name, known, key.author, cache.take_hits()))?;
         // Over another connection it may have come from another store.
         let same = Arc::ptr_eq(&link, &self.hub.link());
         cache.learn(key, ask, same.then_some(source), answer)
@@ -220,7 +222,7 @@ impl Store {
     /// # Errors
     /// Why the store could not be reached.
     pub fn get_if_changed(&self, name: &str, version: u64) -> Result<Changed> {
-        let answer: Answer = self.call("get", &(name, version, &*self.author))?;
+        let Open(answer): Open<Answer> = self.call("get", &(name, version, &*self.author))?;
         Ok(answer.changed())
     }
 
@@ -230,7 +232,7 @@ impl Store {
     /// Why the store could not be reached.
     pub fn delete(&self, name: &str) -> Result<Option<Entry>> {
         let _writes = self.writes(vec![self.key(name)]);
-        let answer: Answer = self.call("delete", &(name, &*self.author))?;
+        let Open(answer): Open<Answer> = self.call("delete", &(name, &*self.author))?;
         Ok(answer.entry())
     }
 
@@ -240,7 +242,7 @@ impl Store {
     /// `Conflict` where it has another or is missing, or why the store could not be reached.
     pub fn delete_if_version(&self, name: &str, version: u64) -> Result<Option<Entry>> {
         let _writes = self.writes(vec![self.key(name)]);
-        let answer: Answer = self.call("delete", &(name, &*self.author, version))?;
+        let Open(answer): Open<Answer> = self.call("delete", &(name, &*self.author, version))?;
         Ok(answer.entry())
     }
 

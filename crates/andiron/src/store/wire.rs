@@ -1,12 +1,41 @@
 //! Reads as they travel: see `spec/PROTOCOL.md`, section 10.
 
+use std::fmt;
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use andiron_sys::board::Slot;
-use serde::Deserialize;
+use serde::de::value::SeqAccessDeserializer;
+use serde::de::{IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use super::{Change, Changed, Entry};
 use crate::Blob;
+
+/// What an array begins with. What stands behind it is of a later version, and skipped.
+pub(crate) struct Open<T>(pub(crate) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Open<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Beginning<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Beginning<T> {
+            type Value = Open<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an array")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Open<T>, A::Error> {
+                let beginning = T::deserialize(SeqAccessDeserializer::new(&mut elements))?;
+                while elements.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Open(beginning))
+            }
+        }
+
+        deserializer.deserialize_seq(Beginning(PhantomData))
+    }
+}
 
 /// A change as it travels: state, author, name, version, skipped, and of an entry that is there timestamp, codec and value.
 #[derive(Deserialize)]
@@ -21,8 +50,8 @@ pub(crate) struct Told(
     #[serde(default)] Blob,
 );
 
-impl From<Told> for Change {
-    fn from(row: Told) -> Change {
+impl From<Open<Told>> for Change {
+    fn from(Open(row): Open<Told>) -> Change {
         let Told(state, author, name, version, skipped, timestamp, codec, bytes) = row;
         let entry =
             (state == Answer::VALUE).then_some(Entry { bytes, codec, version, timestamp, cached: false });
