@@ -45,7 +45,7 @@ fn a_big_value_arrives_through_a_socket_as_it_was() {
         assert_eq!(sealed.len(), bytes.len() as u64);
         let received = passed(&sealed, sealed.len());
         // Passed on once more, by who has not looked at it.
-        let again = passed(&received, sealed.len()).try_clone().unwrap();
+        let again = passed(&received, sealed.len()).clone();
         let map = again.map().unwrap();
         drop((sealed, received, again));
         assert!(*map == *bytes);
@@ -62,7 +62,7 @@ fn any_length_is_mapped_as_long_as_it_is() {
             assert_eq!(sealed.is_empty(), length == 0);
             assert_eq!(*sealed.map().unwrap(), *bytes);
             // Less may be announced than was sent.
-            let shorter = Sealed::received(sealed.into(), length as u64 / 2).unwrap();
+            let shorter = Sealed::received(sealed, length as u64 / 2).unwrap();
             assert_eq!(*shorter.map().unwrap(), bytes[..length / 2]);
         }
     }
@@ -178,7 +178,7 @@ fn memory_that_a_forked_child_still_writes_to_is_frozen_all_the_same() {
         drop(tell);
         assert_eq!(io::copy(&mut &answer, &mut io::sink()).unwrap(), 1, "the child has written");
         assert!(*map == *pattern(3 * MIB));
-        Sealed::received(sealed.into(), 3 * MIB as u64).unwrap();
+        Sealed::received(sealed, 3 * MIB as u64).unwrap();
         // SAFETY: waits for the child made above.
         assert_eq!(unsafe { libc::waitpid(child, ptr::null_mut(), 0) }, child);
     });
@@ -322,7 +322,7 @@ fn memory_that_may_not_be_read_or_not_be_written_is_refused() {
         assert!(matches!(why, Refused::Access) && text.contains("for reading and writing"), "{text}");
     }
     let again = OpenOptions::new().read(true).write(true).open(&path).unwrap();
-    Sealed::received(again.into(), 4096).unwrap();
+    Sealed::received(OwnedFd::from(again), 4096).unwrap();
 }
 
 #[test]
