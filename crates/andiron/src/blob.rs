@@ -1,6 +1,7 @@
 //! Big values: bytes that are shared and never change, here and in other processes.
 
 use std::fmt;
+use std::io::{self, Read};
 use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -77,6 +78,26 @@ impl Blob {
         Memory::zeroed(length).map(BlobMut).map_err(|error| exhausted(&error))
     }
 
+    /// All bytes that come from a file, a pipe or the like. A megabyte and more go into memory that can be passed on as they come, so that they
+    /// are there once.
+    ///
+    /// ```
+    /// let blob = andiron::Blob::from_reader(&b"abc"[..])?;
+    /// assert_eq!(blob, b"abc");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Why they cannot be read, or that no memory or no descriptor is left.
+    pub fn from_reader(mut reader: impl Read) -> io::Result<Blob> {
+        let mut beginning = Vec::new();
+        reader.by_ref().take(BY_REFERENCE_FROM as u64).read_to_end(&mut beginning)?;
+        if beginning.len() < BY_REFERENCE_FROM {
+            return Ok(beginning.into());
+        }
+        Sealed::read_from(&beginning, &mut reader).and_then(Blob::of)
+    }
+
     /// The same bytes in memory that can be passed on and is no longer than they are, with a copy where they are not.
     ///
     /// # Errors
@@ -93,7 +114,7 @@ impl Blob {
         Blob(Data::Own(bytes))
     }
 
-    fn of(memory: Sealed) -> std::io::Result<Blob> {
+    fn of(memory: Sealed) -> io::Result<Blob> {
         let map = memory.map()?;
         Ok(Blob(Data::Shared(Arc::new(Shared { map, memory: Descriptor::keep(memory) }))))
     }
@@ -134,7 +155,7 @@ impl BlobMut {
 }
 
 #[cold]
-fn exhausted(error: &std::io::Error) -> Error {
+fn exhausted(error: &io::Error) -> Error {
     Error::new(ErrorKind::Overloaded, format!("there is no memory or no descriptor for a big value: {error}"))
 }
 

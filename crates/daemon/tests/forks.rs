@@ -94,7 +94,7 @@ fn forks() {
     let connectors = [Connector::new(&address), Connector::new(&address).retry(Duration::from_secs(300))];
     let writer = Hub::connect(&address).unwrap().store();
     writer.set("x", &0u64).unwrap();
-    writer.set_bytes("big", &vec![7; 2 << 20], 3).unwrap();
+    writer.set_bytes("big", vec![7; 2 << 20], 3).unwrap();
 
     let stop = AtomicBool::new(false);
     let reads = AtomicU64::new(0);

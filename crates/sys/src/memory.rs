@@ -9,7 +9,8 @@
 #![allow(unsafe_code)]
 
 use std::fmt;
-use std::io;
+use std::fs::File;
+use std::io::{self, Write as _};
 use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -31,6 +32,9 @@ const BLOCK: u64 = 512;
 
 /// No single `sendfile` moves more.
 const MAX_STEP: u64 = 0x7fff_f000;
+
+/// Bytes that are read at once.
+const PIECE: usize = 256 << 10;
 
 /// What nobody can take back: the content is fixed, and so is the length.
 const FROZEN: SealFlags =
@@ -199,6 +203,30 @@ impl Sealed {
         }
         fcntl_add_seals(&file, FROZEN)?;
         Ok(Self::whole(file, length))
+    }
+
+    /// Copies what lies at hand and then all that comes from `rest`, and freezes that: at no time is more of it in ordinary memory than a piece.
+    ///
+    /// # Errors
+    /// Why `rest` could not be read, no descriptor or no memory left.
+    pub fn read_from(at_hand: &[u8], rest: &mut impl io::Read) -> io::Result<Self> {
+        let mut file = File::from(create("andiron-value")?);
+        file.write_all(at_hand)?;
+        let mut piece = vec![0; PIECE];
+        let mut length = at_hand.len() as u64;
+        loop {
+            match rest.read(&mut piece) {
+                Ok(0) => break,
+                Ok(count) => {
+                    file.write_all(&piece[..count])?;
+                    length += count as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        fcntl_add_seals(&file, FROZEN)?;
+        Ok(Self::whole(file.into(), length))
     }
 
     /// Takes a descriptor that another process sent, for a value of `announced` bytes. It needs no other one.

@@ -27,7 +27,7 @@ const MOST_UNREAD: usize = 64;
 impl State {
     /// Whether the peer has read most of the descriptors that were sent.
     fn takes_descriptors(&mut self) -> bool {
-        if self.passed >= MOST_UNREAD && self.socket.as_ref().is_some_and(|socket| socket::is_read(socket)) {
+        if self.passed >= MOST_UNREAD && self.socket.as_ref().is_some_and(socket::is_read) {
             self.passed = 0;
         }
         self.passed < MOST_UNREAD

@@ -506,10 +506,9 @@ mod tests {
         let mut outbox = small_frames();
         let attachments: Vec<Attachment> = vec![Arc::new(5), Arc::new(6)];
         let header = Header { length: 3, kind: Kind::Call, flags: 0, attachments: 2, id: 1 };
-        let bytes = outbox.buffer(attachments).bytes;
-        bytes.extend_from_slice(&header.to_bytes());
-        bytes.extend_from_slice(b"abc");
-        outbox.queued += HEADER_LEN + 3;
+        let out = outbox.buffer(attachments);
+        out.bytes.extend_from_slice(&[&header.to_bytes()[..], b"abc"].concat());
+        drop(out);
         outbox.frame(Kind::Ping, 0, 2, b"");
         outbox.detach();
         assert_eq!((outbox.attached(), outbox.transmit().unwrap().attachments.len()), (0, 0));
