@@ -53,6 +53,33 @@ fn a_big_value_arrives_through_a_socket_as_it_was() {
 }
 
 #[test]
+fn what_is_read_from_a_stream_is_frozen_as_it_came() {
+    /// Gives it in odd pieces.
+    struct Trickle<'a>(&'a [u8], usize);
+    impl io::Read for Trickle<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.1 = self.1 * 7 % 300_007 + 1;
+            let count = self.1.min(buffer.len()).min(self.0.len());
+            if self.1 % 3 == 0 {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            buffer[..count].copy_from_slice(&self.0[..count]);
+            self.0 = &self.0[count..];
+            Ok(count)
+        }
+    }
+    let bytes = pattern(3 * MIB + 5);
+    for at_hand in [0, 1, MIB] {
+        let (at_hand, rest) = bytes.split_at(at_hand);
+        let sealed = Sealed::read_from(at_hand, &mut Trickle(rest, 1)).unwrap();
+        assert_eq!(sealed.size(), bytes.len() as u64);
+        assert!(*passed(&sealed, sealed.len()).map().unwrap() == *bytes);
+    }
+    let broken = Sealed::read_from(b"x", &mut File::open("/").unwrap()).unwrap_err();
+    assert_eq!(broken.kind(), io::ErrorKind::IsADirectory);
+}
+
+#[test]
 fn any_length_is_mapped_as_long_as_it_is() {
     for length in [0, 1, 4095, 4096, 4097, MIB + 1] {
         let bytes = pattern(length);
