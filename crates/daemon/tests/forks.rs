@@ -125,6 +125,16 @@ fn forks() {
                     }
                 });
             }
+            // These do nothing but take the locks that every use of a connection takes first.
+            for _ in 0..2 {
+                let (hub, stop) = (inherited.hub.clone(), &stop);
+                scope.spawn(move || {
+                    while !stop.load(Ordering::Relaxed) {
+                        hub.peer();
+                        hub.take_notify_error();
+                    }
+                });
+            }
             for round in 0..100 {
                 let before = reads.load(Ordering::Relaxed);
                 // SAFETY: the child runs only what this test is about, and ends without returning from here.
