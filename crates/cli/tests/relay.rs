@@ -412,7 +412,7 @@ fn the_time_of_a_call_bounds_connecting_too() {
         assert!(error.contains(doctor), "{error}");
     }
     daemon.signal("CONT");
-    assert_eq!(home.run(&["call", "store", "get", "x", "--timeout", "1e18"]).printed(), "[0,0,null,0]\n");
+    assert!(home.run(&["call", "store", "get", "x", "--timeout", "1e18"]).printed().starts_with("[0,0,"));
 }
 
 #[test]
