@@ -60,7 +60,7 @@ fn what_is_read_from_a_stream_is_frozen_as_it_came() {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
             self.1 = self.1 * 7 % 300_007 + 1;
             let count = self.1.min(buffer.len()).min(self.0.len());
-            if self.1 % 3 == 0 {
+            if self.1.is_multiple_of(3) {
                 return Err(io::ErrorKind::Interrupted.into());
             }
             buffer[..count].copy_from_slice(&self.0[..count]);
