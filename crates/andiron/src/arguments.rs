@@ -114,7 +114,7 @@ impl<'a> Arguments<'a> {
         }
         let start = self.decoder.position();
         let decoded = with_incoming(self.beside(), || self.decoder.decode());
-        decoded.map_err(|error| self.misfit(&error, start, name, type_name))
+        decoded.map_err(|unread| unread.or(|error| self.misfit(&error, start, name, type_name)))
     }
 
     /// Says that all parameters were asked for.
@@ -143,7 +143,7 @@ impl<'a> Arguments<'a> {
         keyword.taken = true;
         let value = keyword.value;
         let decoded = with_incoming(self.beside(), || codec::from_slice(value));
-        decoded.map_err(|error| self.misfit(&error, 0, name, type_name))
+        decoded.map_err(|unread| unread.or(|error| self.misfit(&error, 0, name, type_name)))
     }
 
     /// Once all positional arguments are read.

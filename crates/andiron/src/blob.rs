@@ -1,6 +1,7 @@
 //! Big values: bytes that are shared and never change, here and in other processes.
 
 use std::fmt;
+use std::io::{self, Read};
 use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -77,15 +78,35 @@ impl Blob {
         Memory::zeroed(length).map(BlobMut).map_err(|error| exhausted(&error))
     }
 
-    /// The same bytes in memory that can be passed on, with a copy where they are not.
+    /// All bytes that come from a file, a pipe or the like. A megabyte and more go into memory that can be passed on as they come, so that they
+    /// are there once.
+    ///
+    /// ```
+    /// let blob = andiron::Blob::from_reader(&b"abc"[..])?;
+    /// assert_eq!(blob, b"abc");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Why they cannot be read, or that no memory or no descriptor is left.
+    pub fn from_reader(mut reader: impl Read) -> io::Result<Blob> {
+        let mut beginning = Vec::new();
+        reader.by_ref().take(BY_REFERENCE_FROM as u64).read_to_end(&mut beginning)?;
+        if beginning.len() < BY_REFERENCE_FROM {
+            return Ok(beginning.into());
+        }
+        Sealed::read_from(&beginning, &mut reader).and_then(Blob::of)
+    }
+
+    /// The same bytes in memory that can be passed on and is no longer than they are, with a copy where they are not.
     ///
     /// # Errors
     /// `Overloaded` where no memory or no descriptor is left.
     #[doc(hidden)]
     pub fn shared(&self) -> Result<Blob> {
         match self.descriptor() {
-            Some(_) => Ok(self.clone()),
-            None => Sealed::copy_of(&[self]).and_then(Blob::of).map_err(|error| exhausted(&error)),
+            Some(memory) if memory.size() == memory.len() => Ok(self.clone()),
+            _ => Sealed::copy_of(&[self]).and_then(Blob::of).map_err(|error| exhausted(&error)),
         }
     }
 
@@ -93,7 +114,7 @@ impl Blob {
         Blob(Data::Own(bytes))
     }
 
-    fn of(memory: Sealed) -> std::io::Result<Blob> {
+    fn of(memory: Sealed) -> io::Result<Blob> {
         let map = memory.map()?;
         Ok(Blob(Data::Shared(Arc::new(Shared { map, memory: Descriptor::keep(memory) }))))
     }
@@ -134,7 +155,7 @@ impl BlobMut {
 }
 
 #[cold]
-fn exhausted(error: &std::io::Error) -> Error {
+fn exhausted(error: &io::Error) -> Error {
     Error::new(ErrorKind::Overloaded, format!("there is no memory or no descriptor for a big value: {error}"))
 }
 
@@ -199,10 +220,13 @@ impl Attached {
         }
     }
 
-    /// The blob of so many bytes.
+    /// The blob of so many bytes. What came may be more, as memory may be: then these are the first of it.
     fn blob(self, length: u64) -> Result<Blob> {
         match self {
             Attached::Blob(blob) if blob.len() as u64 == length => Ok(blob),
+            Attached::Blob(blob) if blob.len() as u64 > length => {
+                Ok(Blob(Data::Own(blob.to_bytes().slice(..length as usize))))
+            }
             Attached::Blob(blob) => {
                 let text = format!("a value of {length} bytes was announced, and {} came", blob.len());
                 Err(Error::new(ErrorKind::Encoding, text))
@@ -213,14 +237,13 @@ impl Attached {
 }
 
 /// Looks at a descriptor that came, of so many bytes, or of as many as there are.
-fn received(descriptor: &OwnedFd, length: Option<u64>) -> Result<Blob> {
-    let refused = |error: &dyn fmt::Display| Error::new(ErrorKind::Encoding, error.to_string());
-    let own = descriptor.try_clone().map_err(|error| exhausted(&error))?;
+fn received(descriptor: &Arc<OwnedFd>, length: Option<u64>) -> Result<Blob> {
     let memory = match length {
-        Some(length) => Sealed::received(own, length),
-        None => Sealed::received_whole(own),
+        Some(length) => Sealed::received(descriptor.clone(), length),
+        None => Sealed::received_whole(descriptor.clone()),
     };
-    Blob::of(memory.map_err(|error| refused(&error))?).map_err(|error| exhausted(&error))
+    let memory = memory.map_err(|error| Error::new(ErrorKind::Encoding, error.to_string()))?;
+    Blob::of(memory).map_err(|error| exhausted(&error))
 }
 
 /// A descriptor as a value, for what is no blob. Only between processes of one machine.
@@ -253,6 +276,15 @@ fn named(position: u64, length: u64) -> Value {
     Value::Buffer(Box::new(Buffer { format: BYTES.to_owned(), shape: vec![length], data }))
 }
 
+/// A value names what stands at no position beside it.
+fn did_not_come() -> Error {
+    let (kind, text) = match target::nothing_attached() {
+        true => (ErrorKind::Overloaded, "a big value did not come: its sender could pass no descriptor"),
+        false => (ErrorKind::Encoding, "bytes that did not come with the message"),
+    };
+    Error::new(kind, text)
+}
+
 fn attached(buffer: &Buffer) -> Option<Attached> {
     match buffer.data {
         BufferData::Attachment(position) => target::attached(position),
@@ -283,10 +315,14 @@ impl<'de> Deserialize<'de> for Blob {
                 }
                 match buffer.data {
                     BufferData::Inline(bytes) => Ok(bytes.into()),
-                    BufferData::Attachment(position) => target::attached(position)
-                        .ok_or_else(|| serde::de::Error::custom("bytes that did not come with the message"))?
-                        .blob(length)
-                        .map_err(serde::de::Error::custom),
+                    BufferData::Attachment(position) => {
+                        let came = target::attached(position).ok_or_else(did_not_come);
+                        came.and_then(|came| came.blob(length)).map_err(|error| {
+                            let text = serde::de::Error::custom(&error);
+                            target::note(error);
+                            text
+                        })
+                    }
                 }
             }
             Value::Str(_) => Err(other("a string")),
@@ -455,8 +491,8 @@ mod tests {
         let blob = Blob::zeroed(4096).unwrap().freeze().unwrap();
         let attached = || Attached::Blob(blob.clone());
         assert!(attached().blob(4096).is_ok() && attached().blob(4097).is_err());
-        let sealed = blob.descriptor().unwrap().try_clone().unwrap();
-        let descriptor = Attached::Descriptor(Arc::new(sealed.into()));
+        let sealed = blob.descriptor().unwrap().clone();
+        let descriptor = Attached::Descriptor(sealed.into());
         assert_eq!(descriptor.clone().blob(100).unwrap().len(), 100);
         let error = descriptor.clone().blob(4097).unwrap_err();
         assert!(error.to_string().contains("4097 were announced"), "{error}");

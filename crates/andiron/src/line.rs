@@ -44,6 +44,8 @@ pub(crate) type Listen = Arc<dyn Fn(Signal<'_>) + Send + Sync>;
 pub(crate) type Open = dyn Fn() -> Result<Arc<Link>> + Send + Sync;
 
 pub(crate) struct Line {
+    /// In a forked child the locks here may be held for ever, by threads that are not there. This needs none, and says so.
+    first: Arc<Link>,
     current: Mutex<Arc<Link>>,
     again: Option<Renewal>,
 }
@@ -73,17 +75,25 @@ struct Tries {
 impl Line {
     /// One connection and no other.
     pub(crate) fn single(link: Arc<Link>) -> Arc<Line> {
-        Arc::new(Line { current: Mutex::new(link), again: None })
+        Arc::new(Line { first: link.clone(), current: Mutex::new(link), again: None })
     }
 
     /// This connection, and others after it.
     pub(crate) fn retrying(link: Arc<Link>, again: Renewal) -> Arc<Line> {
-        Arc::new(Line { current: Mutex::new(link), again: Some(again) })
+        Arc::new(Line { first: link.clone(), current: Mutex::new(link), again: Some(again) })
     }
 
-    /// The latest connection, which may be over.
+    /// The latest connection, which may be over. In a forked child one that says so.
     pub(crate) fn link(&self) -> Arc<Link> {
-        lock(&self.current).clone()
+        match self.check_fork() {
+            Ok(()) => lock(&self.current).clone(),
+            Err(_) => self.first.clone(),
+        }
+    }
+
+    /// Refuses to use what belongs to the parent process.
+    pub(crate) fn check_fork(&self) -> Result<()> {
+        self.first.check_fork()
     }
 
     pub(crate) fn retries(&self) -> bool {
@@ -99,6 +109,9 @@ impl Line {
 
     /// Ends the connection, and there will be no other.
     pub(crate) fn close(&self) {
+        if self.check_fork().is_err() {
+            return;
+        }
         if let Some(again) = &self.again {
             lock(&again.tries).closed = true;
             again.wake.notify_all();
@@ -108,6 +121,9 @@ impl Line {
 
     /// True where this end closed it for good.
     pub(crate) fn closed_here(&self) -> bool {
+        if self.check_fork().is_err() {
+            return false;
+        }
         match &self.again {
             Some(again) => lock(&again.tries).closed,
             None => self.link().closed_here(),
@@ -117,6 +133,7 @@ impl Line {
     /// A connection that is not over, as far as is known: the present one, or else the next, for which it waits at most until `deadline`, or
     /// as long as the line is patient.
     pub(crate) fn alive(&self, deadline: Option<Instant>) -> Result<Arc<Link>> {
+        self.check_fork()?;
         let link = self.link();
         match &self.again {
             Some(again) if link.is_leaving() => {
@@ -132,6 +149,7 @@ impl Line {
 
     /// The connection after `lost`, for which it waits without end, but not for what no waiting will change.
     pub(crate) fn after(&self, lost: &Arc<Link>) -> Result<Arc<Link>> {
+        self.check_fork()?;
         match &self.again {
             Some(again) => self.next(again, lost, None),
             None => Err(Error::new(ErrorKind::Unavailable, "the connection is over")),
@@ -297,6 +315,7 @@ impl Named {
 
     /// The object, if its connection is not over as far as is known.
     pub(crate) fn found(&self) -> Option<Arc<Remote>> {
+        self.line.check_fork().ok()?;
         lock(&self.found).clone().filter(|found| !found.link.is_leaving())
     }
 

@@ -553,7 +553,8 @@ pub(crate) fn decode<R: DeserializeOwned>(parcel: Parcel) -> Result<R> {
         let body: &[u8] = if nothing { &[0xc0] } else { return Err(unknown_codec(parcel.codec)) };
         return codec::from_slice(body).map_err(undecodable);
     }
-    with_incoming(parcel.beside(), || codec::from_slice(&parcel.body).map_err(undecodable))
+    with_incoming(parcel.beside(), || codec::from_slice(&parcel.body))
+        .map_err(|unread| unread.or(undecodable))
 }
 
 fn unknown_codec(codec: u8) -> Error {

@@ -8,8 +8,9 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use andiron_proto::{Failure, Limits};
+use andiron_proto::{ErrorKind, Failure, Limits};
 
+use crate::Error;
 use crate::blob::Attached;
 use crate::call::Parcel;
 use crate::link::{Link, no_object, only_object};
@@ -180,6 +181,8 @@ pub(crate) type StreamSlot = Mutex<Option<Box<dyn Items>>>;
 
 thread_local! {
     static OUTGOING: RefCell<Option<Carried>> = const { RefCell::new(None) };
+    /// Why something beside the value that is being decoded could not be taken, where its sender is not to blame.
+    static NOTED: RefCell<Option<Error>> = const { RefCell::new(None) };
     static INCOMING: RefCell<Carried> = const { RefCell::new(Carried { targets: Vec::new(), attached: Vec::new(), stream: None }) };
 }
 
@@ -272,8 +275,45 @@ pub(crate) fn attached(position: u64) -> Option<Attached> {
     INCOMING.with_borrow(|incoming| incoming.attached.get(position).cloned())
 }
 
+/// Tells whether nothing at all stands beside the value that is being decoded.
+pub(crate) fn nothing_attached() -> bool {
+    INCOMING.with_borrow(|incoming| incoming.attached.is_empty())
+}
+
+/// Notes why something beside the value that is being decoded cannot be taken: the text goes with the decoder's error, the kind would not.
+pub(crate) fn note(error: Error) {
+    if error.kind() == ErrorKind::Overloaded {
+        let before = NOTED.replace(Some(error));
+        drop(before);
+    }
+}
+
+/// Why a value could not be decoded.
+pub(crate) enum Unread<E> {
+    /// There was no room for what came beside it.
+    NoRoom(Error),
+    Malformed(E),
+}
+
+impl<E> Unread<E> {
+    fn of(error: E) -> Unread<E> {
+        NOTED.take().map_or(Unread::Malformed(error), Unread::NoRoom)
+    }
+
+    /// The error for people, of which the caller knows what was to be decoded.
+    pub(crate) fn or(self, malformed: impl FnOnce(E) -> Error) -> Error {
+        match self {
+            Unread::NoRoom(error) => error,
+            Unread::Malformed(error) => malformed(error),
+        }
+    }
+}
+
 /// Runs a decoder whose value names this, and may have a place for the stream.
-pub(crate) fn with_incoming<R>(beside: Beside<'_>, decode: impl FnOnce() -> R) -> R {
+pub(crate) fn with_incoming<T, E>(
+    beside: Beside<'_>,
+    decode: impl FnOnce() -> Result<T, E>,
+) -> Result<T, Unread<E>> {
     struct Restore<'a>(Carried, Option<&'a StreamSlot>);
     impl Drop for Restore<'_> {
         fn drop(&mut self) {
@@ -288,7 +328,7 @@ pub(crate) fn with_incoming<R>(beside: Beside<'_>, decode: impl FnOnce() -> R) -
     let Beside { targets, attached, stream } = beside;
     let nothing = targets.is_empty() && attached.is_empty() && stream.is_none();
     if nothing && INCOMING.with_borrow(Carried::is_empty) {
-        return decode();
+        return decode().map_err(Unread::of);
     }
     let carried = Carried {
         targets: targets.to_vec(),
@@ -296,7 +336,8 @@ pub(crate) fn with_incoming<R>(beside: Beside<'_>, decode: impl FnOnce() -> R) -
         stream: stream.and_then(|slot| lock(slot).take()),
     };
     let _restore = Restore(INCOMING.replace(carried), stream);
-    decode()
+    NOTED.take();
+    decode().map_err(Unread::of)
 }
 
 /// The stream of the value that is being decoded.

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal as _, Read as _, Write};
 use std::time::{Duration, SystemTime};
 
-use andiron::{Change, Entry, ErrorKind, Hub, Limits, Listed, Put, Stats, Store, Value};
+use andiron::{Blob, Change, Entry, ErrorKind, Hub, Limits, Listed, Put, Stats, Store, Value};
 use andiron_proto::wire::codecs;
 use serde_json::json;
 
@@ -290,13 +290,12 @@ fn value(entry: Entry) -> Result<Value, Failure> {
     }
 }
 
-fn standard_input() -> Result<Vec<u8>, Failure> {
+fn standard_input() -> Result<Blob, Failure> {
     let most = Limits::default().message;
-    let mut bytes = Vec::new();
     let progress = Progress::of("reading");
-    let read = progress.reading(io::stdin().lock().take(most + 1)).read_to_end(&mut bytes);
+    let read = Blob::from_reader(progress.reading(io::stdin().lock().take(most + 1)));
     drop(progress);
-    read.map_err(|error| Failure::Error(format!("cannot read the standard input: {error}")))?;
+    let bytes = read.map_err(|error| Failure::Error(format!("cannot read the standard input: {error}")))?;
     if bytes.len() as u64 > most {
         return Err(Failure::Error(format!(
             "the standard input has more than {most} bytes, the most that a value has"

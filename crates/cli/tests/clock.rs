@@ -9,7 +9,7 @@ use std::process::Stdio;
 use std::sync::mpsc;
 use std::time::{Duration, SystemTime};
 
-use andiron::{Connector, ErrorKind, Hub, Secret, Security};
+use andiron::{Connector, ErrorKind, Hub, Put, Secret, Security};
 use common::{Home, LONG, Process, skipped};
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -117,6 +117,37 @@ fn nothing_hangs_or_goes_back_when_the_clock_jumps() {
     }
     let _ = watch.kill();
     watch.wait().unwrap();
+}
+
+#[test]
+fn nothing_lives_longer_or_shorter_because_the_clock_was_set() {
+    let Some(scene) = Scene::new() else { return };
+    let (writer, store) = (scene.home.hub().store(), scene.home.hub().store());
+    let lax = store.max_staleness(DAY);
+    let mut last = 0;
+    for (jump, back) in [("+10d", "-10d"), ("-10d", "+10d")] {
+        set_clock(&scene.home, jump);
+        let (short, long) = (Duration::from_millis(200), Duration::from_secs(3600));
+        let begun = std::time::Instant::now();
+        writer.set_with(Put::new("short", &1).unwrap().ttl(short)).unwrap();
+        let version = writer.set_with(Put::new("long", &1).unwrap().ttl(long)).unwrap();
+        assert!(version > last, "{jump}: versions go on growing");
+        let mut cell = store.cell("short");
+        for store in [&store, &lax] {
+            store.get::<i64>("short").unwrap();
+            assert_eq!(store.get::<i64>("long").unwrap(), Some(1));
+        }
+        set_clock(&scene.home, back);
+        common::until("its end", || {
+            let reads = [store.get::<i64>("short"), lax.get("short"), cell.get()].map(Result::unwrap);
+            let over = begun.elapsed() >= short;
+            assert!(over || reads.iter().all(Option::is_some), "{jump}: too early");
+            (over && reads == [None; 3]).then_some(())
+        });
+        assert_eq!((store.get("long").unwrap(), lax.get("long").unwrap()), (Some(1), Some(1)), "{jump}");
+        last = writer.set("long", &2).unwrap();
+        assert!(last > version, "{back}: versions go on growing");
+    }
 }
 
 #[test]

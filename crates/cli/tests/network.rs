@@ -141,7 +141,7 @@ fn addresses_that_make_no_sense_are_usage() {
     }
     assert!(home.run(&["--address", "systemd", "ls"]).failed(1).contains("listening only"));
     assert!(home.run(&["serve", "--listen", "systemd"]).failed(1).contains("systemd handed no socket"));
-    assert!(home.run(&["serve", "--listen", "fd:987"]).failed(1).contains("descriptor 987 is not open"));
+    assert!(home.run(&["serve", "--listen", "fd:999"]).failed(1).contains("descriptor 999 is not open"));
 }
 
 #[test]

@@ -281,8 +281,10 @@ impl Store {
 
     /// The version board, by which processes of this machine know without a question whether what they read is current: a descriptor of memory; nil where
     /// there is none.
-    fn board(&self) -> Option<PassedDescriptor> {
-        self.shared.stamps.board()
+    fn board(&self) -> Result<Option<PassedDescriptor>> {
+        // It tells when anything is written, by whomever.
+        let all = check(Use::Read, None)?.is_none();
+        Ok(if all { self.shared.stamps.board() } else { None })
     }
 
     /// What the store holds and was asked. Returns an array: entries, bytes that they count for, authors, hits (reads that clients answered

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
-use andiron::{Connector, Error, ErrorKind, Hub, Proxy, Result, Running, Secret, Security};
+use andiron::{Connector, Error, ErrorKind, Hub, Proxy, Put, Result, Running, Secret, Security};
 use andiron_daemon::{Daemon, Options};
 
 struct Clock;
@@ -221,4 +221,36 @@ fn a_store_that_was_passed_on_gives_no_more_than_the_secret_does() {
     denied(store.call::<(u64, f64)>("set", &("x", bytes, 3, "a")));
     denied(store.call::<andiron::Value>("get", &("x", 0, "b")));
     store.call::<andiron::Value>("get", &("x", 0, "a")).unwrap();
+}
+
+#[test]
+fn every_way_to_write_is_denied_to_who_may_only_read_and_beyond_ones_own_authors() {
+    let house = House::new(&["store=read-only", "authors=mine"]);
+    let (reader, writer, local) = (house.hub(0).store(), house.hub(1).store(), house.local().store());
+    let big = || Put::bytes("x", vec![7; 2 << 20], 3);
+    denied(reader.incr("x", 1));
+    denied(reader.set_many([Put::new("x", &1).unwrap()]));
+    denied(reader.set_with(big()));
+    denied(reader.delete_if_version("x", 0));
+    denied(writer.incr("x", 1));
+    denied(writer.set_with(big()));
+    denied(writer.stats());
+    // One that is not allowed keeps all of them from being set, wherever it stands.
+    let (mine, others) = (|| big().author("mine"), || Put::new("x", &1).unwrap().author("others"));
+    denied(writer.set_many([mine(), others()]));
+    denied(writer.set_many([others(), mine()]));
+    assert_eq!(local.list_all().count(), 0);
+    writer.set_many([mine()]).unwrap();
+    assert_eq!(writer.author("mine").incr("n", 2).unwrap(), 2);
+    assert!(reader.author("mine").entry("x").unwrap().unwrap().bytes.len() == 2 << 20);
+}
+
+#[test]
+fn who_may_not_see_all_authors_gets_no_board() {
+    let house = House::new(&["authors=mine", "store=read-only"]);
+    let board = |hub: Hub| hub.call::<Option<andiron::PassedDescriptor>>("store", "board", &());
+    assert!(board(house.hub(0)).unwrap().is_none());
+    // To who may it would be given, were there a way for it.
+    assert!(board(house.hub(1)).is_err());
+    assert!(board(house.local()).unwrap().is_some());
 }

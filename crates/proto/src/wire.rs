@@ -217,13 +217,16 @@ pub struct Header {
 }
 
 impl Header {
+    /// Where the number of attachments stands in its bytes.
+    pub(crate) const ATTACHMENTS: std::ops::Range<usize> = 6..8;
+
     /// The bytes of this header.
     pub fn to_bytes(self) -> [u8; HEADER_LEN] {
         let mut bytes = [0; HEADER_LEN];
         bytes[..4].copy_from_slice(&self.length.to_be_bytes());
         bytes[4] = self.kind.number();
         bytes[5] = self.flags;
-        bytes[6..8].copy_from_slice(&self.attachments.to_be_bytes());
+        bytes[Header::ATTACHMENTS].copy_from_slice(&self.attachments.to_be_bytes());
         bytes[8..].copy_from_slice(&self.id.to_be_bytes());
         bytes
     }

@@ -9,9 +9,11 @@
 #![allow(unsafe_code)]
 
 use std::fmt;
-use std::io;
+use std::fs::File;
+use std::io::{self, Write as _};
 use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use rustix::fs::{
     FallocateFlags, FileType, MemfdFlags, OFlags, SealFlags, Stat, fallocate, fcntl_add_seals,
@@ -30,6 +32,9 @@ const BLOCK: u64 = 512;
 
 /// No single `sendfile` moves more.
 const MAX_STEP: u64 = 0x7fff_f000;
+
+/// Bytes that are read at once.
+const PIECE: usize = 256 << 10;
 
 /// What nobody can take back: the content is fixed, and so is the length.
 const FROZEN: SealFlags =
@@ -129,7 +134,7 @@ impl Memory {
         let length = map.length() as u64;
         drop(map);
         match fcntl_add_seals(&file, FROZEN) {
-            Ok(()) => Ok(Sealed { file, length }),
+            Ok(()) => Ok(Sealed::whole(file, length)),
             Err(Errno::BUSY) => copy_of_file(&file, length),
             Err(error) => Err(error.into()),
         }
@@ -161,16 +166,22 @@ impl fmt::Debug for Memory {
     }
 }
 
-/// Frozen memory: a descriptor that may be given to anybody, and that many values and processes may have.
+/// Frozen memory: a descriptor that may be given to anybody, and that many values and processes may have. A clone is the same descriptor.
 ///
 /// Freeing it takes time that grows with its length, and is done by whoever closes the last descriptor or drops the last mapping.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Sealed {
-    file: OwnedFd,
+    file: Arc<OwnedFd>,
     length: u64,
+    /// All that it takes.
+    size: u64,
 }
 
 impl Sealed {
+    fn whole(file: OwnedFd, length: u64) -> Self {
+        Self { file: Arc::new(file), length, size: length }
+    }
+
     /// Copies `pieces`, one behind the other, and freezes that. For what lies in ordinary memory this is the fast way, twice as fast as
     /// to copy it into a [`Memory`].
     ///
@@ -191,26 +202,52 @@ impl Sealed {
             length += piece.len() as u64;
         }
         fcntl_add_seals(&file, FROZEN)?;
-        Ok(Self { file, length })
+        Ok(Self::whole(file, length))
     }
 
-    /// Takes a descriptor that another process sent, for a value of `announced` bytes. It is closed where it is refused.
+    /// Copies what lies at hand and then all that comes from `rest`, and freezes that: at no time is more of it in ordinary memory than a piece.
+    ///
+    /// # Errors
+    /// Why `rest` could not be read, no descriptor or no memory left.
+    pub fn read_from(at_hand: &[u8], rest: &mut impl io::Read) -> io::Result<Self> {
+        let mut file = File::from(create("andiron-value")?);
+        file.write_all(at_hand)?;
+        let mut piece = vec![0; PIECE];
+        let mut length = at_hand.len() as u64;
+        loop {
+            match rest.read(&mut piece) {
+                Ok(0) => break,
+                Ok(count) => {
+                    file.write_all(&piece[..count])?;
+                    length += count as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        fcntl_add_seals(&file, FROZEN)?;
+        Ok(Self::whole(file.into(), length))
+    }
+
+    /// Takes a descriptor that another process sent, for a value of `announced` bytes. It needs no other one.
     ///
     /// Nothing that its sender did or does can then harm who reads it: the content stays as it is, and no access ends in a signal. What
     /// lies behind the announced bytes is not looked at.
     ///
     /// # Errors
     /// See [`Refused`].
-    pub fn received(file: OwnedFd, announced: u64) -> Result<Self, Refused> {
-        check(&file, announced, FROZEN - SealFlags::SEAL)?;
-        Ok(Self { file, length: announced })
+    pub fn received(file: impl Into<Arc<OwnedFd>>, announced: u64) -> Result<Self, Refused> {
+        let file = file.into();
+        let size = check(&file, announced, FROZEN - SealFlags::SEAL)?;
+        Ok(Self { file, length: announced, size })
     }
 
     /// The same for a value that is all there is.
     ///
     /// # Errors
     /// See [`Refused`].
-    pub fn received_whole(file: OwnedFd) -> Result<Self, Refused> {
+    pub fn received_whole(file: impl Into<Arc<OwnedFd>>) -> Result<Self, Refused> {
+        let file = file.into();
         let size = fstat(&file)?.st_size;
         Self::received(file, u64::try_from(size).map_err(|_| Refused::NotMemory)?)
     }
@@ -221,7 +258,7 @@ impl Sealed {
     /// No memory left for the map itself, or too many maps.
     pub fn map(&self) -> io::Result<Mapped> {
         let length = usize::try_from(self.length).map_err(|_| Errno::NOMEM)?;
-        Ok(Mapped(Mapping::new(&self.file, length, ProtFlags::READ, MapFlags::PRIVATE)?))
+        Ok(Mapped(Mapping::new(&*self.file, length, ProtFlags::READ, MapFlags::PRIVATE)?))
     }
 
     /// Its length in bytes.
@@ -234,12 +271,9 @@ impl Sealed {
         self.length == 0
     }
 
-    /// The same memory by one more descriptor.
-    ///
-    /// # Errors
-    /// No descriptor left.
-    pub fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self { file: self.file.try_clone()?, length: self.length })
+    /// How many bytes of memory it keeps; more than its length where its sender announced less than it sent.
+    pub fn size(&self) -> u64 {
+        self.size
     }
 }
 
@@ -249,7 +283,7 @@ impl AsFd for Sealed {
     }
 }
 
-impl From<Sealed> for OwnedFd {
+impl From<Sealed> for Arc<OwnedFd> {
     fn from(sealed: Sealed) -> Self {
         sealed.file
     }
@@ -319,8 +353,8 @@ fn create(name: &str) -> io::Result<OwnedFd> {
     }
 }
 
-/// Checks that `file` is memory of at least `announced` bytes, all of them there, and has these seals.
-pub(crate) fn check(file: &OwnedFd, announced: u64, seals: SealFlags) -> Result<(), Refused> {
+/// Checks that `file` is memory of at least `announced` bytes, all of them there, and has these seals. Gives its size.
+pub(crate) fn check(file: &OwnedFd, announced: u64, seals: SealFlags) -> Result<u64, Refused> {
     if fstatfs(file)?.f_type as i64 != TMPFS {
         return Err(Refused::NotMemory);
     }
@@ -347,7 +381,8 @@ pub(crate) fn check(file: &OwnedFd, announced: u64, seals: SealFlags) -> Result<
     // Pages that its sender put behind the end (FALLOC_FL_KEEP_SIZE) were counted as well, in place of some that are missing. To set the
     // length to what it is drops them, and the seal against growing keeps others from getting there.
     ftruncate(file, size)?;
-    has_no_holes(&fstat(file)?)
+    has_no_holes(&fstat(file)?)?;
+    Ok(size)
 }
 
 /// Compares the length with the sum of the pages, which is there in an instant; to look at every page would take time that grows with
@@ -375,5 +410,5 @@ fn copy_of_file(file: &OwnedFd, length: u64) -> io::Result<Sealed> {
         }
     }
     fcntl_add_seals(&copy, FROZEN)?;
-    Ok(Sealed { file: copy, length })
+    Ok(Sealed::whole(copy, length))
 }

@@ -285,6 +285,15 @@ pub fn send(fd: impl AsFd, slices: &[IoSlice<'_>], fds: &[BorrowedFd<'_>]) -> io
     }
 }
 
+/// Whether the other end has read all that was sent. False where that cannot be told.
+#[allow(unsafe_code)] // There is no safe wrapper of this question.
+pub fn is_read(fd: impl AsFd) -> bool {
+    let mut unread: libc::c_int = 0;
+    // SAFETY: the descriptor is borrowed, so open, and the kernel writes one integer to where it is told.
+    let answer = unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut unread) };
+    answer == 0 && unread == 0
+}
+
 /// Ends the connection in both directions, for every descriptor of it in any thread or process: reads answer
 /// the end of the stream, writes fail, whoever waits wakes up. A connection that is over already is fine.
 ///

@@ -45,11 +45,38 @@ fn a_big_value_arrives_through_a_socket_as_it_was() {
         assert_eq!(sealed.len(), bytes.len() as u64);
         let received = passed(&sealed, sealed.len());
         // Passed on once more, by who has not looked at it.
-        let again = passed(&received, sealed.len()).try_clone().unwrap();
+        let again = passed(&received, sealed.len()).clone();
         let map = again.map().unwrap();
         drop((sealed, received, again));
         assert!(*map == *bytes);
     }
+}
+
+#[test]
+fn what_is_read_from_a_stream_is_frozen_as_it_came() {
+    /// Gives it in odd pieces.
+    struct Trickle<'a>(&'a [u8], usize);
+    impl io::Read for Trickle<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.1 = self.1 * 7 % 300_007 + 1;
+            let count = self.1.min(buffer.len()).min(self.0.len());
+            if self.1.is_multiple_of(3) {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            buffer[..count].copy_from_slice(&self.0[..count]);
+            self.0 = &self.0[count..];
+            Ok(count)
+        }
+    }
+    let bytes = pattern(3 * MIB + 5);
+    for at_hand in [0, 1, MIB] {
+        let (at_hand, rest) = bytes.split_at(at_hand);
+        let sealed = Sealed::read_from(at_hand, &mut Trickle(rest, 1)).unwrap();
+        assert_eq!(sealed.size(), bytes.len() as u64);
+        assert!(*passed(&sealed, sealed.len()).map().unwrap() == *bytes);
+    }
+    let broken = Sealed::read_from(b"x", &mut File::open("/").unwrap()).unwrap_err();
+    assert_eq!(broken.kind(), io::ErrorKind::IsADirectory);
 }
 
 #[test]
@@ -62,7 +89,7 @@ fn any_length_is_mapped_as_long_as_it_is() {
             assert_eq!(sealed.is_empty(), length == 0);
             assert_eq!(*sealed.map().unwrap(), *bytes);
             // Less may be announced than was sent.
-            let shorter = Sealed::received(sealed.into(), length as u64 / 2).unwrap();
+            let shorter = Sealed::received(sealed, length as u64 / 2).unwrap();
             assert_eq!(*shorter.map().unwrap(), bytes[..length / 2]);
         }
     }
@@ -178,7 +205,7 @@ fn memory_that_a_forked_child_still_writes_to_is_frozen_all_the_same() {
         drop(tell);
         assert_eq!(io::copy(&mut &answer, &mut io::sink()).unwrap(), 1, "the child has written");
         assert!(*map == *pattern(3 * MIB));
-        Sealed::received(sealed.into(), 3 * MIB as u64).unwrap();
+        Sealed::received(sealed, 3 * MIB as u64).unwrap();
         // SAFETY: waits for the child made above.
         assert_eq!(unsafe { libc::waitpid(child, ptr::null_mut(), 0) }, child);
     });
@@ -322,7 +349,7 @@ fn memory_that_may_not_be_read_or_not_be_written_is_refused() {
         assert!(matches!(why, Refused::Access) && text.contains("for reading and writing"), "{text}");
     }
     let again = OpenOptions::new().read(true).write(true).open(&path).unwrap();
-    Sealed::received(again.into(), 4096).unwrap();
+    Sealed::received(OwnedFd::from(again), 4096).unwrap();
 }
 
 #[test]

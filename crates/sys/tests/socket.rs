@@ -63,6 +63,19 @@ fn bytes_go_both_ways_and_end_with_zero() {
 }
 
 #[test]
+fn what_was_sent_is_known_to_be_read_when_all_of_it_is() {
+    let (here, there) = pair().unwrap();
+    assert!(socket::is_read(&here));
+    send(&here, &[IoSlice::new(b"ab")], &[]).unwrap();
+    assert!(!socket::is_read(&here) && socket::is_read(&there));
+    recv(&there, &mut [0; 1], false, &mut Vec::new()).unwrap();
+    assert!(!socket::is_read(&here));
+    recv(&there, &mut [0; 1], false, &mut Vec::new()).unwrap();
+    assert!(socket::is_read(&here));
+    assert!(!socket::is_read(io::pipe().unwrap().0), "it is no socket");
+}
+
+#[test]
 fn more_slices_than_the_kernel_takes_are_a_partial_send() {
     let (here, _there) = pair().unwrap();
     let slices: Vec<_> = (0..2000).map(|_| IoSlice::new(b"x")).collect();

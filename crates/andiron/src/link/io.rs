@@ -58,7 +58,8 @@ pub(super) fn send_what_goes(state: &mut State) -> io::Result<()> {
         };
     }
     while let Some(transmit) = state.session.poll_transmit() {
-        let sent = if transmit.attachments.is_empty() {
+        let with = transmit.attachments.len();
+        let sent = if with == 0 {
             socket::send(&socket, transmit.slices(), &[])
         } else {
             let descriptors: Vec<BorrowedFd<'_>> =
@@ -66,11 +67,17 @@ pub(super) fn send_what_goes(state: &mut State) -> io::Result<()> {
             socket::send(&socket, transmit.slices(), &descriptors)
         };
         match sent {
-            Ok(count) => state.session.transmitted(count),
+            Ok(count) => {
+                state.passed += with;
+                state.session.transmitted(count);
+            }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 state.full = true;
                 return Ok(());
             }
+            // The system passes no more of them, as while too many are under way that nobody reads. Who waits for this message is told;
+            // where the stream itself is broken the next one shows it.
+            Err(_) if with > 0 => state.session.detach(),
             Err(error) => return Err(error),
         }
     }

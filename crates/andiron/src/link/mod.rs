@@ -123,6 +123,8 @@ pub(crate) struct State {
     executor: Executor,
     /// What the poller watches for, while it does.
     armed: Option<Interest>,
+    /// Descriptors that were sent since the peer was seen to have read all.
+    passed: usize,
     /// The socket took no more when something was sent last, so somebody has to wait for room.
     full: bool,
     /// A thread that runs calls reads again when it has run them: see [`Next::RunAndKeep`].
@@ -228,6 +230,7 @@ impl Link {
             dammed: Vec::new(),
             executor: Executor::None,
             armed: None,
+            passed: 0,
             full: false,
             kept: false,
             holding: 0,

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, Weak};
 
 use andiron_proto::{Attachment, Attachments, Body, IdMap, Outgoing, Payload, Ref, StreamId};
+use andiron_sys::socket;
 
 use super::{Link, OutParcel, State, Todo, no_object};
 use bytes::Bytes;
@@ -18,6 +19,20 @@ use crate::{Error, Result};
 
 /// While so many descriptors wait to be sent, because the peer does not read, bytes go in place of others.
 const MOST_QUEUED: usize = 64;
+
+/// While so many descriptors were sent that the peer has not read, bytes go in place of others: the system counts those of all processes of
+/// a user together, and then lets none of them send any.
+const MOST_UNREAD: usize = 64;
+
+impl State {
+    /// Whether the peer has read most of the descriptors that were sent.
+    fn takes_descriptors(&mut self) -> bool {
+        if self.passed >= MOST_UNREAD && self.socket.as_ref().is_some_and(socket::is_read) {
+            self.passed = 0;
+        }
+        self.passed < MOST_UNREAD
+    }
+}
 
 #[derive(Default)]
 pub(super) struct Objects {
@@ -197,7 +212,7 @@ impl Object for Gone {
 
 /// What goes beside a value as the session takes it: descriptors where the peer takes them all, else bytes behind the value.
 fn attach<'a>(
-    state: &State,
+    state: &mut State,
     body: Body<'a>,
     attached: Vec<Attached>,
     todo: &mut Todo,
@@ -205,9 +220,10 @@ fn attach<'a>(
     if attached.is_empty() {
         return Ok((body, Attachments::default()));
     }
-    let most = usize::from(state.session.peer().limits.attachments);
+    let limits = &state.session.peer().limits;
+    let (most, message) = (usize::from(limits.attachments), limits.message);
     let few = attached.len() <= most && state.session.attached() < MOST_QUEUED;
-    if few && attached.iter().all(Attached::is_passable) {
+    if few && attached.iter().all(Attached::is_passable) && state.takes_descriptors() {
         let descriptors: Vec<Attachment> =
             attached.into_iter().map(|attached| Arc::new(attached) as Attachment).collect();
         return Ok((body, descriptors.into()));
@@ -215,7 +231,13 @@ fn attach<'a>(
     let parts = attached.iter().map(Attached::bytes).collect::<Result<Vec<Bytes>>>()?;
     // Without the lock: they may be the last handles of much memory.
     todo.drop_parcel(Parcel { attached, ..Parcel::default() });
-    let lengths = parts.iter().map(|part| part.len() as u64).collect();
+    let lengths: Vec<u64> = parts.iter().map(|part| part.len() as u64).collect();
+    let total = lengths.iter().fold(body.len() as u64, |sum, length| sum.saturating_add(*length));
+    if total > message {
+        let text =
+            format!("a message of {total} bytes with the big values in it; the other end takes {message}");
+        return Err(Error::new(crate::ErrorKind::TooLarge, text));
+    }
     let total = body.len() + parts.iter().map(Bytes::len).sum::<usize>();
     let mut whole = Vec::with_capacity(total);
     whole.extend_from_slice(body.as_bytes());

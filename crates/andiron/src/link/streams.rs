@@ -294,6 +294,9 @@ impl Link {
 
     /// The next item, if it is there; the inner `None`: there are no more.
     fn take_item(&self, stream: StreamId) -> Option<Option<Result<Parcel>>> {
+        if let Err(error) = self.check_fork() {
+            return Some(Some(Err(error)));
+        }
         let mut state = self.lock();
         let flow = state.inflows.get_mut(&stream)?;
         let item = flow.waiting.pop_front();

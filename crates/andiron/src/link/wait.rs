@@ -135,6 +135,7 @@ impl Link {
     }
 
     pub(super) fn wait_for(&self, what: &WaitFor, chain: u64) -> Result<Parcel> {
+        self.check_fork()?;
         let mut state = self.lock();
         let number = state.add_waiter(chain, matches!(what, WaitFor::Calls(_)));
         self.wait_at(state, what, chain, number)

@@ -209,12 +209,15 @@ impl Cache {
         let source = source.unwrap_or_default();
         let Ask { hash, known, writes, sent } = ask;
         let (slot, stamp, ttl) = answer.currency();
-        let not_modified = answer.is_not_modified();
-        let entry = if not_modified { known.and_then(|known| known.entry(false)) } else { answer.entry() };
-        if not_modified && entry.is_none() {
-            let text = "the store says that a version is current which it was not asked about";
-            return Err(Error::new(ErrorKind::Protocol, text));
-        }
+        let entry = match answer.not_modified() {
+            None => answer.entry(),
+            Some(version) => {
+                let known = known.and_then(|known| known.entry(false));
+                let known = known.filter(|entry| entry.version == version);
+                let text = "the store says that a version is current which it was not asked about";
+                Some(known.ok_or_else(|| Error::new(ErrorKind::Protocol, text))?)
+            }
+        };
         let cached = Arc::new(Cached {
             author: key.author.into(),
             name: key.name.into(),

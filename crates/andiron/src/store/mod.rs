@@ -329,6 +329,7 @@ impl Store {
     }
 
     fn call<R: DeserializeOwned>(&self, method: &str, args: &(impl Serialize + ?Sized)) -> Result<R> {
+        self.hub.line().check_fork()?;
         let known = lock(&self.common.object).clone();
         let object = match known {
             Some(object) => object,

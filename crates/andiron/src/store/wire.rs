@@ -37,6 +37,9 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Open<T> {
     }
 }
 
+/// The state of an entry that is there, with its value.
+const VALUE: u8 = 1;
+
 /// A change as it travels: state, author, name, version, skipped, and of an entry that is there timestamp, codec and value.
 #[derive(Deserialize)]
 pub(crate) struct Told(
@@ -53,48 +56,86 @@ pub(crate) struct Told(
 impl From<Open<Told>> for Change {
     fn from(Open(row): Open<Told>) -> Change {
         let Told(state, author, name, version, skipped, timestamp, codec, bytes) = row;
-        let entry =
-            (state == Answer::VALUE).then_some(Entry { bytes, codec, version, timestamp, cached: false });
+        let entry = (state == VALUE).then_some(Entry { bytes, codec, version, timestamp, cached: false });
         Change { author, name, entry, version, skipped }
     }
 }
 
-/// The answer to a read: state, version, slot, stamp, what is left of its time in µs, and of a value timestamp, codec and bytes.
+/// The answer to a read as it travels: state, version, slot, stamp, what is left of its time in µs, and of a value timestamp, codec and bytes.
 #[derive(Deserialize)]
-pub(crate) struct Answer(
+struct Row(
     u8,
     u64,
     Option<u32>,
     u64,
     #[serde(default)] u64,
-    #[serde(default)] f64,
-    #[serde(default)] u8,
-    #[serde(default)] Blob,
+    #[serde(default)] Option<f64>,
+    #[serde(default)] Option<u8>,
+    #[serde(default)] Option<Blob>,
 );
 
-impl Answer {
-    const VALUE: u8 = 1;
-    const NOT_MODIFIED: u8 = 2;
+/// The answer to a read.
+#[derive(Deserialize)]
+#[serde(try_from = "Row")]
+pub(crate) struct Answer {
+    found: Found,
+    slot: Option<u32>,
+    stamp: u64,
+    ttl: u64,
+}
 
+enum Found {
+    Missing,
+    Value(Entry),
+    /// The version that was asked about is current; which one that is.
+    NotModified(u64),
+}
+
+/// What is said is nothing that a store says.
+impl TryFrom<Row> for Answer {
+    type Error = &'static str;
+
+    fn try_from(row: Row) -> Result<Answer, &'static str> {
+        let Row(state, version, slot, stamp, ttl, timestamp, codec, bytes) = row;
+        let found = match (state, timestamp, codec, bytes) {
+            (0, ..) => Found::Missing,
+            (VALUE, Some(timestamp), Some(codec), Some(bytes)) => {
+                Found::Value(Entry { bytes, codec, version, timestamp, cached: false })
+            }
+            (VALUE, ..) => return Err("the answer of the store lacks the value that it announces"),
+            (2, ..) => Found::NotModified(version),
+            _ => return Err("the answer of the store is of a kind that this program does not know"),
+        };
+        Ok(Answer { found, slot, stamp, ttl })
+    }
+}
+
+impl Answer {
     pub(crate) fn entry(self) -> Option<Entry> {
-        let Answer(state, version, _slot, _stamp, _ttl, timestamp, codec, bytes) = self;
-        (state == Answer::VALUE).then_some(Entry { bytes, codec, version, timestamp, cached: false })
+        match self.found {
+            Found::Value(entry) => Some(entry),
+            Found::Missing | Found::NotModified(_) => None,
+        }
     }
 
-    pub(crate) fn is_not_modified(&self) -> bool {
-        self.0 == Answer::NOT_MODIFIED
+    /// The version that it says is current.
+    pub(crate) fn not_modified(&self) -> Option<u64> {
+        match self.found {
+            Found::NotModified(version) => Some(version),
+            Found::Missing | Found::Value(_) => None,
+        }
     }
 
     pub(crate) fn changed(self) -> Changed {
-        match self.is_not_modified() {
-            true => Changed::No,
-            false => self.entry().map_or(Changed::Missing, Changed::Yes),
+        match self.not_modified() {
+            Some(_) => Changed::No,
+            None => self.entry().map_or(Changed::Missing, Changed::Yes),
         }
     }
 
     /// How to know that it is current: the slot on the board and the stamp that stood there, and what was left of its time.
     pub(crate) fn currency(&self) -> (Option<Slot>, u64, Option<Duration>) {
-        let Answer(_, _, slot, stamp, ttl, ..) = *self;
+        let Answer { slot, stamp, ttl, .. } = *self;
         (slot.and_then(Slot::new), stamp, (ttl > 0).then(|| Duration::from_micros(ttl)))
     }
 }

@@ -8,10 +8,11 @@ mod net;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
+use std::time::Instant;
 
 use andiron::{Connector, Hub, Secret, SecretFile, Security};
 use andiron_proto::wire::{self, Header, Kind};
-use andiron_proto::{Auth, Role, binding, codec};
+use andiron_proto::{Auth, Config, Limits, Role, Session, binding, codec};
 
 #[allow(unused_imports)] // as above
 pub(crate) use self::net::last_words;
@@ -95,6 +96,16 @@ impl Site {
     pub(crate) fn session(&self) -> Stream {
         let mut stream = self.stream();
         assert_eq!(self.talk(&stream).open(&mut stream), None);
+        stream
+    }
+
+    /// The same over a Unix socket, for so many descriptors on one message.
+    pub(crate) fn session_taking(&self, attachments: u16) -> Stream {
+        let mut stream = self.stream();
+        let mut talk = self.talk(&stream);
+        let limits = Limits { attachments, ..Limits::default() };
+        talk.session = Session::new(Role::Initiator, Config { limits, ..Config::default() }, Instant::now());
+        assert_eq!(talk.open(&mut stream), None);
         stream
     }
 

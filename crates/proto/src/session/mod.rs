@@ -489,6 +489,12 @@ impl Session {
         self.outbox.transmitted(count);
     }
 
+    /// The attachments of the last [`poll_transmit`](Session::poll_transmit) cannot be sent: its frame goes without them. Its receiver finds that
+    /// its value names what did not come.
+    pub fn detach(&mut self) {
+        self.outbox.detach();
+    }
+
     /// True where something happened. What is sent can make it happen too: a stream goes on once a long item of it is on its way.
     pub fn has_events(&self) -> bool {
         !self.events.is_empty()

@@ -383,6 +383,18 @@ impl Outbox {
         }
     }
 
+    /// The frame that is next goes without its attachments.
+    pub(crate) fn detach(&mut self) {
+        if let Some(Piece { bits: Bits::Own(bytes), attachments }) = self.pieces.front_mut()
+            && self.sent == 0
+            && !attachments.is_empty()
+        {
+            self.attached -= attachments.len();
+            attachments.clear();
+            bytes[Header::ATTACHMENTS].fill(0);
+        }
+    }
+
     /// One chunk of the body whose turn it is.
     fn queue_chunk(&mut self) {
         let Some(body) = self.ready.pop_front() else { return };
@@ -487,6 +499,23 @@ mod tests {
         assert!(outbox.is_empty());
         assert_eq!((outbox.answers().count, outbox.answers().bytes), (0, 0));
         assert!(outbox.credit(3, 1).is_err(), "never began");
+    }
+
+    #[test]
+    fn a_frame_whose_attachments_cannot_be_sent_goes_without() {
+        let mut outbox = small_frames();
+        let attachments: Vec<Attachment> = vec![Arc::new(5), Arc::new(6)];
+        let header = Header { length: 3, kind: Kind::Call, flags: 0, attachments: 2, id: 1 };
+        let out = outbox.buffer(attachments);
+        out.bytes.extend_from_slice(&[&header.to_bytes()[..], b"abc"].concat());
+        drop(out);
+        outbox.frame(Kind::Ping, 0, 2, b"");
+        outbox.detach();
+        assert_eq!((outbox.attached(), outbox.transmit().unwrap().attachments.len()), (0, 0));
+        let all = drain(&mut outbox, usize::MAX);
+        let first: [u8; HEADER_LEN] = all[..HEADER_LEN].try_into().unwrap();
+        assert_eq!(Header::parse(&first).unwrap(), Header { attachments: 0, ..header });
+        assert_eq!(all.len(), 2 * HEADER_LEN + 3);
     }
 
     #[test]

@@ -183,7 +183,7 @@ impl Session {
             return self.drop_message(&message); // the peer knows from the goodbye that it does not run
         }
         self.last_theirs = header.id;
-        let cost = self.cost(length, &message);
+        let cost = self.cost(length, &message, attachments.len());
         let called = match self.refusal(notify, cost, cut_off) {
             Some(refusal) => Err(refusal),
             None if promise => self.promised(target, header.id)?,
@@ -251,9 +251,9 @@ impl Session {
     }
 
     /// What a call counts for against the buffer: never all of it, so that small calls still pass beside the largest one.
-    fn cost(&self, length: u64, message: &Message<'_>) -> u64 {
+    fn cost(&self, length: u64, message: &Message<'_>, attachments: usize) -> u64 {
         let names = message.refs.len() * size_of::<Ref>();
-        (length + names as u64).min(self.config.limits.buffer / 4 * 3)
+        (length + names as u64 + attachments as u64 * ATTACHMENT).min(self.config.limits.buffer / 4 * 3)
     }
 
     /// Why a call is not taken, if so.
@@ -573,6 +573,9 @@ impl Session {
         }
     }
 }
+
+/// A descriptor counts for so many bytes: a process may open few of them, compared with the bytes that it may have.
+const ATTACHMENT: u64 = 64 << 10;
 
 fn read_failure(kind: u16, body: &[u8]) -> Failure {
     let detail = codec::from_slice(body).unwrap_or_else(|_| FailureDetail {

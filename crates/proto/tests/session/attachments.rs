@@ -233,6 +233,24 @@ fn a_result_whose_descriptors_were_cut_off_fails_for_its_caller_only() {
 }
 
 #[test]
+fn descriptors_of_calls_that_are_not_answered_count_and_beyond_the_limit_calls_are_refused() {
+    let mut lone = Lone::open(Role::Acceptor, Limits { buffer: 1 << 20, ..some() }, some());
+    for id in 1..=5 {
+        lone.receive_with(&call_with(3, id), &[1, 2, 3]);
+    }
+    assert_eq!(arrived(&mut lone).len(), 5, "fifteen of them are less than a megabyte");
+    lone.receive_with(&call_with(3, 6), &[1, 2, 3]);
+    let frames = lone.frames();
+    assert_eq!((frames[0].0.kind, frames[0].0.id, &frames[0].1[..2]), (Kind::Error, 6, &[0, 7][..]));
+    lone.receive(&call_with(0, 7));
+    assert_eq!(arrived(&mut lone), [[0; 0]], "one without any is taken");
+    lone.session.reply(1, Outgoing::default());
+    lone.output();
+    lone.receive_with(&call_with(3, 8), &[1, 2, 3]);
+    assert_eq!(arrived(&mut lone), [vec![1, 2, 3]]);
+}
+
+#[test]
 fn an_end_that_takes_none_is_sent_none() {
     let mut pair = Pair::with(1, some(), Limits::default());
     let now = pair.now;

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use andiron_proto::wire::{Kind, Reason, preface};
 use andiron_proto::{
-    Auth, CallRequest, Config, ErrorKind, Event, Failure, Heartbeat, Hello, IncomingCall, Key, Limits,
-    Outgoing, PROMISES, Payload, Ref, Role, STREAMS, Session, StreamId, binding,
+    Attachments, Auth, CallRequest, Config, ErrorKind, Event, Failure, Heartbeat, Hello, IncomingCall, Key,
+    Limits, Outgoing, PROMISES, Payload, Ref, Role, STREAMS, Session, StreamId, binding,
 };
 use fastrand::Rng;
 
@@ -54,6 +54,17 @@ struct Model {
     bodies: BTreeMap<u64, Vec<u8>>,
 }
 
+impl Model {
+    /// The parts of what came are the end of its body.
+    fn parts(&self, payload: &Payload) {
+        let (whole, lengths) = (payload.body.clone(), payload.attachments.parts().to_vec());
+        let mut value = payload.clone();
+        let parts = value.take_parts();
+        assert_eq!(parts.iter().map(|part| part.len() as u64).collect::<Vec<_>>(), lengths);
+        assert_eq!([&value.body[..], &parts.concat()].concat(), whole);
+    }
+}
+
 struct Play {
     pair: Pair,
     models: [Model; 2],
@@ -62,6 +73,16 @@ struct Play {
 /// What a handler makes of a body: an answer can be told from the answer to something else.
 fn echo(body: &[u8]) -> Vec<u8> {
     body.iter().map(|byte| byte ^ 0x55).collect()
+}
+
+/// What came with a message as a relay passes it on: parts as they are, and descriptors too, as far as the other end takes them. One that
+/// cannot be sent is no part of the message any more.
+fn relayed(pair: &mut Pair, end: usize, attachments: Attachments) -> Attachments {
+    let most = usize::from(pair.session(end).peer().limits.attachments);
+    match attachments {
+        Attachments::Descriptors(all) if all.len() > most => Attachments::Parts(vec![0; all.len()]),
+        as_they_are => as_they_are,
+    }
 }
 
 impl Play {
@@ -118,6 +139,21 @@ impl Play {
         refs
     }
 
+    /// Descriptors, or parts at the end of a body of this length.
+    fn attachments(&mut self, length: usize) -> Attachments {
+        let rng = &mut self.pair.rng;
+        if rng.bool() {
+            return (0..rng.u32(0..4)).map(attachment).collect::<Vec<_>>().into();
+        }
+        let mut left = length as u64;
+        let parts = (0..rng.usize(0..5)).map(|_| {
+            let part = rng.u64(0..=left);
+            left -= part;
+            part
+        });
+        Attachments::Parts(parts.collect())
+    }
+
     fn length(&mut self) -> usize {
         match self.pair.rng.u8(..) {
             0..200 => self.pair.rng.usize(9..60),
@@ -135,10 +171,9 @@ impl Play {
         body.extend_from_slice(&serial.to_be_bytes());
         body.resize(length, serial as u8);
         let refs = self.refs(end);
-        let attachments: Vec<_> = (0..self.pair.rng.u32(0..4)).map(attachment).collect();
+        let attachments = self.attachments(length);
         let deadline = timed.then(|| self.pair.now + Duration::from_micros(self.pair.rng.u64(..20_000)));
-        let arguments =
-            Outgoing { refs: refs.clone(), attachments: attachments.into(), ..Outgoing::native(&body) };
+        let arguments = Outgoing { refs: refs.clone(), attachments, ..Outgoing::native(&body) };
         let request =
             CallRequest { method: "echo", chain: serial, deadline, arguments, ..CallRequest::default() };
         let now = self.pair.now;
@@ -171,7 +206,9 @@ impl Play {
             _ => {
                 let refs = self.refs(end);
                 let body = echo(&call.payload.body);
-                self.pair.session(end).reply(call.id, Outgoing { refs, ..Outgoing::native(&body) });
+                let attachments = relayed(&mut self.pair, end, call.payload.attachments);
+                let result = Outgoing { refs, attachments, ..Outgoing::native(&body) };
+                self.pair.session(end).reply(call.id, result);
             }
         }
     }
@@ -248,6 +285,7 @@ impl Play {
             self.model(end).last_short = serial;
         }
         self.hold(end, &call.payload.refs);
+        self.model(end).parts(&call.payload);
         self.model(end).running.push(call);
         let limit = self.pair.session(end).limits().calls as usize;
         let running = self.models[end].running.iter().filter(|call| !call.notify).count();
@@ -260,6 +298,7 @@ impl Play {
             Ok(payload) => {
                 assert!(payload.body == echo(&body), "the answer to another call");
                 self.hold(end, &payload.refs);
+                self.model(end).parts(&payload);
             }
             Err(failure) => assert!(
                 matches!(
@@ -372,6 +411,14 @@ fn plausible(rng: &mut Rng) -> Vec<u8> {
             let entries: Vec<(u8, u64)> = (0..rng.usize(0..4)).map(|_| (rng.u8(0..2), small(rng))).collect();
             payload.extend_from_slice(&table(&entries));
         }
+        if kind_flags & 0x40 != 0 {
+            let count = if rng.u8(..) < 250 { rng.u16(0..4) } else { rng.u16(..) };
+            payload.extend_from_slice(&count.to_be_bytes());
+            for _ in 0..count.min(70) {
+                let length = if rng.u8(..) < 230 { rng.u64(0..20) } else { rng.u64(..) };
+                payload.extend_from_slice(&length.to_be_bytes());
+            }
+        }
         if kind_flags & 1 != 0 {
             payload.extend_from_slice(&long_tail(small(rng), rng.u64(0..300), b""));
         }
@@ -466,8 +513,9 @@ impl Victim {
         for event in self.lone.events() {
             assert!(!self.over, "an event behind the last one");
             match event {
-                Event::Call(call) => {
+                Event::Call(mut call) => {
                     self.running.push(call.id);
+                    let _ = call.payload.take_parts();
                     let stream = StreamId { own: false, call: call.id };
                     self.streams[1].extend(call.payload.stream.then_some(stream));
                 }
