@@ -1,6 +1,7 @@
 //! The peers of Andiron's benchmark, each set up as fast as it gets, and the floors that need what they need.
 #![forbid(unsafe_code)]
 
+mod iceoryx2_peer;
 mod jsonrpsee_peer;
 mod redis_peer;
 mod tarpc_peer;
@@ -10,13 +11,13 @@ mod tonic_peer;
 
 use std::io::Read;
 
-use andiron_bench::{Role, Start, obey};
+use andiron_bench::{Role, Start, obey, read_numbers, write_numbers};
 use anyhow::{Result, bail};
 use tokio::runtime::{Builder, Runtime};
 
 fn main() -> Result<()> {
-    let Start { peer, role, socket } = &Start::from_args(std::env::args().skip(1))?;
-    if *role == Role::Serve && peer != "redis" {
+    let Start { peer, role, socket, workload } = &Start::from_args(std::env::args().skip(1))?;
+    if *role == Role::Serve && !matches!(&**peer, "redis" | "redis-cache" | "iceoryx2") {
         end_with_the_harness();
     }
     match (&**peer, role) {
@@ -26,8 +27,13 @@ fn main() -> Result<()> {
         ("tonic", Role::Call) => obey(&mut tonic_peer::Tonic::connect(socket)?),
         ("jsonrpsee", Role::Serve) => jsonrpsee_peer::serve(socket),
         ("jsonrpsee", Role::Call) => obey(&mut jsonrpsee_peer::JsonRpc::connect(socket)?),
-        ("redis", Role::Serve) => redis_peer::serve(socket),
-        ("redis", Role::Call) => obey(&mut redis_peer::Redis::connect(socket)?),
+        ("redis" | "redis-cache", Role::Serve) => redis_peer::serve(socket),
+        ("redis", Role::Call) => obey(&mut redis_peer::Redis::connect(socket, *workload)?),
+        ("redis-cache", Role::Call) => obey(&mut redis_peer::Cached::connect(socket)?),
+        ("redis-cache", Role::Write) => write_numbers(&mut redis_peer::Cached::connect(socket)?, socket),
+        ("redis-cache", Role::Read) => read_numbers(&mut redis_peer::Cached::connect(socket)?, socket),
+        ("iceoryx2", Role::Serve) => iceoryx2_peer::serve(socket),
+        ("iceoryx2", Role::Call) => obey(&mut iceoryx2_peer::Blackboard::connect(socket, *workload)?),
         ("floor-tokio", Role::Serve) => tokio_floor::serve(socket),
         ("floor-tokio", Role::Call) => obey(&mut tokio_floor::Floor::connect(socket)?),
         ("floor-tls", Role::Serve) => tls_floor::serve(socket),
@@ -36,7 +42,8 @@ fn main() -> Result<()> {
     }
 }
 
-/// Ends this process when the harness is gone; the server of redis sees to it itself, since it has a process to end.
+/// Ends this process when the harness is gone; those of redis and iceoryx2 see to it themselves, since
+/// they have something to end.
 fn end_with_the_harness() {
     std::thread::spawn(|| {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());

@@ -1,11 +1,19 @@
-//! redis through the `redis` crate: pipelines of `ECHO`, of the server that the system has.
+//! redis through the `redis` crate, of the server that the system has: pipelines of `ECHO`, values, and values that its client caches.
 
+use std::hint::black_box;
 use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use andiron_bench::{Client, IN_FLIGHT, Laps, say_ready};
+use andiron_bench::{Client, IN_FLIGHT, Laps, Register, Workload, say_ready};
 use anyhow::{Result, bail, ensure};
+use redis::aio::MultiplexedConnection;
+use redis::caching::CacheConfig;
+use redis::{AsyncConnectionConfig, Commands};
+use tokio::runtime::Runtime;
+
+/// The name of the entry where there is one.
+const NAME: &str = "value";
 
 pub fn serve(socket: &Path) -> Result<()> {
     let server = Command::new("redis-server")
@@ -31,18 +39,45 @@ pub fn serve(socket: &Path) -> Result<()> {
 pub struct Redis {
     client: redis::Client,
     connections: Vec<redis::Connection>,
+    workload: Workload,
 }
 
 impl Redis {
-    pub fn connect(socket: &Path) -> Result<Redis> {
+    pub fn connect(socket: &Path, workload: Workload) -> Result<Redis> {
         let client = redis::Client::open(format!("unix://{}", socket.display()))?;
-        Ok(Redis { client, connections: Vec::new() })
+        let mut first = client.get_connection()?;
+        let (): () = first.set(NAME, vec![1; workload.length()])?;
+        Ok(Redis { client, connections: vec![first], workload })
     }
 }
 
 impl Client for Redis {
-    fn sequential(&mut self, _: &mut Laps) -> Result<()> {
-        bail!("no part in this")
+    fn sequential(&mut self, laps: &mut Laps) -> Result<()> {
+        let connection = &mut self.connections[0];
+        match self.workload {
+            Workload::Get | Workload::First(_) => {
+                while laps.next() {
+                    let value: Vec<u8> = connection.get(NAME)?;
+                    black_box(value[0]);
+                    laps.apart(|| drop(value));
+                }
+            }
+            Workload::Set | Workload::SetCopy(_) => {
+                let value = vec![1; self.workload.length()];
+                while laps.next() {
+                    let (): () = connection.set(NAME, &value)?;
+                }
+            }
+            Workload::ReadAll(_) => {
+                while laps.next() {
+                    let value: Vec<u8> = connection.get(NAME)?;
+                    black_box(value.iter().fold(0_u64, |sum, byte| sum + u64::from(*byte)));
+                    laps.apart(|| drop(value));
+                }
+            }
+            other => bail!("no part in {}", other.name()),
+        }
+        Ok(())
     }
 
     fn pipelined(&mut self, connections: usize, calls: usize) -> Result<()> {
@@ -58,5 +93,50 @@ impl Client for Redis {
             ensure!(answers.iter().all(|answer| *answer == 12), "wrong answers");
         }
         Ok(())
+    }
+}
+
+/// What its client keeps of what it read, and the server tells it to forget. That needs the client's tasks to run beside who reads.
+pub struct Cached {
+    runtime: Runtime,
+    connection: MultiplexedConnection,
+}
+
+impl Cached {
+    pub fn connect(socket: &Path) -> Result<Cached> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let client = redis::Client::open(format!("unix://{}?protocol=resp3", socket.display()))?;
+        let config = AsyncConnectionConfig::new().set_cache_config(CacheConfig::default());
+        let connection = runtime.block_on(client.get_multiplexed_async_connection_with_config(&config))?;
+        Ok(Cached { runtime, connection })
+    }
+}
+
+impl Client for Cached {
+    fn looped(&mut self, calls: usize) -> Result<()> {
+        let names: Vec<String> = (0..100).map(|number| format!("key:{number:07}")).collect();
+        let Cached { runtime, connection } = self;
+        runtime.block_on(async {
+            for name in &names {
+                redis::cmd("SET").arg(name).arg("seven and seven and ten ").exec_async(connection).await?;
+            }
+            for name in names.iter().cycle().take(calls) {
+                let value: Vec<u8> = redis::cmd("GET").arg(name).query_async(connection).await?;
+                black_box(value);
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Register for Cached {
+    fn set(&mut self, number: u64) -> Result<()> {
+        let Cached { runtime, connection } = self;
+        Ok(runtime.block_on(redis::cmd("SET").arg(NAME).arg(number).exec_async(connection))?)
+    }
+
+    fn get(&mut self) -> Result<u64> {
+        let Cached { runtime, connection } = self;
+        Ok(runtime.block_on(redis::cmd("GET").arg(NAME).query_async(connection))?)
     }
 }

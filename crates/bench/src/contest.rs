@@ -4,16 +4,15 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use andiron_bench::{Order, READY};
+use andiron_bench::{Order, READY, Workload};
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::idle;
-use crate::report::{self, Measured, PEERS, Pinning, Workload};
+use crate::report::{self, Measured, PEERS, Pinning};
+use crate::stale::Stale;
+use crate::{crowded, idle, stale};
 
 /// How long a turn should take.
 const TURN_NS: f64 = 60e6;
-/// A first turn, to learn how many calls fill a turn.
-const FIRST_TURN: usize = 2000;
 
 /// Runs the contest, prints its table and writes `target/bench/results.jsonl`.
 pub(crate) fn run(rounds: usize, only: &str) -> Result<()> {
@@ -27,12 +26,12 @@ pub(crate) fn run(rounds: usize, only: &str) -> Result<()> {
         println!("{rounds} rounds, {}", pinning.describe());
         let _awake =
             pinning.cores_that_sleep().iter().map(|&core| Awake::keep(core)).collect::<Result<Vec<_>>>()?;
-        for workload in Workload::ALL {
+        for workload in Workload::ALL.into_iter().filter(|&workload| pinning.concerns(workload)) {
             let mut contestants = Vec::new();
             for peer in PEERS.iter().filter(|peer| peer.takes_part(workload, only)) {
                 let program = if peer.is_own() { std::env::current_exe()? } else { peers.clone() };
                 let socket = sockets.path().join(format!("{}-{}-{workload:?}", peer.name, pinning.name()));
-                match Contestant::start(&program, peer.name, &socket, pinning) {
+                match Contestant::start(&program, peer.name, &socket, pinning, workload) {
                     Ok(contestant) => contestants.push(contestant),
                     Err(error) if !peer.is_own() => println!("  without {}: {error:#}", peer.name),
                     Err(error) => return Err(error.context(format!("cannot start {}", peer.name))),
@@ -45,7 +44,22 @@ pub(crate) fn run(rounds: usize, only: &str) -> Result<()> {
         true => idle::measure(&root, rounds)?,
         false => Vec::new(),
     };
-    report::publish(&root.join("target/bench/results.jsonl"), &all, &idle)
+    let stale = match Workload::Stale.name().contains(only) {
+        true => count_stale(&peers, sockets.path())?,
+        false => Vec::new(),
+    };
+    let crowded = match "keys".contains(only) {
+        true => crowded::measure(&root)?,
+        false => Vec::new(),
+    };
+    report::publish(&root.join("target/bench/results.jsonl"), &all, &idle, &stale, &crowded)
+}
+
+fn count_stale(peers: &Path, sockets: &Path) -> Result<Vec<Stale>> {
+    let own = stale::count("andiron", &std::env::current_exe()?, &sockets.join("stale"))?;
+    let other = stale::count("redis-cache", peers, &sockets.join("stale-redis"));
+    let other = other.map_err(|error| println!("  without redis-cache: {error:#}")).ok();
+    Ok([own].into_iter().chain(other).collect())
 }
 
 fn rounds_of(
@@ -59,7 +73,7 @@ fn rounds_of(
     }
     let mut measured: Vec<Measured> =
         contestants.iter().map(|contestant| Measured::new(contestant.peer, workload, pinning)).collect();
-    let mut calls = vec![FIRST_TURN; contestants.len()];
+    let mut calls = vec![workload.first_turn(); contestants.len()];
     for round in 0..=rounds {
         for ((contestant, calls), measured) in contestants.iter_mut().zip(&mut calls).zip(&mut measured) {
             let (median, p99) = contestant.turn(workload, *calls)?;
@@ -103,17 +117,24 @@ struct Contestant {
     peer: &'static str,
     server: Child,
     client: Child,
-    orders: ChildStdin,
+    /// `None` at the end.
+    orders: Option<ChildStdin>,
     answers: BufReader<ChildStdout>,
 }
 
 impl Contestant {
-    fn start(program: &Path, peer: &'static str, socket: &Path, pinning: Pinning) -> Result<Contestant> {
+    fn start(
+        program: &Path,
+        peer: &'static str,
+        socket: &Path,
+        pinning: Pinning,
+        workload: Workload,
+    ) -> Result<Contestant> {
         let launch = |role: &str, core: usize| {
             Command::new(program)
                 .args([peer, role])
                 .arg(socket)
-                .arg(core.to_string())
+                .args([core.to_string(), workload.name()])
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
                 .spawn()
@@ -123,7 +144,7 @@ impl Contestant {
         BufReader::new(server.stdout.take().context("no output")?).read_line(&mut line)?;
         ensure!(line.trim() == READY, "its server does not start{}", why(&line));
         let mut client = launch("call", pinning.client_core())?;
-        let orders = client.stdin.take().context("no input")?;
+        let orders = Some(client.stdin.take().context("no input")?);
         let answers = BufReader::new(client.stdout.take().context("no output")?);
         Ok(Contestant { peer, server, client, orders, answers })
     }
@@ -131,18 +152,16 @@ impl Contestant {
     /// Median and 99th percentile of the time of one call in nanoseconds; where many are on their way, both are the time for all divided
     /// by their number.
     fn turn(&mut self, workload: Workload, calls: usize) -> Result<(f64, f64)> {
-        let order = match workload {
-            Workload::SmallCall => Order::Sequential(calls),
-            Workload::Pipelined => Order::Pipelined(1, calls),
-            Workload::Eight => Order::Pipelined(8, calls.next_multiple_of(8)),
-        };
-        writeln!(self.orders, "{order}")?;
+        let order = workload.order(calls);
+        writeln!(self.orders.as_mut().context("it was ended")?, "{order}")?;
         let mut line = String::new();
         self.answers.read_line(&mut line)?;
         let numbers: Vec<f64> = line.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
         match (order, &*numbers) {
             (Order::Sequential(_), &[median, p99]) => Ok((median, p99)),
-            (Order::Pipelined(_, calls), &[time]) => Ok((time / calls as f64, time / calls as f64)),
+            (Order::Pipelined(_, calls) | Order::Looped(calls), &[time]) => {
+                Ok((time / calls as f64, time / calls as f64))
+            }
             _ => bail!("{} gave up", self.peer),
         }
     }
@@ -155,9 +174,9 @@ fn why(line: &str) -> String {
 
 impl Drop for Contestant {
     fn drop(&mut self) {
-        let _ = self.client.kill(); // it may have ended by itself
+        // A client and a server end when nobody speaks to them any more, and with them what they started.
+        drop(self.orders.take());
         let _ = self.client.wait();
-        // A server ends when nobody speaks to it any more, and with it what it started.
         drop(self.server.stdin.take());
         let _ = self.server.wait();
     }

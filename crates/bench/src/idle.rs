@@ -2,12 +2,14 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use andiron::{Connector, Hub};
 use andiron_bench::{quantile, run_on, say_ready};
 use anyhow::{Context, Result, ensure};
+
+use crate::process::{Ended, memory, of_this_run};
 
 /// The argument that makes this program hold connections and do nothing.
 pub(crate) const CROWD: &str = "crowd";
@@ -58,45 +60,21 @@ pub(crate) fn call(address: &str, core: &str) -> Result<()> {
 }
 
 pub(crate) fn measure(root: &Path, rounds: usize) -> Result<Vec<Idle>> {
-    let program = root.join("target/release/andiron");
-    ensure!(program.exists(), "the daemon is not built: `make bench` builds it, then runs this program");
-    ["unix", "tcp"].into_iter().map(|transport| over(&program, transport, rounds)).collect()
+    ["unix", "tcp"].into_iter().map(|transport| over(root, transport, rounds)).collect()
 }
 
-fn over(program: &Path, transport: &'static str, rounds: usize) -> Result<Idle> {
+fn over(root: &Path, transport: &'static str, rounds: usize) -> Result<Idle> {
     let folder = tempfile::tempdir()?;
-    // Secrets and sockets of this run alone.
-    let own = |command: &mut Command| {
-        command
-            .env("XDG_RUNTIME_DIR", folder.path())
-            .env_remove("ANDIRON_ADDRESS")
-            .env_remove("ANDIRON_SECRET_FILE");
-    };
-    let start = |name: &str| -> Result<(Ended, String)> {
-        let mut command = Command::new("taskset");
-        command.args(["-c", "1"]).arg(program).arg("serve").stderr(Stdio::piped());
-        let local = format!("unix:{}/{name}", folder.path().display());
-        match transport {
-            "unix" => command.args(["--name", &local]),
-            _ => command.args(["--no-local", "--listen", "tcp://127.0.0.1:0"]),
-        };
-        own(&mut command);
-        let mut child = command.spawn().context("cannot start the daemon by taskset, of util-linux")?;
-        let mut line = String::new();
-        BufReader::new(child.stderr.take().context("no output")?).read_line(&mut line)?;
-        let address = line.trim().strip_prefix("listening at ").context(line.clone())?.to_owned();
-        Ok((Ended(child), address))
-    };
     let helper = |arguments: &[&str]| -> Result<(Ended, BufReader<std::process::ChildStdout>)> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
-        own(&mut command);
+        of_this_run(&mut command, folder.path());
         let mut child = command.spawn()?;
         let out = BufReader::new(child.stdout.take().context("no output")?);
         Ok((Ended(child), out))
     };
-    let (alone, alone_at) = start("alone")?;
-    let (crowded, crowded_at) = start("crowded")?;
+    let (alone, alone_at) = Ended::daemon(root, folder.path(), "alone", transport)?;
+    let (crowded, crowded_at) = Ended::daemon(root, folder.path(), "crowded", transport)?;
     let mut callers = [helper(&[CALLER, &alone_at, "0"])?, helper(&[CALLER, &crowded_at, "0"])?];
     let turn = |(caller, out): &mut (Ended, BufReader<std::process::ChildStdout>)| -> Result<f64> {
         writeln!(caller.0.stdin.as_mut().context("no input")?)?;
@@ -122,21 +100,4 @@ fn over(program: &Path, transport: &'static str, rounds: usize) -> Result<Idle> 
     drop((crowd, alone));
     let kib = (after.saturating_sub(before)) as f64 / CONNECTIONS as f64;
     Ok(Idle { transport, kib, slower: quantile(&ratios, 0.5) })
-}
-
-/// Resident memory in KiB.
-fn memory(process: &Ended) -> Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", process.0.id()))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no memory")?;
-    Ok(line.split_whitespace().next().context("no memory")?.parse()?)
-}
-
-/// A process that ends with this.
-struct Ended(Child);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        let _ = self.0.kill(); // it may have ended by itself
-        let _ = self.0.wait();
-    }
 }

@@ -1,15 +1,20 @@
 //! What all contestants of a benchmark have in common: how they are started, told what to do, and timed.
 //!
-//! A contestant is a program that is started twice, as server and as client, with the arguments `PEER ROLE SOCKET CORE`. The client
+//! A contestant is a program that is started twice, as server and as client, with the arguments `PEER ROLE SOCKET CORE WORKLOAD`. The client
 //! obeys the lines of its standard input and answers each with a line of nanoseconds; see [`Order`].
 #![forbid(unsafe_code)]
+
+mod register;
+mod workload;
 
 use std::io::{self, BufRead, Write};
 use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+pub use register::{Register, read_numbers, write_numbers};
 use rustix::thread::{CpuSet, sched_setaffinity};
+pub use workload::Workload;
 
 /// How many calls are on their way at once on each connection in [`Client::pipelined`].
 pub const IN_FLIGHT: usize = 128;
@@ -27,6 +32,10 @@ pub enum Role {
     Serve,
     /// Calls, and measures.
     Call,
+    /// Writes a [`Register`].
+    Write,
+    /// Reads a [`Register`].
+    Read,
 }
 
 /// How one end of a contestant is started.
@@ -38,6 +47,8 @@ pub struct Start {
     pub role: Role,
     /// The Unix socket to meet at; for those who meet elsewhere a file that says where.
     pub socket: PathBuf,
+    /// What will be measured.
+    pub workload: Workload,
 }
 
 impl Start {
@@ -46,18 +57,20 @@ impl Start {
     /// # Errors
     /// Other arguments, or a core that is not there.
     pub fn from_args(mut args: impl Iterator<Item = String>) -> Result<Start> {
-        let (Some(peer), Some(role), Some(socket), Some(core)) =
-            (args.next(), args.next(), args.next(), args.next())
+        let (Some(peer), Some(role), Some(socket), Some(core), Some(workload)) =
+            (args.next(), args.next(), args.next(), args.next(), args.next())
         else {
-            bail!("usage: PEER serve|call SOCKET CORE");
+            bail!("usage: PEER serve|call|write|read SOCKET CORE WORKLOAD");
         };
         let role = match &*role {
             "serve" => Role::Serve,
             "call" => Role::Call,
-            other => bail!("the role is serve or call, not {other}"),
+            "write" => Role::Write,
+            "read" => Role::Read,
+            other => bail!("the role is serve, call, write or read, not {other}"),
         };
         run_on(&core)?;
-        Ok(Start { peer, role, socket: socket.into() })
+        Ok(Start { peer, role, socket: socket.into(), workload: Workload::of(&workload)? })
     }
 }
 
@@ -81,13 +94,25 @@ pub fn say_ready() -> io::Result<()> {
     out.flush()
 }
 
-/// The calling end of a contestant. Its call is `add(1, 2)`, or the like.
+/// The calling end of a contestant. What its call is, the [`Workload`] says.
 pub trait Client {
     /// Calls again and again, for as long as `laps` says.
     ///
     /// # Errors
-    /// A call that failed.
-    fn sequential(&mut self, laps: &mut Laps) -> Result<()>;
+    /// A call that failed, or a contestant that does not take part in this.
+    fn sequential(&mut self, laps: &mut Laps) -> Result<()> {
+        let _ = laps;
+        bail!("no part in this")
+    }
+
+    /// Makes so many calls one after the other.
+    ///
+    /// # Errors
+    /// As for [`sequential`](Client::sequential).
+    fn looped(&mut self, calls: usize) -> Result<()> {
+        let _ = calls;
+        bail!("no part in this")
+    }
 
     /// Makes about so many calls over so many connections together, with [`IN_FLIGHT`] of them on their way on each at any time.
     ///
@@ -125,6 +150,13 @@ impl Laps {
         self.last = more.then_some(now);
         more
     }
+
+    /// Does what does not count for the lap that runs.
+    pub fn apart(&mut self, done: impl FnOnce()) {
+        let begin = Instant::now();
+        done();
+        self.last = self.last.map(|last| last + begin.elapsed());
+    }
 }
 
 /// What the harness asks of a client. As text: `sequential 1000`.
@@ -132,6 +164,8 @@ impl Laps {
 pub enum Order {
     /// So many calls one after the other. The answer is median and 99th percentile of one call.
     Sequential(usize),
+    /// The same for calls that are shorter than a look at the clock. The answer is the time for all.
+    Looped(usize),
     /// Over so many connections so many calls together, [`IN_FLIGHT`] at a time on each. The answer is the time for all.
     Pipelined(usize, usize),
 }
@@ -140,6 +174,7 @@ impl Order {
     fn parse(line: &str) -> Result<Order> {
         match line.split_whitespace().collect::<Vec<_>>()[..] {
             ["sequential", calls] => Ok(Order::Sequential(calls.parse()?)),
+            ["looped", calls] => Ok(Order::Looped(calls.parse()?)),
             ["pipelined", connections, calls] => Ok(Order::Pipelined(connections.parse()?, calls.parse()?)),
             _ => bail!("no order: {line}"),
         }
@@ -150,6 +185,7 @@ impl std::fmt::Display for Order {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Order::Sequential(calls) => write!(f, "sequential {calls}"),
+            Order::Looped(calls) => write!(f, "looped {calls}"),
             Order::Pipelined(connections, calls) => write!(f, "pipelined {connections} {calls}"),
         }
     }
@@ -163,11 +199,17 @@ pub fn obey(client: &mut impl Client) -> Result<()> {
     for line in io::stdin().lock().lines() {
         let answer = match Order::parse(&line?)? {
             Order::Sequential(calls) => {
-                client.sequential(&mut Laps::new(WARM_UP))?;
+                client.sequential(&mut Laps::new(WARM_UP.min(calls)))?;
                 let mut laps = Laps::new(calls);
                 client.sequential(&mut laps)?;
                 laps.times.sort_unstable();
                 format!("{} {}", quantile(&laps.times, 0.5), quantile(&laps.times, 0.99))
+            }
+            Order::Looped(calls) => {
+                client.looped(WARM_UP)?;
+                let begin = Instant::now();
+                client.looped(calls)?;
+                begin.elapsed().as_nanos().to_string()
             }
             Order::Pipelined(connections, calls) => {
                 client.pipelined(connections, connections * WARM_UP)?;
@@ -204,7 +246,7 @@ mod tests {
 
     #[test]
     fn an_order_comes_back_from_its_text() {
-        for order in [Order::Sequential(7), Order::Pipelined(8, 9)] {
+        for order in [Order::Sequential(7), Order::Looped(6), Order::Pipelined(8, 9)] {
             assert_eq!(Order::parse(&order.to_string()).unwrap(), order);
         }
         assert!(Order::parse("sequential").is_err());

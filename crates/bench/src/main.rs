@@ -4,16 +4,21 @@
 //! end of a contestant.
 #![forbid(unsafe_code)]
 
+mod big;
 mod contest;
+mod crowded;
 mod floor;
 mod idle;
 mod own;
+mod own_store;
 mod own_tokio;
+mod process;
 mod report;
+mod stale;
 
 use std::io::Read;
 
-use andiron_bench::{Role, Start, obey, run_on};
+use andiron_bench::{Role, Start, Workload, obey, read_numbers, run_on, write_numbers};
 use anyhow::{Result, bail};
 use own::Way;
 
@@ -29,6 +34,7 @@ fn main() -> Result<()> {
         [] => contest::run(ROUNDS, ""),
         [SPIN, core] => spin(core),
         [idle::CROWD, address, connections] => idle::crowd(address, connections.parse()?),
+        [crowded::LISTER, address, author] => crowded::list(address, author),
         [idle::CALLER, address, core] => idle::call(address, core),
         [rounds] => contest::run(rounds.parse()?, ""),
         [rounds, only] => contest::run(rounds.parse()?, only),
@@ -37,7 +43,7 @@ fn main() -> Result<()> {
 }
 
 fn take_part(start: Start) -> Result<()> {
-    let Start { peer, role, socket } = &start;
+    let Start { peer, role, socket, workload } = &start;
     if *role == Role::Serve {
         std::thread::spawn(|| {
             let _ = std::io::stdin().read_to_end(&mut Vec::new());
@@ -46,11 +52,22 @@ fn take_part(start: Start) -> Result<()> {
     }
     match (&**peer, role) {
         ("floor", Role::Serve) => floor::serve(socket),
+        ("floor", Role::Call) if workload.is_big() => obey(&mut big::Memory::new(*workload)),
         ("floor", Role::Call) => obey(&mut floor::Floor::connect(socket)?),
         ("floor-tcp", Role::Serve) => floor::serve_tcp(socket),
         ("floor-tcp", Role::Call) => obey(&mut floor::Floor::connect_tcp(socket)?),
         ("andiron-tokio", Role::Serve) => own_tokio::serve(socket),
         ("andiron-tokio", Role::Call) => obey(&mut own_tokio::OwnTokio::connect(socket)?),
+        (_, Role::Write) => write_numbers(&mut own_store::Number::connect(socket)?, socket),
+        (_, Role::Read) => read_numbers(&mut own_store::Number::connect(socket)?, socket),
+        (own, role) if workload.is_of_the_store() => match (own, role, workload) {
+            (_, Role::Serve, _) => own_store::serve(socket),
+            (own, _, Workload::CachedGet) => {
+                obey(&mut own_store::Cached::connect(socket, own == "andiron-cell")?)
+            }
+            (_, _, Workload::Check) => obey(&mut own_store::Check::new()?),
+            (_, _, &workload) => obey(&mut own_store::Asking::connect(socket, workload)?),
+        },
         (own, role) => {
             let way = match own {
                 "andiron" => Way::Unix,
@@ -60,7 +77,7 @@ fn take_part(start: Start) -> Result<()> {
             };
             match role {
                 Role::Serve => own::serve(way, socket),
-                Role::Call => obey(&mut own::Own::connect(way, socket)?),
+                _ => obey(&mut own::Own::connect(way, socket)?),
             }
         }
     }

@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
-use andiron_bench::quantile;
+use andiron_bench::{Order, Workload, quantile};
 use anyhow::Result;
 use serde::Serialize;
 
+use crate::crowded::Crowded;
 use crate::idle::Idle;
+use crate::stale::Stale;
 
 /// A contestant.
 pub(crate) struct Peer {
@@ -32,65 +34,84 @@ impl Peer {
     }
 }
 
-const ALL: &[Workload] = &Workload::ALL;
+const CALLS: &[Workload] = &[Workload::SmallCall, Workload::Pipelined, Workload::Eight];
 const SMALL: &[Workload] = &[Workload::SmallCall];
 const MANY: &[Workload] = &[Workload::Pipelined, Workload::Eight];
+const BIG: u16 = 64;
 
 /// Whose turn comes after whose.
-pub(crate) const PEERS: [Peer; 12] = [
+pub(crate) const PEERS: [Peer; 15] = [
     Peer {
         name: "floor",
         floor: "floor",
         transport: "unix",
-        takes_part: &[Workload::SmallCall, Workload::Pipelined],
+        takes_part: &[
+            Workload::SmallCall,
+            Workload::Pipelined,
+            Workload::Get,
+            Workload::Set,
+            Workload::SetCopy(BIG),
+            Workload::ReadAll(BIG),
+            Workload::ReadAgain(BIG),
+        ],
     },
-    Peer { name: "andiron", floor: "floor", transport: "unix", takes_part: ALL },
-    Peer { name: "tarpc", floor: "floor", transport: "unix", takes_part: ALL },
+    Peer { name: "andiron", floor: "floor", transport: "unix", takes_part: &Workload::ALL },
+    Peer { name: "andiron-cell", floor: "floor", transport: "unix", takes_part: &[Workload::CachedGet] },
+    Peer { name: "tarpc", floor: "floor", transport: "unix", takes_part: CALLS },
     Peer { name: "floor-tokio", floor: "floor-tokio", transport: "unix", takes_part: SMALL },
-    Peer { name: "andiron-tokio", floor: "floor-tokio", transport: "unix", takes_part: ALL },
+    Peer { name: "andiron-tokio", floor: "floor-tokio", transport: "unix", takes_part: CALLS },
     Peer { name: "tonic", floor: "floor", transport: "unix", takes_part: MANY },
     Peer { name: "jsonrpsee", floor: "floor", transport: "tcp", takes_part: MANY },
-    Peer { name: "redis", floor: "floor", transport: "unix", takes_part: MANY },
+    Peer {
+        name: "redis",
+        floor: "floor",
+        transport: "unix",
+        takes_part: &[
+            Workload::Pipelined,
+            Workload::Eight,
+            Workload::Get,
+            Workload::Set,
+            Workload::First(1),
+            Workload::First(BIG),
+            Workload::SetCopy(BIG),
+            Workload::ReadAll(BIG),
+        ],
+    },
+    Peer { name: "redis-cache", floor: "floor", transport: "unix", takes_part: &[Workload::CachedGet] },
+    Peer {
+        name: "iceoryx2",
+        floor: "floor",
+        transport: "memory",
+        takes_part: &[Workload::CachedGet, Workload::Check],
+    },
     Peer { name: "floor-tcp", floor: "floor-tcp", transport: "tcp", takes_part: SMALL },
     Peer { name: "andiron-tcp", floor: "floor-tcp", transport: "tcp", takes_part: SMALL },
     Peer { name: "floor-tls", floor: "floor-tls", transport: "tls", takes_part: SMALL },
     Peer { name: "andiron-tls", floor: "floor-tls", transport: "tls", takes_part: SMALL },
 ];
 
-/// What is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Workload {
-    /// `add(1, 2)`, one call after the other.
-    SmallCall,
-    /// The same, 128 calls on their way.
-    Pipelined,
-    /// The same on each of eight connections.
-    Eight,
+/// In which unit times of a workload are told.
+#[derive(Clone, Copy)]
+struct Unit {
+    name: &'static str,
+    digits: usize,
 }
 
-impl Workload {
-    pub(crate) const ALL: [Workload; 3] = [Workload::SmallCall, Workload::Pipelined, Workload::Eight];
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Workload::SmallCall => "small call",
-            Workload::Pipelined => "pipelined",
-            Workload::Eight => "pipelined x8",
+impl Unit {
+    fn of(workload: Workload) -> Unit {
+        match workload {
+            Workload::Pipelined | Workload::Eight => Unit { name: "calls/s", digits: 0 },
+            Workload::CachedGet | Workload::Check => Unit { name: "ns", digits: 1 },
+            _ => Unit { name: "us", digits: 2 },
         }
     }
 
-    fn unit(self) -> &'static str {
-        match self {
-            Workload::SmallCall => "us",
-            Workload::Pipelined | Workload::Eight => "calls/s",
-        }
-    }
-
-    /// From the time of one call in nanoseconds to the unit.
-    fn in_unit(self, ns: f64) -> f64 {
-        match self {
-            Workload::SmallCall => ns / 1e3,
-            Workload::Pipelined | Workload::Eight => 1e9 / ns,
+    /// From the time of one call in nanoseconds.
+    fn of_ns(self, ns: f64) -> f64 {
+        match self.name {
+            "calls/s" => 1e9 / ns,
+            "us" => ns / 1e3,
+            _ => ns,
         }
     }
 }
@@ -117,6 +138,12 @@ impl Pinning {
             Pinning::TwoCores => "client on one core, server on another",
             Pinning::OneCore => "client and server on one core",
         }
+    }
+
+    /// What is read from memory alone, and the moving of big values, is measured once: no second process has to be woken.
+    pub(crate) fn concerns(self, workload: Workload) -> bool {
+        let alone = workload.is_big() || matches!(workload, Workload::CachedGet | Workload::Check);
+        self == Pinning::TwoCores || !alone
     }
 
     /// Where two processes share a core there is always something to do.
@@ -164,9 +191,9 @@ impl Measured {
 
     /// Of single calls: the middle of the rounds' values. Of rates, of which a round has only one: what all but 1 % of the rounds reached.
     fn p99(&self) -> f64 {
-        match self.workload {
-            Workload::SmallCall => sorted_quantile(&self.p99s, 0.5),
-            Workload::Pipelined | Workload::Eight => sorted_quantile(&self.p99s, 0.99),
+        match self.workload.order(1) {
+            Order::Sequential(_) => sorted_quantile(&self.p99s, 0.5),
+            Order::Looped(_) | Order::Pipelined(..) => sorted_quantile(&self.p99s, 0.99),
         }
     }
 
@@ -187,15 +214,15 @@ fn sorted_quantile(values: &[f64], share: f64) -> f64 {
 /// One line of the results file.
 #[derive(Serialize)]
 struct Row {
-    workload: &'static str,
+    workload: String,
     peer: &'static str,
     transport: &'static str,
     cores: &'static str,
     median: f64,
     p99: f64,
     unit: &'static str,
-    /// How many times as long as the floor.
-    floor_ratio: f64,
+    /// How many times as long as the floor, where there is one.
+    floor_ratio: Option<f64>,
 }
 
 /// What Andiron promises of its ratio to another contestant.
@@ -211,7 +238,7 @@ const fn target(workload: Workload, own: &'static str, other: &'static str, most
     Target { workload, own, other, most }
 }
 
-const TARGETS: [Target; 18] = [
+const TARGETS: [Target; 28] = [
     target(Workload::SmallCall, "andiron", "floor", 1.3),
     target(Workload::SmallCall, "andiron", "tarpc", 1.0 / 3.0),
     target(Workload::SmallCall, "andiron-tokio", "floor-tokio", 1.2),
@@ -230,25 +257,53 @@ const TARGETS: [Target; 18] = [
     target(Workload::Eight, "andiron-tokio", "tarpc", 1.0 / 3.0),
     target(Workload::Eight, "andiron-tokio", "tonic", 1.0 / 3.0),
     target(Workload::Eight, "andiron-tokio", "jsonrpsee", 1.0 / 3.0),
+    target(Workload::CachedGet, "andiron", "redis-cache", 1.0),
+    target(Workload::CachedGet, "andiron-cell", "iceoryx2", 1.0),
+    target(Workload::Check, "andiron", "iceoryx2", 1.0),
+    target(Workload::Get, "andiron", "floor", 1.3),
+    target(Workload::Get, "andiron", "redis", 0.75),
+    target(Workload::Set, "andiron", "floor", 1.3),
+    target(Workload::Set, "andiron", "redis", 0.75),
+    target(Workload::SetCopy(BIG), "andiron", "floor", 2.5),
+    target(Workload::ReadAll(BIG), "andiron", "floor", 1.3),
+    target(Workload::ReadAgain(BIG), "andiron", "floor", 1.3),
 ];
+
+/// What it promises of its time, in nanoseconds.
+const TIMES: [(Workload, &str, f64); 4] = [
+    (Workload::CachedGet, "andiron", 80.0),
+    (Workload::CachedGet, "andiron-cell", 15.0),
+    (Workload::First(BIG), "andiron", 80e3),
+    (Workload::SetFrozen(BIG), "andiron", 80e3),
+];
+
+/// How many times as long as to that of one size the way to the first byte may be at another.
+const MOST_OF_BIG: f64 = 3.0;
 
 /// What an idle connection may take of the daemon's memory, and how much slower others may get by ten thousand of them.
 const MOST_KIB: f64 = 8.0;
 const MOST_SLOWER: f64 = 1.2;
 
 /// Prints the table and the verdicts, and writes the rows.
-pub(crate) fn publish(path: &Path, all: &[Measured], idle: &[Idle]) -> Result<()> {
+pub(crate) fn publish(
+    path: &Path,
+    all: &[Measured],
+    idle: &[Idle],
+    stale: &[Stale],
+    crowded: &[Crowded],
+) -> Result<()> {
     println!(
-        "\n{:<14}{:<7}{:<15}{:>12}{:>12}  {:<9}{:>8}",
+        "\n{:<24}{:<7}{:<15}{:>12}{:>12}  {:<9}{:>8}",
         "workload", "cores", "peer", "median", "p99", "unit", "x floor"
     );
     let mut lines = String::new();
     for measured in all {
         let row = row(measured, all);
-        let digits = if measured.workload == Workload::SmallCall { 2 } else { 0 };
+        let digits = Unit::of(measured.workload).digits;
+        let of_floor = row.floor_ratio.map_or(String::new(), |ratio| format!("{ratio:.2}"));
         println!(
-            "{:<14}{:<7}{:<15}{:>12.digits$}{:>12.digits$}  {:<9}{:>8.2}",
-            row.workload, row.cores, row.peer, row.median, row.p99, row.unit, row.floor_ratio
+            "{:<24}{:<7}{:<15}{:>12.digits$}{:>12.digits$}  {:<9}{:>8}",
+            row.workload, row.cores, row.peer, row.median, row.p99, row.unit, of_floor
         );
         lines.push_str(&serde_json::to_string(&row)?);
         lines.push('\n');
@@ -263,8 +318,18 @@ pub(crate) fn publish(path: &Path, all: &[Measured], idle: &[Idle]) -> Result<()
             }
         }
     }
+    print_times(all);
+    for Stale { peer, writes, reads, stale, came } in stale {
+        let (verdict, end) =
+            (said(*stale == 0 && *came), if *came { "" } else { ", and the last one never seen" });
+        println!(
+            "{verdict}  {peer}: no read older than an acknowledged write ({stale} of {reads} reads beside {writes} writes{end})"
+        );
+    }
+    for line in crowded {
+        println!("{line}");
+    }
     for Idle { transport, kib, slower } in idle {
-        let said = |met: bool| if met { "met   " } else { "MISSED" };
         println!(
             "{}  idle connections, {transport}: at most {MOST_KIB} KiB each ({kib:.2} KiB)",
             said(*kib <= MOST_KIB)
@@ -279,6 +344,31 @@ pub(crate) fn publish(path: &Path, all: &[Measured], idle: &[Idle]) -> Result<()
     Ok(())
 }
 
+/// How it begins.
+pub(crate) fn said(met: bool) -> &'static str {
+    if met { "met   " } else { "MISSED" }
+}
+
+/// The verdicts on times, and on how the size of a value changes them.
+fn print_times(all: &[Measured]) {
+    for (workload, own, most) in TIMES {
+        if let Some(measured) = find(all, own, workload, Pinning::TwoCores) {
+            let (unit, median) = (Unit::of(workload), measured.median());
+            let [most_in_unit, found] = [most, median].map(|ns| unit.of_ns(ns));
+            let (verdict, workload, name) = (said(median <= most), workload.name(), unit.name);
+            println!("{verdict}  {workload}: {own} at most {most_in_unit} {name} ({found:.1} {name})");
+        }
+    }
+    let first = |workload| find(all, "andiron", workload, Pinning::TwoCores);
+    let Some(usual) = first(Workload::First(BIG)) else { return };
+    let others = Workload::ALL.into_iter().filter(|workload| matches!(workload, Workload::First(_)));
+    for measured in others.filter_map(first) {
+        let ratio = measured.ratio(usual);
+        let (verdict, workload) = (said(ratio <= MOST_OF_BIG), measured.workload.name());
+        println!("{verdict}  {workload}: at most {MOST_OF_BIG} times that of {BIG} MiB ({ratio:.2} times)");
+    }
+}
+
 fn find<'a>(all: &'a [Measured], peer: &str, workload: Workload, pinning: Pinning) -> Option<&'a Measured> {
     all.iter().find(|m| m.peer == peer && m.workload == workload && m.pinning == pinning)
 }
@@ -290,22 +380,23 @@ fn peer(name: &str) -> Option<&'static Peer> {
 fn row(measured: &Measured, all: &[Measured]) -> Row {
     let Measured { peer: name, workload, pinning, .. } = *measured;
     let (floor, transport) = peer(name).map_or(("floor", ""), |peer| (peer.floor, peer.transport));
+    let unit = Unit::of(workload);
     Row {
         workload: workload.name(),
         peer: name,
         transport,
         cores: pinning.name(),
-        median: workload.in_unit(measured.median()),
-        p99: workload.in_unit(measured.p99()),
-        unit: workload.unit(),
-        floor_ratio: find(all, floor, workload, pinning).map_or(f64::NAN, |floor| measured.ratio(floor)),
+        median: unit.of_ns(measured.median()),
+        p99: unit.of_ns(measured.p99()),
+        unit: unit.name,
+        floor_ratio: find(all, floor, workload, pinning).map(|floor| measured.ratio(floor)),
     }
 }
 
 fn verdict(target: &Target, pinning: Pinning, all: &[Measured]) -> Option<String> {
     let Target { workload, own, other, most } = *target;
     let ratio = find(all, own, workload, pinning)?.ratio(find(all, other, workload, pinning)?);
-    let verdict = if ratio <= most { "met   " } else { "MISSED" };
+    let verdict = said(ratio <= most);
     let (workload, cores) = (workload.name(), pinning.name());
     Some(if other.starts_with("floor") {
         format!(
@@ -325,7 +416,7 @@ fn print_lost(all: &[Measured]) {
         all.iter().filter(|peer| !peer.peer.starts_with("floor") && !peer.peer.starts_with("andiron"));
     let mut lost = Vec::new();
     for peer in rivals {
-        for own in ["andiron", "andiron-tokio"] {
+        for own in ["andiron", "andiron-tokio", "andiron-cell"] {
             if find(all, own, peer.workload, peer.pinning).is_some_and(|own| own.ratio(peer) > 1.0) {
                 let (workload, cores) = (peer.workload.name(), peer.pinning.name());
                 lost.push(format!("{workload}, cores: {cores}, {own} to {}", peer.peer));

@@ -1,0 +1,135 @@
+//! What is measured.
+
+use anyhow::{Context, Result};
+
+use crate::{IN_FLIGHT, Order};
+
+/// What is measured. Small values have 24 bytes, big ones so many MiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Workload {
+    /// `add(1, 2)`, one call after the other.
+    SmallCall,
+    /// The same, [`IN_FLIGHT`] calls on their way.
+    Pipelined,
+    /// The same on each of eight connections.
+    Eight,
+    /// To the bytes of small values that were read before, of a hundred keys in turn; of one by a handle.
+    CachedGet,
+    /// Whether a value that was read is current.
+    Check,
+    /// A small value that is not cached.
+    Get,
+    /// Setting a small value.
+    Set,
+    /// To the first byte of a big value that is not cached.
+    First(u16),
+    /// Setting a big value that is frozen already.
+    SetFrozen(u16),
+    /// Filling a big value in place, and freezing it.
+    Freeze(u16),
+    /// Freezing a copy of what lies in ordinary memory.
+    FreezeCopy(u16),
+    /// Setting a big value from ordinary memory.
+    SetCopy(u16),
+    /// Every byte of a big value that is not cached.
+    ReadAll(u16),
+    /// Every byte of a big value that is here and was read before.
+    ReadAgain(u16),
+    /// What a [`Register`](crate::Register) gives back.
+    Stale,
+}
+
+/// The size of a big value where there is only one, in MiB.
+const BIG: u16 = 64;
+
+impl Workload {
+    /// All of which times are taken.
+    pub const ALL: [Workload; 17] = [
+        Workload::SmallCall,
+        Workload::Pipelined,
+        Workload::Eight,
+        Workload::CachedGet,
+        Workload::Check,
+        Workload::Get,
+        Workload::Set,
+        Workload::First(1),
+        Workload::First(8),
+        Workload::First(BIG),
+        Workload::First(512),
+        Workload::SetFrozen(BIG),
+        Workload::Freeze(BIG),
+        Workload::FreezeCopy(BIG),
+        Workload::SetCopy(BIG),
+        Workload::ReadAll(BIG),
+        Workload::ReadAgain(BIG),
+    ];
+
+    /// The one of this name.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn of(name: &str) -> Result<Workload> {
+        let mut all = Workload::ALL.into_iter().chain([Workload::Stale]);
+        all.find(|workload| workload.name() == name).with_context(|| format!("no workload {name}"))
+    }
+
+    /// Its name in tables.
+    pub fn name(self) -> String {
+        match self {
+            Workload::SmallCall => "small call".to_owned(),
+            Workload::Pipelined => "pipelined".to_owned(),
+            Workload::Eight => "pipelined x8".to_owned(),
+            Workload::CachedGet => "cached get".to_owned(),
+            Workload::Check => "check".to_owned(),
+            Workload::Get => "get".to_owned(),
+            Workload::Set => "set".to_owned(),
+            Workload::First(mib) => format!("first byte, {mib} MiB"),
+            Workload::SetFrozen(mib) => format!("set frozen, {mib} MiB"),
+            Workload::Freeze(mib) => format!("fill and freeze, {mib} MiB"),
+            Workload::FreezeCopy(mib) => format!("freeze a copy, {mib} MiB"),
+            Workload::SetCopy(mib) => format!("set copied, {mib} MiB"),
+            Workload::ReadAll(mib) => format!("get all bytes, {mib} MiB"),
+            Workload::ReadAgain(mib) => format!("read again, {mib} MiB"),
+            Workload::Stale => "stale reads".to_owned(),
+        }
+    }
+
+    /// The bytes of its values.
+    pub fn length(self) -> usize {
+        match self {
+            Workload::First(mib)
+            | Workload::SetFrozen(mib)
+            | Workload::Freeze(mib)
+            | Workload::FreezeCopy(mib)
+            | Workload::SetCopy(mib)
+            | Workload::ReadAll(mib)
+            | Workload::ReadAgain(mib) => usize::from(mib) << 20,
+            _ => 24,
+        }
+    }
+
+    /// Whether a store answers it, and not an object.
+    pub fn is_of_the_store(self) -> bool {
+        !matches!(self, Workload::SmallCall | Workload::Pipelined | Workload::Eight)
+    }
+
+    /// Whether its values are big.
+    pub fn is_big(self) -> bool {
+        self.length() > 24
+    }
+
+    /// What a client is told to do so many calls.
+    pub fn order(self, calls: usize) -> Order {
+        match self {
+            Workload::Pipelined => Order::Pipelined(1, calls),
+            Workload::Eight => Order::Pipelined(8, calls.next_multiple_of(8)),
+            Workload::CachedGet | Workload::Check => Order::Looped(calls),
+            _ => Order::Sequential(calls),
+        }
+    }
+
+    /// Calls of a first turn, to learn how many fill a turn.
+    pub fn first_turn(self) -> usize {
+        if self.is_big() { 2 } else { 16 * IN_FLIGHT }
+    }
+}
