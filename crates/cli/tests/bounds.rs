@@ -191,7 +191,8 @@ fn ten_thousand_maps_of_a_board_cost_its_daemon_nothing_and_all_see_its_end() {
     assert!(open_of("self") < here.0 + 100, "a map needs no descriptor");
     let grown = figure("self", "RssAnon").saturating_sub(here.1);
     assert!(grown < 16 * MIB, "{grown} bytes here");
-    assert_eq!(open_of(daemon.id()), open);
+    // One that was just passed may have been open still.
+    assert!(open_of(daemon.id()) <= open);
     let grown = figure(daemon.id(), "RssAnon").saturating_sub(memory);
     assert!(grown < 8 * MIB, "{grown} bytes at the daemon");
 
