@@ -1,6 +1,6 @@
 //! The same for asynchronous programs: what waits elsewhere in this crate is awaited here. On [tokio](https://docs.rs/tokio), with the feature `tokio`.
 //!
-//! [`connect`], [`Hub`], [`Proxy`], [`Store`] and [`Server`] have the names and methods of their counterparts outside of this module. For a
+//! [`connect`], [`Hub`], [`Proxy`], [`Store`] with its [`StoreCell`], and [`Server`] have the names and methods of their counterparts outside of this module. For a
 //! `Player` that is [exposed](macro@crate::expose) there is a `PlayerProxyAsync` beside the `PlayerProxy`. Its methods send their call at once
 //! and give a [`Pending`](crate::Pending) to await, to build upon, or to drop, which gives the call up. A method that returns an object gives
 //! a `DiscProxy` to everybody, as its promise does; `.into()` makes a `DiscProxyAsync` of it. Each connection is one task of the
@@ -43,4 +43,4 @@ pub(crate) use again::CallAgain;
 pub use hub::{Hub, connect};
 pub use proxy::Proxy;
 pub use server::{Running, Server};
-pub use store::Store;
+pub use store::{Store, StoreCell};

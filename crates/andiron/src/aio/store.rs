@@ -10,7 +10,8 @@ use serde::de::DeserializeOwned;
 use super::{Hub, Proxy};
 use crate::store::wire::{Answer, Open};
 use crate::store::{
-    Ask, Cached, Common, DEFAULT_AUTHOR, Key, Look, STORE, Writes, WritesAll, encode, no_board, no_store,
+    Ask, Cached, Common, DEFAULT_AUTHOR, Held, Key, Look, STORE, Writes, WritesAll, encode, no_board,
+    no_store,
 };
 use crate::sync::lock;
 use crate::{Blob, Change, Changed, Entry, Put, Result, Stats, Stream};
@@ -39,6 +40,11 @@ impl Store {
     /// [`Store::max_staleness`](crate::Store::max_staleness).
     pub fn max_staleness(&self, longest: Duration) -> Store {
         Store { max_staleness: Some(longest), ..self.clone() }
+    }
+
+    /// A handle for an entry that is read often.
+    pub fn cell(&self, name: &str) -> StoreCell {
+        StoreCell { store: self.clone(), name: name.into(), held: Held::new(self.common.clone()) }
     }
 
     /// Sets a value. Gives its version.
@@ -232,5 +238,51 @@ impl Store {
             }
         };
         object.call(method, args).await
+    }
+}
+
+/// One entry of a store, for who reads it often; see [`StoreCell`](crate::StoreCell).
+///
+/// ```no_run
+/// # async fn example() -> andiron::Result<()> {
+/// let store = andiron::aio::connect().await?.store();
+/// let mut volume = store.cell("volume");
+/// let volume: Option<f64> = volume.get().await?; // mostly there at once
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct StoreCell {
+    store: Store,
+    name: Arc<str>,
+    held: Held,
+}
+
+impl StoreCell {
+    /// The value; `None` where there is none.
+    ///
+    /// # Errors
+    /// As for [`Store::get`].
+    pub async fn get<T: DeserializeOwned>(&mut self) -> Result<Option<T>> {
+        self.entry().await?.map(Entry::value).transpose()
+    }
+
+    /// The entry; `None` where there is none.
+    ///
+    /// # Errors
+    /// As for [`Store::entry`].
+    pub async fn entry(&mut self) -> Result<Option<&Entry>> {
+        if !self.held.is_current(self.store.max_staleness) {
+            let key = Key { author: &self.store.author, name: &self.name };
+            let answer = self.store.ask(key, self.held.ask_again(key)).await?;
+            self.held.set(answer);
+        }
+        Ok(self.held.entry())
+    }
+}
+
+impl std::fmt::Debug for StoreCell {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "StoreCell({})", self.name)
     }
 }

@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
-use super::cache::{Cached, Key};
-use super::{Entry, Store};
+use super::cache::{Ask, Cached, Key};
+use super::{Common, Entry, Store};
 use crate::Result;
 
 /// One entry of a store, for who reads it often: it holds what it read, and as long as that is current a read is a look at memory. Made by
@@ -20,19 +21,17 @@ use crate::Result;
 /// }
 /// # Ok::<(), andiron::Error>(())
 /// ```
+#[derive(Clone)]
 pub struct StoreCell {
     store: Store,
     name: Arc<str>,
-    held: Option<Arc<Cached>>,
-    /// What `held` says, for the reader.
-    entry: Option<Entry>,
-    /// Reads that needed no question, since that was told.
-    hits: u64,
+    held: Held,
 }
 
 impl StoreCell {
     pub(super) fn new(store: Store, name: &str) -> StoreCell {
-        StoreCell { store, name: name.into(), held: None, entry: None, hits: 0 }
+        let held = Held::new(store.common.clone());
+        StoreCell { store, name: name.into(), held }
     }
 
     /// The value; `None` where there is none.
@@ -48,44 +47,76 @@ impl StoreCell {
     /// # Errors
     /// As for [`Store::entry`].
     pub fn entry(&mut self) -> Result<Option<&Entry>> {
-        if let Some(held) = &self.held
-            && self.store.common.cache().is_current(held, self.store.max_staleness)
-        {
-            self.hits += 1;
-            self.entry.iter_mut().for_each(|entry| entry.cached = true);
-        } else {
+        if !self.held.is_current(self.store.max_staleness) {
             self.ask()?;
         }
-        Ok(self.entry.as_ref())
+        Ok(self.held.entry())
     }
 
     #[cold]
     fn ask(&mut self) -> Result<()> {
-        let cache = self.store.common.cache();
-        cache.count(std::mem::take(&mut self.hits));
         let key = Key { author: &self.store.author, name: &self.name };
-        let held = self.store.ask(key, cache.ask_again(key, self.held.as_ref()))?;
-        self.entry = held.entry(false);
-        self.held = Some(held);
+        let answer = self.store.ask(key, self.held.ask_again(key))?;
+        self.held.set(answer);
         Ok(())
     }
 }
 
-impl Clone for StoreCell {
-    fn clone(&self) -> StoreCell {
-        StoreCell {
-            store: self.store.clone(),
-            name: self.name.clone(),
-            held: self.held.clone(),
-            entry: self.entry.clone(),
-            hits: 0,
+/// What a cell holds of its entry, whoever asks for it.
+pub(crate) struct Held {
+    common: Arc<Common>,
+    cached: Option<Arc<Cached>>,
+    /// What that says, for the reader.
+    entry: Option<Entry>,
+    /// Reads that needed no question, since that was told.
+    hits: u64,
+}
+
+impl Held {
+    pub(crate) fn new(common: Arc<Common>) -> Held {
+        Held { common, cached: None, entry: None, hits: 0 }
+    }
+
+    /// Whether it can be given out without a question; it is counted then.
+    pub(crate) fn is_current(&mut self, staleness: Option<Duration>) -> bool {
+        let current = match &self.cached {
+            Some(cached) => self.common.cache().is_current(cached, staleness),
+            None => false,
+        };
+        if current {
+            self.hits += 1;
+            self.entry.iter_mut().for_each(|entry| entry.cached = true);
         }
+        current
+    }
+
+    pub(crate) fn entry(&self) -> Option<&Entry> {
+        self.entry.as_ref()
+    }
+
+    /// What to ask.
+    pub(crate) fn ask_again(&mut self, key: Key<'_>) -> Ask {
+        let cache = self.common.cache();
+        cache.count(std::mem::take(&mut self.hits));
+        cache.ask_again(key, self.cached.as_ref())
+    }
+
+    /// What was answered.
+    pub(crate) fn set(&mut self, cached: Arc<Cached>) {
+        self.entry = cached.entry(false);
+        self.cached = Some(cached);
     }
 }
 
-impl Drop for StoreCell {
+impl Clone for Held {
+    fn clone(&self) -> Held {
+        Held { common: self.common.clone(), cached: self.cached.clone(), entry: self.entry.clone(), hits: 0 }
+    }
+}
+
+impl Drop for Held {
     fn drop(&mut self) {
-        self.store.common.cache().count(self.hits);
+        self.common.cache().count(self.hits);
     }
 }
 

@@ -17,6 +17,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub(crate) use self::cache::{Ask, Cache, Cached, DEFAULT_LIMIT, Key, Look};
+#[cfg(feature = "tokio")]
+pub(crate) use self::cell::Held;
 pub use self::cell::StoreCell;
 pub use self::entry::{Change, Changed, Entry, Listed, Stats};
 use self::list::Pages;

@@ -1,0 +1,109 @@
+//! The store as asynchronous programs use it, who share what they read with threads.
+
+use std::time::Duration;
+
+use andiron::{Blob, Connector, ErrorKind, Put, Secret, Security, aio};
+use andiron_daemon::{Daemon, Options};
+
+/// Runs a test at a Unix socket, where there is a board, and over TCP, where there is none.
+fn at_both<F: Future<Output = ()>>(test: impl Fn(Connector, bool) -> F) {
+    for transport in ["unix", "tcp"] {
+        let folder = tempfile::tempdir().unwrap();
+        let address = match transport {
+            "unix" => format!("unix:{}/s", folder.path().display()),
+            net => format!("{net}://127.0.0.1:0"),
+        };
+        let security = Security::default().secret(Secret::new().unwrap());
+        let options = Options { security: security.clone(), ..Options::default() };
+        let running = Daemon::bind_with(&address, options).unwrap().start().unwrap();
+        let connector = Connector::new(&running.addresses()[0]).security(security);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let in_time = tokio::time::timeout(Duration::from_secs(30), test(connector, transport == "unix"));
+            in_time.await.expect("it hangs");
+        });
+    }
+}
+
+async fn two_stores(connector: &Connector) -> (aio::Store, aio::Store) {
+    let hub = aio::Hub::connect_with(connector.clone()).await.unwrap();
+    let other = aio::Hub::connect_with(connector.clone()).await.unwrap();
+    (hub.store(), other.store())
+}
+
+#[test]
+fn tasks_read_without_a_question_what_nobody_wrote() {
+    at_both(async |connector, board| {
+        let (reader, writer) = two_stores(&connector).await;
+        let mut cell = reader.cell("x");
+        assert_eq!(cell.get::<i64>().await.unwrap(), None);
+        for value in 0..20 {
+            writer.set("x", &value).await.unwrap();
+            let entry = reader.entry("x").await.unwrap().unwrap();
+            assert_eq!((entry.value::<i64>().unwrap(), entry.cached), (value, false));
+            assert_eq!(reader.entry("x").await.unwrap().unwrap().cached, board);
+            assert_eq!(cell.get().await.unwrap(), Some(value));
+            assert_eq!(cell.entry().await.unwrap().map(|entry| entry.cached), Some(board));
+        }
+        writer.delete("x").await.unwrap();
+        assert_eq!(reader.get::<i64>("x").await.unwrap(), None);
+        assert_eq!(cell.clone().get::<i64>().await.unwrap(), None);
+        let stats = writer.stats().await.unwrap();
+        assert_eq!((stats.entries, stats.hits > 0), (0, board));
+    });
+}
+
+#[test]
+fn tasks_write_with_conditions_times_and_several_at_once() {
+    at_both(async |connector, _| {
+        let (store, other) = two_stores(&connector).await;
+        let version = store.set("x", &1).await.unwrap();
+        let refused = other.set_with(Put::new("x", &2).unwrap().if_version(version - 1)).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Conflict, "{refused}");
+        let version = other.set_with(Put::new("x", &2).unwrap().if_version(version)).await.unwrap();
+        assert_eq!(store.incr("x", 5).await.unwrap(), 7);
+        let refused = store.delete_if_version("x", version).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Conflict, "{refused}");
+        let puts = [Put::new("a", &1).unwrap(), Put::new("b", &2).unwrap().author("other")];
+        let version = store.set_many(puts).await.unwrap();
+        assert_eq!(other.entry("a").await.unwrap().unwrap().version, version);
+        assert_eq!(other.author("other").get::<i64>("b").await.unwrap(), Some(2));
+        store.set_with(Put::new("soon", &1).unwrap().ttl(Duration::from_millis(20))).await.unwrap();
+        while other.get::<i64>("soon").await.unwrap().is_some() {}
+        assert_eq!(store.clear().await.unwrap(), 2, "x and a");
+    });
+}
+
+#[test]
+fn tasks_see_their_own_writes_where_staleness_is_allowed() {
+    at_both(async |connector, _| {
+        let (store, other) = two_stores(&connector).await;
+        let lax = store.max_staleness(Duration::from_secs(3600));
+        let mut cell = lax.cell("x");
+        store.set("x", &1).await.unwrap();
+        assert_eq!((lax.get("x").await.unwrap(), cell.get().await.unwrap()), (Some(1), Some(1)));
+        other.set("x", &2).await.unwrap();
+        assert_eq!((lax.get("x").await.unwrap(), cell.get().await.unwrap()), (Some(1), Some(1)));
+        store.set("x", &3).await.unwrap();
+        assert_eq!((lax.get("x").await.unwrap(), cell.get().await.unwrap()), (Some(3), Some(3)));
+    });
+}
+
+#[test]
+fn tasks_pass_big_values_and_know_the_end() {
+    at_both(async |connector, _| {
+        let (reader, writer) = two_stores(&connector).await;
+        let mut built = Blob::zeroed(5 << 20).unwrap();
+        built.fill(3);
+        let built = built.freeze().unwrap();
+        writer.set_bytes("big", &built, 3).await.unwrap();
+        writer.set_bytes("ordinary", vec![4; 2 << 20], 3).await.unwrap();
+        assert!(reader.entry("big").await.unwrap().unwrap().bytes == built);
+        assert!(reader.entry("ordinary").await.unwrap().unwrap().bytes == vec![4; 2 << 20]);
+        let hub = aio::Hub::connect_with(connector.clone()).await.unwrap();
+        let mut cell = hub.store().cell("big");
+        assert!(cell.entry().await.unwrap().is_some());
+        hub.close();
+        assert!(cell.entry().await.is_err() && hub.store().entry("big").await.is_err());
+    });
+}
