@@ -17,7 +17,7 @@ use andiron::{Blob, Connector, ErrorKind, Hub, Proxy};
 use andiron_proto::wire::{Kind, Reason};
 use andiron_sys::socket;
 use by_hand::{Site, Stream, Way, call, call_of};
-use common::{Home, Process, role, say};
+use common::{Home, Process, role, say, until};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
 
 const MIB: usize = 1 << 20;
@@ -126,7 +126,10 @@ fn a_daemon_without_a_descriptor_refuses_a_big_value_and_takes_it_when_it_has_on
     let store = hub.store();
     store.set("small", &5).unwrap();
     assert_eq!(other.store().get::<i64>("small").unwrap(), Some(5));
+    let open = open_of(daemon.id());
     for free in [0, 1, 2, 0] {
+        // What was cleared is freed by a thread of its own.
+        until("the end of the values before", || (open_of(daemon.id()) <= open).then_some(()));
         limit(&daemon, leaving(free, daemon.id()));
         let mut refused = 0;
         // Each that is taken needs one more.
