@@ -57,12 +57,9 @@ impl Hub {
         Connector::new(address).connect()
     }
 
-    /// The root of a connection that is not over, as far as is known and as far as it can be had.
-    pub(crate) fn root(&self) -> Result<Proxy> {
-        match self.line.retries() {
-            true => self.line.alive(None).map(Proxy::root),
-            false => Ok(Proxy::root(self.link())),
-        }
+    /// The root of the other end.
+    pub(crate) fn root(&self) -> Proxy {
+        Proxy::root_of(&self.line)
     }
 
     pub(crate) fn retries(&self) -> bool {
@@ -95,7 +92,8 @@ impl Hub {
     /// # Errors
     /// `NoObject` where nothing has that name.
     pub fn object<P: From<Proxy>>(&self, name: &str) -> Result<P> {
-        let found: Proxy = self.root()?.call("lookup", &(name,)).map_err(Error::without_operation)?;
+        let found: Proxy =
+            self.root().idempotent().call("lookup", &(name,)).map_err(Error::without_operation)?;
         Ok(P::from(found.named(&self.line, name)))
     }
 
@@ -118,7 +116,7 @@ impl Hub {
     /// # Errors
     /// Why the other end could not be asked.
     pub fn names(&self) -> Result<Vec<String>> {
-        self.root()?.call("names", &())
+        self.root().idempotent().call("names", &())
     }
 
     /// Registers an object of this process at the server, where others find it under this name until this connection ends. Its methods
@@ -129,7 +127,7 @@ impl Hub {
     pub fn register<T: Expose>(&self, name: &str, object: T) -> Result<&Hub> {
         let object = Proxy::local(object);
         let () = self
-            .root()?
+            .root()
             .call("register", &(name, &object))
             .map_err(|error| error.without_operation().during("register").with_context("name", name))?;
         self.line.registered(name, &object);

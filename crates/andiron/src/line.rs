@@ -302,7 +302,8 @@ fn pause_after(failed: u32, deadline: Option<Instant>) -> Duration {
 /// A proxy that was got by name over a line that retries: it is looked up again over the next connection, and where its provider is another.
 pub(crate) struct Named {
     line: Arc<Line>,
-    name: String,
+    /// `None`: the root, which every connection has.
+    name: Option<String>,
     /// `None`: nothing had this name when it was looked up last.
     found: Mutex<Option<Arc<Remote>>>,
 }
@@ -310,7 +311,12 @@ pub(crate) struct Named {
 impl Named {
     /// Where `found` is what the name was looked up to.
     pub(crate) fn new(line: Arc<Line>, name: &str, found: Arc<Remote>) -> Arc<Named> {
-        Arc::new(Named { line, name: name.to_owned(), found: Mutex::new(Some(found)) })
+        Arc::new(Named { line, name: Some(name.to_owned()), found: Mutex::new(Some(found)) })
+    }
+
+    /// Whatever is at the other end.
+    pub(crate) fn root(line: Arc<Line>, found: Arc<Remote>) -> Arc<Named> {
+        Arc::new(Named { line, name: None, found: Mutex::new(Some(found)) })
     }
 
     /// The object, if its connection is not over as far as is known.
@@ -365,11 +371,12 @@ impl Named {
     }
 
     fn look_up(&self, link: Arc<Link>, deadline: Option<Instant>) -> Result<Arc<Remote>> {
+        let Some(name) = &self.name else { return Ok(Arc::new(Remote::root(link))) };
         let mut root = Proxy::root(link);
         if let Some(deadline) = deadline {
             root = root.with_timeout(deadline.saturating_duration_since(Instant::now()));
         }
-        let again: Proxy = root.call("lookup", &(&self.name,)).map_err(Error::without_operation)?;
+        let again: Proxy = root.call("lookup", &(name,)).map_err(Error::without_operation)?;
         let Target::Remote(again) = again.target() else {
             // The server registered an object of this process under that name: it is here.
             return Err(Error::new(ErrorKind::NoObject, "this name is now one of an object of this process"));
@@ -436,6 +443,6 @@ impl Again {
 
 impl fmt::Debug for Named {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Named({})", self.name)
+        write!(f, "Named({:?})", self.name)
     }
 }

@@ -13,8 +13,10 @@ use crate::sync::lock;
 /// So many connections may be unopened at once; one more, and the oldest of them has to go. Whoever means to connect is through long before.
 const MOST_GUESTS: usize = 1024;
 
-/// One line in this time is written about connections that were refused.
+/// One line in this time is written about connections that were refused for the same reason.
 const QUIET: Duration = Duration::from_secs(1);
+/// And so many for different ones.
+const MOST_LINES: usize = 8;
 
 /// The connections of one server that are not open yet.
 #[derive(Default)]
@@ -76,25 +78,27 @@ struct Complaints(Mutex<Told>);
 
 #[derive(Default)]
 struct Told {
-    last: Option<Instant>,
+    /// The reasons that were told within the last [`QUIET`], and when.
+    latest: Vec<(String, Instant)>,
     untold: u64,
 }
 
 impl Complaints {
     fn tell(&self, of: &str, why: &str) {
-        if let Some(untold) = self.untold(Instant::now()) {
+        if let Some(untold) = self.untold(why, Instant::now()) {
             eprintln!("{}", line(of, why, untold));
         }
     }
 
-    /// How many were not told since the last line, if it is time for another one.
-    fn untold(&self, now: Instant) -> Option<u64> {
+    /// How many were not told since the last line, if it is time for one with this reason.
+    fn untold(&self, why: &str, now: Instant) -> Option<u64> {
         let mut told = lock(&self.0);
-        if told.last.is_some_and(|last| now.saturating_duration_since(last) < QUIET) {
+        told.latest.retain(|(_, at)| now.saturating_duration_since(*at) < QUIET);
+        if told.latest.len() == MOST_LINES || told.latest.iter().any(|(other, _)| other == why) {
             told.untold += 1;
             return None;
         }
-        told.last = Some(now);
+        told.latest.push((why.to_owned(), now));
         Some(std::mem::take(&mut told.untold))
     }
 }
@@ -143,15 +147,24 @@ mod tests {
     }
 
     #[test]
-    fn many_refusals_are_one_line_a_second_with_their_number() {
+    fn many_refusals_for_one_reason_are_one_line_a_second_with_their_number() {
         let complaints = Complaints::default();
         let start = Instant::now();
-        assert_eq!(complaints.untold(start), Some(0));
+        assert_eq!(complaints.untold("wrong", start), Some(0));
         for _ in 0..1000 {
-            assert_eq!(complaints.untold(start + QUIET / 2), None);
+            assert_eq!(complaints.untold("wrong", start + QUIET / 2), None);
         }
-        assert_eq!(complaints.untold(start + QUIET), Some(1000));
-        assert_eq!(complaints.untold(start + QUIET * 2), Some(0));
+        assert_eq!(complaints.untold("wrong", start + QUIET), Some(1000));
+        assert_eq!(complaints.untold("wrong", start + QUIET * 2), Some(0));
+    }
+
+    #[test]
+    fn another_reason_is_told_beside_and_there_are_not_many_of_these() {
+        let complaints = Complaints::default();
+        let start = Instant::now();
+        let told = |number: usize| complaints.untold(&format!("reason {number}"), start).is_some();
+        assert_eq!((0..100).filter(|number| told(*number)).count(), MOST_LINES);
+        assert_eq!(complaints.untold("reason 0", start + QUIET), Some(100 - MOST_LINES as u64));
     }
 
     #[test]

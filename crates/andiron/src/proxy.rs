@@ -53,6 +53,17 @@ impl Proxy {
         Proxy::of(Target::Remote(Arc::new(Remote::root(link)))).labelled("server")
     }
 
+    /// The root of whatever connection this line has: calls are made again over the next one where that is right.
+    pub(crate) fn root_of(line: &Arc<Line>) -> Proxy {
+        let root = Proxy::root(line.link());
+        match (line.retries(), &root.target) {
+            (true, Target::Remote(found)) => {
+                Proxy { named: Some(Named::root(line.clone(), found.clone())), ..root }
+            }
+            _ => root,
+        }
+    }
+
     /// The same proxy with a name for error messages.
     pub(crate) fn labelled(mut self, label: &str) -> Proxy {
         self.label = Some(label.into());

@@ -281,6 +281,27 @@ fn a_proxy_by_name_waits_for_a_provider_that_comes_back_over_a_connection_that_l
 }
 
 #[test]
+fn what_is_asked_of_the_server_itself_finds_the_next_one_too() {
+    let (place, counter) = (Place::new(), Arc::<Counter>::default());
+    let mut server = place.serve(&counter);
+    let hub = place.connector().connect().unwrap();
+    // Each is the first that is asked since the server was another.
+    type Asks = fn(&Hub) -> andiron::Result<()>;
+    let asks: [Asks; 4] = [
+        |hub| hub.call::<usize>("counter", "count", &()).map(drop),
+        |hub| hub.object::<Proxy>("counter").map(drop),
+        |hub| hub.names().map(drop),
+        |hub| hub.register("mine", Counting(Arc::default())).map(drop),
+    ];
+    for ask in asks {
+        server = place.serve_after(&server, &counter);
+        let hub = hub.clone();
+        in_time(move || ask(&hub)).unwrap();
+    }
+    drop(server);
+}
+
+#[test]
 fn a_proxy_by_name_waits_for_its_provider_behind_a_new_server() {
     let (place, counter) = (Place::new(), Arc::<Counter>::default());
     let first = place.serve(&Arc::default());
@@ -409,6 +430,22 @@ mod asynchronous {
         assert!(error.to_string().contains("runtime"), "{error}");
         drop(open);
         drop(server);
+    }
+
+    #[test]
+    fn what_tasks_ask_of_the_server_itself_finds_the_next_one_too() {
+        let (place, counter) = (Place::new(), Arc::<Counter>::default());
+        let server = place.serve(&counter);
+        run(async {
+            let hub = aio::Hub::connect_with(place.connector()).await.unwrap();
+            let server = place.serve_after(&server, &counter);
+            assert_eq!(hub.call::<usize>("counter", "count", &()).await.unwrap(), 1);
+            let server = place.serve_after(&server, &counter);
+            assert_eq!(hub.names().await.unwrap(), ["counter"]);
+            let server = place.serve_after(&server, &counter);
+            hub.register("mine", Counting(Arc::default())).await.unwrap();
+            drop(server);
+        });
     }
 
     #[test]

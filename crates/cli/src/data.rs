@@ -210,7 +210,7 @@ fn tell(change: Change, json: bool, out: &mut impl Write) -> Result<(), Failure>
             None => writeln!(out, "{{{about},{told}}}")?,
             Some(entry) => {
                 let (timestamp, codec) = (json!(entry.timestamp), entry.codec);
-                let value = any_value(entry)?.to_json();
+                let value = told_value(entry).to_json();
                 writeln!(
                     out,
                     "{{{about},{told},\"timestamp\":{timestamp},\"codec\":{codec},\"value\":{value}}}"
@@ -221,7 +221,7 @@ fn tell(change: Change, json: bool, out: &mut impl Write) -> Result<(), Failure>
         let (author, name) = (text::one_line(&author), text::one_line(&name));
         match entry {
             None => writeln!(out, "{author} {name} removed")?,
-            Some(entry) => writeln!(out, "{author} {name} = {}", any_value(entry)?.to_json())?,
+            Some(entry) => writeln!(out, "{author} {name} = {}", told_value(entry).to_json())?,
         }
     }
     Ok(())
@@ -265,6 +265,12 @@ fn write_bytes(bytes: &[u8], out: &mut impl Write) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// What the bytes of an entry mean; the bytes themselves where they mean nothing, so that nobody ends a watch by what he sets.
+fn told_value(entry: Entry) -> Value {
+    let bytes = entry.bytes.clone();
+    any_value(entry).unwrap_or_else(|_| Value::Bytes(bytes.to_vec()))
 }
 
 /// What the bytes of an entry mean; the bytes themselves in a codec that is not known.

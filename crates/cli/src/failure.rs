@@ -47,6 +47,8 @@ impl From<andiron::Error> for Failure {
             _ => error.to_string(),
         };
         match error.kind() {
+            // What is missing for a connection, such as the file of its secret, is no entry or object.
+            _ if error.operation() == Some("connect") => Failure::Error(message),
             ErrorKind::NoObject | ErrorKind::NoMethod => Failure::NotFound(message),
             _ => Failure::Error(message),
         }

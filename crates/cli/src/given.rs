@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use andiron::{Proxy, Value};
+use andiron::{Blob, Proxy, Value};
 use andiron_proto::codec;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
@@ -22,8 +22,14 @@ impl<'de> Deserialize<'de> for Given {
         let mut value = Value::deserialize(deserializer)?;
         let (mut places, mut objects) = (Vec::new(), BTreeMap::new());
         for_each_object(&mut value, &mut |object| {
-            if let Value::Ref(place) = object {
-                places.push(*place);
+            match object {
+                Value::Ref(place) => places.push(*place),
+                // The bytes came beside the value, and go where they are named.
+                buffer => {
+                    let alone = codec::to_vec(buffer).ok();
+                    let blob = alone.and_then(|alone| codec::from_slice::<Blob>(&alone).ok());
+                    blob.into_iter().for_each(|blob| *buffer = Value::Bytes(blob.to_vec()));
+                }
             }
         });
         for place in places {
@@ -50,10 +56,10 @@ impl Given {
     }
 }
 
-/// Does something with each object that a value names.
+/// Does something with each object and each buffer that a value names.
 fn for_each_object(value: &mut Value, with: &mut impl FnMut(&mut Value)) {
     match value {
-        Value::Ref(_) => with(value),
+        Value::Ref(_) | Value::Buffer(_) => with(value),
         Value::Array(items) | Value::Tuple(items) | Value::Set(items) | Value::FrozenSet(items) => {
             items.iter_mut().for_each(|item| for_each_object(item, with));
         }

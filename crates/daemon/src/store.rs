@@ -245,6 +245,7 @@ impl Store {
     /// Reads an entry. Returns an array: 0, 0, slot, stamp if it is missing; 2, version, slot, stamp, ttl if that is the version `known`; else 1,
     /// version, slot, stamp, ttl, timestamp, codec, value. `ttl` is what is left of it in microseconds, or 0. `hits`: so many reads the caller
     /// answered itself since it told last.
+    #[expose(idempotent)]
     fn get(&self, name: &str, known: Option<u64>, author: Option<&str>, hits: Option<u64>) -> Result<Answer> {
         check(Use::Read, Some(author.unwrap_or(DEFAULT_AUTHOR)))?;
         let (known, hits) = (known.filter(|&version| version != 0), hits.unwrap_or(0));
@@ -281,6 +282,7 @@ impl Store {
 
     /// The version board, by which processes of this machine know without a question whether what they read is current: a descriptor of memory; nil where
     /// there is none.
+    #[expose(idempotent)]
     fn board(&self) -> Result<Option<PassedDescriptor>> {
         // It tells when anything is written, by whomever.
         let all = check(Use::Read, None)?.is_none();
@@ -289,6 +291,7 @@ impl Store {
 
     /// What the store holds and was asked. Returns an array: entries, bytes that they count for, authors, hits (reads that clients answered
     /// themselves, as they told) and questions (reads that came here).
+    #[expose(idempotent)]
     fn stats(&self) -> Result<Figures> {
         if check(Use::Read, None)?.is_some() {
             let text = "the secret of this connection gives a right to entries of some authors, and this is about all of them";
@@ -299,6 +302,7 @@ impl Store {
 
     /// Names entries, sorted by author and name: those of one author or of all, at most `limit` (1000), behind `after` (author, name). Returns an
     /// array: whether more follow, and an array for each: author, name, version, timestamp, size in bytes.
+    #[expose(idempotent)]
     fn list(&self, author: Option<&str>, after: Option<(&str, &str)>, limit: Option<u64>) -> Result<Page> {
         let after = after.map(|(author, name)| KeyRef::new(author, name));
         let limit = usize::try_from(limit.unwrap_or(PAGE)).unwrap_or(usize::MAX);

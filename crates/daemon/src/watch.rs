@@ -121,7 +121,19 @@ struct Untold {
     waker: Option<Waker>,
 }
 
-#[derive(Debug, Default)]
+impl Untold {
+    /// The entry that changed first and was not told since.
+    fn next(&mut self) -> Option<(Key, Note)> {
+        while let Some(key) = self.order.pop_front() {
+            if let Some(note) = self.notes.remove(&key) {
+                return Some((key, note));
+            }
+        }
+        None
+    }
+}
+
+#[derive(Debug)]
 struct Note {
     /// Of the last write or removal.
     version: u64,
@@ -182,6 +194,8 @@ impl Watch {
             let mut engine = self.shared.engine();
             while let Some(key) = present.page.pop_front() {
                 if let Some(entry) = engine.peek((&key).into(), now()) {
+                    // It is the newest: what changed before is told by it.
+                    lock(&self.watcher.untold).notes.remove(&key);
                     return Some(Change::of(key, Some(entry), 0, 0));
                 }
             }
@@ -206,7 +220,7 @@ impl Watch {
         // change something have it.
         let (engine, now) = self.shared.swept_engine();
         let mut untold = lock(&self.watcher.untold);
-        let Some(key) = untold.order.pop_front() else {
+        let Some((key, note)) = untold.next() else {
             if untold.overrun {
                 let text = format!(
                     "more than {MOST_NOTES} entries changed before this watcher read of them: begin anew, and read faster \
@@ -217,7 +231,7 @@ impl Watch {
             untold.waker = Some(context.waker().clone());
             return Poll::Pending;
         };
-        let Note { version, skipped } = untold.notes.remove(&key).unwrap_or_default();
+        let Note { version, skipped } = note;
         let entry = engine.peek((&key).into(), now);
         Poll::Ready(Ok(Change::of(key, entry, version, skipped)))
     }

@@ -286,6 +286,34 @@ fn another_daemon_in_the_same_place_has_other_entries() {
 }
 
 #[test]
+fn what_may_be_old_goes_back_neither_in_time_nor_to_another_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = format!("unix:{}/s", folder.path().display());
+    let start = || Daemon::bind(&address).unwrap().start().unwrap();
+    let first = start();
+    let hub = Connector::new(&address).retry(Duration::from_secs(20)).connect().unwrap();
+    let (store, lax) = (hub.store(), hub.store().max_staleness(Duration::from_secs(3600)));
+    let mut cell = lax.cell("x");
+    let writer = Hub::connect(&address).unwrap().store();
+    writer.set("x", &1).unwrap();
+    assert_eq!(read_cell(&mut cell), Some(1));
+    writer.set("x", &2).unwrap();
+    assert_eq!(read_cell(&mut cell), Some(1), "it may be old");
+    assert_eq!(read(&store, "x"), Some((2, false)));
+    assert_eq!(
+        (read_cell(&mut cell), read(&lax, "x")),
+        (Some(2), Some((2, true))),
+        "but not older than that"
+    );
+    first.stop();
+    drop(first);
+    let second = start();
+    assert_eq!(read(&store, "other"), None, "the hub has seen the other store");
+    assert_eq!((read_cell(&mut cell), read(&lax, "x")), (None, None));
+    second.stop();
+}
+
+#[test]
 fn big_values_are_read_by_reference_and_outlive_their_entry() {
     for transport in ["unix", "tcp"] {
         let site = Site::at(transport);

@@ -26,7 +26,7 @@ use quote::quote;
 ///   they stand for (`object<Player>`), and a parameter `_unused` is called `unused`.
 ///
 /// - An `async fn` is polled where its call was read. On a connection that a tokio task drives (`andiron::aio`) it becomes a task of its own when
-///   it has to wait; elsewhere the thread that runs it waits with it, and what needs a runtime does not work in it. Its future has to be `Send`. When
+///   it has to wait; elsewhere it is polled again by threads that run calls, and occupies none while it waits, and what needs a runtime does not work in it. Its future has to be `Send`. When
 ///   its caller gives up, it ends at the `await` where it waits.
 /// - With the feature `tokio` there is a type `PlayerProxyAsync` too, whose methods are awaited.
 ///

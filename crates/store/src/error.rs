@@ -15,7 +15,7 @@ pub enum StoreError {
     },
     /// The entry would not fit even into an empty store.
     #[error(
-        "the entry needs {bytes} bytes, the whole store may hold {max}: store a smaller value or raise max_bytes"
+        "the entry needs {bytes} bytes, the whole store may hold {max}: store a smaller value, or start it with a larger max_bytes"
     )]
     EntryTooLarge {
         /// What the entry counts for.
@@ -24,7 +24,9 @@ pub enum StoreError {
         max: u64,
     },
     /// The store has no room for the entry now.
-    #[error("the store is full, it may hold {max} {resource}: delete entries or raise max_{resource}")]
+    #[error(
+        "the store is full, it may hold {max} {resource}: delete entries, or have its program start it with a larger max_{resource}"
+    )]
     Full {
         /// What there is too much of.
         resource: Resource,

@@ -69,7 +69,7 @@ impl Hub {
     /// # Errors
     /// `NoObject` where nothing has that name.
     pub async fn object<P: From<Proxy>>(&self, name: &str) -> Result<P> {
-        let found = self.root().await?.start::<crate::Proxy>("lookup", &(name,))?;
+        let found = self.root().idempotent().call::<crate::Proxy>("lookup", &(name,));
         let found = found.await.map_err(Error::without_operation)?;
         Ok(P::from(found.named(self.0.line(), name).into()))
     }
@@ -92,7 +92,7 @@ impl Hub {
     /// # Errors
     /// Why the other end could not be asked.
     pub async fn names(&self) -> Result<Vec<String>> {
-        self.root().await?.start("names", &())?.await
+        self.root().idempotent().call("names", &()).await
     }
 
     /// Registers an object of this process at the server, where others find it under this name until this connection ends. Its methods run
@@ -102,8 +102,8 @@ impl Hub {
     /// `Conflict` where the name is taken, `Denied` where the server takes no objects.
     pub async fn register<T: Expose>(&self, name: &str, object: T) -> Result<&Hub> {
         let object = crate::Proxy::local(object);
-        let root: Proxy = self.root().await?.into();
-        let () = root
+        let () = self
+            .root()
             .call("register", &(name, &object))
             .await
             .map_err(|error| error.without_operation().during("register").with_context("name", name))?;
@@ -140,8 +140,8 @@ impl Hub {
         }
     }
 
-    async fn root(&self) -> Result<crate::Proxy> {
-        self.alive().await.map(crate::Proxy::root)
+    fn root(&self) -> Proxy {
+        self.0.root().into()
     }
 
     /// A connection that is not over, as far as is known.

@@ -103,7 +103,7 @@ impl Store {
     /// # Errors
     /// As for [`Store::stats`](crate::Store::stats).
     pub async fn stats(&self) -> Result<Stats> {
-        self.call("stats", &()).await.map(|Open(stats)| Stats::of(stats))
+        self.read("stats", &()).await.map(|Open(stats)| Stats::of(stats))
     }
 
     /// The value of this name; `None` where there is none.
@@ -111,7 +111,8 @@ impl Store {
     /// # Errors
     /// As for [`Store::get`](crate::Store::get).
     pub async fn get<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
-        self.entry(name).await?.map(|entry| entry.value()).transpose()
+        let value = self.entry(name).await?.map(|entry| entry.value()).transpose();
+        value.map_err(|error| error.during("store.get").with_context("name", name))
     }
 
     /// The entry of this name; `None` where there is none.
@@ -129,7 +130,7 @@ impl Store {
     async fn ask(&self, key: Key<'_>, ask: Ask) -> Result<Arc<Cached>> {
         let cache = self.common.cache();
         if !cache.is_open() {
-            let Open(answer): Open<Answer> = self.call("get", &(key.name, 0u64, key.author)).await?;
+            let Open(answer): Open<Answer> = self.read("get", &(key.name, 0u64, key.author)).await?;
             return cache.learn(key, ask, None, answer);
         }
         let link = self.hub.alive().await?;
@@ -137,7 +138,7 @@ impl Store {
             Some(source) => source,
             None => {
                 let board = match cache.wants_board(&link) {
-                    true => no_board(self.call("board", &()).await)?,
+                    true => no_board(self.read("board", &()).await)?,
                     false => None,
                 };
                 cache.set_source(&link, board)
@@ -145,8 +146,12 @@ impl Store {
         };
         let known = ask.version(&source);
         let Open(answer): Open<Answer> =
-            self.call("get", &(key.name, known, key.author, cache.take_hits())).await?;
-        let same = Arc::ptr_eq(&link, &self.hub.link());
+            self.read("get", &(key.name, known, key.author, cache.take_hits())).await?;
+        let now = self.hub.link();
+        let same = Arc::ptr_eq(&link, &now);
+        if !same {
+            cache.moved_to(&now);
+        }
         cache.learn(key, ask, same.then_some(source), answer)
     }
 
@@ -167,7 +172,7 @@ impl Store {
     /// # Errors
     /// Why the store could not be reached.
     pub async fn get_if_changed(&self, name: &str, version: u64) -> Result<Changed> {
-        let Open(answer): Open<Answer> = self.call("get", &(name, version, &*self.author)).await?;
+        let Open(answer): Open<Answer> = self.read("get", &(name, version, &*self.author)).await?;
         Ok(answer.changed())
     }
 
@@ -197,7 +202,7 @@ impl Store {
     /// # Errors
     /// Why the store could not be reached.
     pub async fn watch(&self, pattern: &str) -> Result<Stream<Change>> {
-        self.call("watch", &(pattern, &*self.author, true)).await
+        self.read("watch", &(pattern, &*self.author, true)).await
     }
 
     /// As [`watch`](Store::watch): with `all` of the entries of all authors; without `present` only of what changes from now on.
@@ -206,7 +211,7 @@ impl Store {
     /// As there.
     pub async fn watch_with(&self, pattern: &str, all: bool, present: bool) -> Result<Stream<Change>> {
         let author = (!all).then_some(&*self.author);
-        self.call("watch", &(pattern, author, present)).await
+        self.read("watch", &(pattern, author, present)).await
     }
 
     /// Removes the entries of this author. Gives their number.
@@ -228,16 +233,25 @@ impl Store {
     }
 
     async fn call<R: DeserializeOwned>(&self, method: &str, args: &(impl Serialize + ?Sized)) -> Result<R> {
+        self.object().await?.call(method, args).await
+    }
+
+    /// What only reads may be asked once more over the next connection.
+    async fn read<R: DeserializeOwned>(&self, method: &str, args: &(impl Serialize + ?Sized)) -> Result<R> {
+        self.object().await?.idempotent().call(method, args).await
+    }
+
+    async fn object(&self) -> Result<Proxy> {
+        self.hub.link().check_fork()?;
         let known = lock(&self.common.object).clone();
-        let object: Proxy = match known {
-            Some(object) => object.into(),
+        match known {
+            Some(object) => Ok(object.into()),
             None => {
                 let found: Proxy = self.hub.object(STORE).await.map_err(no_store)?;
                 *lock(&self.common.object) = Some(found.clone().into());
-                found
+                Ok(found)
             }
-        };
-        object.call(method, args).await
+        }
     }
 }
 

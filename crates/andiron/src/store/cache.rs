@@ -44,6 +44,8 @@ pub(crate) struct Key<'a> {
 pub(crate) struct Source {
     incarnation: Option<[u8; 16]>,
     board: Option<BoardView>,
+    /// Which of the lives that were seen here it is, in their order.
+    life: u64,
 }
 
 /// What an answer said of an entry, or of there being none. It is replaced, never changed.
@@ -59,11 +61,9 @@ pub(crate) struct Cached {
     expires: Option<Duration>,
     /// When the question was sent.
     asked: Duration,
-    /// It was read since it was looked at whether it is.
+    /// It was read again since it was looked at whether it is.
     used: AtomicBool,
     hash: u64,
-    /// Own writes of its shard when it was asked for.
-    writes: u64,
 }
 
 #[derive(Default)]
@@ -86,6 +86,8 @@ pub(crate) struct Cache {
     generation: u32,
     /// Of the connection that was asked last.
     source: Mutex<Option<(Weak<Link>, Arc<Source>)>>,
+    /// The latest life of a store that was seen.
+    life: AtomicU64,
 }
 
 /// What came of looking.
@@ -104,17 +106,18 @@ pub(crate) struct Ask {
 }
 
 impl Cached {
-    /// Whether it may be given out without a question: because it is current, or was when it was asked for not longer ago than this.
-    pub(crate) fn is_current(&self, staleness: Option<Duration>) -> bool {
-        if let (Some(slot), Some(board)) = (self.slot, &self.source.board)
-            && board.is_current(slot, self.stamp)
-        {
-            return self.expires.is_none_or(|expires| since_boot() < expires);
-        }
-        staleness.is_some_and(|staleness| {
-            let now = since_boot();
-            now.saturating_sub(self.asked) <= staleness && self.expires.is_none_or(|expires| now < expires)
-        })
+    /// Whether the board says that nobody wrote it since.
+    fn is_current(&self) -> bool {
+        self.slot
+            .zip(self.source.board.as_ref())
+            .is_some_and(|(slot, board)| board.is_current(slot, self.stamp))
+            && self.expires.is_none_or(|expires| since_boot() < expires)
+    }
+
+    /// Whether it was asked for not longer ago than this.
+    fn is_younger(&self, staleness: Duration) -> bool {
+        let now = since_boot();
+        now.saturating_sub(self.asked) <= staleness && self.expires.is_none_or(|expires| now < expires)
     }
 
     /// What it says; `cached`: without a question.
@@ -154,6 +157,7 @@ impl Cache {
             closed: AtomicBool::new(false),
             generation: andiron_sys::fork::generation(),
             source: Mutex::default(),
+            life: AtomicU64::new(0),
         }
     }
 
@@ -166,7 +170,7 @@ impl Cache {
         let shard = self.shard(hash).read();
         let known = shard.entries.find(hash, |cached| cached.is_of(key));
         if let Some(known) = known
-            && known.is_current(staleness)
+            && (known.is_current() || self.may_be_old(known, staleness))
         {
             // Relaxed, here and below: hints and counts that order nothing.
             if !known.used.load(Ordering::Relaxed) {
@@ -178,13 +182,19 @@ impl Cache {
         Look::Ask(Ask { hash, known: known.cloned(), writes: shard.writes, sent: since_boot() })
     }
 
-    /// The same as [`Cached::is_current`] for what is held outside of the cache, where own writes do not take it out.
-    pub(crate) fn is_current(&self, held: &Cached, staleness: Option<Duration>) -> bool {
-        self.is_open()
-            && (held.is_current(None)
-                || staleness.is_some()
-                    && held.is_current(staleness)
-                    && self.shard(held.hash).read().writes == held.writes)
+    /// Whether what is here may be given out although it may be old: not beyond the life of its store.
+    fn may_be_old(&self, cached: &Cached, staleness: Option<Duration>) -> bool {
+        staleness.is_some_and(|staleness| cached.is_younger(staleness))
+            && cached.source.life == self.life.load(Ordering::Relaxed)
+    }
+
+    /// Whether what is held outside of the cache may be given out. It may be old only as long as it is here too: else there was a newer one, or an own write.
+    pub(crate) fn is_current(&self, held: &Arc<Cached>, staleness: Option<Duration>) -> bool {
+        let is_here = || {
+            let shard = self.shard(held.hash).read();
+            shard.entries.find(held.hash, |cached| Arc::ptr_eq(cached, held)).is_some()
+        };
+        self.is_open() && (held.is_current() || self.may_be_old(held, staleness) && is_here())
     }
 
     /// What to ask for an entry of which this is held outside of the cache.
@@ -227,12 +237,13 @@ impl Cache {
             stamp,
             expires: ttl.map(|ttl| sent.saturating_add(ttl)),
             asked: sent,
-            used: AtomicBool::new(true),
+            used: AtomicBool::new(false),
             hash,
-            writes,
         });
         if keep && cached.size() <= self.limit && self.is_open() {
             self.insert(hash, writes, &cached);
+        } else {
+            self.forget(key); // what is here is older
         }
         Ok(cached)
     }
@@ -263,14 +274,14 @@ impl Cache {
         }
     }
 
-    /// Lets go of what was not read lately, and if that is too little, of anything, until an eighth is free.
+    /// Lets go of what was not read lately, and if that is too little, of anything, until an eighth is free; where room was taken last it looks last.
     fn make_room(&self, hash: u64) {
         let enough = self.limit - self.limit / 8;
         let first = shard_of(hash);
         for round in 0..2 {
             for index in 0..SHARDS {
                 let mut freed = Vec::new();
-                let mut shard = self.shards[(first + index) % SHARDS].write();
+                let mut shard = self.shards[(first + 1 + index) % SHARDS].write();
                 shard.entries.retain(|cached| {
                     let stays = self.bytes.load(Ordering::Relaxed) <= enough
                         || round == 0 && cached.used.swap(false, Ordering::Relaxed);
@@ -294,9 +305,16 @@ impl Cache {
         if self.limit == 0 || !self.is_open() {
             return;
         }
+        self.shard(self.hash(key)).write().writes += 1;
+        self.forget(key);
+    }
+
+    fn forget(&self, key: Key<'_>) {
+        if self.limit == 0 || !self.is_open() {
+            return;
+        }
         let hash = self.hash(key);
         let mut shard = self.shard(hash).write();
-        shard.writes += 1;
         let removed =
             shard.entries.find_entry(hash, |cached| cached.is_of(key)).ok().map(|found| found.remove().0);
         drop(shard);
@@ -343,10 +361,27 @@ impl Cache {
         let board = board
             .zip(incarnation)
             .and_then(|(board, incarnation)| BoardView::open(board.0.try_clone().ok()?, incarnation).ok());
-        let source = Arc::new(Source { incarnation, board });
-        let before = lock(&self.source).replace((Arc::downgrade(link), source.clone()));
+        let mut latest = lock(&self.source);
+        let life = self.life.load(Ordering::Relaxed) + u64::from(!is_of(latest.as_ref(), incarnation));
+        let source = Arc::new(Source { incarnation, board, life });
+        let before = latest.replace((Arc::downgrade(link), source.clone()));
+        // Relaxed: what is given out although it may be old is so by a moment more.
+        self.life.store(life, Ordering::Relaxed);
+        drop(latest);
         drop(before);
         source
+    }
+
+    /// The hub has another connection now: what was read from another store is not given out any more.
+    pub(crate) fn moved_to(&self, link: &Link) {
+        let incarnation = link.store();
+        let mut latest = lock(&self.source);
+        if !is_of(latest.as_ref(), incarnation) {
+            self.life.fetch_add(1, Ordering::Relaxed);
+            let before = latest.take();
+            drop(latest);
+            drop(before);
+        }
     }
 
     /// Reads that were answered here since this was asked last.
@@ -379,6 +414,11 @@ impl Cache {
     fn shard(&self, hash: u64) -> &RwLock<Shard> {
         &self.shards[shard_of(hash)]
     }
+}
+
+/// Whether a store that was seen has this incarnation.
+fn is_of(seen: Option<&(Weak<Link>, Arc<Source>)>, incarnation: Option<[u8; 16]>) -> bool {
+    incarnation.is_some() && seen.is_some_and(|(_, source)| source.incarnation == incarnation)
 }
 
 fn hash_of(hasher: &foldhash::fast::RandomState, key: Key<'_>) -> u64 {

@@ -36,7 +36,7 @@ impl Iterator for Pages {
                 return None;
             }
             let page: Result<Open<(bool, Vec<Open<Row>>)>> =
-                self.store.call("list", &(self.author.as_deref(), &self.after));
+                self.store.read("list", &(self.author.as_deref(), &self.after));
             match page {
                 Ok(Open((more, rows))) => {
                     self.more = more && !rows.is_empty();

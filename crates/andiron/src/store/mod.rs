@@ -168,7 +168,7 @@ impl Store {
     /// # Errors
     /// `Denied` to who may use the entries of some authors only, or why the store could not be reached.
     pub fn stats(&self) -> Result<Stats> {
-        self.call("stats", &()).map(|Open(stats)| Stats::of(stats))
+        self.read("stats", &()).map(|Open(stats)| Stats::of(stats))
     }
 
     /// The value of this name; `None` where there is none.
@@ -176,7 +176,8 @@ impl Store {
     /// # Errors
     /// `Encoding` where it is of another type, or why the store could not be reached.
     pub fn get<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
-        self.entry(name)?.map(|entry| entry.value()).transpose()
+        let value = self.entry(name)?.map(|entry| entry.value()).transpose();
+        value.map_err(|error| error.during("store.get").with_context("name", name))
     }
 
     /// The entry of this name; `None` where there is none. Whether the store was asked for it is in [`Entry::cached`].
@@ -195,7 +196,7 @@ impl Store {
     fn ask(&self, key: Key<'_>, ask: Ask) -> Result<Arc<Cached>> {
         let cache = self.common.cache();
         if !cache.is_open() {
-            let Open(answer): Open<Answer> = self.call("get", &(key.name, 0u64, key.author))?;
+            let Open(answer): Open<Answer> = self.read("get", &(key.name, 0u64, key.author))?;
             return cache.learn(key, ask, None, answer);
         }
         let link = self.hub.line().alive(None)?;
@@ -205,9 +206,13 @@ impl Store {
         };
         let known = ask.version(&source);
         let Open(answer): Open<Answer> =
-            self.call("get", &(key.name, known, key.author, cache.take_hits()))?;
+            self.read("get", &(key.name, known, key.author, cache.take_hits()))?;
         // Over another connection it may have come from another store.
-        let same = Arc::ptr_eq(&link, &self.hub.link());
+        let now = self.hub.link();
+        let same = Arc::ptr_eq(&link, &now);
+        if !same {
+            cache.moved_to(&now);
+        }
         cache.learn(key, ask, same.then_some(source), answer)
     }
 
@@ -216,7 +221,7 @@ impl Store {
         if !self.common.cache().wants_board(link) {
             return Ok(None);
         }
-        no_board(self.call("board", &()))
+        no_board(self.read("board", &()).map_err(|error| error.without_operation().during("store.get")))
     }
 
     /// The entry of this name unless it still has this version, which the caller has: then no value is sent. The store is asked in any case.
@@ -224,7 +229,7 @@ impl Store {
     /// # Errors
     /// Why the store could not be reached.
     pub fn get_if_changed(&self, name: &str, version: u64) -> Result<Changed> {
-        let Open(answer): Open<Answer> = self.call("get", &(name, version, &*self.author))?;
+        let Open(answer): Open<Answer> = self.read("get", &(name, version, &*self.author))?;
         Ok(answer.changed())
     }
 
@@ -294,7 +299,7 @@ impl Store {
     }
 
     fn watch_from(&self, pattern: &str, author: Option<Arc<str>>, present: bool) -> Result<Watch> {
-        let rows: Stream<Change> = self.call("watch", &(pattern, author.as_deref(), present))?;
+        let rows: Stream<Change> = self.read("watch", &(pattern, author.as_deref(), present))?;
         let store = self.clone();
         Ok(Watch { store, author, pattern: pattern.to_owned(), rows: Some(rows.into_iter()) })
     }
@@ -331,16 +336,24 @@ impl Store {
     }
 
     fn call<R: DeserializeOwned>(&self, method: &str, args: &(impl Serialize + ?Sized)) -> Result<R> {
+        self.object()?.call(method, args)
+    }
+
+    /// What only reads may be asked once more over the next connection.
+    fn read<R: DeserializeOwned>(&self, method: &str, args: &(impl Serialize + ?Sized)) -> Result<R> {
+        self.object()?.idempotent().call(method, args)
+    }
+
+    fn object(&self) -> Result<Proxy> {
         self.hub.line().check_fork()?;
         let known = lock(&self.common.object).clone();
-        let object = match known {
-            Some(object) => object,
+        match known {
+            Some(object) => Ok(object),
             None => {
                 let found: Proxy = self.hub.object(STORE).map_err(no_store)?;
-                lock(&self.common.object).insert(found).clone()
+                Ok(lock(&self.common.object).insert(found).clone())
             }
-        };
-        object.call(method, args)
+        }
     }
 }
 
