@@ -6,7 +6,7 @@ use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 use std::sync::{Mutex, mpsc};
 
-use andiron::{ErrorKind, Hub, Stream};
+use andiron::{Blob, ErrorKind, Hub, Stream};
 use common::{Home, until};
 
 struct Book;
@@ -32,6 +32,12 @@ impl Library {
 
     fn books(&self) -> Vec<Option<BookProxy>> {
         vec![Some(Book.into()), None, Some(Book.into())]
+    }
+
+    fn pictures(&self) -> Vec<Blob> {
+        let mut frozen = Blob::zeroed(3).unwrap();
+        frozen.copy_from_slice(b"abc");
+        vec![frozen.freeze().unwrap(), b"abc".into()]
     }
 
     fn give_back(&self, book: BookProxy) -> andiron::Result<String> {
@@ -63,6 +69,15 @@ fn for_an_object_that_a_method_gives_stands_what_it_is() {
     assert_eq!(home.run(&["call", "library", "book", "1"]).printed(), "\"<object Book>\"\n");
     let books = home.run(&["call", "library", "books"]);
     assert_eq!(books.printed(), "[\"<object Book>\",null,\"<object Book>\"]\n");
+}
+
+#[test]
+fn the_bytes_of_big_values_are_printed_wherever_they_came() {
+    let home = Home::new();
+    let _daemon = home.serve();
+    let _library = library(&home);
+    let printed = "[{\"$bytes\":\"YWJj\"},{\"$bytes\":\"YWJj\"}]\n";
+    assert_eq!(home.run(&["call", "library", "pictures"]).printed(), printed);
 }
 
 #[test]

@@ -131,6 +131,8 @@ fn a_secret_file_may_be_elsewhere() {
     let by_environment = home.andiron(&["secret", "show"]).env("ANDIRON_SECRET_FILE", path).output().unwrap();
     assert_eq!(by_environment.stdout, shown.as_bytes());
     assert!(home.run(&["secret", "show"]).failed(3).contains("andiron secret new"));
+    let without = home.run(&["--address", "tls://127.0.0.1:1", "--secret-file", "/nowhere", "get", "x"]);
+    assert!(without.failed(1).contains("there is no secret at /nowhere"), "not as a missing entry");
 }
 
 #[test]

@@ -184,3 +184,42 @@ fn the_command_prints_a_line_for_each_change() {
     assert!(error.starts_with("andiron: the daemon at 'andiron' is shutting down"), "{error}");
     assert_eq!(json.wait().unwrap().code(), Some(0), "nobody read it any more");
 }
+
+#[test]
+fn what_cannot_be_read_is_told_as_bytes_and_ends_no_watch() {
+    let home = Home::new();
+    let _daemon = home.serve();
+    let store = home.hub().store();
+    store.set_bytes("broken", b"\xc1", 1).unwrap();
+    store.set_bytes("no json", b"{", 2).unwrap();
+    store.set("sound", &1).unwrap();
+    for arguments in [&["watch", "--present"][..], &["watch", "--present", "--json"]] {
+        let mut watch = home.andiron(arguments).stdout(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(watch.stdout.take().unwrap()).lines().take(3);
+        let lines: Vec<String> = lines.map(Result::unwrap).collect();
+        assert!(lines[0].contains("{\"$bytes\":\"wQ==\"}"), "{lines:?}");
+        assert!(lines[1].contains("{\"$bytes\":\"ew==\"}") && lines[2].contains("sound"), "{lines:?}");
+        assert_eq!(watch.wait().unwrap().code(), Some(0), "nobody read it any more");
+    }
+}
+
+#[test]
+fn no_change_is_told_twice() {
+    let home = Home::new();
+    let _daemon = home.serve();
+    let writer = home.hub().store();
+    for number in 0..100 {
+        let mut changes = home.hub().store().watch("k*").unwrap();
+        let name = format!("k{number}");
+        // It comes as one that is there or as one that changed, as it happens.
+        let version = writer.set(&name, &1).unwrap();
+        writer.set("k", &number).unwrap();
+        let told = changes.by_ref().map(Result::unwrap).take_while(|change| {
+            change.name != "k" || change.entry.as_ref().unwrap().value::<i64>().unwrap() != number
+        });
+        let told = told.filter(|change| change.name == name).map(|change| change.version);
+        let told: Vec<u64> = told.collect();
+        assert!(told.len() <= 1 && told.iter().all(|told| *told == version), "{told:?}");
+        writer.clear().unwrap();
+    }
+}

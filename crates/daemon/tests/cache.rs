@@ -1,39 +1,12 @@
 //! What clients keep of what they read: never old, and mostly without a question.
 
+mod site;
+
 use std::time::Duration;
 
-use andiron::{Blob, Connector, Hub, Put, Running, Secret, Security, Store, StoreCell};
-use andiron_daemon::{Daemon, Options};
-
-struct Site {
-    running: Running,
-    connector: Connector,
-    _folder: tempfile::TempDir,
-}
-
-impl Site {
-    /// A daemon at a Unix socket, where there is a board, or over TCP, where there is none.
-    fn at(transport: &str) -> Site {
-        let folder = tempfile::tempdir().unwrap();
-        let address = match transport {
-            "unix" => format!("unix:{}/s", folder.path().display()),
-            net => format!("{net}://127.0.0.1:0"),
-        };
-        let security = Security::default().secret(Secret::new().unwrap());
-        let options = Options { security: security.clone(), ..Options::default() };
-        let running = Daemon::bind_with(&address, options).unwrap().start().unwrap();
-        let connector = Connector::new(&running.addresses()[0]).security(security);
-        Site { running, connector, _folder: folder }
-    }
-
-    fn hub(&self) -> Hub {
-        self.connector.connect().unwrap()
-    }
-
-    fn store(&self) -> Store {
-        self.hub().store()
-    }
-}
+use andiron::{Blob, Connector, Hub, Put, Store, StoreCell};
+use andiron_daemon::Daemon;
+use site::Site;
 
 /// The number that is there, and whether it came without a question.
 fn read(store: &Store, name: &str) -> Option<(i64, bool)> {

@@ -20,7 +20,10 @@ fn a_store_that_is_full_refuses_and_keeps_what_it_has() {
     store.set("b", &2).unwrap();
     let error = store.set("c", &3).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Quota);
-    assert!(error.message().contains("delete entries or raise max_entries"), "{error}");
+    assert!(
+        error.message().contains("delete entries, or have its program start it with a larger max_entries"),
+        "{error}"
+    );
 
     let error = store.set_bytes("b", &[0; 8_800], 3).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Quota, "{error}");

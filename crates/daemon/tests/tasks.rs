@@ -1,27 +1,23 @@
 //! The store as asynchronous programs use it, who share what they read with threads.
 
+mod site;
+
 use std::time::Duration;
 
-use andiron::{Blob, Connector, ErrorKind, Put, Secret, Security, aio};
-use andiron_daemon::{Daemon, Options};
+use andiron::{Blob, Connector, ErrorKind, Put, aio};
+use site::Site;
 
 /// Runs a test at a Unix socket, where there is a board, and over TCP, where there is none.
 fn at_both<F: Future<Output = ()>>(test: impl Fn(Connector, bool) -> F) {
     for transport in ["unix", "tcp"] {
-        let folder = tempfile::tempdir().unwrap();
-        let address = match transport {
-            "unix" => format!("unix:{}/s", folder.path().display()),
-            net => format!("{net}://127.0.0.1:0"),
-        };
-        let security = Security::default().secret(Secret::new().unwrap());
-        let options = Options { security: security.clone(), ..Options::default() };
-        let running = Daemon::bind_with(&address, options).unwrap().start().unwrap();
-        let connector = Connector::new(&running.addresses()[0]).security(security);
+        let site = Site::at(transport);
+        let connector = site.connector.clone();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let in_time = tokio::time::timeout(Duration::from_secs(30), test(connector, transport == "unix"));
             in_time.await.expect("it hangs");
         });
+        site.running.stop();
     }
 }
 

@@ -346,7 +346,7 @@ fn a_store_full_of_entries_takes_no_new_key_but_overwrites() {
     assert_eq!(refused, StoreError::Full { resource: Resource::Entries, max: 2 });
     assert_eq!(
         refused.to_string(),
-        "the store is full, it may hold 2 entries: delete entries or raise max_entries"
+        "the store is full, it may hold 2 entries: delete entries, or have its program start it with a larger max_entries"
     );
     assert_eq!((store.version(), store.bytes(), store.len()), (version, bytes, 2));
     set(&mut store, "a", "1", b"w");
