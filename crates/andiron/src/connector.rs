@@ -88,7 +88,7 @@ impl Connector {
     /// time limit says, without one at most for `patience`. Restored are registered names, and proxies that were got by
     /// [`Hub::object`], which find their object anew, also where only its provider has come back; a call waits for that as well. References that came in calls and results are dead, with a clear error. A call that
     /// cannot have run is made again; one that may have is not, and fails with the kind `Unknown`, unless its method is marked
-    /// `#[expose(idempotent)]`. The first connection is tried once.
+    /// `#[expose(idempotent)]`. What a thread starts and waits for later, in a batch for instance, and one-way calls are sent once. The first connection is tried once.
     ///
     /// ```no_run
     /// use std::time::Duration;
