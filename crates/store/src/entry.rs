@@ -21,6 +21,8 @@ pub struct Entry<V = Bytes> {
     pub timestamp: f64,
     /// After this time it is gone; `None`: it stays.
     pub ttl_left: Option<Duration>,
+    /// A disk has it as well.
+    pub persistent: bool,
 }
 
 /// An entry as it is written. Expiries are in nanoseconds of the steady clock.
@@ -30,6 +32,7 @@ pub(crate) struct Written<V> {
     pub(crate) timestamp: f64,
     pub(crate) codec: Codec,
     pub(crate) expiry: Option<u64>,
+    pub(crate) persistent: bool,
     pub(crate) value: V,
 }
 
@@ -41,6 +44,7 @@ pub(crate) struct Stored<'s, V> {
     pub(crate) timestamp: f64,
     pub(crate) codec: Codec,
     pub(crate) expiry: Option<u64>,
+    pub(crate) persistent: bool,
     /// The value, unless it is kept as it came.
     pub(crate) packed: &'s [u8],
     pub(crate) kept: Option<&'s V>,
@@ -69,7 +73,7 @@ impl<V: Value> Stored<'_, V> {
 
     pub(crate) fn entry(&self, now: u64) -> Entry<V> {
         let value = self.kept.cloned().unwrap_or_else(|| V::from_bytes(self.packed));
-        let Stored { codec, version, timestamp, .. } = *self;
-        Entry { value, codec, version, timestamp, ttl_left: self.ttl_left(now) }
+        let Stored { codec, version, timestamp, persistent, .. } = *self;
+        Entry { value, codec, version, timestamp, ttl_left: self.ttl_left(now), persistent }
     }
 }

@@ -55,6 +55,9 @@ pub enum StoreError {
         /// What was to be added.
         by: i64,
     },
+    /// The versions up to that of a planned write are taken: this one has to wait for it, which is to be done.
+    #[error("very many writes were made while one waits for the disk; try again")]
+    VersionsHeld,
     /// The last version is taken. Counting from the clock this is half a million years off, so the high-water mark
     /// or the clock that the store was started with was wrong.
     #[error(

@@ -40,6 +40,7 @@ struct Record {
     /// Whether its value is in `bytes`, or else in `values`.
     packed: bool,
     expires: bool,
+    persistent: bool,
 }
 
 impl<V> Default for Leaf<V> {
@@ -93,7 +94,8 @@ impl<V: Value> Leaf<V> {
     }
 
     pub(crate) fn stored(&self, at: usize) -> Stored<'_, V> {
-        let Record { version, timestamp, bytes_end, codec, packed, expires, .. } = self.records[at];
+        let Record { version, timestamp, bytes_end, codec, packed, expires, persistent, .. } =
+            self.records[at];
         let bytes = &self.bytes[self.starts(at).1..bytes_end as usize];
         let (bytes, expiry) = if expires {
             let (bytes, expiry) =
@@ -103,7 +105,7 @@ impl<V: Value> Leaf<V> {
             (bytes, None)
         };
         let kept = if packed { None } else { Some(&self.values[self.kept_before(at)]) };
-        Stored { name: self.name(at), version, timestamp, codec, expiry, packed: bytes, kept }
+        Stored { name: self.name(at), version, timestamp, codec, expiry, persistent, packed: bytes, kept }
     }
 
     pub(crate) fn insert(&mut self, at: usize, name: &str, written: Written<V>) {
@@ -114,10 +116,19 @@ impl<V: Value> Leaf<V> {
             self.names.reserve_exact(length + self.names.len() / 8);
         }
         self.names.insert_str(name_start, name);
-        let Written { version, timestamp, codec, .. } = written;
+        let Written { version, timestamp, codec, persistent, .. } = written;
         // Ends where it begins until the value is there.
         let (name_end, bytes_end) = (end(name_start), end(bytes_start));
-        let record = Record { version, timestamp, name_end, bytes_end, codec, packed: true, expires: false };
+        let record = Record {
+            version,
+            timestamp,
+            name_end,
+            bytes_end,
+            codec,
+            packed: true,
+            expires: false,
+            persistent,
+        };
         self.records.insert(at, record);
         make_room(&mut self.prints, 1);
         self.prints.insert(at, print_of(name));
@@ -150,6 +161,11 @@ impl<V: Value> Leaf<V> {
         self.bytes.drain(bytes);
         self.give_back_most();
         kept
+    }
+
+    /// Says whether a disk has the entry as well.
+    pub(crate) fn set_persistent(&mut self, at: usize, persistent: bool) {
+        self.records[at].persistent = persistent;
     }
 
     /// Takes the entries from there on into a leaf of their own.
@@ -235,7 +251,7 @@ impl<V: Value> Leaf<V> {
 
     /// Writes what belongs to a record, whose value is not in `values`, over its bytes.
     fn fill(&mut self, at: usize, written: Written<V>) {
-        let Written { version, timestamp, codec, expiry, value } = written;
+        let Written { version, timestamp, codec, expiry, persistent, value } = written;
         let expiry_bytes = expiry.map(u64::to_le_bytes);
         let expiry_bytes = expiry_bytes.as_ref().map_or(&[][..], |bytes| &bytes[..]);
         let short = value.bytes().filter(|bytes| bytes.len() <= PACKED_UP_TO);
@@ -256,7 +272,8 @@ impl<V: Value> Leaf<V> {
             }
         }
         let record = &mut self.records[at];
-        *record = Record { version, timestamp, codec, packed, expires: expiry.is_some(), ..*record };
+        *record =
+            Record { version, timestamp, codec, packed, expires: expiry.is_some(), persistent, ..*record };
         if !packed {
             let place = self.kept_before(at);
             make_room(&mut self.values, 1);

@@ -1,4 +1,4 @@
-//! The Andiron datastore engine: versioned entries by author and name, in memory.
+//! The Andiron datastore engine: versioned entries by author and name, in memory, and the [`disk`] that keeps them for the time after.
 //!
 //! A [`Store`] is plain state behind one door: [`Store::apply`] takes an [`Op`] and the time, and gives a
 //! [`Reply`] or a [`StoreError`]. It has no clock, no lock, no thread and no I/O: its owner locks it and says
@@ -13,6 +13,8 @@
 //! - What an operation changes is told before it can be seen ([`Effects`]), and what it removes is handed out to be freed elsewhere.
 //! - What would pass a limit is refused and changes nothing ([`Limits`]).
 //! - A value is bytes, or whatever its owner keeps in their place ([`Value`]).
+//!
+//! Store and disk know nothing of each other: their owner asks the one and tells the other.
 //!
 //! ```
 //! use andiron_store::{Codec, KeyRef, Now, Op, Put, Reply, Store, StoreStart};
@@ -39,6 +41,7 @@
 #![forbid(unsafe_code)]
 
 mod counter;
+pub mod disk;
 mod effects;
 mod entry;
 mod error;
@@ -47,6 +50,7 @@ mod key;
 mod leaf;
 mod limits;
 mod op;
+mod plan;
 mod shelf;
 mod store;
 mod value;
@@ -58,5 +62,6 @@ pub use error::{Resource, StoreError};
 pub use key::{DEFAULT_AUTHOR, Key, KeyRef};
 pub use limits::{AUTHOR_OVERHEAD, ENTRY_OVERHEAD, Limits, TTL_OVERHEAD};
 pub use op::{Codec, Listed, Now, Op, Page, Put, Reply};
+pub use plan::{Plan, ToDisk};
 pub use store::{Stats, Store, StoreStart};
 pub use value::Value;

@@ -67,7 +67,19 @@ pub enum Op<'a, V = Bytes> {
         /// Only this author's entries; `None` for those of all.
         author: Option<&'a str>,
     },
-    /// Takes out entries whose time is over, the longest first. Each is a write. Answered by [`Reply::Expired`].
+    /// Has a disk keep an entry, or forget it. No write: the entry stays as it is. Answered by [`Reply::Kept`].
+    Persist {
+        /// Which.
+        key: KeyRef<'a>,
+        /// Whether it is to be kept.
+        persist: bool,
+    },
+    /// Takes out an entry that a disk has, if its time is over. A write then. Answered by [`Reply::Expired`].
+    ExpireOne {
+        /// Which.
+        key: KeyRef<'a>,
+    },
+    /// Takes out entries whose time is over and that no disk has, the longest first. Each is a write. Answered by [`Reply::Expired`].
     Expire {
         /// Entries at most.
         limit: usize,
@@ -87,12 +99,14 @@ pub struct Put<'a, V = Bytes> {
     pub ttl: Option<Duration>,
     /// Only if the entry has this version; 0: only if there is none. `None`: in any case.
     pub if_version: Option<u64>,
+    /// A disk is to have it as well: such a write is [planned](crate::Store::plan).
+    pub persist: bool,
 }
 
 impl<'a, V> Put<'a, V> {
     /// A value that is put in any case and stays.
     pub fn new(key: KeyRef<'a>, codec: Codec, value: V) -> Self {
-        Put { key, codec, value, ttl: None, if_version: None }
+        Put { key, codec, value, ttl: None, if_version: None, persist: false }
     }
 }
 
@@ -135,6 +149,8 @@ pub enum Reply<V = Bytes> {
         /// How many there were, not counting those whose time was over.
         count: usize,
     },
+    /// Whether the entry is there, and so kept by a disk now, or not any more.
+    Kept(bool),
     /// Entries whose time was over are gone.
     Expired {
         /// How many.
@@ -162,4 +178,6 @@ pub struct Listed {
     pub timestamp: f64,
     /// Length of its encoded value in bytes.
     pub size: u64,
+    /// A disk has it as well.
+    pub persistent: bool,
 }

@@ -84,6 +84,14 @@ impl<V: Value> Shelf<V> {
         self.leaves.insert(next.name(0).into(), next);
     }
 
+    /// Says whether a disk has the entry as well.
+    pub(crate) fn set_persistent(&mut self, name: &str, persistent: bool) {
+        let leaf = leaf_of(&mut self.leaves, name);
+        if let Some(at) = leaf.find(name) {
+            leaf.set_persistent(at, persistent);
+        }
+    }
+
     /// Takes an entry out. True if it was there, and its value, where that was kept as it came.
     pub(crate) fn remove(&mut self, name: &str) -> (bool, Option<V>) {
         let leaf = leaf_of(&mut self.leaves, name);
@@ -157,7 +165,7 @@ mod tests {
 
     fn written(version: u64, value: &[u8]) -> Written<Bytes> {
         let (value, expiry) = (Bytes::copy_from_slice(value), version.is_multiple_of(3).then_some(version));
-        Written { version, timestamp: 0.5, codec: Codec(version as u8), expiry, value }
+        Written { version, timestamp: 0.5, codec: Codec(version as u8), expiry, persistent: false, value }
     }
 
     fn names(shelf: &Shelf<Bytes>, after: Option<&str>) -> Vec<String> {

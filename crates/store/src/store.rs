@@ -14,6 +14,7 @@ use crate::expiry::{Expiries, nanos};
 use crate::key::{Key, KeyRef};
 use crate::limits::Limits;
 use crate::op::{Listed, Now, Op, Page, Reply};
+use crate::plan::Reserved;
 use crate::shelf::Shelf;
 use crate::value::Value;
 
@@ -57,6 +58,12 @@ pub struct Store<V = Bytes> {
     pub(crate) expiries: Expiries,
     /// The version of the last write, or where counting started.
     pub(crate) version: u64,
+    /// No version from here on is taken, except by a plan.
+    pub(crate) ceiling: Option<u64>,
+    /// Entries that a disk has.
+    pub(crate) persistent: usize,
+    /// Room that is kept for plans.
+    pub(crate) reserved: Reserved,
     /// The sum over all shelves; never above the limit. So is `bytes`.
     pub(crate) len: usize,
     pub(crate) bytes: u64,
@@ -74,8 +81,11 @@ impl<V: Value> Store<V> {
         let micros = u64::try_from(start.now.as_micros()).unwrap_or(u64::MAX);
         Self {
             shelves: BTreeMap::new(),
-            expiries: Expiries::new(),
+            expiries: Expiries::default(),
             version: start.high_water.max(micros),
+            ceiling: None,
+            persistent: 0,
+            reserved: Reserved::default(),
             len: 0,
             bytes: 0,
             steady: 0,
@@ -86,7 +96,8 @@ impl<V: Value> Store<V> {
         }
     }
 
-    /// Does one operation, all of it or nothing.
+    /// Does one operation, all of it or nothing. One that [concerns a disk](Store::concerns_disk) is to be [planned](Store::plan) instead: here it is done
+    /// as if there were none.
     ///
     /// An entry whose time is over is never found, counted or listed. Where an operation meets one, or needs its room, it is taken out first, which
     /// is a write of its own and stays done where the operation itself is refused.
@@ -113,6 +124,8 @@ impl<V: Value> Store<V> {
             Op::List { author, after, limit } => Ok(Reply::Listed(self.list(author, after, limit))),
             Op::Clear { author } => self.clear(author, effects),
             Op::Expire { limit } => Ok(Reply::Expired { count: self.expire(limit, effects) }),
+            Op::Persist { key, .. } => Ok(Reply::Kept(self.live(key).is_some())),
+            Op::ExpireOne { .. } => Ok(Reply::Expired { count: 0 }),
         }
     }
 
@@ -122,9 +135,14 @@ impl<V: Value> Store<V> {
         Some(self.stored(key).filter(|stored| !stored.is_due(now))?.entry(now))
     }
 
-    /// When the next entry expires, by the steady clock, unless it is set again. [`Op::Expire`] takes it out then.
+    /// When the next entry expires, by the steady clock, unless it is set again. [`Op::Expire`] takes it out then, or [`Op::ExpireOne`] where a disk has it.
     pub fn next_expiry(&self) -> Option<Duration> {
-        self.expiries.first().map(|first| Duration::from_nanos(first.expiry))
+        self.expiries.next(self.steady).map(Duration::from_nanos)
+    }
+
+    /// Whether an entry is here whose time is over and that [`Op::Expire`] takes out.
+    pub fn has_expired(&self, now: Now) -> bool {
+        self.expiries.due(self.steady.max(nanos(now.steady))).is_some()
     }
 
     /// The version of the last write; before the first one, where counting started.
@@ -194,6 +212,7 @@ impl<V: Value> Store<V> {
                 version: stored.version,
                 timestamp: stored.timestamp,
                 size: stored.size(),
+                persistent: stored.persistent,
             });
         }
         page

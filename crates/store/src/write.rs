@@ -14,6 +14,7 @@ use crate::expiry::{Expiring, nanos};
 use crate::key::KeyRef;
 use crate::limits::{LONGEST_KEY, Limits, author_cost, entry_cost};
 use crate::op::{Put, Reply};
+use crate::plan::Reserved;
 use crate::shelf::Shelf;
 use crate::store::Store;
 use crate::value::Value;
@@ -39,7 +40,7 @@ impl<V: Value> Store<V> {
         self.version = version;
         for Put { key, codec, value, ttl, .. } in puts {
             let expiry = ttl.map(|ttl| self.steady.saturating_add(nanos(ttl)));
-            self.put(key, Written { version, timestamp, codec, expiry, value }, effects);
+            self.put(key, Written { version, timestamp, codec, expiry, persistent: false, value }, effects);
         }
         Ok(Reply::Set { version, timestamp })
     }
@@ -52,18 +53,30 @@ impl<V: Value> Store<V> {
         effects: &mut impl Effects<V>,
     ) -> Result<Reply<V>, StoreError> {
         self.expire_if_due(key, effects);
-        let (old, expiry) = match self.live(key) {
-            None => (0, None),
-            Some(stored) => (counter::read(stored.codec, stored.bytes())?, stored.expiry),
-        };
-        let value = old.checked_add(by).ok_or(StoreError::Overflow { value: old, by })?;
-        let ttl = expiry.map(|expiry| Duration::from_nanos(expiry - self.steady));
-        let bytes = V::from_bytes(&counter::write(value));
-        let put = Put { ttl, ..Put::new(key, counter::CODEC, bytes) };
+        let (put, value) = self.incremented(key, by)?;
         match self.set([put], wall, effects)? {
             Reply::Set { version, timestamp } => Ok(Reply::Counted { version, timestamp, value }),
             other => Ok(other),
         }
+    }
+
+    /// What an increment sets, and the number that this is.
+    pub(crate) fn incremented<'a>(&self, key: KeyRef<'a>, by: i64) -> Result<(Put<'a, V>, i64), StoreError> {
+        let (old, expiry, persist) = match self.live(key) {
+            None => (0, None, false),
+            Some(stored) => (counter::read(stored.codec, stored.bytes())?, stored.expiry, stored.persistent),
+        };
+        let value = old.checked_add(by).ok_or(StoreError::Overflow { value: old, by })?;
+        let ttl = expiry.map(|expiry| Duration::from_nanos(expiry - self.steady));
+        let bytes = V::from_bytes(&counter::write(value));
+        Ok((Put { ttl, persist, ..Put::new(key, counter::CODEC, bytes) }, value))
+    }
+
+    /// What these would take at most, with their authors, whatever becomes of other entries meanwhile.
+    pub(crate) fn reserve(&self, puts: &[Put<'_, V>]) -> Result<Reserved, StoreError> {
+        let Growth { entries, added, freed } = self.growth(puts)?;
+        let authors: u64 = puts.iter().map(|put| author_cost(put.key.author)).sum();
+        Ok(Reserved { entries, bytes: added.saturating_sub(freed).saturating_add(authors) })
     }
 
     pub(crate) fn delete(
@@ -88,19 +101,30 @@ impl<V: Value> Store<V> {
         author: Option<&str>,
         effects: &mut impl Effects<V>,
     ) -> Result<Reply<V>, StoreError> {
-        let (len, bytes) = match author {
-            None => (self.len, self.bytes),
-            Some(author) => self.shelves.get(author).map_or((0, 0), |shelf| (shelf.len(), shelf.bytes())),
-        };
+        let (len, _) = self.held_by(author);
         if len == 0 {
             return Ok(Reply::Cleared { count: 0 });
         }
-        let due = self.expiries.iter().take_while(|expiring| expiring.expiry <= self.steady);
-        let over = due.filter(|expiring| author.is_none_or(|author| author == &*expiring.author)).count();
+        let over = self.due_of(author);
         let version = self.next_version()?;
+        self.clear_at(author, version, effects);
+        Ok(Reply::Cleared { count: len - over })
+    }
+
+    /// How many entries of an author, or all, are there although their time is over.
+    pub(crate) fn due_of(&self, author: Option<&str>) -> usize {
+        let due = self.expiries.all_due(self.steady);
+        due.filter(|expiring| author.is_none_or(|author| author == &*expiring.author)).count()
+    }
+
+    pub(crate) fn clear_at(&mut self, author: Option<&str>, version: u64, effects: &mut impl Effects<V>) {
+        let (len, bytes) = self.held_by(author);
+        let mut persistent = 0;
         for (author, stored) in self.stored_after(author, None) {
+            persistent += usize::from(stored.persistent);
             effects.change(KeyRef::new(author, stored.name), version);
         }
+        self.persistent -= persistent;
         self.version = version;
         match author {
             None => {
@@ -111,7 +135,14 @@ impl<V: Value> Store<V> {
         }
         self.len -= len;
         self.bytes -= bytes;
-        Ok(Reply::Cleared { count: len - over })
+    }
+
+    /// Entries and bytes of an author, or all.
+    pub(crate) fn held_by(&self, author: Option<&str>) -> (usize, u64) {
+        match author {
+            None => (self.len, self.bytes),
+            Some(author) => self.shelves.get(author).map_or((0, 0), |shelf| (shelf.len(), shelf.bytes())),
+        }
     }
 
     fn clear_author(&mut self, author: &str, effects: &mut impl Effects<V>) {
@@ -120,7 +151,8 @@ impl<V: Value> Store<V> {
             for stored in shelf.stored_after(None) {
                 if let Some(expiry) = stored.expiry {
                     let author = Arc::clone(&author);
-                    self.expiries.remove(&Expiring { expiry, author, name: stored.name.into() });
+                    let expiring = Expiring { expiry, author, name: stored.name.into() };
+                    self.expiries.remove(&expiring, stored.persistent);
                 }
             }
         }
@@ -131,7 +163,7 @@ impl<V: Value> Store<V> {
     pub(crate) fn expire(&mut self, limit: usize, effects: &mut impl Effects<V>) -> usize {
         let mut count = 0;
         while count < limit
-            && let Some(first) = self.expiries.first().filter(|first| first.expiry <= self.steady)
+            && let Some(first) = self.expiries.due(self.steady)
             && let Ok(version) = self.next_version()
         {
             let Expiring { author, name, .. } = first.clone();
@@ -147,9 +179,9 @@ impl<V: Value> Store<V> {
     /// Takes an entry out whose time is over. Without a version left it stays where it is, and nobody is given it.
     pub(crate) fn expire_if_due(&mut self, key: KeyRef<'_>, effects: &mut impl Effects<V>) {
         // Most stores have no entry that expires, and need not be asked for this one.
-        let some_are_due = self.expiries.first().is_some_and(|first| first.expiry <= self.steady);
+        let some_are_due = self.expiries.due(self.steady).is_some();
         if some_are_due
-            && self.stored(key).is_some_and(|stored| stored.is_due(self.steady))
+            && self.stored(key).is_some_and(|stored| stored.is_due(self.steady) && !stored.persistent)
             && let Ok(version) = self.next_version()
         {
             effects.change(key, version);
@@ -159,7 +191,7 @@ impl<V: Value> Store<V> {
     }
 
     /// Whether these may be set, where room is made by what has expired.
-    fn admit_with_room(
+    pub(crate) fn admit_with_room(
         &mut self,
         puts: &[Put<'_, V>],
         effects: &mut impl Effects<V>,
@@ -188,11 +220,11 @@ impl<V: Value> Store<V> {
             self.check_version(*key, *if_version)?;
         }
         let Growth { entries, added, freed } = self.growth(puts)?;
-        if entries > max_entries.saturating_sub(self.len) {
+        if entries > max_entries.saturating_sub(self.len + self.reserved.entries) {
             return Err(StoreError::Full { resource: Resource::Entries, max: max_entries as u64 });
         }
-        // What is there is at most `max_bytes`, which may be u64::MAX.
-        if added > max_bytes - (self.bytes - freed) {
+        // What is there, and what room is kept for, is at most `max_bytes`, which may be u64::MAX.
+        if added > max_bytes.saturating_sub(self.bytes - freed + self.reserved.bytes) {
             return Err(StoreError::Full { resource: Resource::Bytes, max: max_bytes });
         }
         Ok(())
@@ -230,19 +262,26 @@ impl<V: Value> Store<V> {
         Ok(growth)
     }
 
-    fn check_version(&self, key: KeyRef<'_>, wanted: Option<u64>) -> Result<(), StoreError> {
+    pub(crate) fn check_version(&self, key: KeyRef<'_>, wanted: Option<u64>) -> Result<(), StoreError> {
         let Some(wanted) = wanted else { return Ok(()) };
         let current = self.live(key).map(|stored| stored.version);
         if current.unwrap_or(0) == wanted { Ok(()) } else { Err(StoreError::VersionMismatch { current }) }
     }
 
     fn next_version(&self) -> Result<u64, StoreError> {
-        self.version.checked_add(1).ok_or(StoreError::VersionsExhausted)
+        let next = self.version.checked_add(1).ok_or(StoreError::VersionsExhausted)?;
+        if self.ceiling.is_none_or(|ceiling| next < ceiling) {
+            Ok(next)
+        } else {
+            Err(StoreError::VersionsHeld)
+        }
     }
 
-    fn put(&mut self, key: KeyRef<'_>, written: Written<V>, effects: &mut impl Effects<V>) {
+    pub(crate) fn put(&mut self, key: KeyRef<'_>, written: Written<V>, effects: &mut impl Effects<V>) {
         self.forget_expiry(key);
-        let expiry = written.expiry;
+        let (expiry, persistent) = (written.expiry, written.persistent);
+        self.persistent -= usize::from(self.stored(key).is_some_and(|stored| stored.persistent));
+        self.persistent += usize::from(persistent);
         if !self.shelves.contains_key(key.author) {
             self.shelves.insert(key.author.into(), Shelf::new(key.author));
             self.bytes += author_cost(key.author);
@@ -254,15 +293,17 @@ impl<V: Value> Store<V> {
         self.len += usize::from(is_new);
         if let Some(expiry) = expiry {
             let (author, _) = self.shelves.get_key_value(key.author).expect("it has this entry");
-            self.expiries.insert(Expiring { expiry, author: Arc::clone(author), name: key.name.into() });
+            let expiring = Expiring { expiry, author: Arc::clone(author), name: key.name.into() };
+            self.expiries.insert(expiring, persistent);
         }
         if let Some(old) = old {
             effects.discard(Discarded::value(old));
         }
     }
 
-    fn remove(&mut self, key: KeyRef<'_>, effects: &mut impl Effects<V>) {
+    pub(crate) fn remove(&mut self, key: KeyRef<'_>, effects: &mut impl Effects<V>) {
         self.forget_expiry(key);
+        self.persistent -= usize::from(self.stored(key).is_some_and(|stored| stored.persistent));
         let Some(shelf) = self.shelves.get_mut(key.author) else { return };
         let bytes_before = shelf.bytes();
         let (was_there, old) = shelf.remove(key.name);
@@ -279,14 +320,15 @@ impl<V: Value> Store<V> {
     }
 
     /// Takes the entry out of those that expire.
-    fn forget_expiry(&mut self, key: KeyRef<'_>) {
+    pub(crate) fn forget_expiry(&mut self, key: KeyRef<'_>) {
         if self.expiries.is_empty() {
             return;
         }
-        let Some(expiry) = self.stored(key).and_then(|stored| stored.expiry) else { return };
+        let stored = self.stored(key).map(|stored| (stored.expiry, stored.persistent));
+        let Some((Some(expiry), persistent)) = stored else { return };
         let Some((author, _)) = self.shelves.get_key_value(key.author) else { return };
         let expiring = Expiring { expiry, author: Arc::clone(author), name: key.name.into() };
-        self.expiries.remove(&expiring);
+        self.expiries.remove(&expiring, persistent);
     }
 }
 

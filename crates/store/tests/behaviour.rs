@@ -85,7 +85,8 @@ fn a_read_gives_value_codec_version_and_time_of_the_last_write() {
     else {
         panic!()
     };
-    let expected = Entry { value: "new".into(), codec: Codec(9), version, timestamp, ttl_left: None };
+    let expected =
+        Entry { value: "new".into(), codec: Codec(9), version, timestamp, ttl_left: None, persistent: false };
     assert_eq!(get(&mut store, "a", "n", None), Reply::Found(expected));
     assert_eq!(timestamp, 1_700_000_001.5);
     assert_eq!(version, store.version());

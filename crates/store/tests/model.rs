@@ -115,6 +115,7 @@ impl Model {
                 Reply::Cleared { count }
             }
             Op::Expire { limit } => Reply::Expired { count: self.expire(limit) },
+            Op::Persist { .. } | Op::ExpireOne { .. } => unreachable!("no disk is here"),
         })
     }
 
@@ -128,7 +129,8 @@ impl Model {
 
     fn entry(&self, kept: &Kept) -> Entry {
         let (value, ttl_left) = (kept.value.clone(), self.ttl_left(kept));
-        Entry { value, codec: kept.codec, version: kept.version, timestamp: kept.timestamp, ttl_left }
+        let Kept { codec, version, timestamp, .. } = *kept;
+        Entry { value, codec, version, timestamp, ttl_left, persistent: false }
     }
 
     fn remove(&mut self, key: (String, String)) {
@@ -181,7 +183,7 @@ impl Model {
     ) -> Result<BTreeMap<(String, String), Kept>, StoreError> {
         let limits = self.limits;
         let mut entries = self.entries.clone();
-        for Put { key, codec, value, ttl, if_version } in puts {
+        for Put { key, codec, value, ttl, if_version, .. } in puts {
             let key_bytes = key.author.len() + key.name.len();
             if key_bytes > limits.max_key_bytes {
                 return Err(StoreError::KeyTooLong { bytes: key_bytes, max: limits.max_key_bytes });
@@ -231,6 +233,7 @@ impl Model {
                     version: entry.version,
                     timestamp: entry.timestamp,
                     size: entry.value.len() as u64,
+                    persistent: false,
                 });
             }
         }
@@ -292,7 +295,7 @@ fn random_put<'k>(rng: &mut Rng, key: KeyRef<'k>, model: &Model) -> Put<'k> {
     };
     let ttl = (rng.u32(..3) == 0).then(|| Duration::from_millis(rng.u64(..50)));
     let if_version = random_version(rng, key, model);
-    Put { key, codec, value, ttl, if_version }
+    Put { key, codec, value, ttl, if_version, persist: false }
 }
 
 /// None, that of the entry, or another.

@@ -1,0 +1,301 @@
+//! Writes that a disk has to know of before anybody sees them.
+//!
+//! Such a write is planned: what it will do is decided, room is kept for it, and it has its version. Then whoever owns the store makes the plan durable, which
+//! may take its time, and publishes it, or abandons it where that failed. Meanwhile the store goes on; only what concerns the same keys has to wait,
+//! and its owner sees to that.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::effects::Effects;
+use crate::entry::Written;
+use crate::error::StoreError;
+use crate::expiry::nanos;
+use crate::key::{Key, KeyRef};
+use crate::op::{Codec, Now, Op, Put, Reply};
+use crate::store::Store;
+use crate::value::Value;
+
+/// Room that is kept for plans.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Reserved {
+    pub(crate) entries: usize,
+    pub(crate) bytes: u64,
+}
+
+/// A write that is decided and not done. Neither publishing nor abandoning it leaves the room kept that it needs.
+#[derive(Debug)]
+pub struct Plan<V> {
+    what: What<V>,
+    reply: Reply<V>,
+    version: u64,
+    reserved: Reserved,
+}
+
+#[derive(Debug)]
+enum What<V> {
+    Nothing,
+    /// With whether a disk has an entry of that key now.
+    Put(Vec<(Key, Written<V>, bool)>),
+    Remove(Key, bool),
+    Clear(Option<Arc<str>>),
+    Persist(Key, bool),
+}
+
+/// What a disk has to do for a plan.
+#[derive(Debug, PartialEq)]
+pub enum ToDisk<'p, V> {
+    /// Keep this entry.
+    Keep {
+        /// Where.
+        key: KeyRef<'p>,
+        /// The version of the write that set it.
+        version: u64,
+        /// Time of that write, seconds since the Unix epoch.
+        timestamp: f64,
+        /// How the value is encoded.
+        codec: Codec,
+        /// What is left of its time; `None`: it stays.
+        ttl_left: Option<Duration>,
+        /// The value.
+        value: V,
+    },
+    /// Forget this entry.
+    Forget(KeyRef<'p>),
+    /// Forget all entries of this author, or all.
+    ForgetAll(Option<&'p str>),
+}
+
+impl<V: Value> Plan<V> {
+    /// The answer to the operation once it is published, where nothing has to be done for it.
+    fn done(reply: Reply<V>) -> Plan<V> {
+        Plan { what: What::Nothing, reply, version: 0, reserved: Reserved::default() }
+    }
+
+    /// The version that it takes; `None`: it writes nothing.
+    pub fn version(&self) -> Option<u64> {
+        (self.version > 0).then_some(self.version)
+    }
+}
+
+impl<V: Value> Store<V> {
+    /// Whether an operation is to be planned: a disk has an entry that it changes, or is to have it.
+    pub fn concerns_disk(&self, op: &Op<'_, V>) -> bool {
+        let is_kept = |key: KeyRef<'_>| self.stored(key).is_some_and(|stored| stored.persistent);
+        match op {
+            Op::Set(put) => put.persist || self.persistent > 0 && is_kept(put.key),
+            Op::SetMany(puts) => {
+                puts.iter().any(|put| put.persist || self.persistent > 0 && is_kept(put.key))
+            }
+            Op::Increment { key, .. } | Op::Delete { key, .. } => self.persistent > 0 && is_kept(*key),
+            Op::Clear { .. } => self.persistent > 0,
+            Op::Persist { .. } | Op::ExpireOne { .. } => true,
+            Op::Get { .. } | Op::List { .. } | Op::Expire { .. } => false,
+        }
+    }
+
+    /// The version that the next plan is to take, so that the writes that are made until it is published have smaller ones.
+    pub fn version_for_plan(&self, room: u64) -> u64 {
+        self.version.saturating_add(room)
+    }
+
+    /// Until this is called again, only plans take versions from `ceiling` on; `None`: there is no such limit. A write that would have to is refused with
+    /// [`StoreError::VersionsHeld`].
+    pub fn hold_versions(&mut self, ceiling: Option<u64>) {
+        self.ceiling = ceiling;
+    }
+
+    /// Decides a write and keeps room for it. Until the plan is published or abandoned no other operation may change its keys; of plans that are under way
+    /// together those with smaller versions are published first.
+    ///
+    /// # Errors
+    /// As for [`apply`](Store::apply).
+    pub fn plan(
+        &mut self,
+        op: Op<'_, V>,
+        now: Now,
+        version: u64,
+        effects: &mut impl Effects<V>,
+    ) -> Result<Plan<V>, StoreError> {
+        self.steady = self.steady.max(nanos(now.steady));
+        match op {
+            Op::Set(put) => self.plan_set(vec![put], now.wall, version, effects),
+            Op::SetMany(puts) => self.plan_set(puts, now.wall, version, effects),
+            Op::Increment { key, by } => {
+                let (put, value) = self.incremented(key, by)?;
+                let plan = self.plan_set(vec![put], now.wall, version, effects)?;
+                let timestamp = now.wall.as_secs_f64();
+                Ok(Plan { reply: Reply::Counted { version, timestamp, value }, ..plan })
+            }
+            Op::Delete { key, if_version } => {
+                self.check_version(key, if_version)?;
+                // One whose time is over is missing, and still has to go.
+                let Some(stored) = self.stored(key) else { return Ok(Plan::done(Reply::Deleted(None))) };
+                let (kept, due) = (stored.persistent, stored.is_due(self.steady));
+                let reply = Reply::Deleted((!due).then(|| stored.entry(self.steady)));
+                Ok(Plan {
+                    what: What::Remove(key.into(), kept),
+                    reply,
+                    version,
+                    reserved: Reserved::default(),
+                })
+            }
+            Op::Clear { author } => {
+                let count = self.held_by(author).0 - self.due_of(author);
+                let what = What::Clear(author.map(Arc::from));
+                Ok(Plan { what, reply: Reply::Cleared { count }, version, reserved: Reserved::default() })
+            }
+            Op::Persist { key, persist } => match self.live(key) {
+                Some(stored) if stored.persistent == persist => Ok(Plan::done(Reply::Kept(true))),
+                None => Ok(Plan::done(Reply::Kept(false))),
+                Some(_) => {
+                    let what = What::Persist(key.into(), persist);
+                    Ok(Plan { what, reply: Reply::Kept(true), version: 0, reserved: Reserved::default() })
+                }
+            },
+            Op::ExpireOne { key } => match self.stored(key).filter(|stored| stored.is_due(self.steady)) {
+                None => Ok(Plan::done(Reply::Expired { count: 0 })),
+                Some(stored) => {
+                    let what = What::Remove(key.into(), stored.persistent);
+                    Ok(Plan {
+                        what,
+                        reply: Reply::Expired { count: 1 },
+                        version,
+                        reserved: Reserved::default(),
+                    })
+                }
+            },
+            op @ (Op::Get { .. } | Op::List { .. } | Op::Expire { .. }) => {
+                self.apply(op, now, effects).map(Plan::done)
+            }
+        }
+    }
+
+    fn plan_set(
+        &mut self,
+        puts: Vec<Put<'_, V>>,
+        wall: Duration,
+        version: u64,
+        effects: &mut impl Effects<V>,
+    ) -> Result<Plan<V>, StoreError> {
+        self.admit_with_room(&puts, effects)?;
+        let timestamp = wall.as_secs_f64();
+        let reserved = self.reserve(&puts)?;
+        let written = puts.into_iter().map(|Put { key, codec, value, ttl, persist, .. }| {
+            let expiry = ttl.map(|ttl| self.steady.saturating_add(nanos(ttl)));
+            let kept = self.stored(key).is_some_and(|stored| stored.persistent);
+            (Key::from(key), Written { version, timestamp, codec, expiry, persistent: persist, value }, kept)
+        });
+        let what = What::Put(written.collect());
+        self.reserved.entries += reserved.entries;
+        self.reserved.bytes += reserved.bytes;
+        Ok(Plan { what, reply: Reply::Set { version, timestamp }, version, reserved })
+    }
+
+    /// What a disk has to do before the plan is published, in this order.
+    pub fn to_disk<'p>(&self, plan: &'p Plan<V>) -> Vec<ToDisk<'p, V>> {
+        match &plan.what {
+            What::Nothing => Vec::new(),
+            What::Put(puts) => puts
+                .iter()
+                .filter_map(|(key, written, kept)| {
+                    let key = KeyRef::from(key);
+                    let Written { version, timestamp, codec, expiry, persistent, value } = written;
+                    match persistent {
+                        true => Some(ToDisk::Keep {
+                            key,
+                            version: *version,
+                            timestamp: *timestamp,
+                            codec: *codec,
+                            ttl_left: expiry
+                                .map(|expiry| Duration::from_nanos(expiry.saturating_sub(self.steady))),
+                            value: value.clone(),
+                        }),
+                        false => kept.then_some(ToDisk::Forget(key)),
+                    }
+                })
+                .collect(),
+            What::Remove(key, kept) => kept.then(|| ToDisk::Forget(key.into())).into_iter().collect(),
+            What::Clear(author) => vec![ToDisk::ForgetAll(author.as_deref())],
+            What::Persist(key, false) => vec![ToDisk::Forget(key.into())],
+            What::Persist(key, true) => {
+                let key = KeyRef::from(key);
+                let keep = self.stored(key).map(|stored| {
+                    let entry = stored.entry(self.steady);
+                    let (version, timestamp, codec) = (entry.version, entry.timestamp, entry.codec);
+                    ToDisk::Keep {
+                        key,
+                        version,
+                        timestamp,
+                        codec,
+                        ttl_left: entry.ttl_left,
+                        value: entry.value,
+                    }
+                });
+                keep.into_iter().collect()
+            }
+        }
+    }
+
+    /// So many of the entries that a disk has and whose time is over: [`Op::ExpireOne`] is to be planned for each.
+    pub fn due_on_disk(&self, limit: usize) -> Vec<Key> {
+        let due = self.expiries.due_on_disk(self.steady).take(limit);
+        due.map(|expiring| KeyRef::new(&expiring.author, &expiring.name).into()).collect()
+    }
+
+    /// Does what was planned. It cannot fail.
+    pub fn publish(&mut self, plan: Plan<V>, effects: &mut impl Effects<V>) -> Reply<V> {
+        let Plan { what, reply, version, reserved } = plan;
+        self.give_back(reserved);
+        match what {
+            What::Nothing => {}
+            What::Put(puts) => {
+                puts.iter().for_each(|(key, ..)| effects.change(key.into(), version));
+                self.version = self.version.max(version);
+                for (key, written, _) in puts {
+                    self.put((&key).into(), written, effects);
+                }
+            }
+            What::Remove(key, _) => {
+                effects.change((&key).into(), version);
+                self.version = self.version.max(version);
+                self.remove((&key).into(), effects);
+            }
+            What::Clear(author) => self.clear_at(author.as_deref(), version.max(self.version), effects),
+            What::Persist(key, persist) => self.set_persistent((&key).into(), persist),
+        }
+        reply
+    }
+
+    /// Gives up what was planned: it did not happen.
+    pub fn abandon(&mut self, plan: Plan<V>) {
+        self.give_back(plan.reserved);
+    }
+
+    fn give_back(&mut self, reserved: Reserved) {
+        self.reserved.entries -= reserved.entries;
+        self.reserved.bytes -= reserved.bytes;
+    }
+
+    fn set_persistent(&mut self, key: KeyRef<'_>, persist: bool) {
+        let Some(stored) = self.stored(key) else { return };
+        if stored.persistent == persist {
+            return;
+        }
+        let expiry = stored.expiry;
+        self.forget_expiry(key);
+        let Some((author, _)) = self.shelves.get_key_value(key.author) else { return };
+        let author = Arc::clone(author);
+        if let Some(shelf) = self.shelves.get_mut(key.author) {
+            shelf.set_persistent(key.name, persist);
+        }
+        if let Some(expiry) = expiry {
+            let expiring = crate::expiry::Expiring { expiry, author, name: key.name.into() };
+            self.expiries.insert(expiring, persist);
+        }
+        match persist {
+            true => self.persistent += 1,
+            false => self.persistent -= 1,
+        }
+    }
+}
