@@ -47,7 +47,7 @@ impl From<Stats> for Figures {
     }
 }
 
-/// An entry of `set_many`: name, value, codec, author, ttl in µs, and the version that it must have.
+/// An entry of `set_many`: name, value, codec, author, ttl in µs, the version that it must have, and whether it is persistent.
 #[derive(Deserialize)]
 pub(crate) struct Wanted(
     pub(crate) String,
@@ -56,9 +56,10 @@ pub(crate) struct Wanted(
     #[serde(default)] pub(crate) Option<String>,
     #[serde(default)] pub(crate) Option<u64>,
     #[serde(default)] pub(crate) Option<u64>,
+    #[serde(default)] pub(crate) Option<bool>,
 );
 
-written_as_array!(Wanted, 6, 0 1 2 3 4 5);
+written_as_array!(Wanted, 7, 0 1 2 3 4 5 6);
 
 /// Where on the board an entry is stamped, and the stamp that stood there when it was read.
 #[derive(Clone, Copy, Default)]
@@ -95,7 +96,7 @@ impl Answer {
     }
 
     pub(crate) fn found(entry: Entry<Kept>, Stamp { slot, stamp }: Stamp) -> Answer {
-        let Entry { value, codec, version, timestamp, ttl_left } = entry;
+        let Entry { value, codec, version, timestamp, ttl_left, .. } = entry;
         Answer(Answer::FOUND, version, slot, stamp, micros_left(ttl_left), timestamp, codec.0, value)
     }
 }
@@ -136,17 +137,17 @@ pub(crate) struct Page(bool, Vec<Row>);
 
 written_as_array!(Page, 2, 0 1);
 
-/// Author, name, version, timestamp and size.
+/// Author, name, version, timestamp, size, and whether it is persistent.
 #[derive(Deserialize)]
-struct Row(Arc<str>, Arc<str>, u64, f64, u64);
+struct Row(Arc<str>, Arc<str>, u64, f64, u64, #[serde(default)] bool);
 
-written_as_array!(Row, 5, 0 1 2 3 4);
+written_as_array!(Row, 6, 0 1 2 3 4 5);
 
 impl From<andiron_store::Page> for Page {
     fn from(page: andiron_store::Page) -> Page {
         let row = |listed: andiron_store::Listed| {
-            let andiron_store::Listed { key, version, timestamp, size } = listed;
-            Row(key.author, key.name, version, timestamp, size)
+            let andiron_store::Listed { key, version, timestamp, size, persistent } = listed;
+            Row(key.author, key.name, version, timestamp, size, persistent)
         };
         Page(page.more, page.entries.into_iter().map(row).collect())
     }

@@ -74,7 +74,7 @@ impl Daemon {
         };
         let server = Server::host(address, hosting)?;
         let start = StoreStart { incarnation, high_water: 0, now: now().wall, limits: store };
-        let store = Store::new(Engine::new(start));
+        let store = Store::new(Engine::new(start), None);
         // The board first: behind the end of this server another one may take writes under its name.
         let server = server.on_stop(store.closing()).inline_object(STORE, store)?;
         Ok(Daemon { server })

@@ -38,7 +38,7 @@ impl Kept {
         Kept::Big(Arc::new(Big { blob, housekeeper: housekeeper.clone() }))
     }
 
-    fn all(&self) -> &[u8] {
+    pub(crate) fn all(&self) -> &[u8] {
         match self {
             Kept::Bytes(bytes) => bytes,
             Kept::Big(big) => &big.blob,

@@ -15,6 +15,7 @@
 
 mod answers;
 mod daemon;
+mod durable;
 mod housekeeper;
 mod kept;
 mod stamps;

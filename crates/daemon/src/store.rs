@@ -1,17 +1,19 @@
 //! The store as an object that is called (`spec/PROTOCOL.md`, section 10).
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
 use std::time::{Duration, SystemTime};
 
 use andiron::{Blob, Error, ErrorKind, PassedDescriptor, Result, Stream};
+use andiron_store::disk::{Disk, Durability};
 use andiron_store::{
     Codec, DEFAULT_AUTHOR, Discarded, Effects, KeyRef, Now, Op, Page as EnginePage, Put, Reply,
     Store as Engine, StoreError,
 };
 
 use crate::answers::{Answer, Change, Counted, Figures, Page, Stamp, Wanted, Written};
+use crate::durable::{self, Batch, Durable, Job, UnderWay, Waiting};
 use crate::housekeeper::Housekeeper;
 use crate::kept::Kept;
 use crate::stamps::Stamps;
@@ -28,38 +30,206 @@ const MANY: usize = 4096;
 /// The engine, locked for one operation at a time, and who wants to know what it did.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    engine: Mutex<Engine<Kept>>,
+    this: Weak<Shared>,
+    state: Mutex<State>,
     stamps: Stamps,
     pub(crate) watchers: Watchers,
     housekeeper: Arc<Housekeeper>,
+    /// `None`: nothing is kept beyond the life of the daemon.
+    durable: Option<Arc<Durable>>,
+}
+
+/// What is locked for one operation at a time.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) engine: Engine<Kept>,
+    under_way: UnderWay,
+    /// No version above it was given out, as the disk knows.
+    high_water: u64,
+}
+
+/// What came of an operation.
+enum Applied {
+    Done(Reply<Kept>, Stamp),
+    /// A disk has to know of it first.
+    Waits(Arc<durable::Answer>),
 }
 
 impl Shared {
-    pub(crate) fn engine(&self) -> MutexGuard<'_, Engine<Kept>> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         // The engine finds out whether an operation may happen before it changes anything.
-        self.engine.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does an operation. What it changes is told under the same lock, so that everybody hears of changes in their order.
+    /// Does an operation that no disk has to know of. What it changes is told under the same lock, so that everybody hears of changes in their order.
     fn apply(&self, op: Op<'_, Kept>) -> Result<Reply<Kept>> {
-        self.apply_stamped(op, None).map(|(reply, _)| reply)
+        match self.begin(op, Durability::Relaxed, None)? {
+            Applied::Done(reply, _) => Ok(reply),
+            Applied::Waits(_) => Err(unexpected()),
+        }
     }
 
-    /// The same; with the stamp that belongs to what is said of this key.
-    fn apply_stamped(&self, op: Op<'_, Kept>, key: Option<KeyRef<'_>>) -> Result<(Reply<Kept>, Stamp)> {
+    /// Does an operation; where a disk has to know of it first, when that does. With the stamp that belongs to what is said of this key.
+    async fn apply_durably(&self, op: Op<'_, Kept>, durability: Durability) -> Result<Reply<Kept>> {
+        match self.begin(op, durability, None)? {
+            Applied::Done(reply, _) => Ok(reply),
+            Applied::Waits(answer) => answer.wait().await,
+        }
+    }
+
+    fn begin(&self, op: Op<'_, Kept>, durability: Durability, key: Option<KeyRef<'_>>) -> Result<Applied> {
         let may_expire_sooner = match &op {
             Op::Set(put) => put.ttl.is_some(),
             Op::SetMany(_) | Op::Expire { .. } => true,
             _ => false,
         };
-        let mut engine = self.engine();
-        let watchers = (!self.watchers.is_empty()).then_some(&self.watchers);
-        let stamps = &self.stamps;
-        let mut told = Told { stamps, watchers, woken: Vec::new(), discarded: Vec::new() };
-        let reply = engine.apply(op, now(), &mut told);
+        let mut state = self.state();
+        if state.under_way.concerns(&op) || state.engine.concerns_disk(&op) {
+            return self.queue(state, op, durability).map(Applied::Waits);
+        }
+        let retry = self.durable.is_some().then(|| op.clone());
+        let mut told = self.told();
+        let reply = state.engine.apply(op, now(), &mut told);
+        if let (Err(StoreError::VersionsHeld), Some(op)) = (&reply, retry) {
+            return self.queue(state, op, durability).map(Applied::Waits);
+        }
         let stamp = key.map_or(Stamp::default(), |key| self.stamps.stamp(key));
-        let next_expiry = if may_expire_sooner { engine.next_expiry() } else { None };
-        drop(engine);
+        let next_expiry = if may_expire_sooner { state.engine.next_expiry() } else { None };
+        drop(state);
+        self.tell(told, next_expiry);
+        reply.map(|reply| Applied::Done(reply, stamp)).map_err(refused)
+    }
+
+    /// Leaves an operation to who makes it durable, which may be this thread, now.
+    fn queue(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        op: Op<'_, Kept>,
+        durability: Durability,
+    ) -> Result<Arc<durable::Answer>> {
+        let Some(durable) = &self.durable else {
+            let text = "this daemon keeps nothing beyond its life: start it with a folder for its state, or set the entry without `persist`";
+            return Err(Error::new(ErrorKind::Unsupported, text));
+        };
+        state.under_way.begin(&op);
+        let answer: Arc<durable::Answer> = Arc::default();
+        let wanted = Waiting::of(op).ok_or_else(unexpected)?;
+        durable.push(Job { wanted, durability, answer: answer.clone() });
+        drop(state);
+        self.make_durable(false);
+        Ok(answer)
+    }
+
+    /// Makes durable what waits for it. `on_thread`: by the thread of the disk, else only what is soon done.
+    fn make_durable(&self, on_thread: bool) {
+        let Some(durable) = &self.durable else { return };
+        if let Some(jobs) = durable.take(on_thread) {
+            self.work_off(durable, jobs);
+        }
+        if !on_thread && durable.has_work() {
+            let this = self.this.clone();
+            let called = durable.call(move || {
+                if let Some(shared) = this.upgrade() {
+                    shared.make_durable(true);
+                }
+            });
+            if !called {
+                self.make_durable(true); // there can be no thread: by this one, then
+            }
+        }
+    }
+
+    fn work_off(&self, durable: &Durable, jobs: Vec<Job>) {
+        let now = now();
+        let durability = match jobs.iter().any(|job| job.durability == Durability::Sync) {
+            true => Durability::Sync,
+            false => Durability::Relaxed,
+        };
+        let (mut told, mut batch) = (self.told(), Batch::default());
+        let mut state = self.state();
+        let floor = state.engine.version_for_plan(durable::ROOM);
+        let version = self.plan(&mut state, jobs, now, floor, &mut told, &mut batch);
+        // Whatever is written meanwhile stays below, and below what the disk knows.
+        let ceiling = (floor + 1).min(state.high_water.saturating_add(1));
+        state.engine.hold_versions(Some(ceiling));
+        let high_water = version.saturating_add(durable::ROOM);
+        let changes: Vec<_> = batch.planned.iter().flat_map(|(_, plan)| state.engine.to_disk(plan)).collect();
+        drop(state);
+        let needed = !changes.is_empty() || version > floor;
+        let outcome = match needed {
+            true => durable.commit(&changes, now.wall, high_water, durability),
+            false => Ok(()),
+        };
+        drop(changes);
+        let mut answers = Vec::new();
+        let mut state = self.state();
+        for (job, plan) in batch.planned {
+            let answer = match &outcome {
+                Ok(()) => Ok(state.engine.publish(plan, &mut told)),
+                Err(error) => {
+                    state.engine.abandon(plan);
+                    Err(durable::not_durable(error))
+                }
+            };
+            state.under_way.end(&job.wanted.op());
+            answers.push((job.answer, answer));
+        }
+        for (job, error) in batch.refused {
+            state.under_way.end(&job.wanted.op());
+            answers.push((job.answer, Err(error)));
+        }
+        if outcome.is_ok() && needed {
+            state.high_water = high_water;
+        }
+        let ceiling = state.high_water.saturating_add(1);
+        state.engine.hold_versions(Some(ceiling));
+        let next_expiry = state.engine.next_expiry();
+        durable.done(batch.left);
+        drop(state);
+        self.tell(told, next_expiry);
+        answers.into_iter().for_each(|(place, answer)| place.give(answer));
+    }
+
+    /// Has the engine plan what can be done together. Gives the last version that is taken.
+    fn plan(
+        &self,
+        state: &mut State,
+        jobs: Vec<Job>,
+        now: Now,
+        floor: u64,
+        told: &mut Told<'_>,
+        batch: &mut Batch,
+    ) -> u64 {
+        let mut taken = UnderWay::default();
+        let mut version = floor;
+        for job in jobs {
+            let op = job.wanted.op();
+            let waits = taken.concerns(&op);
+            taken.begin(&op); // also of one that waits: what comes later waits behind it
+            if waits {
+                drop(op);
+                batch.left.push(job);
+                continue;
+            }
+            let planned = state.engine.plan(op, now, version + 1, told);
+            match planned {
+                Ok(plan) => {
+                    version += u64::from(plan.version().is_some());
+                    batch.planned.push((job, plan));
+                }
+                Err(error) => batch.refused.push((job, refused(error))),
+            }
+        }
+        version
+    }
+
+    fn told(&self) -> Told<'_> {
+        let watchers = (!self.watchers.is_empty()).then_some(&self.watchers);
+        Told { stamps: &self.stamps, watchers, woken: Vec::new(), discarded: Vec::new() }
+    }
+
+    /// Does what an operation leaves to be done without the lock.
+    fn tell(&self, told: Told<'_>, next_expiry: Option<Duration>) {
         if let Some(time) = next_expiry {
             self.housekeeper.wake_at(time);
         }
@@ -69,19 +239,17 @@ impl Shared {
                 self.housekeeper.free(discarded);
             }
         }
-        reply.map(|reply| (reply, stamp)).map_err(refused)
     }
 
-    /// The engine when nothing is in it whose time is over, and that time.
-    pub(crate) fn swept_engine(&self) -> (MutexGuard<'_, Engine<Kept>>, Now) {
+    /// The engine when nothing is in it whose time is over, but for what waits for the disk, and that time.
+    pub(crate) fn swept(&self) -> (MutexGuard<'_, State>, Now) {
         loop {
-            let (engine, now) = (self.engine(), now());
-            let is_due = engine.next_expiry().is_some_and(|time| time <= now.steady);
+            let (state, now) = (self.state(), now());
             // Without a version left nothing can be taken out.
-            if !is_due || engine.version() == u64::MAX {
-                return (engine, now);
+            if !state.engine.has_expired(now) || state.engine.version() == u64::MAX {
+                return (state, now);
             }
-            drop(engine);
+            drop(state);
             self.expire();
         }
     }
@@ -91,9 +259,22 @@ impl Shared {
         loop {
             match self.apply(Op::Expire { limit: EXPIRED_AT_ONCE }) {
                 Ok(Reply::Expired { count: EXPIRED_AT_ONCE }) => {}
-                _ => return,
+                _ => break,
             }
         }
+        // Those that the disk has to forget first are only begun.
+        let mut state = self.state();
+        let Some(durable) = &self.durable else { return };
+        for key in state.engine.due_on_disk(EXPIRED_AT_ONCE) {
+            let op = Op::ExpireOne { key: (&key).into() };
+            if !state.under_way.concerns(&op) {
+                state.under_way.begin(&op);
+                let (wanted, durability) = (Waiting::ExpireOne(key), Durability::Relaxed);
+                durable.push(Job { wanted, durability, answer: Arc::default() });
+            }
+        }
+        drop(state);
+        self.make_durable(false);
     }
 }
 
@@ -122,9 +303,18 @@ impl Effects<Kept> for Told<'_> {
     }
 }
 
+/// What keeps entries beyond the life of the daemon.
+pub(crate) struct Keeps {
+    pub(crate) disk: Box<dyn Disk>,
+    pub(crate) high_water: u64,
+    pub(crate) default: Durability,
+}
+
 /// The store as others call it.
 pub(crate) struct Store {
     shared: Arc<Shared>,
+    /// How durable a persistent write is where its caller does not say.
+    default: Durability,
     /// The process that it was made in.
     generation: u32,
 }
@@ -134,19 +324,29 @@ impl Drop for Store {
         // A forked child has no housekeeper to wait for.
         if self.generation == andiron_sys::fork::generation() {
             self.shared.housekeeper.end();
+            self.shared.durable.iter().for_each(|durable| durable.end());
         }
     }
 }
 
 impl Store {
-    pub(crate) fn new(engine: Engine<Kept>) -> Store {
+    /// `keeps`: the disk that has its persistent entries, with the version above which none was given out, as the disk knows, and how durable a write is
+    /// where nobody says.
+    pub(crate) fn new(engine: Engine<Kept>, keeps: Option<Keeps>) -> Store {
+        let default = keeps.as_ref().map_or(Durability::Relaxed, |keeps| keeps.default);
+        let high_water = keeps.as_ref().map_or(u64::MAX, |keeps| keeps.high_water);
+        let durable = keeps.map(|keeps| Arc::new(Durable::new(keeps.disk)));
+        let mut state = State { engine, under_way: UnderWay::default(), high_water };
+        state.engine.hold_versions(durable.is_some().then(|| high_water.saturating_add(1)));
         let shared = Arc::new_cyclic(|shared| Shared {
-            stamps: Stamps::new(engine.incarnation()),
-            engine: Mutex::new(engine),
+            this: shared.clone(),
+            stamps: Stamps::new(state.engine.incarnation()),
+            state: Mutex::new(state),
             watchers: Watchers::default(),
             housekeeper: Housekeeper::new(shared.clone()),
+            durable,
         });
-        Store { shared, generation: andiron_sys::fork::generation() }
+        Store { shared, default, generation: andiron_sys::fork::generation() }
     }
 
     /// What ends its board: nobody takes what was read for current any more.
@@ -163,8 +363,8 @@ impl Store {
         self.shared.apply(op)
     }
 
-    fn write(&self, op: Op<'_, Kept>) -> Result<Written> {
-        match self.apply(op)? {
+    async fn write(&self, op: Op<'_, Kept>, durability: Option<String>) -> Result<Written> {
+        match self.shared.apply_durably(op, self.durability(durability)?).await? {
             Reply::Set { version, timestamp } => Ok(Written(version, timestamp)),
             _ => Err(unexpected()),
         }
@@ -203,8 +403,20 @@ impl Store {
         Ok(found)
     }
 
-    fn remove(&self, author: Option<&str>) -> Result<u64> {
-        match self.apply(Op::Clear { author })? {
+    fn durability(&self, wanted: Option<String>) -> Result<Durability> {
+        match wanted.as_deref() {
+            None => Ok(self.default),
+            Some("relaxed") => Ok(Durability::Relaxed),
+            Some("sync") => Ok(Durability::Sync),
+            Some(other) => {
+                let text = format!("there is no durability '{other}': it is `relaxed` or `sync`");
+                Err(Error::new(ErrorKind::BadArguments, text))
+            }
+        }
+    }
+
+    async fn remove(&self, author: Option<&str>) -> Result<u64> {
+        match self.shared.apply_durably(Op::Clear { author }, self.default).await? {
             Reply::Cleared { count } => Ok(count as u64),
             _ => Err(unexpected()),
         }
@@ -215,31 +427,53 @@ impl Store {
 /// The author is `default` where none is given. Every write takes a larger version than all before.
 #[andiron::expose]
 impl Store {
-    /// Sets a value, for `ttl` microseconds or for good; with `if_version` only if the entry has that version, with 0 only if there is none. Returns an
-    /// array: version, timestamp in seconds since 1970.
-    fn set(
+    /// Sets a value, for `ttl` microseconds or for good; with `if_version` only if the entry has that version, with 0 only if there is none; with `persist` it is there
+    /// again when the daemon was ended, `durability` says by what: `relaxed`, or `sync`, also a power cut. Returns an array: version, timestamp in seconds since 1970.
+    async fn set(
         &self,
-        name: &str,
+        name: String,
         value: Blob,
         codec: u8,
-        author: Option<&str>,
+        author: Option<String>,
         ttl: Option<u64>,
         if_version: Option<u64>,
+        persist: Option<bool>,
+        durability: Option<String>,
     ) -> Result<Written> {
-        check(Use::Write, Some(author.unwrap_or(DEFAULT_AUTHOR)))?;
-        let (key, value, ttl) = (key(author, name), self.kept(value), time_to_live(ttl)?);
-        self.write(Op::Set(Put { key, codec: Codec(codec), value, ttl, if_version }))
+        check(Use::Write, Some(author.as_deref().unwrap_or(DEFAULT_AUTHOR)))?;
+        let (key, value, ttl) = (key(author.as_deref(), &name), self.kept(value), time_to_live(ttl)?);
+        let (codec, persist) = (Codec(codec), persist.unwrap_or(false));
+        self.write(Op::Set(Put { key, codec, value, ttl, if_version, persist }), durability).await
     }
 
-    /// Sets several values under one version: all of them or none. Each is an array: name, value, codec, author, ttl, if_version, as for `set`.
-    fn set_many(&self, entries: Vec<Wanted>) -> Result<Written> {
-        let puts = entries.iter().map(|Wanted(name, value, codec, author, ttl, if_version)| {
+    /// Sets several values under one version: all of them or none. Each is an array: name, value, codec, author, ttl, if_version, persist, as for `set`.
+    async fn set_many(&self, entries: Vec<Wanted>, durability: Option<String>) -> Result<Written> {
+        let puts = entries.iter().map(|wanted| {
+            let Wanted(name, value, codec, author, ttl, if_version, persist) = wanted;
             let author = author.as_deref().unwrap_or(DEFAULT_AUTHOR);
             check(Use::Write, Some(author))?;
             let (key, codec, if_version) = (KeyRef::new(author, name), Codec(*codec), *if_version);
-            Ok(Put { key, codec, value: self.kept(value.clone()), ttl: time_to_live(*ttl)?, if_version })
+            let (value, ttl, persist) =
+                (self.kept(value.clone()), time_to_live(*ttl)?, persist.unwrap_or(false));
+            Ok(Put { key, codec, value, ttl, if_version, persist })
         });
-        self.write(Op::SetMany(puts.collect::<Result<_>>()?))
+        self.write(Op::SetMany(puts.collect::<Result<_>>()?), durability).await
+    }
+
+    /// Has an entry be there again when the daemon was ended, or not any more. Returns whether there is such an entry.
+    async fn persist(
+        &self,
+        name: String,
+        persist: Option<bool>,
+        author: Option<String>,
+        durability: Option<String>,
+    ) -> Result<bool> {
+        check(Use::Write, Some(author.as_deref().unwrap_or(DEFAULT_AUTHOR)))?;
+        let op = Op::Persist { key: key(author.as_deref(), &name), persist: persist.unwrap_or(true) };
+        match self.shared.apply_durably(op, self.durability(durability)?).await? {
+            Reply::Kept(kept) => Ok(kept),
+            _ => Err(unexpected()),
+        }
     }
 
     /// Reads an entry. Returns an array: 0, 0, slot, stamp if it is missing; 2, version, slot, stamp, ttl if that is the version `known`; else 1,
@@ -250,7 +484,8 @@ impl Store {
         check(Use::Read, Some(author.unwrap_or(DEFAULT_AUTHOR)))?;
         let (known, hits) = (known.filter(|&version| version != 0), hits.unwrap_or(0));
         let key = key(author, name);
-        let (reply, stamp) = self.shared.apply_stamped(Op::Get { key, known, hits }, Some(key))?;
+        let read = self.shared.begin(Op::Get { key, known, hits }, Durability::Relaxed, Some(key))?;
+        let Applied::Done(reply, stamp) = read else { return Err(unexpected()) };
         match reply {
             Reply::Missing => Ok(Answer::missing(stamp)),
             Reply::NotModified { version, ttl_left } => Ok(Answer::not_modified(version, ttl_left, stamp)),
@@ -260,10 +495,11 @@ impl Store {
     }
 
     /// Takes an entry out, with `if_version` only if it has that version. Returns what was there, as `get` does.
-    fn delete(&self, name: &str, author: Option<&str>, if_version: Option<u64>) -> Result<Answer> {
-        check(Use::Write, Some(author.unwrap_or(DEFAULT_AUTHOR)))?;
+    async fn delete(&self, name: String, author: Option<String>, if_version: Option<u64>) -> Result<Answer> {
+        check(Use::Write, Some(author.as_deref().unwrap_or(DEFAULT_AUTHOR)))?;
         let stamp = Stamp::default();
-        match self.apply(Op::Delete { key: key(author, name), if_version })? {
+        let op = Op::Delete { key: key(author.as_deref(), &name), if_version };
+        match self.shared.apply_durably(op, self.default).await? {
             Reply::Deleted(Some(entry)) => Ok(Answer::found(entry, stamp)),
             Reply::Deleted(None) => Ok(Answer::missing(stamp)),
             _ => Err(unexpected()),
@@ -272,9 +508,10 @@ impl Store {
 
     /// Adds `by` (1) to a whole number in the native codec; to 0 where there is no entry. What is left of its time stays. Returns an array: version,
     /// timestamp, the number that it is now.
-    fn incr(&self, name: &str, by: Option<i64>, author: Option<&str>) -> Result<Counted> {
-        check(Use::Write, Some(author.unwrap_or(DEFAULT_AUTHOR)))?;
-        match self.apply(Op::Increment { key: key(author, name), by: by.unwrap_or(1) })? {
+    async fn incr(&self, name: String, by: Option<i64>, author: Option<String>) -> Result<Counted> {
+        check(Use::Write, Some(author.as_deref().unwrap_or(DEFAULT_AUTHOR)))?;
+        let op = Op::Increment { key: key(author.as_deref(), &name), by: by.unwrap_or(1) };
+        match self.shared.apply_durably(op, self.default).await? {
             Reply::Counted { version, timestamp, value } => Ok(Counted(version, timestamp, value)),
             _ => Err(unexpected()),
         }
@@ -297,7 +534,7 @@ impl Store {
             let text = "the secret of this connection gives a right to entries of some authors, and this is about all of them";
             return Err(Error::new(ErrorKind::Denied, text));
         }
-        Ok(self.shared.engine().stats().into())
+        Ok(self.shared.state().engine.stats().into())
     }
 
     /// Names entries, sorted by author and name: those of one author or of all, at most `limit` (1000), behind `after` (author, name). Returns an
@@ -329,11 +566,14 @@ impl Store {
     }
 
     /// Removes all entries of one author or of all. Returns their number.
-    fn clear(&self, author: Option<&str>) -> Result<u64> {
-        match check(Use::Write, author)? {
-            Some(authors) => authors.iter().map(|author| self.remove(Some(author))).sum(),
-            None => self.remove(author),
+    async fn clear(&self, author: Option<String>) -> Result<u64> {
+        let author = author.as_deref();
+        let Some(authors) = check(Use::Write, author)? else { return self.remove(author).await };
+        let mut count = 0;
+        for author in &authors {
+            count += self.remove(Some(author)).await?;
         }
+        Ok(count)
     }
 }
 
@@ -395,6 +635,7 @@ fn refused(error: StoreError) -> Error {
         StoreError::VersionMismatch { .. } => ErrorKind::Conflict,
         StoreError::KeyTwice | StoreError::Overflow { .. } => ErrorKind::BadArguments,
         StoreError::NotANumber => ErrorKind::Encoding,
+        StoreError::VersionsHeld => ErrorKind::Overloaded,
         StoreError::VersionsExhausted => ErrorKind::Internal,
     };
     Error::new(kind, error.to_string()).with_source(error)

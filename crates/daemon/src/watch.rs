@@ -191,7 +191,8 @@ impl Watch {
         let present = self.present.as_mut()?;
         loop {
             // Given back after each page: where nothing fits, this goes through all there is.
-            let mut engine = self.shared.engine();
+            let mut state = self.shared.state();
+            let engine = &mut state.engine;
             while let Some(key) = present.page.pop_front() {
                 if let Some(entry) = engine.peek((&key).into(), now()) {
                     // It is the newest: what changed before is told by it.
@@ -218,7 +219,7 @@ impl Watch {
     fn next_change(&self, context: &Context<'_>) -> Poll<Result<Change>> {
         // What expired is taken out first: else it would be told here as removed, and once more when it is. The locks in this order, as those who
         // change something have it.
-        let (engine, now) = self.shared.swept_engine();
+        let (state, now) = self.shared.swept();
         let mut untold = lock(&self.watcher.untold);
         let Some((key, note)) = untold.next() else {
             if untold.overrun {
@@ -232,7 +233,7 @@ impl Watch {
             return Poll::Pending;
         };
         let Note { version, skipped } = note;
-        let entry = engine.peek((&key).into(), now);
+        let entry = state.engine.peek((&key).into(), now);
         Poll::Ready(Ok(Change::of(key, entry, version, skipped)))
     }
 }

@@ -1,0 +1,352 @@
+//! Writes that a disk has to know of before anybody sees them: many of them together, and nobody else waits.
+//!
+//! Such a write waits in a queue. Whoever finds nobody at the disk takes all that wait: it has the engine plan them, makes them durable in one go, and has the engine
+//! publish them; what comes meanwhile is the next batch. A write that concerns the same keys as one that waits, waits behind it; everything else
+//! goes on. Writes that are to survive a power cut are left to a thread of their own, since that takes long; the others are done by who made them.
+//!
+//! Locking rules: the engine's lock may be held when the queue is locked, not the other way round; neither is held while the disk works.
+
+use std::collections::{HashMap, VecDeque};
+use std::future::poll_fn;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use andiron::{Error, ErrorKind, Result};
+use andiron_store::disk::{Change, Disk, DiskError, Durability, Record};
+use andiron_store::{Codec, Key, KeyRef, Op, Plan, Put, Reply, ToDisk};
+
+use crate::kept::Kept;
+
+/// Versions that other writes may take while a batch becomes durable.
+pub(crate) const ROOM: u64 = 1 << 22;
+
+/// An operation that waits.
+#[derive(Debug)]
+pub(crate) enum Waiting {
+    Set(Vec<OwnedPut>, bool),
+    Increment(Key, i64),
+    Delete(Key, Option<u64>),
+    Clear(Option<Arc<str>>),
+    Persist(Key, bool),
+    ExpireOne(Key),
+}
+
+#[derive(Debug)]
+pub(crate) struct OwnedPut {
+    key: Key,
+    codec: Codec,
+    value: Kept,
+    ttl: Option<Duration>,
+    if_version: Option<u64>,
+    persist: bool,
+}
+
+impl From<Put<'_, Kept>> for OwnedPut {
+    fn from(put: Put<'_, Kept>) -> OwnedPut {
+        let Put { key, codec, value, ttl, if_version, persist } = put;
+        OwnedPut { key: key.into(), codec, value, ttl, if_version, persist }
+    }
+}
+
+impl OwnedPut {
+    fn put(&self) -> Put<'_, Kept> {
+        let OwnedPut { key, codec, value, ttl, if_version, persist } = self;
+        Put {
+            key: key.into(),
+            codec: *codec,
+            value: value.clone(),
+            ttl: *ttl,
+            if_version: *if_version,
+            persist: *persist,
+        }
+    }
+}
+
+impl Waiting {
+    /// `None` for what only reads.
+    pub(crate) fn of(op: Op<'_, Kept>) -> Option<Waiting> {
+        Some(match op {
+            Op::Set(put) => Waiting::Set(vec![put.into()], false),
+            Op::SetMany(puts) => Waiting::Set(puts.into_iter().map(OwnedPut::from).collect(), true),
+            Op::Increment { key, by } => Waiting::Increment(key.into(), by),
+            Op::Delete { key, if_version } => Waiting::Delete(key.into(), if_version),
+            Op::Clear { author } => Waiting::Clear(author.map(Arc::from)),
+            Op::Persist { key, persist } => Waiting::Persist(key.into(), persist),
+            Op::ExpireOne { key } => Waiting::ExpireOne(key.into()),
+            Op::Get { .. } | Op::List { .. } | Op::Expire { .. } => return None,
+        })
+    }
+
+    pub(crate) fn op(&self) -> Op<'_, Kept> {
+        match self {
+            Waiting::Set(puts, true) => Op::SetMany(puts.iter().map(OwnedPut::put).collect()),
+            Waiting::Set(puts, false) => Op::Set(puts[0].put()),
+            Waiting::Increment(key, by) => Op::Increment { key: key.into(), by: *by },
+            Waiting::Delete(key, if_version) => Op::Delete { key: key.into(), if_version: *if_version },
+            Waiting::Clear(author) => Op::Clear { author: author.as_deref() },
+            Waiting::Persist(key, persist) => Op::Persist { key: key.into(), persist: *persist },
+            Waiting::ExpireOne(key) => Op::ExpireOne { key: key.into() },
+        }
+    }
+}
+
+/// The keys that an operation changes.
+enum Scope<'o> {
+    Keys(Vec<KeyRef<'o>>),
+    /// All of an author, or all.
+    All(Option<&'o str>),
+    Nothing,
+}
+
+fn scope<'o>(op: &Op<'o, Kept>) -> Scope<'o> {
+    match op {
+        Op::Set(put) => Scope::Keys(vec![put.key]),
+        Op::SetMany(puts) => Scope::Keys(puts.iter().map(|put| put.key).collect()),
+        Op::Increment { key, .. }
+        | Op::Delete { key, .. }
+        | Op::Persist { key, .. }
+        | Op::ExpireOne { key } => Scope::Keys(vec![*key]),
+        Op::Clear { author } => Scope::All(*author),
+        Op::Get { .. } | Op::List { .. } | Op::Expire { .. } => Scope::Nothing,
+    }
+}
+
+/// What is under way: later writes of the same keys have to wait.
+#[derive(Debug, Default)]
+pub(crate) struct UnderWay {
+    keys: HashMap<Key, usize>,
+    /// Authors whose entries are cleared; `None`: all of them.
+    clears: Vec<Option<Arc<str>>>,
+}
+
+impl UnderWay {
+    /// Whether an operation has to wait.
+    pub(crate) fn concerns(&self, op: &Op<'_, Kept>) -> bool {
+        if self.keys.is_empty() && self.clears.is_empty() {
+            return false; // as mostly
+        }
+        let cleared =
+            |author: &str| self.clears.iter().any(|clear| clear.as_deref().is_none_or(|of| of == author));
+        match scope(op) {
+            Scope::Nothing => false,
+            Scope::Keys(keys) => {
+                keys.iter().any(|key| cleared(key.author) || self.keys.contains_key(&Key::from(*key)))
+            }
+            Scope::All(None) => true,
+            Scope::All(Some(author)) => cleared(author) || self.keys.keys().any(|key| *key.author == *author),
+        }
+    }
+
+    pub(crate) fn begin(&mut self, op: &Op<'_, Kept>) {
+        match scope(op) {
+            Scope::Nothing => {}
+            Scope::Keys(keys) => {
+                keys.iter().for_each(|key| *self.keys.entry((*key).into()).or_default() += 1);
+            }
+            Scope::All(author) => self.clears.push(author.map(Arc::from)),
+        }
+    }
+
+    pub(crate) fn end(&mut self, op: &Op<'_, Kept>) {
+        match scope(op) {
+            Scope::Nothing => {}
+            Scope::Keys(keys) => {
+                for key in keys {
+                    let key = Key::from(key);
+                    if let Some(count) = self.keys.get_mut(&key) {
+                        *count -= 1;
+                        if *count == 0 {
+                            self.keys.remove(&key);
+                        }
+                    }
+                }
+            }
+            Scope::All(author) => {
+                if let Some(at) = self.clears.iter().position(|clear| clear.as_deref() == author) {
+                    self.clears.swap_remove(at);
+                }
+            }
+        }
+    }
+}
+
+/// An operation that waits, who waits for it, and how durable it is to be.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) wanted: Waiting,
+    pub(crate) durability: Durability,
+    pub(crate) answer: Arc<Answer>,
+}
+
+/// Where the answer is put.
+#[derive(Debug, Default)]
+pub(crate) struct Answer(Mutex<(Option<Result<Reply<Kept>>>, Option<Waker>)>);
+
+impl Answer {
+    pub(crate) fn give(&self, answer: Result<Reply<Kept>>) {
+        let mut place = lock(&self.0);
+        place.0 = Some(answer);
+        let waker = place.1.take();
+        drop(place);
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    pub(crate) async fn wait(&self) -> Result<Reply<Kept>> {
+        poll_fn(|context| {
+            let mut place = lock(&self.0);
+            match place.0.take() {
+                Some(answer) => Poll::Ready(answer),
+                None => {
+                    place.1 = Some(context.waker().clone());
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+    }
+}
+
+/// The disk, and what waits for it.
+#[derive(Debug)]
+pub(crate) struct Durable {
+    disk: Mutex<Box<dyn Disk>>,
+    queue: Mutex<Queue>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    /// Somebody is at the disk.
+    busy: bool,
+    ended: bool,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Durable {
+    pub(crate) fn new(disk: Box<dyn Disk>) -> Durable {
+        Durable { disk: Mutex::new(disk), queue: Mutex::default(), changed: Condvar::new() }
+    }
+
+    /// Under the lock of the engine, so that writes of one key wait in their order.
+    pub(crate) fn push(&self, job: Job) {
+        lock(&self.queue).jobs.push_back(job);
+    }
+
+    /// What waits, for who is to make it durable now; `None`: nothing does, or somebody is at it. `on_thread`: by the thread of the disk, which does all of it, where others do
+    /// only what is soon done.
+    pub(crate) fn take(&self, on_thread: bool) -> Option<Vec<Job>> {
+        let mut queue = lock(&self.queue);
+        let slow = queue.jobs.iter().any(|job| job.durability == Durability::Sync);
+        if queue.busy || queue.jobs.is_empty() || slow && !on_thread {
+            return None;
+        }
+        queue.busy = true;
+        Some(queue.jobs.drain(..).collect())
+    }
+
+    /// Whoever took some is done with it; these had to wait for others of the same keys.
+    pub(crate) fn done(&self, left: Vec<Job>) {
+        let mut queue = lock(&self.queue);
+        queue.busy = false;
+        for job in left.into_iter().rev() {
+            queue.jobs.push_front(job);
+        }
+    }
+
+    /// Whether something waits that the thread of the disk has to see to.
+    pub(crate) fn has_work(&self) -> bool {
+        let queue = lock(&self.queue);
+        !queue.busy && !queue.jobs.is_empty()
+    }
+
+    /// Has the thread of the disk look, which is started if there is none; it does `work` until there is no more. False where there can be no thread.
+    pub(crate) fn call(self: &Arc<Self>, work: impl Fn() + Send + 'static) -> bool {
+        let mut queue = lock(&self.queue);
+        if queue.thread.is_none() && !queue.ended {
+            let durable = self.clone();
+            let thread = std::thread::Builder::new().name("andiron-disk".to_owned());
+            queue.thread = thread.spawn(move || durable.run(work)).ok();
+        }
+        let there = queue.thread.is_some();
+        drop(queue);
+        self.changed.notify_one();
+        there
+    }
+
+    fn run(&self, work: impl Fn()) {
+        loop {
+            let queue = lock(&self.queue);
+            let idle = |queue: &mut Queue| !queue.ended && (queue.busy || queue.jobs.is_empty());
+            let queue = self.changed.wait_while(queue, idle).unwrap_or_else(PoisonError::into_inner);
+            if queue.ended && queue.jobs.is_empty() {
+                return;
+            }
+            drop(queue);
+            work();
+        }
+    }
+
+    /// Ends the thread, when what waits is done.
+    pub(crate) fn end(&self) {
+        let mut queue = lock(&self.queue);
+        queue.ended = true;
+        let thread = queue.thread.take();
+        drop(queue);
+        self.changed.notify_one();
+        if let Some(thread) = thread {
+            let _ = thread.join(); // it does not panic, and nothing would be to be done about it
+        }
+    }
+
+    /// Makes these changes durable, all or none.
+    pub(crate) fn commit(
+        &self,
+        changes: &[ToDisk<'_, Kept>],
+        wall: Duration,
+        high_water: u64,
+        durability: Durability,
+    ) -> Result<(), DiskError> {
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let changes: Vec<Change<'_>> = changes
+            .iter()
+            .map(|change| match change {
+                ToDisk::Keep { key, version, timestamp, codec, ttl_left, value } => Change::Put(Record {
+                    key: *key,
+                    version: *version,
+                    timestamp: *timestamp,
+                    codec: *codec,
+                    expires_at: ttl_left.map(|left| micros(wall.saturating_add(left))),
+                    value: value.all(),
+                }),
+                ToDisk::Forget(key) => Change::Delete(*key),
+                ToDisk::ForgetAll(author) => Change::Clear(*author),
+            })
+            .collect();
+        lock(&self.disk).commit(&changes, high_water, durability)
+    }
+}
+
+/// What became of the jobs of a batch before it goes to the disk.
+#[derive(Default)]
+pub(crate) struct Batch {
+    pub(crate) planned: Vec<(Job, Plan<Kept>)>,
+    pub(crate) refused: Vec<(Job, Error)>,
+    /// These concern keys of others in the batch.
+    pub(crate) left: Vec<Job>,
+}
+
+/// Why a write is not durable, for who made it.
+pub(crate) fn not_durable(error: &DiskError) -> Error {
+    let kind = match error {
+        DiskError::Full(_) => ErrorKind::Quota,
+        _ => ErrorKind::Unavailable,
+    };
+    Error::new(kind, format!("the write did not happen, for it could not be made durable: {error}"))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
