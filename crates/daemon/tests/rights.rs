@@ -174,7 +174,7 @@ fn a_listing_of_some_authors_comes_in_pages_as_that_of_all_does() {
         }
     }
     let store: Proxy = some.object("store").unwrap();
-    type Page = (bool, Vec<(String, String, u64, f64, u64)>);
+    type Page = (bool, Vec<(String, String, u64, f64, u64, bool)>);
     let page = |after: Option<(&str, &str)>, limit: u64| -> (bool, Vec<String>) {
         let (more, rows): Page = store.call("list", &(None::<&str>, after, limit)).unwrap();
         (more, rows.into_iter().map(|row| row.0 + &row.1).collect())
