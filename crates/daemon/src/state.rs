@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use andiron::{Address, Blob, Error, ErrorKind, Result};
 use andiron_store::disk::{Disk, DiskError, Durability, Record, Sqlite};
-use andiron_store::{Now, Op, Put, Store as Engine};
+use andiron_store::{Entry, Store as Engine};
 
 use crate::durable::ROOM;
 use crate::housekeeper::Housekeeper;
@@ -58,7 +58,8 @@ pub(crate) fn load(
     housekeeper: &Arc<Housekeeper>,
 ) -> Result<u64> {
     let time = now();
-    let loaded = disk.load(&mut |record| restore_stub(engine, &record, time, housekeeper));
+    let loaded =
+        disk.load(&mut |record| engine.load(record.key, entry(&record, time.wall, housekeeper), time));
     let loaded = loaded.map_err(|error| {
         let text = format!("the persistent entries cannot be read: {error}");
         Error::new(kind(&error), text).with_source(error)
@@ -79,15 +80,12 @@ pub(crate) fn load(
     Ok(if marked.is_ok() { high_water } else { disk.high_water() })
 }
 
-fn restore_stub(engine: &mut Engine<Kept>, record: &Record<'_>, time: Now, housekeeper: &Arc<Housekeeper>) {
-    let Record { key, version, timestamp, codec, expires_at, value } = *record;
-    let ttl = expires_at.map(|at| Duration::from_micros(at).saturating_sub(time.wall));
-    let value = Kept::of(Blob::from(value.to_vec()), housekeeper);
-    let put = Put { key, codec, value, ttl, if_version: None, persist: true };
-    let now = Now { wall: Duration::from_secs_f64(timestamp), steady: time.steady };
-    if let Ok(plan) = engine.plan(Op::Set(put), now, version, &mut ()) {
-        engine.publish(plan, &mut ());
-    }
+/// An entry as a disk gives it back. What is left of its time is told by the wall clock: the steady one does not know what it said before the machine was started.
+pub(crate) fn entry(record: &Record<'_>, wall: Duration, housekeeper: &Arc<Housekeeper>) -> Entry<Kept> {
+    let Record { version, timestamp, codec, expires_at, value, .. } = *record;
+    let ttl_left = expires_at.map(|at| Duration::from_micros(at).saturating_sub(wall));
+    let value = Kept::of(Blob::from(value), housekeeper);
+    Entry { value, codec, version, timestamp, ttl_left, persistent: true }
 }
 
 /// As the disk calls it.
