@@ -21,7 +21,7 @@ use crate::kept::Kept;
 use crate::state;
 
 /// Versions that other writes may take while a batch becomes durable.
-pub(crate) const ROOM: u64 = 1 << 20;
+pub(crate) const ROOM: u64 = 1 << 17;
 /// So long nothing is written before the disk is tidied up.
 const QUIET: Duration = Duration::from_secs(1);
 

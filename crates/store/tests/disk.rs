@@ -317,7 +317,7 @@ fn a_snapshot_stays_as_it_is_until_it_is_deleted() {
     let folder = folder();
     let (mut disk, big) = (Sqlite::open(folder.path()).unwrap(), vec![7; BIG_VALUE]);
     let both = [record("a", 1, b"1"), record("b", 2, &big)];
-    disk.save_snapshot("author", "../etc/passwd\0", 5, &both).unwrap();
+    disk.save_snapshot("author", "../etc/passwd\0", 5, &[(both[0], true), (both[1], false)]).unwrap();
     disk.commit(&[Change::Put(both[1]), Change::Clear(None)], 3, Durability::Sync).unwrap();
     disk.save_snapshot("author", "none", 6, &[]).unwrap();
     drop(disk);
@@ -332,17 +332,17 @@ fn a_snapshot_stays_as_it_is_until_it_is_deleted() {
     };
     assert_eq!((&list[0], list.len()), (&first, 2));
     let mut found = Vec::new();
-    let loaded = disk.load_snapshot("author", "../etc/passwd\0", &mut |record| {
-        found.push((record.key.name.to_owned(), Kept::from(record)));
+    let loaded = disk.load_snapshot("author", "../etc/passwd\0", &mut |record, persistent| {
+        found.push((record.key.name.to_owned(), Kept::from(record), persistent));
     });
     assert_eq!(loaded.unwrap().records, 2);
-    assert_eq!(found[1], ("b".to_owned(), Kept::from(both[1])));
+    assert_eq!(found[1], ("b".to_owned(), Kept::from(both[1]), false));
 
     // Saved again it is another one.
-    disk.save_snapshot("author", "../etc/passwd\0", 7, &both[..1]).unwrap();
+    disk.save_snapshot("author", "../etc/passwd\0", 7, &[(both[0], false)]).unwrap();
     assert_eq!(files_of_values(folder.path()), [] as [PathBuf; 0]);
     disk.delete_snapshot("author", "../etc/passwd\0").unwrap();
-    let missing = disk.load_snapshot("author", "../etc/passwd\0", &mut |_| {}).unwrap_err();
+    let missing = disk.load_snapshot("author", "../etc/passwd\0", &mut |_, _| {}).unwrap_err();
     assert!(matches!(missing, DiskError::NoSnapshot { .. }), "{missing}");
     let missing = disk.delete_snapshot("another", "none").unwrap_err();
     assert!(matches!(missing, DiskError::NoSnapshot { .. }), "{missing}");
@@ -356,7 +356,8 @@ fn backed_up(folder: &Path) -> (PathBuf, Model) {
     let (big, key) = (vec![7; BIG_VALUE * 2 + 5], ("author".to_owned(), "big".to_owned()));
     put(&mut disk, "big", &big).unwrap();
     model.insert(key, record("big", 1, &big).into());
-    disk.save_snapshot("author", "one", 5, &[record("a", 1, b"1"), record("b", 2, &big)]).unwrap();
+    disk.save_snapshot("author", "one", 5, &[(record("a", 1, b"1"), true), (record("b", 2, &big), false)])
+        .unwrap();
     let to = folder.join("backup");
     disk.backup().unwrap().write(&to, &mut |_| {}).unwrap();
     (to, model)
@@ -386,9 +387,9 @@ fn a_backup_has_everything_and_is_one_file() {
     assert!(backup.high_water().unwrap() >= 40);
     assert_eq!(backup.snapshots().unwrap()[0].records, 2);
     let mut lengths = Vec::new();
-    backup.load_snapshot("author", "one", &mut |record| lengths.push(record.value.len())).unwrap();
+    backup.load_snapshot("author", "one", &mut |record, _| lengths.push(record.value.len())).unwrap();
     assert_eq!(lengths, [1, BIG_VALUE * 2 + 5]);
-    let missing = backup.load_snapshot("author", "two", &mut |_| {}).unwrap_err();
+    let missing = backup.load_snapshot("author", "two", &mut |_, _| {}).unwrap_err();
     assert!(matches!(missing, DiskError::NoSnapshot { .. }), "{missing}");
     drop(backup);
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "reading it leaves nothing behind");
@@ -561,4 +562,32 @@ fn a_disk_that_cannot_be_written_is_told_and_not_touched() {
     assert!(matches!(refused, DiskError::ReadOnly(_)), "{refused}");
     assert!(remount("remount,rw").status.success());
     assert_eq!(names(&mut Sqlite::open(&store).unwrap()), ["a"]);
+}
+
+#[test]
+fn a_restore_replaces_records_and_snapshots_in_one_commit() {
+    let folder = folder();
+    let (file, big) = (folder.path().join("copy"), vec![7; BIG_VALUE]);
+    let mut disk = Sqlite::open(&folder.path().join("store")).unwrap();
+    disk.save_snapshot("author", "one", 5, &[(record("a", 1, b"1"), true), (record("b", 2, &big), false)])
+        .unwrap();
+    disk.backup().unwrap().write(&file, &mut |_| {}).unwrap();
+
+    disk.commit(&[Change::Put(record("c", 3, b"3"))], 3, Durability::Sync).unwrap();
+    disk.save_snapshot("author", "two", 6, &[(record("d", 4, &big), true)]).unwrap();
+    disk.delete_snapshot("author", "one").unwrap();
+    let backup = Backup::open(&file, &mut |_| {}).unwrap();
+    let changes = [Change::Clear(None), Change::Put(record("e", 9, &big))];
+    disk.restore(&changes, 9, &backup).unwrap();
+    for _ in 0..2 {
+        assert_eq!(names(&mut disk), ["e"]);
+        assert_eq!(disk.snapshots().unwrap(), backup.snapshots().unwrap());
+        let mut found = Vec::new();
+        let each = &mut |record: Record<'_>, persistent| found.push((record.value.len(), persistent));
+        assert_eq!(disk.load_snapshot("author", "one", each).unwrap().unreadable, []);
+        assert_eq!(found, [(1, true), (BIG_VALUE, false)]);
+        assert_eq!(files_of_values(&folder.path().join("store")).len(), 2, "no other is left over");
+        drop(disk);
+        disk = Sqlite::open(&folder.path().join("store")).unwrap();
+    }
 }

@@ -45,7 +45,7 @@ fn a_store_of_format_1_is_read_and_written() {
     assert!((1_700_000_000_000_004..1_700_000_002_000_000).contains(&disk.high_water()));
     let snapshot = &disk.snapshots().unwrap()[0];
     assert_eq!((&*snapshot.author, &*snapshot.name, snapshot.records), ("default", "one", 1));
-    assert_eq!(disk.load_snapshot("default", "one", &mut |_| {}).unwrap().unreadable, []);
+    assert_eq!(disk.load_snapshot("default", "one", &mut |_, _| {}).unwrap().unreadable, []);
 
     disk.commit(&[Change::Clear(Some("default"))], 0, Durability::Sync).unwrap();
     drop(disk);
@@ -74,6 +74,6 @@ fn the_files_are_written() {
     let puts = model.iter().map(|((author, name), kept)| Change::Put(kept.record(author, name)));
     disk.commit(&puts.collect::<Vec<_>>(), 1_700_000_000_000_004, Durability::Sync).unwrap();
     let short = model[&("default".to_owned(), "short".to_owned())].record("default", "short");
-    disk.save_snapshot("default", "one", 1_700_000_000_000_000, &[short]).unwrap();
+    disk.save_snapshot("default", "one", 1_700_000_000_000_000, &[(short, true)]).unwrap();
     disk.backup().unwrap().write(&folder.join("backup"), &mut |_| {}).unwrap();
 }

@@ -287,14 +287,18 @@ impl Backup {
         &self,
         author: &str,
         name: &str,
-        each: &mut dyn FnMut(Record<'_>),
+        each: &mut dyn FnMut(Record<'_>, bool),
     ) -> Result<Loaded, DiskError> {
         let big = BigValues::Pieces(&self.connection);
         let loaded = snapshots::load(&self.connection, author, name, big, each);
         loaded.map_err(|error| self.unreadable(error))?.ok_or_else(|| snapshots::missing(author, name))
     }
 
-    fn unreadable(&self, error: rusqlite::Error) -> DiskError {
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    pub(super) fn unreadable(&self, error: rusqlite::Error) -> DiskError {
         DiskError::of_sqlite("read", &self.path, error)
     }
 }

@@ -66,6 +66,19 @@ pub(super) fn visit(
     big: BigValues<'_>,
     each: &mut dyn FnMut(Record<'_>),
 ) -> rusqlite::Result<Loaded> {
+    visit_rows(statement, parameters, big, |record, _| {
+        each(record);
+        Ok(())
+    })
+}
+
+/// The same, with the row: what stands in it behind these columns is the caller's.
+pub(super) fn visit_rows(
+    statement: &mut Statement<'_>,
+    parameters: impl Params,
+    big: BigValues<'_>,
+    mut each: impl FnMut(Record<'_>, &Row<'_>) -> rusqlite::Result<()>,
+) -> rusqlite::Result<Loaded> {
     let (mut loaded, mut buffer) = (Loaded::default(), Vec::new());
     let mut rows = statement.query(parameters)?;
     while let Some(row) = rows.next()? {
@@ -84,7 +97,7 @@ pub(super) fn visit(
         match whole {
             Ok(()) => {
                 loaded.records += 1;
-                each(record);
+                each(record, row)?;
             }
             Err(why) => loaded.unreadable.push(Unreadable { key: record.key.into(), why }),
         }

@@ -46,7 +46,7 @@ const TABLES: &str = "
     CREATE TABLE snapshot_records (
         author TEXT NOT NULL, snapshot TEXT NOT NULL, name TEXT NOT NULL,
         version INTEGER NOT NULL, timestamp REAL NOT NULL, codec INTEGER NOT NULL, expires_at INTEGER,
-        value BLOB, file INTEGER, checksum INTEGER NOT NULL,
+        value BLOB, file INTEGER, checksum INTEGER NOT NULL, persistent INTEGER NOT NULL,
         PRIMARY KEY (author, snapshot, name)
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX snapshot_files ON snapshot_records (file) WHERE file IS NOT NULL;

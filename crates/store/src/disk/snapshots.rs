@@ -1,22 +1,32 @@
 //! Named snapshots: some records of one author, kept under a name until they are deleted.
 
-use rusqlite::Connection;
+use rusqlite::{Connection, Row, Statement};
 
 use super::error::DiskError;
 use super::rows::{self, BigValues, columns, is_big};
 use super::sqlite::Sqlite;
-use super::{Durability, Loaded, Record};
+use super::{Backup, Change, Durability, Loaded, Record};
 
 const PUT: &str = concat!(
     "INSERT OR REPLACE INTO snapshot_records (",
     columns!(),
-    ", snapshot) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"
+    ", snapshot, persistent) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"
 );
 const ALL: &str = concat!(
     "SELECT ",
     columns!(),
-    " FROM snapshot_records WHERE author = ?1 AND snapshot = ?2 ORDER BY name"
+    ", persistent FROM snapshot_records WHERE author = ?1 AND snapshot = ?2 ORDER BY name"
 );
+const WHOLE: &str = concat!(
+    "SELECT ",
+    columns!(),
+    ", persistent, snapshot FROM snapshot_records ORDER BY author, snapshot, name"
+);
+/// Behind the columns of the record.
+const PERSISTENT: usize = 9;
+const SNAPSHOT: usize = 10;
+const ALL_FILES: &str = "SELECT file FROM snapshot_records WHERE file IS NOT NULL";
+const REMOVE_ALL: &str = "DELETE FROM snapshots; DELETE FROM snapshot_records";
 const FILES: &str =
     "SELECT file FROM snapshot_records WHERE file IS NOT NULL AND author = ?1 AND snapshot = ?2";
 const LIST: &str =
@@ -38,8 +48,8 @@ pub struct Snapshot {
 }
 
 impl Sqlite {
-    /// Keeps these records of `author` as a snapshot of that name, in place of an earlier one, safe from a power cut. Nothing that happens to the entries later
-    /// changes it. Author and name are any text: they are rows, never a path.
+    /// Keeps these records of `author` as a snapshot of that name, in place of an earlier one, safe from a power cut; of each with whether it is persistent now. Nothing
+    /// that happens to the entries later changes it. Author and name are any text: they are rows, never a path.
     ///
     /// ```
     /// # use andiron_store::{Codec, KeyRef, disk::{Record, Sqlite}};
@@ -48,10 +58,10 @@ impl Sqlite {
     /// let key = KeyRef::new("film", "position");
     /// let record = Record { key, version: 17, timestamp: 1.7e9, codec: Codec(1), expires_at: None, value: b"20" };
     /// let now = 1_700_000_000_000_000; // microseconds since the Unix epoch
-    /// disk.save_snapshot("film", "before the update", now, &[record])?;
+    /// disk.save_snapshot("film", "before the update", now, &[(record, true)])?;
     ///
     /// let mut values = Vec::new();
-    /// disk.load_snapshot("film", "before the update", &mut |record| values.push(record.value.to_vec()))?;
+    /// disk.load_snapshot("film", "before the update", &mut |record, _persistent| values.push(record.value.to_vec()))?;
     /// assert_eq!(values, [b"20"]);
     /// assert_eq!(disk.snapshots()?[0].saved_at, now);
     ///
@@ -70,36 +80,33 @@ impl Sqlite {
         author: &str,
         name: &str,
         saved_at: u64,
-        records: &[Record<'_>],
+        records: &[(Record<'_>, bool)],
     ) -> Result<(), DiskError> {
-        assert!(records.iter().all(|record| record.key.author == author), "a record is another author's");
-        let written = self.write_values(records.iter())?;
+        assert!(
+            records.iter().all(|(record, _)| record.key.author == author),
+            "a record is another author's"
+        );
+        let written = self.write_values(records.iter().map(|(record, _)| record))?;
         let old = self.transact(Durability::Sync, &written, |connection| {
             let old = remove(connection, author, name)?;
             let mut put = connection.prepare_cached(PUT)?;
             let mut written = written.iter();
-            for record in records {
-                put.raw_bind_parameter(10, name)?;
-                let file = is_big(record).then(|| *written.next().expect("a file for each big value"));
-                rows::put(&mut put, record, file)?;
+            for (record, persistent) in records {
+                put_record(&mut put, name, record, *persistent, &mut written)?;
             }
-            let bytes: u64 = records.iter().map(|record| record.value.len() as u64).sum();
-            let insert = "INSERT INTO snapshots VALUES (?1, ?2, ?3, ?4, ?5)";
-            let (count, bytes) = (records.len() as i64, bytes.cast_signed());
-            connection.prepare_cached(insert)?.execute((
-                author,
-                name,
-                saved_at.cast_signed(),
-                count,
-                bytes,
-            ))?;
+            let bytes = records.iter().map(|(record, _)| record.value.len() as u64).sum();
+            let (author, name) = (author.to_owned(), name.to_owned());
+            put_about(
+                connection,
+                &Snapshot { author, name, saved_at, records: records.len() as u64, bytes },
+            )?;
             Ok(old)
         })?;
         self.discard(old.unwrap_or_default());
         Ok(())
     }
 
-    /// Gives each record of a snapshot, in the order of their names.
+    /// Gives each record of a snapshot, in the order of their names, and whether it was persistent.
     ///
     /// # Errors
     /// [`DiskError::NoSnapshot`] where there is none of that name; for the others see there.
@@ -107,7 +114,7 @@ impl Sqlite {
         &self,
         author: &str,
         name: &str,
-        each: &mut dyn FnMut(Record<'_>),
+        each: &mut dyn FnMut(Record<'_>, bool),
     ) -> Result<Loaded, DiskError> {
         let loaded = load(self.connection(), author, name, self.big_values(), each);
         loaded.map_err(|error| self.unreadable(error))?.ok_or_else(|| missing(author, name))
@@ -131,6 +138,49 @@ impl Sqlite {
         Ok(())
     }
 
+    /// Does what [`Disk::commit`](super::Disk::commit) does, safe from a power cut, and in the same commit replaces all snapshots by those of a backup.
+    ///
+    /// # Errors
+    /// As there; also that the backup changed since it was opened.
+    pub fn restore(
+        &mut self,
+        changes: &[Change<'_>],
+        high_water: u64,
+        backup: &Backup,
+    ) -> Result<(), DiskError> {
+        let (mut files, mut failed) = (Vec::new(), None);
+        let looked = visit_all(backup.connection(), &mut |_, record, _| {
+            if failed.is_none() && is_big(&record) {
+                match self.values().write(record.value) {
+                    Ok(number) => files.push(number),
+                    Err(error) => failed = Some(error),
+                }
+            }
+            Ok(())
+        });
+        if let Some(error) = looked.map_err(|error| backup.unreadable(error)).err().or(failed) {
+            self.values().take_back(&files);
+            return Err(error);
+        }
+        let old = self.commit_with(changes, high_water, Durability::Sync, &files, |connection| {
+            let old: Vec<i64> = {
+                let mut select = connection.prepare(ALL_FILES)?;
+                select.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?
+            };
+            connection.execute_batch(REMOVE_ALL)?;
+            let (mut put, mut files) = (connection.prepare_cached(PUT)?, files.iter());
+            visit_all(backup.connection(), &mut |snapshot, record, persistent| {
+                put_record(&mut put, snapshot, &record, persistent, &mut files)
+            })?;
+            for about in list(backup.connection())? {
+                put_about(connection, &about)?;
+            }
+            Ok(old)
+        })?;
+        self.discard(old.into_iter().map(i64::cast_unsigned).collect());
+        Ok(())
+    }
+
     /// Removes the files of a snapshot that is not there any more, and that no power cut can bring back.
     fn discard(&mut self, files: Vec<u64>) {
         files.into_iter().for_each(|number| self.values().discard(number));
@@ -139,19 +189,54 @@ impl Sqlite {
     }
 }
 
+/// Gives each record of all snapshots of a backup, with the name of its snapshot and whether it was persistent.
+fn visit_all(
+    connection: &Connection,
+    each: &mut dyn FnMut(&str, Record<'_>, bool) -> rusqlite::Result<()>,
+) -> rusqlite::Result<Loaded> {
+    let each = |record: Record<'_>, row: &Row<'_>| {
+        each(row.get_ref(SNAPSHOT)?.as_str()?, record, row.get(PERSISTENT)?)
+    };
+    rows::visit_rows(&mut *connection.prepare_cached(WHOLE)?, [], BigValues::Pieces(connection), each)
+}
+
+fn put_record(
+    put: &mut Statement<'_>,
+    snapshot: &str,
+    record: &Record<'_>,
+    persistent: bool,
+    files: &mut std::slice::Iter<'_, u64>,
+) -> rusqlite::Result<()> {
+    put.raw_bind_parameter(10, snapshot)?;
+    put.raw_bind_parameter(11, persistent)?;
+    let file = if is_big(record) { files.next().copied() } else { None };
+    rows::put(put, record, file)
+}
+
+fn put_about(connection: &Connection, about: &Snapshot) -> rusqlite::Result<()> {
+    let Snapshot { author, name, saved_at, records, bytes } = about;
+    let numbers = [*saved_at, *records, *bytes].map(u64::cast_signed);
+    let insert = "INSERT INTO snapshots VALUES (?1, ?2, ?3, ?4, ?5)";
+    connection.prepare_cached(insert)?.execute((author, name, numbers[0], numbers[1], numbers[2])).map(drop)
+}
+
 /// Gives each record of a snapshot; `None` where there is none.
 pub(super) fn load(
     connection: &Connection,
     author: &str,
     name: &str,
     big: BigValues<'_>,
-    each: &mut dyn FnMut(Record<'_>),
+    each: &mut dyn FnMut(Record<'_>, bool),
 ) -> rusqlite::Result<Option<Loaded>> {
     let exists = "SELECT 1 FROM snapshots WHERE author = ?1 AND snapshot = ?2";
     if !connection.prepare_cached(exists)?.exists([author, name])? {
         return Ok(None);
     }
-    rows::visit(&mut *connection.prepare_cached(ALL)?, [author, name], big, each).map(Some)
+    let each = |record: Record<'_>, row: &Row<'_>| {
+        each(record, row.get(PERSISTENT)?);
+        Ok(())
+    };
+    rows::visit_rows(&mut *connection.prepare_cached(ALL)?, [author, name], big, each).map(Some)
 }
 
 pub(super) fn list(connection: &Connection) -> rusqlite::Result<Vec<Snapshot>> {

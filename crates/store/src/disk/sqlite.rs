@@ -226,6 +226,40 @@ impl Sqlite {
         Ok(written)
     }
 
+    /// What [`Disk::commit`] does, and in the same transaction what `more` does, which names the files `beside`.
+    pub(super) fn commit_with<T>(
+        &mut self,
+        changes: &[Change<'_>],
+        high_water: u64,
+        durability: Durability,
+        beside: &[u64],
+        more: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, DiskError> {
+        let records = changes.iter().filter_map(|change| match change {
+            Change::Put(record) => Some(record),
+            _ => None,
+        });
+        let written = self.write_values(records);
+        let written = written.inspect_err(|_| self.values.take_back(beside))?;
+        let is_higher = high_water > self.high_water;
+        let mark = if is_higher { high_water.saturating_add(HIGH_WATER_AHEAD) } else { self.high_water };
+        let all = [beside, &written].concat();
+        let done = self.transact(durability, &all, |connection| {
+            make(connection, changes, &written)?;
+            if is_higher {
+                connection.prepare_cached(HIGH_WATER)?.execute([mark.cast_signed()])?;
+            }
+            more(connection)
+        })?;
+        self.high_water = mark;
+        self.settle(changes, written);
+        if durability == Durability::Sync {
+            self.values.remove_garbage();
+        }
+        self.tidy_if_due();
+        Ok(done)
+    }
+
     /// Tidies up where it is time.
     pub(super) fn tidy_if_due(&mut self) {
         if LOG.get() >= self.tidy_at || self.values.backlog() >= LONG_BACKLOG {
@@ -301,27 +335,7 @@ impl Disk for Sqlite {
         high_water: u64,
         durability: Durability,
     ) -> Result<(), DiskError> {
-        let records = changes.iter().filter_map(|change| match change {
-            Change::Put(record) => Some(record),
-            _ => None,
-        });
-        let written = self.write_values(records)?;
-        let is_higher = high_water > self.high_water;
-        let mark = if is_higher { high_water.saturating_add(HIGH_WATER_AHEAD) } else { self.high_water };
-        self.transact(durability, &written, |connection| {
-            make(connection, changes, &written)?;
-            if is_higher {
-                connection.prepare_cached(HIGH_WATER)?.execute([mark.cast_signed()])?;
-            }
-            Ok(())
-        })?;
-        self.high_water = mark;
-        self.settle(changes, written);
-        if durability == Durability::Sync {
-            self.values.remove_garbage();
-        }
-        self.tidy_if_due();
-        Ok(())
+        self.commit_with(changes, high_water, durability, &[], |_| Ok(()))
     }
 
     fn load(&mut self, each: &mut dyn FnMut(Record<'_>)) -> Result<Loaded, DiskError> {
