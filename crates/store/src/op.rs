@@ -74,6 +74,13 @@ pub enum Op<'a, V = Bytes> {
         /// Whether it is to be kept.
         persist: bool,
     },
+    /// Sets entries as they once were, with their timestamps, and under a new version: all of them, or none. A write. Answered by [`Reply::Set`].
+    Restore {
+        /// Where, and what. Of the entries all counts but their versions.
+        entries: &'a [(Key, Entry<V>)],
+        /// Also take out all that a disk has and that is not among them.
+        all: bool,
+    },
     /// Takes out an entry that a disk has, if its time is over. A write then. Answered by [`Reply::Expired`].
     ExpireOne {
         /// Which.

@@ -4,6 +4,7 @@
 //! may take its time, and publishes it, or abandons it where that failed. Meanwhile the store goes on; only what concerns the same keys has to wait,
 //! and its owner sees to that.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +38,8 @@ enum What<V> {
     Nothing,
     /// With whether a disk has an entry of that key now.
     Put(Vec<(Key, Written<V>, bool)>),
+    /// The same, and these are taken out.
+    Replace(Vec<(Key, Written<V>, bool)>, Vec<Key>),
     Remove(Key, bool),
     Clear(Option<Arc<str>>),
     Persist(Key, bool),
@@ -89,7 +92,7 @@ impl<V: Value> Store<V> {
             }
             Op::Increment { key, .. } | Op::Delete { key, .. } => self.persistent > 0 && is_kept(*key),
             Op::Clear { .. } => self.persistent > 0,
-            Op::Persist { .. } | Op::ExpireOne { .. } => true,
+            Op::Persist { .. } | Op::ExpireOne { .. } | Op::Restore { .. } => true,
             Op::Get { .. } | Op::List { .. } | Op::Expire { .. } => false,
         }
     }
@@ -121,6 +124,7 @@ impl<V: Value> Store<V> {
         match op {
             Op::Set(put) => self.plan_set(vec![put], now.wall, version, effects),
             Op::SetMany(puts) => self.plan_set(puts, now.wall, version, effects),
+            Op::Restore { entries, all } => self.plan_restore(entries, all, now.wall, version, effects),
             Op::Increment { key, by } => {
                 let (put, value) = self.incremented(key, by)?;
                 let plan = self.plan_set(vec![put], now.wall, version, effects)?;
@@ -192,6 +196,34 @@ impl<V: Value> Store<V> {
         Ok(Plan { what, reply: Reply::Set { version, timestamp }, version, reserved })
     }
 
+    fn plan_restore(
+        &mut self,
+        entries: &[(Key, Entry<V>)],
+        all: bool,
+        wall: Duration,
+        version: u64,
+        effects: &mut impl Effects<V>,
+    ) -> Result<Plan<V>, StoreError> {
+        let puts = entries.iter().map(|(key, entry)| {
+            let Entry { value, codec, ttl_left, persistent, .. } = entry;
+            let (value, codec, ttl) = (value.clone(), *codec, *ttl_left);
+            Put { key: key.into(), codec, value, ttl, if_version: None, persist: *persistent }
+        });
+        let mut plan = self.plan_set(puts.collect(), wall, version, effects)?;
+        let What::Put(mut puts) = plan.what else { return Ok(plan) };
+        puts.iter_mut().zip(entries).for_each(|((_, put, _), (_, entry))| put.timestamp = entry.timestamp);
+        plan.what = if all {
+            let stay: HashSet<KeyRef<'_>> = entries.iter().map(|(key, _)| key.into()).collect();
+            let kept = self.stored_after(None, None).filter(|(_, stored)| stored.persistent);
+            let keys = kept.map(|(author, stored)| KeyRef::new(author, stored.name));
+            let gone = keys.filter(|key| !stay.contains(key)).map(Key::from).collect();
+            What::Replace(puts, gone)
+        } else {
+            What::Put(puts)
+        };
+        Ok(plan)
+    }
+
     /// Puts an entry that a disk gave back, before anything else is done, in any order; the disk has it, whatever [`Entry::persistent`] says. Versions go on above
     /// that of the entry. No limit refuses it: what was acknowledged is there, also where limits are smaller now. Then writes find no room until there is some.
     pub fn load(&mut self, key: KeyRef<'_>, entry: Entry<V>, now: Now) {
@@ -206,25 +238,11 @@ impl<V: Value> Store<V> {
     pub fn to_disk<'p>(&self, plan: &'p Plan<V>) -> Vec<ToDisk<'p, V>> {
         match &plan.what {
             What::Nothing => Vec::new(),
-            What::Put(puts) => puts
-                .iter()
-                .filter_map(|(key, written, kept)| {
-                    let key = KeyRef::from(key);
-                    let Written { version, timestamp, codec, expiry, persistent, value } = written;
-                    match persistent {
-                        true => Some(ToDisk::Keep {
-                            key,
-                            version: *version,
-                            timestamp: *timestamp,
-                            codec: *codec,
-                            ttl_left: expiry
-                                .map(|expiry| Duration::from_nanos(expiry.saturating_sub(self.steady))),
-                            value: value.clone(),
-                        }),
-                        false => kept.then_some(ToDisk::Forget(key)),
-                    }
-                })
-                .collect(),
+            What::Replace(puts, _) => {
+                let forget = std::iter::once(ToDisk::ForgetAll(None));
+                forget.chain(puts.iter().filter_map(|put| self.put_on_disk(put, false))).collect()
+            }
+            What::Put(puts) => puts.iter().filter_map(|put| self.put_on_disk(put, put.2)).collect(),
             What::Remove(key, kept) => kept.then(|| ToDisk::Forget(key.into())).into_iter().collect(),
             What::Clear(author) => vec![ToDisk::ForgetAll(author.as_deref())],
             What::Persist(key, false) => vec![ToDisk::Forget(key.into())],
@@ -247,6 +265,22 @@ impl<V: Value> Store<V> {
         }
     }
 
+    /// What a disk has to do for an entry that is set. `forget`: it has one that is to go where it is not to have this one.
+    fn put_on_disk<'p>(
+        &self,
+        (key, written, _): &'p (Key, Written<V>, bool),
+        forget: bool,
+    ) -> Option<ToDisk<'p, V>> {
+        let key = KeyRef::from(key);
+        let Written { version, timestamp, codec, expiry, persistent, value } = written;
+        if !persistent {
+            return forget.then_some(ToDisk::Forget(key));
+        }
+        let ttl_left = expiry.map(|expiry| Duration::from_nanos(expiry.saturating_sub(self.steady)));
+        let (version, timestamp, codec) = (*version, *timestamp, *codec);
+        Some(ToDisk::Keep { key, version, timestamp, codec, ttl_left, value: value.clone() })
+    }
+
     /// So many of the entries that a disk has and whose time is over: [`Op::ExpireOne`] is to be planned for each.
     pub fn due_on_disk(&self, limit: usize) -> Vec<Key> {
         let due = self.expiries.due_on_disk(self.steady).take(limit);
@@ -259,6 +293,15 @@ impl<V: Value> Store<V> {
         self.give_back(reserved);
         match what {
             What::Nothing => {}
+            What::Replace(puts, gone) => {
+                let changed = gone.iter().chain(puts.iter().map(|(key, ..)| key));
+                changed.for_each(|key| effects.change(key.into(), version));
+                self.version = self.version.max(version);
+                gone.iter().for_each(|key| self.remove(key.into(), effects));
+                for (key, written, _) in puts {
+                    self.put((&key).into(), written, effects);
+                }
+            }
             What::Put(puts) => {
                 puts.iter().for_each(|(key, ..)| effects.change(key.into(), version));
                 self.version = self.version.max(version);

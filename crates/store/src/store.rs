@@ -126,6 +126,11 @@ impl<V: Value> Store<V> {
             Op::Expire { limit } => Ok(Reply::Expired { count: self.expire(limit, effects) }),
             Op::Persist { key, .. } => Ok(Reply::Kept(self.live(key).is_some())),
             Op::ExpireOne { .. } => Ok(Reply::Expired { count: 0 }),
+            op @ Op::Restore { .. } => {
+                let version = self.next_version()?;
+                let plan = self.plan(op, now, version, effects)?;
+                Ok(self.publish(plan, effects))
+            }
         }
     }
 

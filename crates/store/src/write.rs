@@ -268,7 +268,7 @@ impl<V: Value> Store<V> {
         if current.unwrap_or(0) == wanted { Ok(()) } else { Err(StoreError::VersionMismatch { current }) }
     }
 
-    fn next_version(&self) -> Result<u64, StoreError> {
+    pub(crate) fn next_version(&self) -> Result<u64, StoreError> {
         let next = self.version.checked_add(1).ok_or(StoreError::VersionsExhausted)?;
         if self.ceiling.is_none_or(|ceiling| next < ceiling) {
             Ok(next)

@@ -115,7 +115,7 @@ impl Model {
                 Reply::Cleared { count }
             }
             Op::Expire { limit } => Reply::Expired { count: self.expire(limit) },
-            Op::Persist { .. } | Op::ExpireOne { .. } => unreachable!("no disk is here"),
+            Op::Persist { .. } | Op::ExpireOne { .. } | Op::Restore { .. } => unreachable!("no disk is here"),
         })
     }
 
