@@ -39,7 +39,11 @@ impl Drop for Ended {
 
 /// Lets a process have secrets and sockets of this run alone.
 pub(crate) fn of_this_run(command: &mut Command, folder: &Path) {
-    command.env("XDG_RUNTIME_DIR", folder).env_remove("ANDIRON_ADDRESS").env_remove("ANDIRON_SECRET_FILE");
+    command
+        .env("XDG_RUNTIME_DIR", folder)
+        .env("XDG_STATE_HOME", folder)
+        .env_remove("ANDIRON_ADDRESS")
+        .env_remove("ANDIRON_SECRET_FILE");
 }
 
 /// Resident memory in KiB.

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use andiron::{Rights, Security};
+use andiron::{Durability, Rights, Security};
 use clap::{Arg, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use clap_complete::Shell;
 
@@ -120,6 +120,15 @@ pub(crate) enum Command {
         /// Tell this address to others, by which they reach one that is listened at; may be given several times
         #[arg(long, value_name = "ADDRESS")]
         advertise: Vec<String>,
+        /// Keep persistent entries in this folder [default: andiron/NAME in XDG_STATE_HOME or ~/.local/state; none for a server without a name]
+        #[arg(long, value_name = "FOLDER")]
+        state: Option<PathBuf>,
+        /// Keep nothing beyond the end of the daemon
+        #[arg(long, conflicts_with_all = ["state", "durability"])]
+        no_state: bool,
+        /// What a persistent write survives where its caller does not say: `relaxed` the end of the daemon by whatever, `sync` also a power cut
+        #[arg(long, value_name = "HOW", default_value = "relaxed")]
+        durability: Durability,
     },
     /// Put a value into the store.
     ///
@@ -140,6 +149,23 @@ pub(crate) enum Command {
         /// Only if the entry has this version; 0: only if there is none
         #[arg(long, value_name = "VERSION")]
         if_version: Option<u64>,
+        /// Have it be there again after the end of the daemon
+        #[arg(long)]
+        persist: bool,
+        /// What it is to survive: `relaxed` the end of the daemon by whatever, `sync` also a power cut [default: as the daemon was started]
+        #[arg(long, value_name = "HOW", requires = "persist")]
+        durability: Option<Durability>,
+    },
+    /// Have an entry of the store be there again after the end of the daemon, as it is; `set --persist` does so when it is set.
+    Persist {
+        /// Which entry.
+        name: String,
+        /// Whose entry [default: default]
+        #[arg(long)]
+        author: Option<String>,
+        /// Have it end with the daemon.
+        #[arg(long)]
+        off: bool,
     },
     /// Add to a whole number in the store, and print what it is now. Where there is no entry it begins at 0.
     Incr {
@@ -186,7 +212,7 @@ pub(crate) enum Command {
     Stats,
     /// List the entries of the store.
     ///
-    /// With `--json`: an array of objects with author, name, version, timestamp (seconds since 1970) and size (bytes).
+    /// With `--json`: an array of objects with author, name, version, timestamp (seconds since 1970), size (bytes) and persistent (bool).
     Ls {
         /// Only those of this author [default: all authors]
         #[arg(long)]

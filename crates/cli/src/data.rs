@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal as _, Read as _, Write};
 use std::time::{Duration, SystemTime};
 
-use andiron::{Blob, Change, Entry, ErrorKind, Hub, Limits, Listed, Put, Stats, Store, Value};
+use andiron::{Blob, Change, Durability, Entry, ErrorKind, Hub, Limits, Listed, Put, Stats, Store, Value};
 use andiron_proto::wire::codecs;
 use serde_json::json;
 
@@ -35,10 +35,12 @@ impl Form {
     }
 }
 
-/// For how long, and over which version an entry is set.
+/// For how long, and over which version an entry is set, and what it is to survive.
 pub(crate) struct Condition {
     pub(crate) ttl: Option<Duration>,
     pub(crate) if_version: Option<u64>,
+    pub(crate) persist: bool,
+    pub(crate) durability: Option<Durability>,
 }
 
 pub(crate) fn set(
@@ -46,7 +48,7 @@ pub(crate) fn set(
     name: &str,
     value: &str,
     author: Option<&str>,
-    Condition { ttl, if_version }: Condition,
+    Condition { ttl, if_version, persist, durability }: Condition,
     json: bool,
     out: &mut impl Write,
 ) -> Result<(), Failure> {
@@ -62,6 +64,12 @@ pub(crate) fn set(
     if let Some(version) = if_version {
         put = put.if_version(version);
     }
+    if persist {
+        put = put.persist();
+    }
+    if let Some(durability) = durability {
+        put = put.durability(durability);
+    }
     let told = from_input.then(|| Progress::of("sending"));
     let version = store(server, author)?.set_with(put)?;
     drop(told);
@@ -70,6 +78,18 @@ pub(crate) fn set(
         writeln!(out, "{}", json!({ "author": author, "name": name, "version": version }))?;
     }
     Ok(())
+}
+
+pub(crate) fn persist(
+    server: &Chosen,
+    name: &str,
+    author: Option<&str>,
+    persist: bool,
+) -> Result<(), Failure> {
+    match store(server, author)?.persist(name, persist)? {
+        true => Ok(()),
+        false => Err(missing(name, author)),
+    }
 }
 
 pub(crate) fn incr(
@@ -160,12 +180,14 @@ pub(crate) fn ls(
     for entry in entries {
         let entry = entry?;
         if std::mem::take(&mut header) {
-            writeln!(out, "{:>10} {:>5}  {:<16}  {:<10}  NAME", "SIZE", "AGE", "VERSION", "AUTHOR")?;
+            writeln!(out, "{:>10} {:>5} P  {:<16}  {:<10}  NAME", "SIZE", "AGE", "VERSION", "AUTHOR")?;
         }
         let written = Duration::try_from_secs_f64(entry.timestamp).unwrap_or_default();
         let age = text::age(now.saturating_sub(written));
         let (author, name) = (text::one_line(&entry.author), text::one_line(&entry.name));
-        writeln!(out, "{:>10} {age:>5}  {:<16}  {author:<10}  {name}", entry.size, entry.version)?;
+        let (size, version, persistent) =
+            (entry.size, entry.version, if entry.persistent { 'p' } else { ' ' });
+        writeln!(out, "{size:>10} {age:>5} {persistent}  {version:<16}  {author:<10}  {name}")?;
     }
     Ok(())
 }

@@ -33,6 +33,7 @@ use arguments::{Arguments, Command};
 use data::{Beginning, Condition, Form};
 use failure::Failure;
 use objects::Call;
+use serve::State;
 
 /// Runs the program with these arguments, the first of which is its own name, and answers its exit code.
 ///
@@ -67,12 +68,14 @@ fn run(arguments: Arguments, out: &mut impl io::Write) -> Result<(), Failure> {
     let address = address.map_or_else(address::of_environment, |address| Ok(Some(address)))?;
     let server = &Chosen { address, security: security.into() };
     match command {
-        Command::Serve { name, listen, no_local, advertise } => {
+        Command::Serve { name, listen, no_local, advertise, state, no_state, durability } => {
             let local = if no_local { None } else { Some(name.as_deref().or(server.address.as_deref())) };
-            serve::serve(local, &listen, &advertise, &server.security)
+            let state = if no_state { State::None } else { state.map_or(State::Usual, State::In) };
+            serve::serve(local, &listen, &advertise, state, durability, &server.security)
         }
-        Command::Set { name, value, author, ttl, if_version } => {
-            let condition = Condition { ttl, if_version };
+        Command::Persist { name, author, off } => data::persist(server, &name, author.as_deref(), !off),
+        Command::Set { name, value, author, ttl, if_version, persist, durability } => {
+            let condition = Condition { ttl, if_version, persist, durability };
             data::set(server, &name, &value, author.as_deref(), condition, json, out)
         }
         Command::Incr { name, by, author } => data::incr(server, &name, by, author.as_deref(), out),

@@ -1,9 +1,10 @@
 //! `andiron serve`.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use andiron::Security;
+use andiron::{Durability, Security};
 use andiron_daemon::{Daemon, Options};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
@@ -14,11 +15,22 @@ use crate::failure::Failure;
 
 const SIGNALS: [i32; 2] = [SIGINT, SIGTERM];
 
+/// Where persistent entries are kept.
+pub(crate) enum State {
+    /// Where they are if nobody says.
+    Usual,
+    In(PathBuf),
+    /// Nowhere.
+    None,
+}
+
 /// Serves at the local address, where there is to be one, and the others.
 pub(crate) fn serve(
     local: Option<Option<&str>>,
     listen: &[String],
     advertise: &[String],
+    state: State,
+    durability: Durability,
     security: &Security,
 ) -> Result<(), Failure> {
     let mut addresses = Vec::new();
@@ -34,7 +46,15 @@ pub(crate) fn serve(
     let mut signals =
         watch_signals().map_err(|error| Failure::Error(format!("cannot watch for signals: {error}")))?;
     let (first, more) = addresses.split_first().ok_or_else(nowhere)?;
-    let options = Options { security: security.clone(), ..Options::default() };
+    let state = match state {
+        State::None => None,
+        State::In(folder) => Some(folder),
+        State::Usual if local.is_none() => None,
+        State::Usual => andiron_daemon::state_folder(first).map_err(|error| {
+            Failure::Error(format!("{}, give a folder by `--state`, or `--no-state`", error.message()))
+        })?,
+    };
+    let options = Options { state, durability, security: security.clone(), ..Options::default() };
     let mut daemon = Daemon::bind_with(first, options)?;
     for address in more {
         daemon = daemon.listen(address)?;

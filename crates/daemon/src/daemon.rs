@@ -1,10 +1,13 @@
 //! The daemon: a server that others register objects at, with a store.
 
-use andiron::{Error, ErrorKind, Expose, Hosting, Limits, Result, Running, Security, Server};
+use std::path::PathBuf;
+
+use andiron::{Durability, Error, ErrorKind, Expose, Hosting, Limits, Result, Running, Security, Server};
+use andiron_store::disk::Disk;
 use andiron_store::{Store as Engine, StoreStart};
 
-use crate::StoreLimits;
 use crate::store::{Store, now};
+use crate::{StoreLimits, state};
 
 /// The name of the object that is the store.
 const STORE: &str = "store";
@@ -31,6 +34,11 @@ pub struct Daemon {
 pub struct Options {
     /// How much the store holds.
     pub store: StoreLimits,
+    /// The folder of this user's in which persistent entries are kept, which is made where it is not there; see [`state_folder`](crate::state_folder) for the usual one.
+    /// `None`: nothing outlives the daemon, and `persist` is refused.
+    pub state: Option<PathBuf>,
+    /// What a persistent write survives where its caller does not say.
+    pub durability: Durability,
     /// What is accepted from each client.
     pub session: Limits,
     /// Who may connect over a network.
@@ -54,7 +62,8 @@ impl Daemon {
     /// As [`bind`](Daemon::bind), with a say in what it holds and accepts.
     ///
     /// # Errors
-    /// As for [`bind`](Daemon::bind).
+    /// As for [`bind`](Daemon::bind). Where a folder for the state is given and cannot be used: `Conflict` where another process uses it, `Quota` where its disk is full,
+    /// else `Unavailable`.
     pub fn bind_with(address: &str, options: Options) -> Result<Daemon> {
         let mut incarnation = [0; 16];
         andiron_sys::random::fill(&mut incarnation).map_err(|error| {
@@ -62,7 +71,7 @@ impl Daemon {
                 .with_source(error)
         })?;
         // The name first: once it is held, nobody else counts versions for it.
-        let Options { store, session: limits, security, connections, bytes } = options;
+        let Options { store, state, durability, session: limits, security, connections, bytes } = options;
         let hosting = Hosting {
             names: true,
             store: Some(incarnation),
@@ -73,8 +82,12 @@ impl Daemon {
             ..Hosting::default()
         };
         let server = Server::host(address, hosting)?;
-        let start = StoreStart { incarnation, high_water: 0, now: now().wall, limits: store };
-        let store = Store::new(Engine::new(start), None);
+        let disk = state.map(|folder| state::open(&folder)).transpose()?;
+        let high_water = disk.as_ref().map_or(0, Disk::high_water);
+        let start = StoreStart { incarnation, high_water, now: now().wall, limits: store };
+        let disk = disk.map(|disk| Box::new(disk) as Box<dyn Disk>);
+        let store = Store::new(Engine::new(start), disk, state::survives(durability));
+        store.load()?;
         // The board first: behind the end of this server another one may take writes under its name.
         let server = server.on_stop(store.closing()).inline_object(STORE, store)?;
         Ok(Daemon { server })

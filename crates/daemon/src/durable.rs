@@ -14,13 +14,16 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use andiron::{Error, ErrorKind, Result};
-use andiron_store::disk::{Change, Disk, DiskError, Durability, Record};
+use andiron_store::disk::{Change, Disk, Durability, Record};
 use andiron_store::{Codec, Key, KeyRef, Op, Plan, Put, Reply, ToDisk};
 
 use crate::kept::Kept;
+use crate::state;
 
 /// Versions that other writes may take while a batch becomes durable.
-pub(crate) const ROOM: u64 = 1 << 22;
+pub(crate) const ROOM: u64 = 1 << 20;
+/// So long nothing is written before the disk is tidied up.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// An operation that waits.
 #[derive(Debug)]
@@ -211,7 +214,8 @@ impl Answer {
 /// The disk, and what waits for it.
 #[derive(Debug)]
 pub(crate) struct Durable {
-    disk: Mutex<Box<dyn Disk>>,
+    /// `None` when it has ended.
+    disk: Mutex<Option<Box<dyn Disk>>>,
     queue: Mutex<Queue>,
     changed: Condvar,
 }
@@ -221,13 +225,15 @@ struct Queue {
     jobs: VecDeque<Job>,
     /// Somebody is at the disk.
     busy: bool,
+    /// Commits since the disk was tidied up.
+    untidy: u64,
     ended: bool,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Durable {
     pub(crate) fn new(disk: Box<dyn Disk>) -> Durable {
-        Durable { disk: Mutex::new(disk), queue: Mutex::default(), changed: Condvar::new() }
+        Durable { disk: Mutex::new(Some(disk)), queue: Mutex::default(), changed: Condvar::new() }
     }
 
     /// Under the lock of the engine, so that writes of one key wait in their order.
@@ -247,16 +253,19 @@ impl Durable {
         Some(queue.jobs.drain(..).collect())
     }
 
-    /// Whoever took some is done with it; these had to wait for others of the same keys.
-    pub(crate) fn done(&self, left: Vec<Job>) {
+    /// Whoever took some is done with it; these had to wait for others of the same keys. `committed`: there was something to be made durable. True where the thread
+    /// of the disk has to look for what comes of that.
+    pub(crate) fn done(&self, left: Vec<Job>, committed: bool) -> bool {
         let mut queue = lock(&self.queue);
         queue.busy = false;
         for job in left.into_iter().rev() {
             queue.jobs.push_front(job);
         }
+        queue.untidy += u64::from(committed);
+        committed && queue.untidy == 1 || !queue.jobs.is_empty()
     }
 
-    /// Whether something waits that the thread of the disk has to see to.
+    /// Whether something waits that nobody sees to.
     pub(crate) fn has_work(&self) -> bool {
         let queue = lock(&self.queue);
         !queue.busy && !queue.jobs.is_empty()
@@ -279,17 +288,33 @@ impl Durable {
     fn run(&self, work: impl Fn()) {
         loop {
             let queue = lock(&self.queue);
+            let before = queue.untidy;
             let idle = |queue: &mut Queue| !queue.ended && (queue.busy || queue.jobs.is_empty());
-            let queue = self.changed.wait_while(queue, idle).unwrap_or_else(PoisonError::into_inner);
+            let (queue, is_quiet) = if before == 0 {
+                let rests = |queue: &mut Queue| idle(queue) && queue.untidy == 0;
+                (self.changed.wait_while(queue, rests).unwrap_or_else(PoisonError::into_inner), false)
+            } else {
+                let waited = self.changed.wait_timeout_while(queue, QUIET, idle);
+                let (queue, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+                let is_quiet = waited.timed_out() && queue.untidy == before;
+                (queue, is_quiet)
+            };
             if queue.ended && queue.jobs.is_empty() {
                 return;
             }
+            let has_work = !queue.busy && !queue.jobs.is_empty();
             drop(queue);
-            work();
+            if has_work {
+                work();
+            } else if is_quiet {
+                // What goes wrong here is told by the next commit that it concerns.
+                let _ = lock(&self.disk).as_mut().map(|disk| disk.tidy());
+                lock(&self.queue).untidy -= before;
+            }
         }
     }
 
-    /// Ends the thread, when what waits is done.
+    /// Ends the thread, when what waits is done, and closes the disk.
     pub(crate) fn end(&self) {
         let mut queue = lock(&self.queue);
         queue.ended = true;
@@ -298,6 +323,16 @@ impl Durable {
         self.changed.notify_one();
         if let Some(thread) = thread {
             let _ = thread.join(); // it does not panic, and nothing would be to be done about it
+        }
+        let disk = lock(&self.disk).take();
+        drop(disk);
+    }
+
+    /// Does something with the disk while nobody else does.
+    pub(crate) fn with_disk<T>(&self, work: impl FnOnce(&mut dyn Disk) -> Result<T>) -> Result<T> {
+        match &mut *lock(&self.disk) {
+            Some(disk) => work(disk.as_mut()),
+            None => Err(Error::new(ErrorKind::Unavailable, "the store has ended")),
         }
     }
 
@@ -308,7 +343,7 @@ impl Durable {
         wall: Duration,
         high_water: u64,
         durability: Durability,
-    ) -> Result<(), DiskError> {
+    ) -> std::result::Result<(), NotDurable> {
         let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         let changes: Vec<Change<'_>> = changes
             .iter()
@@ -325,7 +360,29 @@ impl Durable {
                 ToDisk::ForgetAll(author) => Change::Clear(*author),
             })
             .collect();
-        lock(&self.disk).commit(&changes, high_water, durability)
+        let commit = |disk: &mut dyn Disk| {
+            disk.commit(&changes, high_water, durability)
+                .map_err(|error| Error::new(state::kind(&error), error.to_string()))
+        };
+        self.with_disk(commit).map_err(|error| NotDurable(error.kind(), error.message().to_owned()))
+    }
+}
+
+impl Drop for Durable {
+    fn drop(&mut self) {
+        // It has ended, or this is a forked child, and the disk is its parent's, who goes on using it.
+        let disk = self.disk.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        std::mem::forget(disk);
+    }
+}
+
+/// Why writes did not happen, to be told to everybody who made one of them.
+#[derive(Debug)]
+pub(crate) struct NotDurable(ErrorKind, String);
+
+impl From<&NotDurable> for Error {
+    fn from(NotDurable(kind, why): &NotDurable) -> Error {
+        Error::new(*kind, format!("the write did not happen, for it could not be made durable: {why}"))
     }
 }
 
@@ -336,15 +393,6 @@ pub(crate) struct Batch {
     pub(crate) refused: Vec<(Job, Error)>,
     /// These concern keys of others in the batch.
     pub(crate) left: Vec<Job>,
-}
-
-/// Why a write is not durable, for who made it.
-pub(crate) fn not_durable(error: &DiskError) -> Error {
-    let kind = match error {
-        DiskError::Full(_) => ErrorKind::Quota,
-        _ => ErrorKind::Unavailable,
-    };
-    Error::new(kind, format!("the write did not happen, for it could not be made durable: {error}"))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -20,8 +20,10 @@ mod history;
 mod housekeeper;
 mod kept;
 mod stamps;
+mod state;
 mod store;
 mod watch;
 
 pub use andiron_store::Limits as StoreLimits;
 pub use daemon::{Daemon, Options};
+pub use state::state_folder;

@@ -17,6 +17,7 @@ use crate::durable::{self, Batch, Durable, Job, UnderWay, Waiting};
 use crate::housekeeper::Housekeeper;
 use crate::kept::Kept;
 use crate::stamps::Stamps;
+use crate::state;
 use crate::watch::{Beginning, Filter, Watch, Watchers};
 
 /// Entries on a page of a listing where the caller does not say.
@@ -24,6 +25,8 @@ const PAGE: u64 = 1000;
 
 /// Entries that are taken out at a time when they expired.
 const EXPIRED_AT_ONCE: usize = 256;
+/// What could not be made durable is tried again after this time, where nobody waits for it.
+const AGAIN: Duration = Duration::from_secs(1);
 /// Freeing so many entries takes longer than an operation may.
 const MANY: usize = 4096;
 
@@ -123,10 +126,8 @@ impl Shared {
     /// Makes durable what waits for it. `on_thread`: by the thread of the disk, else only what is soon done.
     fn make_durable(&self, on_thread: bool) {
         let Some(durable) = &self.durable else { return };
-        if let Some(jobs) = durable.take(on_thread) {
-            self.work_off(durable, jobs);
-        }
-        if !on_thread && durable.has_work() {
+        let more = durable.take(on_thread).is_some_and(|jobs| self.work_off(durable, jobs));
+        if !on_thread && (more || durable.has_work()) {
             let this = self.this.clone();
             let called = durable.call(move || {
                 if let Some(shared) = this.upgrade() {
@@ -139,7 +140,8 @@ impl Shared {
         }
     }
 
-    fn work_off(&self, durable: &Durable, jobs: Vec<Job>) {
+    /// True where the thread of the disk has to look for what comes of it.
+    fn work_off(&self, durable: &Durable, jobs: Vec<Job>) -> bool {
         let now = now();
         let durability = match jobs.iter().any(|job| job.durability == Durability::Sync) {
             true => Durability::Sync,
@@ -168,7 +170,7 @@ impl Shared {
                 Ok(()) => Ok(state.engine.publish(plan, &mut told)),
                 Err(error) => {
                     state.engine.abandon(plan);
-                    Err(durable::not_durable(error))
+                    Err(error.into())
                 }
             };
             state.under_way.end(&job.wanted.op());
@@ -184,10 +186,15 @@ impl Shared {
         let ceiling = state.high_water.saturating_add(1);
         state.engine.hold_versions(Some(ceiling));
         let next_expiry = state.engine.next_expiry();
-        durable.done(batch.left);
+        let more = durable.done(batch.left, needed && outcome.is_ok());
         drop(state);
         self.tell(told, next_expiry);
+        if outcome.is_err() {
+            // What could not be forgotten now is tried again then.
+            self.housekeeper.wake_at(steady() + AGAIN);
+        }
         answers.into_iter().for_each(|(place, answer)| place.give(answer));
+        more
     }
 
     /// Has the engine plan what can be done together. Gives the last version that is taken.
@@ -299,13 +306,6 @@ impl Effects<Kept> for Told<'_> {
     }
 }
 
-/// What keeps entries beyond the life of the daemon.
-pub(crate) struct Keeps {
-    pub(crate) disk: Box<dyn Disk>,
-    pub(crate) high_water: u64,
-    pub(crate) default: Durability,
-}
-
 /// The store as others call it.
 pub(crate) struct Store {
     shared: Arc<Shared>,
@@ -326,14 +326,10 @@ impl Drop for Store {
 }
 
 impl Store {
-    /// `keeps`: the disk that has its persistent entries, with the version above which none was given out, as the disk knows, and how durable a write is
-    /// where nobody says.
-    pub(crate) fn new(engine: Engine<Kept>, keeps: Option<Keeps>) -> Store {
-        let default = keeps.as_ref().map_or(Durability::Relaxed, |keeps| keeps.default);
-        let high_water = keeps.as_ref().map_or(u64::MAX, |keeps| keeps.high_water);
-        let durable = keeps.map(|keeps| Arc::new(Durable::new(keeps.disk)));
-        let mut state = State { engine, under_way: UnderWay::default(), high_water };
-        state.engine.hold_versions(durable.is_some().then(|| high_water.saturating_add(1)));
+    /// One that is empty. `disk` is to have its persistent entries; `default`: how durable a write is where its caller does not say.
+    pub(crate) fn new(engine: Engine<Kept>, disk: Option<Box<dyn Disk>>, default: Durability) -> Store {
+        let durable = disk.map(|disk| Arc::new(Durable::new(disk)));
+        let state = State { engine, under_way: UnderWay::default(), high_water: u64::MAX };
         let shared = Arc::new_cyclic(|shared| Shared {
             this: shared.clone(),
             stamps: Stamps::new(state.engine.incarnation()),
@@ -343,6 +339,21 @@ impl Store {
             durable,
         });
         Store { shared, default, generation: andiron_sys::fork::generation() }
+    }
+
+    /// Fills it with what its disk has, before anybody uses it.
+    pub(crate) fn load(&self) -> Result<()> {
+        let Some(durable) = &self.shared.durable else { return Ok(()) };
+        let mut state = self.shared.state();
+        let load = |disk: &mut dyn Disk| state::load(&mut state.engine, disk, &self.shared.housekeeper);
+        let high_water = durable.with_disk(load)?;
+        state.high_water = high_water;
+        state.engine.hold_versions(Some(high_water.saturating_add(1)));
+        let next_expiry = state.engine.next_expiry();
+        drop(state);
+        self.shared.tell(self.shared.told(), next_expiry);
+        self.shared.expire();
+        Ok(())
     }
 
     /// What ends its board: nobody takes what was read for current any more.
@@ -400,15 +411,8 @@ impl Store {
     }
 
     fn durability(&self, wanted: Option<String>) -> Result<Durability> {
-        match wanted.as_deref() {
-            None => Ok(self.default),
-            Some("relaxed") => Ok(Durability::Relaxed),
-            Some("sync") => Ok(Durability::Sync),
-            Some(other) => {
-                let text = format!("there is no durability '{other}': it is `relaxed` or `sync`");
-                Err(Error::new(ErrorKind::BadArguments, text))
-            }
-        }
+        let Some(wanted) = wanted else { return Ok(self.default) };
+        wanted.parse().map(state::survives)
     }
 
     async fn remove(&self, author: Option<&str>) -> Result<u64> {

@@ -71,7 +71,7 @@ impl Store {
         let put = self.outgoing(put);
         let _writes = self.writes(vec![put.key(&self.author)]);
         let Open((version, _timestamp)): Open<(u64, f64)> =
-            self.call("set", &put.wanted(&self.author)).await?;
+            self.call("set", &put.wanted(&self.author, true)).await?;
         Ok(version)
     }
 
@@ -82,9 +82,18 @@ impl Store {
     pub async fn set_many(&self, puts: impl IntoIterator<Item = Put>) -> Result<u64> {
         let puts: Vec<Put> = puts.into_iter().map(|put| self.outgoing(put)).collect();
         let _writes = self.writes(puts.iter().map(|put| put.key(&self.author)).collect());
-        let entries: Vec<_> = puts.iter().map(|put| put.wanted(&self.author)).collect();
-        let Open((version, _timestamp)): Open<(u64, f64)> = self.call("set_many", &(entries,)).await?;
+        let entries: Vec<_> = puts.iter().map(|put| put.wanted(&self.author, false)).collect();
+        let Open((version, _timestamp)): Open<(u64, f64)> =
+            self.call("set_many", &(entries, Put::strongest(&puts))).await?;
         Ok(version)
+    }
+
+    /// Has the entry be there again after the end of the daemon, or not any more. Gives whether there is such an entry.
+    ///
+    /// # Errors
+    /// As for [`Store::persist`](crate::Store::persist).
+    pub async fn persist(&self, name: &str, persist: bool) -> Result<bool> {
+        self.call("persist", &(name, persist, &*self.author)).await
     }
 
     /// Adds to a whole number; where there is no entry, to 0. Gives what it is now.

@@ -63,6 +63,8 @@ pub struct Listed {
     pub timestamp: f64,
     /// Length of the encoded value in bytes.
     pub size: u64,
+    /// It outlives the daemon.
+    pub persistent: bool,
 }
 
 /// A change of an entry, or an entry that was there when a [watch](crate::Store::watch) began.

@@ -6,7 +6,9 @@ use super::Store;
 use super::wire::Open;
 use crate::{Listed, Result};
 
-type Row = (String, String, u64, f64, u64);
+/// Author, name, version, timestamp, size, and whether a disk has it.
+#[derive(serde::Deserialize)]
+struct Row(String, String, u64, f64, u64, #[serde(default)] bool);
 
 pub(super) struct Pages {
     store: Store,
@@ -28,9 +30,9 @@ impl Iterator for Pages {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            if let Some(Open((author, name, version, timestamp, size))) = self.page.next() {
+            if let Some(Open(Row(author, name, version, timestamp, size, persistent))) = self.page.next() {
                 self.after = Some((author.clone(), name.clone()));
-                return Some(Ok(Listed { author, name, version, timestamp, size }));
+                return Some(Ok(Listed { author, name, version, timestamp, size, persistent }));
             }
             if !self.more {
                 return None;

@@ -22,7 +22,7 @@ pub(crate) use self::cell::Held;
 pub use self::cell::StoreCell;
 pub use self::entry::{Change, Changed, Entry, Listed, Stats};
 use self::list::Pages;
-pub use self::put::Put;
+pub use self::put::{Durability, Put};
 use self::watch::Beginning;
 pub use self::watch::Watch;
 use self::wire::{Answer, Open};
@@ -137,7 +137,8 @@ impl Store {
     pub fn set_with(&self, put: Put) -> Result<u64> {
         let put = self.outgoing(put);
         let _writes = self.writes(vec![put.key(&self.author)]);
-        let Open((version, _timestamp)): Open<(u64, f64)> = self.call("set", &put.wanted(&self.author))?;
+        let Open((version, _timestamp)): Open<(u64, f64)> =
+            self.call("set", &put.wanted(&self.author, true))?;
         Ok(version)
     }
 
@@ -148,9 +149,25 @@ impl Store {
     pub fn set_many(&self, puts: impl IntoIterator<Item = Put>) -> Result<u64> {
         let puts: Vec<Put> = puts.into_iter().map(|put| self.outgoing(put)).collect();
         let _writes = self.writes(puts.iter().map(|put| put.key(&self.author)).collect());
-        let entries: Vec<_> = puts.iter().map(|put| put.wanted(&self.author)).collect();
-        let Open((version, _timestamp)): Open<(u64, f64)> = self.call("set_many", &(entries,))?;
+        let entries: Vec<_> = puts.iter().map(|put| put.wanted(&self.author, false)).collect();
+        let Open((version, _timestamp)): Open<(u64, f64)> =
+            self.call("set_many", &(entries, Put::strongest(&puts)))?;
         Ok(version)
+    }
+
+    /// Has the entry be there again after the end of the daemon, or not any more, as it is. Gives whether there is such an entry.
+    ///
+    /// ```no_run
+    /// # let store = andiron::connect()?.store();
+    /// store.set("volume", &20)?;
+    /// assert!(store.persist("volume", true)?);
+    /// # Ok::<(), andiron::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `Unsupported` where the daemon keeps no state, `Quota` where its disk is full, or why the store could not be reached.
+    pub fn persist(&self, name: &str, persist: bool) -> Result<bool> {
+        self.call("persist", &(name, persist, &*self.author))
     }
 
     /// Adds to a whole number; where there is no entry, to 0. Gives what it is now. An entry that expires expires when it did before.

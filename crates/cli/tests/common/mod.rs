@@ -53,6 +53,7 @@ impl Home {
     /// Makes this the command's home.
     pub(crate) fn settle(&self, command: &mut Command) {
         command.env("XDG_RUNTIME_DIR", self.folder.path()).env_remove("ANDIRON_ADDRESS");
+        command.env("XDG_STATE_HOME", self.folder.path().join("state"));
         command.env("XDG_CONFIG_HOME", self.folder.path().join("config")).env_remove("ANDIRON_SECRET_FILE");
     }
 

@@ -20,7 +20,8 @@ pub(super) struct Lock {
 }
 
 impl Lock {
-    pub(super) fn take(path: &Path) -> Result<Self, DiskError> {
+    /// Waits at most so long for another process to let go of it.
+    pub(super) fn take(path: &Path, wait: Duration) -> Result<Self, DiskError> {
         // A file that is there is not opened here: closing it would free a lock that this process has on it.
         match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
@@ -30,7 +31,7 @@ impl Lock {
         }
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let locked = Connection::open_with_flags(path, flags).and_then(|connection| {
-            connection.busy_timeout(Duration::ZERO)?;
+            connection.busy_timeout(wait)?;
             // Nothing is written, so there is nothing to write a journal of.
             connection.pragma_update_and_check(None, "journal_mode", "OFF", |_| Ok(()))?;
             connection.execute_batch("BEGIN EXCLUSIVE")?;

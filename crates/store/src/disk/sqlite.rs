@@ -6,6 +6,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rusqlite::Connection;
 
@@ -74,8 +75,16 @@ impl Sqlite {
     /// # Errors
     /// What is there cannot be used, and is as it was: see [`DiskError`].
     pub fn open(folder: &Path) -> Result<Self, DiskError> {
+        Self::open_when_free(folder, Duration::ZERO)
+    }
+
+    /// As [`open`](Sqlite::open), and waits at most so long for another process that has the folder open to close it.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_when_free(folder: &Path, wait: Duration) -> Result<Self, DiskError> {
         schema::make_folder(folder)?;
-        let (path, lock) = (folder.join("store.sqlite"), Lock::take(&folder.join("store.lock"))?);
+        let (path, lock) = (folder.join("store.sqlite"), Lock::take(&folder.join("store.lock"), wait)?);
         let connection = schema::open(&path)?;
         let failed = |error| DiskError::of_sqlite("read", &path, error);
         let (files, named) = named_files(&connection).map_err(failed)?;
