@@ -221,7 +221,8 @@ pub(crate) enum Command {
     /// Print what changes in the store, a line for each change, until the server goes.
     ///
     /// Whoever reads slowly gets the latest value of what changed several times. With `--json`: an object a line, with author, name, version, skipped (so
-    /// many earlier changes of the same entry were not told) and, unless it was removed, timestamp, codec and value.
+    /// many earlier changes of the same entry were not told), resume_from (a version for `--since`; null while more follow of the entries that were there) and,
+    /// unless it was removed, timestamp, codec and value.
     #[command(after_help = VALUES)]
     Watch {
         /// Which entries, by name: `*` stands for any characters, `?` for one, a character behind `\` for itself.
@@ -233,6 +234,9 @@ pub(crate) enum Command {
         /// Begin with the entries that are there.
         #[arg(long)]
         present: bool,
+        /// Begin with what changed since a version, as `resume_from` of an earlier watch; an error where that is not known any more.
+        #[arg(long, value_name = "VERSION", conflicts_with = "present")]
+        since: Option<u64>,
     },
     /// Call a method of an object and print its result as JSON, or nothing for null; of a stream each item in a line.
     ///

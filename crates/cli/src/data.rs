@@ -192,16 +192,26 @@ pub(crate) fn ls(
     Ok(())
 }
 
+/// With what a watch begins: the entries that are there, or what changed since a version.
+pub(crate) struct Beginning {
+    pub(crate) present: bool,
+    pub(crate) since: Option<u64>,
+}
+
 pub(crate) fn watch(
     server: &Chosen,
     pattern: &str,
     author: Option<&str>,
-    present: bool,
+    beginning: Beginning,
     json: bool,
     out: &mut impl Write,
 ) -> Result<(), Failure> {
     let hub = server.connect()?;
-    let changes = of_author(&hub, author).watch_with(pattern, author.is_none(), present)?;
+    let (store, all) = (of_author(&hub, author), author.is_none());
+    let changes = match beginning {
+        Beginning { since: Some(version), .. } => store.watch_since(pattern, all, version)?,
+        Beginning { present, .. } => store.watch_with(pattern, all, present)?,
+    };
     let address = server.address()?;
     while_read(&hub, || {
         for change in changes {
@@ -224,10 +234,11 @@ fn ended(error: andiron::Error, address: &str) -> Failure {
 
 /// Prints a change in a line.
 fn tell(change: Change, json: bool, out: &mut impl Write) -> Result<(), Failure> {
-    let Change { author, name, entry, version, skipped } = change;
+    let Change { author, name, entry, version, skipped, resume_from } = change;
     if json {
         let about = format!("\"author\":{},\"name\":{}", json!(author), json!(name));
-        let told = format!("\"version\":{version},\"skipped\":{skipped}");
+        let resume = json!(resume_from);
+        let told = format!("\"version\":{version},\"skipped\":{skipped},\"resume_from\":{resume}");
         match entry {
             None => writeln!(out, "{{{about},{told}}}")?,
             Some(entry) => {

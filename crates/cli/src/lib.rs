@@ -30,7 +30,7 @@ use std::process::ExitCode;
 
 use address::Chosen;
 use arguments::{Arguments, Command};
-use data::{Condition, Form};
+use data::{Beginning, Condition, Form};
 use failure::Failure;
 use objects::Call;
 use serve::State;
@@ -87,8 +87,9 @@ fn run(arguments: Arguments, out: &mut impl io::Write) -> Result<(), Failure> {
             data::del(server, &name, author.as_deref(), if_version, json, out)
         }
         Command::Stats => data::stats(server, json, out),
-        Command::Watch { pattern, author, present } => {
-            data::watch(server, &pattern, author.as_deref(), present, json, out)
+        Command::Watch { pattern, author, present, since } => {
+            let beginning = Beginning { present, since };
+            data::watch(server, &pattern, author.as_deref(), beginning, json, out)
         }
         Command::Ls { author } => data::ls(server, author.as_deref(), json, out),
         Command::Call { object, method, arguments, timeout } => {

@@ -126,7 +126,7 @@ fn a_watch_goes_on_after_the_connection_was_lost() {
     store.set("y", &2).unwrap();
     assert_eq!(next(&changes), ("y".into(), Some(2)));
     store.set("z", &3).unwrap();
-    assert_eq!(next(&changes), ("z".into(), Some(3)));
+    assert_eq!(next(&changes), ("z".into(), Some(3)), "and `x` nobody can tell of");
 }
 
 #[test]
@@ -183,6 +183,39 @@ fn the_command_prints_a_line_for_each_change() {
     assert_eq!(ended.status.code(), Some(1), "{error}");
     assert!(error.starts_with("andiron: the daemon at 'andiron' is shutting down"), "{error}");
     assert_eq!(json.wait().unwrap().code(), Some(0), "nobody read it any more");
+}
+
+/// The first lines that `andiron watch` prints as objects.
+fn objects(home: &Home, arguments: &[&str], count: usize) -> Vec<serde_json::Value> {
+    let mut command = home.andiron(&[&["watch", "--json"], arguments].concat());
+    let mut watch = command.stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(watch.stdout.take().unwrap()).lines().take(count);
+    let objects = lines.map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect();
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+    objects
+}
+
+#[test]
+fn the_command_resumes_from_what_it_told_last() {
+    let home = Home::new();
+    let _daemon = home.serve();
+    let store = home.hub().store();
+    store.set("a", &1).unwrap();
+    store.set("b", &2).unwrap();
+    let there = objects(&home, &["--present"], 2);
+    assert!(there[0]["resume_from"].is_null(), "{there:?}");
+    let resume = there[1]["resume_from"].to_string();
+    store.delete("a").unwrap();
+    store.author("other").set("b", &3).unwrap();
+    let changes = objects(&home, &["--since", &resume], 2);
+    assert_eq!((&changes[0]["name"], &changes[0]["value"]), (&"a".into(), &serde_json::Value::Null));
+    assert_eq!((&changes[1]["author"], &changes[1]["value"]), (&"other".into(), &3.into()));
+    let changes = objects(&home, &["--author", "other", "--since", &resume], 1);
+    assert_eq!(changes[0]["value"], 3);
+    let error = home.run(&["watch", "--since", "17"]);
+    assert!(error.failed(1).contains("begin anew"), "{error:?}");
+    assert_eq!(home.run(&["watch", "--since", &resume, "--present"]).code, Some(2));
 }
 
 #[test]

@@ -153,7 +153,8 @@ impl From<andiron_store::Page> for Page {
     }
 }
 
-/// An item of `watch`: 0 or 1, author, name, version, skipped changes, and with 1 timestamp, codec, value.
+/// An item of `watch`: 0 (removed) or 1, author, name, version, skipped changes, timestamp, codec, value, and up to which version all was told (0: it
+/// cannot be said). What is removed has nothing in place of the value, so that readers find the last where they skip what they do not know.
 #[derive(Deserialize)]
 pub(crate) struct Change(
     u8,
@@ -164,7 +165,10 @@ pub(crate) struct Change(
     #[serde(default)] f64,
     #[serde(default)] u8,
     #[serde(default)] Kept,
+    #[serde(default)] u64,
 );
+
+written_as_array!(Change, 9, 0 1 2 3 4 5 6 7 8);
 
 impl Change {
     /// What an entry is now; `version` is that of its last change where it is not there.
@@ -173,31 +177,14 @@ impl Change {
         entry: Option<Entry<Kept>>,
         version: u64,
         skipped: u64,
+        told_to: u64,
     ) -> Change {
         let andiron_store::Key { author, name } = key;
         match entry {
-            None => Change(0, author, name, version, skipped, 0.0, 0, Kept::default()),
-            Some(entry) => {
-                Change(1, author, name, entry.version, skipped, entry.timestamp, entry.codec.0, entry.value)
+            None => Change(0, author, name, version, skipped, 0.0, 0, Kept::default(), told_to),
+            Some(Entry { version, timestamp, codec, value, .. }) => {
+                Change(1, author, name, version, skipped, timestamp, codec.0, value, told_to)
             }
         }
-    }
-}
-
-impl Serialize for Change {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Change(state, author, name, version, skipped, timestamp, codec, value) = self;
-        let mut array = serializer.serialize_seq(Some(if *state == 0 { 5 } else { 8 }))?;
-        array.serialize_element(state)?;
-        array.serialize_element(author)?;
-        array.serialize_element(name)?;
-        array.serialize_element(version)?;
-        array.serialize_element(skipped)?;
-        if *state != 0 {
-            array.serialize_element(timestamp)?;
-            array.serialize_element(codec)?;
-            array.serialize_element(value)?;
-        }
-        array.end()
     }
 }

@@ -16,6 +16,7 @@
 mod answers;
 mod daemon;
 mod durable;
+mod history;
 mod housekeeper;
 mod kept;
 mod stamps;

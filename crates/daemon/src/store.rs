@@ -18,7 +18,7 @@ use crate::housekeeper::Housekeeper;
 use crate::kept::Kept;
 use crate::stamps::Stamps;
 use crate::state;
-use crate::watch::{Filter, Watch, Watchers};
+use crate::watch::{Beginning, Filter, Watch, Watchers};
 
 /// Entries on a page of a listing where the caller does not say.
 const PAGE: u64 = 1000;
@@ -231,8 +231,7 @@ impl Shared {
     }
 
     fn told(&self) -> Told<'_> {
-        let watchers = (!self.watchers.is_empty()).then_some(&self.watchers);
-        Told { stamps: &self.stamps, watchers, woken: Vec::new(), discarded: Vec::new() }
+        Told { stamps: &self.stamps, watchers: &self.watchers, woken: Vec::new(), discarded: Vec::new() }
     }
 
     /// Does what an operation leaves to be done without the lock.
@@ -288,8 +287,7 @@ impl Shared {
 /// What an operation does besides changing the engine.
 struct Told<'s> {
     stamps: &'s Stamps,
-    /// `None` where nobody watches.
-    watchers: Option<&'s Watchers>,
+    watchers: &'s Watchers,
     /// To be woken once the engine is free.
     woken: Vec<Waker>,
     /// To be freed then.
@@ -300,9 +298,7 @@ impl Effects<Kept> for Told<'_> {
     fn change(&mut self, key: KeyRef<'_>, version: u64) {
         // First this: from here on nobody takes what was read before for current.
         self.stamps.bump(key, version);
-        if let Some(watchers) = self.watchers {
-            watchers.note(key, version, &mut self.woken);
-        }
+        self.watchers.note(key, version, &mut self.woken);
     }
 
     fn discard(&mut self, discarded: Discarded<Kept>) {
@@ -554,19 +550,30 @@ impl Store {
         Ok(page?.into())
     }
 
-    /// Tells of changes: a stream of arrays 0 (removed) or 1, author, name, version, how many earlier changes of the same entry were skipped,
-    /// and with 1 timestamp, codec, value. `pattern` is for names, with `*` and `?`. First come the entries that are there (`present`, true).
+    /// Tells of changes: a stream of arrays 0 (removed) or 1, author, name, version, how many earlier changes of the same entry were skipped, timestamp,
+    /// codec, value, and up to which version all changes were told (0: it cannot be said). `pattern` is for names, with `*` and `?`. First come the entries
+    /// that are there (`present`, true), or with `since` what changed after that version.
     #[expose(idempotent)]
     fn watch(
         &self,
         pattern: Option<&str>,
         author: Option<&str>,
         present: Option<bool>,
+        since: Option<u64>,
     ) -> Result<Stream<Change>> {
         let allowed = check(Use::Read, author)?;
         let authors = author.map(|author| BTreeSet::from([author.to_owned()])).or(allowed);
         let filter = Filter::new(pattern.unwrap_or("*"), authors);
-        Ok(Stream::wrap(Watch::new(self.shared.clone(), filter, present.unwrap_or(true))))
+        let beginning = match (present, since) {
+            (Some(true), Some(_)) => {
+                let text = "a watch begins with the entries that are there or with what changed since a version: leave out `present` or `since`";
+                return Err(Error::new(ErrorKind::BadArguments, text));
+            }
+            (_, Some(version)) => Beginning::Since(version),
+            (Some(false), None) => Beginning::Now,
+            (_, None) => Beginning::Present,
+        };
+        Ok(Stream::wrap(Watch::new(self.shared.clone(), filter, beginning)?))
     }
 
     /// Removes all entries of one author or of all. Returns their number.

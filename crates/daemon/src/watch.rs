@@ -2,6 +2,8 @@
 //!
 //! A watcher who reads slowly is told less, not late: of an entry that changed several times meanwhile it gets the latest state, and how many
 //! changes that stands for. So what is kept for it is at most one note for each entry, and their number is bounded.
+//!
+//! Whoever watched before may resume from a version: what changed after it, as far as the history has it, counts as untold.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::pin::Pin;
@@ -13,11 +15,10 @@ use andiron_store::{Key, KeyRef, Op, Reply};
 use futures_core::Stream;
 
 use crate::answers::Change;
+use crate::history::{History, MOST_BYTES, MOST_CHANGES, length};
 use crate::store::{Shared, now};
 
-/// Of so many entries a watcher may have changes untold.
-const MOST_NOTES: usize = 65_536;
-/// How many of the entries that are there from the start are looked up at a time.
+/// How many of the entries that are there from the start, or of the changes in the history, are looked up at a time.
 const PAGE: usize = 256;
 
 /// Which entries are watched.
@@ -78,30 +79,32 @@ fn matches(pattern: &str, name: &str) -> bool {
     pattern[at..].iter().all(|char| *char == '*')
 }
 
-/// The watchers of a store. Their lock is taken under that of the engine, so that they learn of changes in the order in which these happen.
+/// The watchers of a store and what they may resume from. Their lock is taken under that of the engine, so that they learn of changes in the order in
+/// which these happen.
 #[derive(Debug, Default)]
-pub(crate) struct Watchers(Mutex<Vec<Weak<Watcher>>>);
+pub(crate) struct Watchers(Mutex<Watched>);
+
+#[derive(Debug, Default)]
+struct Watched {
+    watchers: Vec<Weak<Watcher>>,
+    /// From the first watcher on: nothing is kept where nobody ever watched.
+    history: Option<History>,
+}
 
 impl Watchers {
     /// An entry changed. Gives who is to be woken, once the engine is free.
     pub(crate) fn note(&self, key: KeyRef<'_>, version: u64, woken: &mut Vec<Waker>) {
-        lock(&self.0).retain(|watcher| match watcher.upgrade() {
+        let mut watched = lock(&self.0);
+        let Watched { watchers, history: Some(history) } = &mut *watched else { return };
+        let key = Key::from(key);
+        watchers.retain(|watcher| match watcher.upgrade() {
             Some(watcher) => {
-                if watcher.filter.takes(key) {
-                    woken.extend(watcher.note(key, version));
-                }
+                woken.extend(watcher.note(&key, version));
                 true
             }
             None => false,
         });
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        lock(&self.0).is_empty()
-    }
-
-    fn add(&self, watcher: &Arc<Watcher>) {
-        lock(&self.0).push(Arc::downgrade(watcher));
+        history.add(version, key);
     }
 }
 
@@ -113,48 +116,78 @@ struct Watcher {
 
 #[derive(Debug, Default)]
 struct Untold {
-    /// In the order in which they changed first.
-    order: VecDeque<Key>,
+    /// In the order in which they changed first, with the version of that. Some were told otherwise meanwhile.
+    order: VecDeque<(u64, Key)>,
     notes: HashMap<Key, Note>,
-    /// There were more than can be kept.
-    overrun: bool,
+    /// Of the keys in `notes`.
+    bytes: usize,
+    /// The version of the first change that was too much to be kept. No other is noted from there on.
+    overrun: Option<u64>,
     waker: Option<Waker>,
 }
 
 impl Untold {
     /// The entry that changed first and was not told since.
     fn next(&mut self) -> Option<(Key, Note)> {
-        while let Some(key) = self.order.pop_front() {
-            if let Some(note) = self.notes.remove(&key) {
-                return Some((key, note));
+        self.first()?;
+        let (_, key) = self.order.pop_front()?;
+        let note = self.take(&key)?;
+        Some((key, note))
+    }
+
+    /// The version of the first change that was not told.
+    fn first(&mut self) -> Option<u64> {
+        while let Some((first, key)) = self.order.front() {
+            if self.notes.get(key).is_some_and(|note| note.first == *first) {
+                return Some(*first);
             }
+            self.order.pop_front();
         }
-        None
+        self.overrun
+    }
+
+    /// Up to which version all changes are told, in a store that has this version now.
+    fn told_to(&mut self, version: u64) -> u64 {
+        self.first().map_or(version, |first| first.saturating_sub(1))
+    }
+
+    fn take(&mut self, key: &Key) -> Option<Note> {
+        let note = self.notes.remove(key)?;
+        self.bytes -= length(key);
+        Some(note)
     }
 }
 
 #[derive(Debug)]
 struct Note {
-    /// Of the last write or removal.
+    /// Of the first write or removal that this tells.
+    first: u64,
+    /// Of the last one.
     version: u64,
     /// How many changes came before that and are told by it.
     skipped: u64,
 }
 
 impl Watcher {
-    fn note(&self, key: KeyRef<'_>, version: u64) -> Option<Waker> {
+    fn note(&self, key: &Key, version: u64) -> Option<Waker> {
+        if !self.filter.takes(key.into()) {
+            return None;
+        }
         let mut untold = lock(&self.untold);
-        let key = Key::from(key);
-        if let Some(note) = untold.notes.get_mut(&key) {
+        if let Some(note) = untold.notes.get_mut(key) {
             note.version = version;
             note.skipped += 1;
             return None; // it was woken for the first
         }
-        if untold.notes.len() == MOST_NOTES {
-            untold.overrun = true;
+        if untold.overrun.is_some() {
+            return None; // and for this
+        }
+        if untold.notes.len() == MOST_CHANGES || untold.bytes + length(key) > MOST_BYTES {
+            untold.overrun = Some(version);
         } else {
-            untold.order.push_back(key.clone());
-            untold.notes.insert(key, Note { version, skipped: 0 });
+            untold.bytes += length(key);
+            untold.order.push_back((version, key.clone()));
+            untold.notes.insert(key.clone(), Note { first: version, version, skipped: 0 });
         }
         untold.waker.take()
     }
@@ -164,7 +197,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What one watcher is told: the entries that are there, if it asked for them, and every change from then on.
+/// With what a watch begins.
+pub(crate) enum Beginning {
+    /// The entries that are there.
+    Present,
+    /// What changes from now on.
+    Now,
+    /// What changed after this version.
+    Since(u64),
+}
+
+/// What one watcher is told: what it begins with, and every change from then on.
 pub(crate) struct Watch {
     shared: Arc<Shared>,
     watcher: Arc<Watcher>,
@@ -179,41 +222,36 @@ struct Present {
 }
 
 impl Watch {
-    pub(crate) fn new(shared: Arc<Shared>, filter: Filter, present: bool) -> Watch {
+    pub(crate) fn new(shared: Arc<Shared>, filter: Filter, beginning: Beginning) -> Result<Watch> {
         let watcher = Arc::new(Watcher { filter, untold: Mutex::default() });
-        shared.watchers.add(&watcher);
+        let mut place = None;
+        // Given back after each page: nobody waits for who has much to catch up with.
+        while !join(&shared, &watcher, &beginning, &mut place)? {}
+        let present = matches!(beginning, Beginning::Present);
         let present = present.then(|| Present { after: None, page: VecDeque::new(), more: true });
-        Watch { shared, watcher, present }
+        Ok(Watch { shared, watcher, present })
     }
 
     /// The next entry that was there from the start. What changed meanwhile is told by its change.
     fn next_present(&mut self) -> Option<Change> {
         let present = self.present.as_mut()?;
         loop {
-            // Given back after each page: where nothing fits, this goes through all there is.
-            let mut state = self.shared.state();
-            let engine = &mut state.engine;
-            while let Some(key) = present.page.pop_front() {
-                if let Some(entry) = engine.peek((&key).into(), now()) {
-                    // It is the newest: what changed before is told by it.
-                    lock(&self.watcher.untold).notes.remove(&key);
-                    return Some(Change::of(key, Some(entry), 0, 0));
-                }
+            present.look_ahead(&self.shared, &self.watcher.filter);
+            let Some(key) = present.page.pop_front() else {
+                self.present = None;
+                return None;
+            };
+            let state = self.shared.state();
+            if let Some(entry) = state.engine.peek((&key).into(), now()) {
+                let mut untold = lock(&self.watcher.untold);
+                // It is the newest: what changed before is told by it.
+                untold.take(&key);
+                // Where one of those that follow is gone by then, its removal is untold.
+                let told_to =
+                    if present.page.is_empty() { untold.told_to(state.engine.version()) } else { 0 };
+                return Some(Change::of(key, Some(entry), 0, 0, told_to));
             }
-            if !present.more {
-                break;
-            }
-            let after = present.after.as_ref().map(KeyRef::from);
-            let author = self.watcher.filter.only_author();
-            let list = Op::List { author, after, limit: PAGE };
-            let Ok(Reply::Listed(page)) = engine.apply(list, now(), &mut ()) else { break };
-            present.more = page.more && !page.entries.is_empty();
-            present.after = page.entries.last().map(|listed| listed.key.clone());
-            let keys = page.entries.into_iter().map(|listed| listed.key);
-            present.page = keys.filter(|key| self.watcher.filter.takes(key.into())).collect();
         }
-        self.present = None;
-        None
     }
 
     fn next_change(&self, context: &Context<'_>) -> Poll<Result<Change>> {
@@ -222,20 +260,70 @@ impl Watch {
         let (state, now) = self.shared.swept();
         let mut untold = lock(&self.watcher.untold);
         let Some((key, note)) = untold.next() else {
-            if untold.overrun {
+            if untold.overrun.is_some() {
                 let text = format!(
-                    "more than {MOST_NOTES} entries changed before this watcher read of them: begin anew, and read faster \
-                     or watch less"
+                    "more than {MOST_CHANGES} entries, or such with names of more than {MOST_BYTES} bytes, changed before \
+                     this watcher read of them: begin anew, and read faster or watch less"
                 );
                 return Poll::Ready(Err(Error::new(ErrorKind::Overloaded, text)));
             }
             untold.waker = Some(context.waker().clone());
             return Poll::Pending;
         };
-        let Note { version, skipped } = note;
+        let told_to = untold.told_to(state.engine.version());
         let entry = state.engine.peek((&key).into(), now);
-        Poll::Ready(Ok(Change::of(key, entry, version, skipped)))
+        Poll::Ready(Ok(Change::of(key, entry, note.version, note.skipped, told_to)))
     }
+}
+
+impl Present {
+    /// Finds out which entries come next, until it is known whether one follows the next.
+    fn look_ahead(&mut self, shared: &Shared, filter: &Filter) {
+        // The engine is given back after each page: where nothing fits, this goes through all there is.
+        while self.more && self.page.len() < 2 {
+            let after = self.after.as_ref().map(KeyRef::from);
+            let list = Op::List { author: filter.only_author(), after, limit: PAGE };
+            let listed = shared.state().engine.apply(list, now(), &mut ());
+            let Ok(Reply::Listed(page)) = listed else { return self.more = false };
+            self.more = page.more && !page.entries.is_empty();
+            self.after = page.entries.last().map(|listed| listed.key.clone());
+            let keys = page.entries.into_iter().map(|listed| listed.key);
+            self.page.extend(keys.filter(|key| filter.takes(key.into())));
+        }
+    }
+}
+
+/// Has a watcher be told of what changes from now on. One who resumes first gets the next page of what changed before: `false` where more follows, behind
+/// `place`.
+fn join(
+    shared: &Shared,
+    watcher: &Arc<Watcher>,
+    beginning: &Beginning,
+    place: &mut Option<u64>,
+) -> Result<bool> {
+    let state = shared.state();
+    let version = state.engine.version();
+    let mut watched = lock(&shared.watchers.0);
+    let Watched { watchers, history } = &mut *watched;
+    let history = history.get_or_insert_with(|| History::from(version));
+    if let Beginning::Since(since) = *beginning {
+        let from = place.or_else(|| if since <= version { history.place(since) } else { None });
+        let changes = from.and_then(|from| Some((from, history.behind(from)?)));
+        let Some((from, changes)) = changes else {
+            let text = format!(
+                "the changes since version {since} are not known any more: begin anew, with a listing of what is there"
+            );
+            return Err(Error::new(ErrorKind::Conflict, text));
+        };
+        let more = changes.len() > PAGE;
+        changes.take(PAGE).for_each(|(version, key)| drop(watcher.note(key, *version)));
+        if more {
+            *place = Some(from + PAGE as u64);
+            return Ok(false);
+        }
+    }
+    watchers.push(Arc::downgrade(watcher));
+    Ok(true)
 }
 
 impl Stream for Watch {

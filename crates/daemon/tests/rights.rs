@@ -165,6 +165,24 @@ fn entries_of_other_authors_than_those_allowed_are_out_of_sight() {
 }
 
 #[test]
+fn who_resumes_a_watch_hears_of_the_allowed_authors_alone() {
+    let house = House::new(&["", "authors=b,d"]);
+    let (full, some) = (house.hub(0).store(), house.hub(1).store());
+    drop(full.watch("*").unwrap());
+    let begun = full.set("x", &0).unwrap();
+    for author in ["a", "b", "c", "d"] {
+        full.author(author).set("x", &1).unwrap();
+        full.author(author).delete("x").unwrap();
+    }
+    denied(some.watch_since("*", false, begun).map(drop));
+    denied(some.author("a").watch_since("*", false, begun).map(drop));
+    let removed = some.watch_since("*", true, begun).unwrap().take(2).map(|change| change.unwrap().author);
+    assert_eq!(removed.collect::<Vec<_>>(), ["b", "d"]);
+    let mut own = some.author("d").watch_since("*", false, begun).unwrap();
+    assert_eq!(own.next().unwrap().unwrap().author, "d");
+}
+
+#[test]
 fn a_listing_of_some_authors_comes_in_pages_as_that_of_all_does() {
     let house = House::new(&["", "authors=b,d,e"]);
     let (full, some) = (house.hub(0), house.hub(1));

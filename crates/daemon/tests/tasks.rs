@@ -2,9 +2,12 @@
 
 mod site;
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::time::Duration;
 
-use andiron::{Blob, Connector, ErrorKind, Put, aio};
+use andiron::{Blob, Change, Connector, ErrorKind, Put, Stream, aio};
+use futures_core::Stream as _;
 use site::Site;
 
 /// Runs a test at a Unix socket, where there is a board, and over TCP, where there is none.
@@ -67,6 +70,30 @@ fn tasks_write_with_conditions_times_and_several_at_once() {
         store.set_with(Put::new("soon", &1).unwrap().ttl(Duration::from_millis(20))).await.unwrap();
         while other.get::<i64>("soon").await.unwrap().is_some() {}
         assert_eq!(store.clear().await.unwrap(), 2, "x and a");
+    });
+}
+
+/// Name and version of the next change.
+async fn next(changes: &mut Stream<Change>) -> (String, u64) {
+    let change = poll_fn(|context| Pin::new(&mut *changes).poll_next(context)).await.unwrap().unwrap();
+    (change.name, change.version)
+}
+
+#[test]
+fn tasks_resume_a_watch_too() {
+    at_both(async |connector, _| {
+        let (store, writer) = two_stores(&connector).await;
+        drop(store.watch("*").await.unwrap());
+        let begun = writer.set("x", &1).await.unwrap();
+        writer.set("y", &1).await.unwrap();
+        writer.delete("y").await.unwrap();
+        let version = writer.author("other").set("z", &1).await.unwrap();
+        let mut own = store.watch_since("*", false, begun).await.unwrap();
+        assert_eq!(next(&mut own).await, ("y".to_owned(), version - 1));
+        let mut all = store.watch_since("*", true, version - 1).await.unwrap();
+        assert_eq!(next(&mut all).await, ("z".to_owned(), version));
+        let error = store.watch_since("*", true, begun - 2).await.map(drop).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
     });
 }
 

@@ -206,7 +206,8 @@ impl Store {
     }
 
     /// Tells of the entries of this author whose name fits `pattern`, as [`Store::watch`](crate::Store::watch) does: first those that are
-    /// there, then each change. A stream for `futures::StreamExt` and the like; where its connection is lost it ends with an error.
+    /// there, then each change. A stream for `futures::StreamExt` and the like; where its connection is lost it ends with an error, and
+    /// [`watch_since`](Store::watch_since) resumes it.
     ///
     /// # Errors
     /// Why the store could not be reached.
@@ -221,6 +222,16 @@ impl Store {
     pub async fn watch_with(&self, pattern: &str, all: bool, present: bool) -> Result<Stream<Change>> {
         let author = (!all).then_some(&*self.author);
         self.read("watch", &(pattern, author, present)).await
+    }
+
+    /// As [`watch`](Store::watch), and with `all` of the entries of all authors: first what changed since this version, as
+    /// [`Store::watch_since`](crate::Store::watch_since) tells it.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn watch_since(&self, pattern: &str, all: bool, version: u64) -> Result<Stream<Change>> {
+        let author = (!all).then_some(&*self.author);
+        self.read("watch", &(pattern, author, false, version)).await
     }
 
     /// Removes the entries of this author. Gives their number.

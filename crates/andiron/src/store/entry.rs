@@ -81,6 +81,10 @@ pub struct Change {
     pub version: u64,
     /// So many changes of the same entry came before this one and are told by it, because they were not read in time.
     pub skipped: u64,
+    /// All changes up to this version are told: from here [`watch_since`](crate::Store::watch_since) resumes. It can be less than what
+    /// [`version`](Change::version) is, where other entries changed before that and come later. `None` where more of the entries follow that were there when the watch
+    /// began, or the daemon is of an earlier version.
+    pub resume_from: Option<u64>,
 }
 
 /// What a store holds, and what it was asked; see [`Store::stats`](crate::Store::stats).

@@ -23,6 +23,7 @@ pub use self::cell::StoreCell;
 pub use self::entry::{Change, Changed, Entry, Listed, Stats};
 use self::list::Pages;
 pub use self::put::{Durability, Put};
+use self::watch::Beginning;
 pub use self::watch::Watch;
 use self::wire::{Answer, Open};
 use crate::blob::{BY_REFERENCE_FROM, PassedDescriptor};
@@ -288,9 +289,10 @@ impl Store {
     /// behind `\` for itself: first those that are there, then each that is set or removed, as long as the iterator lives.
     ///
     /// Nobody waits for a slow reader. Of an entry that changed several times before it was read the latest state comes, with the number of
-    /// changes that were [skipped](Change::skipped); with changes of more than 65,536 entries unread the watch ends with the kind `Overloaded`.
-    /// Over a connection that [retries](crate::Connector::retry) the watch begins anew when a connection was lost, with the entries that are
-    /// there then, so that no value is missed; what was removed meanwhile it does not tell.
+    /// changes that were [skipped](Change::skipped); with changes of more than 65,536 entries unread, or of such with 16 MiB of names, the watch ends with
+    /// the kind `Overloaded`. Over a connection that [retries](crate::Connector::retry) the watch goes on when a connection was lost, with what changed meanwhile.
+    /// Where the daemon cannot say that, being another one or having seen too many changes since, it begins anew with the entries that
+    /// are there then, so that no value is missed; what was removed meanwhile it does not tell in that case.
     ///
     /// ```no_run
     /// let store = andiron::connect()?.store();
@@ -304,7 +306,7 @@ impl Store {
     /// # Errors
     /// Why the store could not be reached.
     pub fn watch(&self, pattern: &str) -> Result<Watch> {
-        self.watch_from(pattern, Some(self.author.clone()), true)
+        self.watch_from(pattern, Some(self.author.clone()), Beginning::Present)
     }
 
     /// As [`watch`](Store::watch): with `all` of the entries of all authors; without `present` only of what changes from now on.
@@ -312,13 +314,45 @@ impl Store {
     /// # Errors
     /// As there.
     pub fn watch_with(&self, pattern: &str, all: bool, present: bool) -> Result<Watch> {
-        self.watch_from(pattern, (!all).then(|| self.author.clone()), present)
+        let beginning = if present { Beginning::Present } else { Beginning::Now };
+        self.watch_from(pattern, (!all).then(|| self.author.clone()), beginning)
     }
 
-    fn watch_from(&self, pattern: &str, author: Option<Arc<str>>, present: bool) -> Result<Watch> {
-        let rows: Stream<Change> = self.read("watch", &(pattern, author.as_deref(), present))?;
-        let store = self.clone();
-        Ok(Watch { store, author, pattern: pattern.to_owned(), rows: Some(rows.into_iter()) })
+    /// As [`watch`](Store::watch), and with `all` of the entries of all authors: first what changed since this version, removals too, and then what changes
+    /// from now on. The version is where an earlier watch may be [resumed from](Change::resume_from).
+    ///
+    /// ```no_run
+    /// use andiron::ErrorKind;
+    /// let store = andiron::connect()?.store();
+    /// let known = 1_771_000_000_000_000; // as an earlier watch told
+    /// let changes = match store.watch_since("room *", false, known) {
+    ///     Err(error) if error.kind() == ErrorKind::Conflict => store.watch("room *")?, // forget what was there, and begin anew
+    ///     changes => changes?,
+    /// };
+    /// # drop(changes);
+    /// # Ok::<(), andiron::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `Conflict` where the daemon does not know any more what changed since then: it keeps the last 65,536 changes, as long as their names have at most 16 MiB,
+    /// and a new daemon knows of none before it. Else why the store could not be reached.
+    pub fn watch_since(&self, pattern: &str, all: bool, version: u64) -> Result<Watch> {
+        self.watch_from(pattern, (!all).then(|| self.author.clone()), Beginning::Since(version))
+    }
+
+    fn watch_from(&self, pattern: &str, author: Option<Arc<str>>, beginning: Beginning) -> Result<Watch> {
+        let of = author.as_deref();
+        let rows: Stream<Change> = match beginning {
+            Beginning::Present => self.read("watch", &(pattern, of, true))?,
+            Beginning::Now => self.read("watch", &(pattern, of, false))?,
+            Beginning::Since(version) => self.read("watch", &(pattern, of, false, version))?,
+        };
+        let resume_from = match beginning {
+            Beginning::Since(version) => Some(version),
+            Beginning::Present | Beginning::Now => None,
+        };
+        let (store, pattern) = (self.clone(), pattern.to_owned());
+        Ok(Watch { store, author, pattern, rows: Some(rows.into_iter()), resume_from })
     }
 
     /// Removes the entries of this author. Gives their number.

@@ -40,7 +40,8 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Open<T> {
 /// The state of an entry that is there, with its value.
 const VALUE: u8 = 1;
 
-/// A change as it travels: state, author, name, version, skipped, and of an entry that is there timestamp, codec and value.
+/// A change as it travels: state, author, name, version, skipped, of an entry that is there timestamp, codec and value, and up to which version all
+/// changes are told.
 #[derive(Deserialize)]
 pub(crate) struct Told(
     u8,
@@ -51,13 +52,14 @@ pub(crate) struct Told(
     #[serde(default)] f64,
     #[serde(default)] u8,
     #[serde(default)] Blob,
+    #[serde(default)] u64,
 );
 
 impl From<Open<Told>> for Change {
     fn from(Open(row): Open<Told>) -> Change {
-        let Told(state, author, name, version, skipped, timestamp, codec, bytes) = row;
+        let Told(state, author, name, version, skipped, timestamp, codec, bytes, told_to) = row;
         let entry = (state == VALUE).then_some(Entry { bytes, codec, version, timestamp, cached: false });
-        Change { author, name, entry, version, skipped }
+        Change { author, name, entry, version, skipped, resume_from: (told_to > 0).then_some(told_to) }
     }
 }
 

@@ -1,0 +1,57 @@
+//! What changed lately in a store, so that who watched it may resume.
+
+use std::collections::VecDeque;
+
+use andiron_store::Key;
+
+/// So many changes are kept,
+pub(crate) const MOST_CHANGES: usize = 65_536;
+/// with keys of so many bytes in all.
+pub(crate) const MOST_BYTES: usize = 16 << 20;
+
+/// The latest changes, in the order in which they happened. To be used under the lock of the store, as they happen.
+#[derive(Debug)]
+pub(crate) struct History {
+    changes: VecDeque<(u64, Key)>,
+    /// Of their keys.
+    bytes: usize,
+    /// Of the changes up to this version not all are here; of those after it, all.
+    floor: u64,
+    /// So many are not here any more.
+    gone: u64,
+}
+
+impl History {
+    /// That of a store which has this version now.
+    pub(crate) fn from(version: u64) -> History {
+        History { changes: VecDeque::new(), bytes: 0, floor: version, gone: 0 }
+    }
+
+    pub(crate) fn add(&mut self, version: u64, key: Key) {
+        self.bytes += length(&key);
+        self.changes.push_back((version, key));
+        while self.changes.len() > MOST_CHANGES || self.bytes > MOST_BYTES {
+            let Some((version, key)) = self.changes.pop_front() else { break };
+            self.bytes -= length(&key);
+            self.floor = version;
+            self.gone += 1;
+        }
+    }
+
+    /// How many changes there were, as counted here, up to this version; `None` where not all after it are here.
+    pub(crate) fn place(&self, version: u64) -> Option<u64> {
+        let known = version >= self.floor;
+        known.then(|| self.gone + self.changes.partition_point(|(change, _)| *change <= version) as u64)
+    }
+
+    /// What came behind so many changes; `None` where not all of it is here any more.
+    pub(crate) fn behind(&self, place: u64) -> Option<impl ExactSizeIterator<Item = &(u64, Key)>> {
+        let from = usize::try_from(place.checked_sub(self.gone)?).ok()?;
+        (from <= self.changes.len()).then(|| self.changes.range(from..))
+    }
+}
+
+/// Bytes of author and name together.
+pub(crate) fn length(key: &Key) -> usize {
+    key.author.len() + key.name.len()
+}
