@@ -127,7 +127,7 @@ pub use proxy::{Pending, Proxy};
 pub use secret::{Rights, Secret, SecretFile};
 pub use security::Security;
 pub use server::{Running, Server};
-pub use store::{Change, Changed, Durability, Entry, Listed, Put, Stats, Store, StoreCell, Watch};
+pub use store::{Change, Changed, Durability, Entry, Listed, Put, Snapshot, Stats, Store, StoreCell, Watch};
 pub use stream::{Stream, StreamIter};
 
 #[doc(hidden)]

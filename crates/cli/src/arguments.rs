@@ -218,6 +218,26 @@ pub(crate) enum Command {
         #[arg(long)]
         author: Option<String>,
     },
+    /// List, save, load and delete snapshots, which the daemon keeps: the entries of one author as they were once.
+    ///
+    /// With `--json`: the list is an array of objects with author, name, timestamp (seconds since 1970), entries and bytes.
+    Snapshots {
+        #[command(subcommand)]
+        command: Option<SnapshotCommand>,
+        /// Whose entries [default: default; all authors in the list]
+        #[arg(long, global = true)]
+        author: Option<String>,
+    },
+    /// Write all that is persistent in the store, with the snapshots, to a file, while the daemon goes on.
+    Backup {
+        /// Which file. One that is there is replaced when the backup is complete.
+        file: PathBuf,
+    },
+    /// Have all that is persistent in the store, and the snapshots, be as they were at a backup: all of it, or nothing is changed.
+    Restore {
+        /// A file that `backup` wrote.
+        file: PathBuf,
+    },
     /// Print what changes in the store, a line for each change, until the server goes.
     ///
     /// Whoever reads slowly gets the latest value of what changed several times. With `--json`: an object a line, with author, name, version, skipped (so
@@ -280,6 +300,25 @@ pub(crate) enum Command {
     Completions {
         /// Which shell.
         shell: Shell,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SnapshotCommand {
+    /// Keep the entries of the author as they are now, in place of an earlier snapshot of that name.
+    Save {
+        /// The name of the snapshot.
+        snapshot: String,
+    },
+    /// Set the entries that the snapshot has as they were, all or none; others stay.
+    Load {
+        /// The name of the snapshot.
+        snapshot: String,
+    },
+    /// Delete the snapshot.
+    Delete {
+        /// The name of the snapshot.
+        snapshot: String,
     },
 }
 

@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod archive;
 mod arguments;
 mod data;
 mod doctor;
@@ -86,6 +87,11 @@ fn run(arguments: Arguments, out: &mut impl io::Write) -> Result<(), Failure> {
         Command::Del { name, author, if_version } => {
             data::del(server, &name, author.as_deref(), if_version, json, out)
         }
+        Command::Snapshots { command, author } => {
+            archive::snapshots(server, command, author.as_deref(), json, out)
+        }
+        Command::Backup { file } => archive::backup(server, &file),
+        Command::Restore { file } => archive::restore(server, &file),
         Command::Stats => data::stats(server, json, out),
         Command::Watch { pattern, author, present, since } => {
             let beginning = Beginning { present, since };

@@ -1,6 +1,6 @@
 //! What a person at a terminal is told while something takes long.
 
-use std::io::{self, IsTerminal as _, Read, Write as _};
+use std::io::{self, IsTerminal as _, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -34,6 +34,11 @@ impl Progress {
     }
 
     /// The same stream, whose bytes count.
+    pub(crate) fn writing<W: Write>(&self, to: W) -> Counted<'_, W> {
+        Counted { from: to, progress: self }
+    }
+
+    /// The same stream, whose bytes count.
     pub(crate) fn reading<R: Read>(&self, from: R) -> Counted<'_, R> {
         Counted { from, progress: self }
     }
@@ -48,10 +53,22 @@ impl Drop for Progress {
     }
 }
 
-/// See [`Progress::reading`].
+/// See [`Progress::reading`] and [`Progress::writing`].
 pub(crate) struct Counted<'a, R> {
     from: R,
     progress: &'a Progress,
+}
+
+impl<W: Write> Write for Counted<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.from.write(bytes)?;
+        self.progress.add(written);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.from.flush()
+    }
 }
 
 impl<R: Read> Read for Counted<'_, R> {

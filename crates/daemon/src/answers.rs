@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use andiron::Blob;
+use andiron_store::disk::Snapshot;
 use andiron_store::{Entry, Stats};
 use serde::ser::SerializeSeq;
 use serde::{Deserialize, Serialize, Serializer};
@@ -44,6 +45,19 @@ impl From<Stats> for Figures {
     fn from(stats: Stats) -> Figures {
         let Stats { entries, bytes, authors, hits, questions } = stats;
         Figures(entries as u64, bytes, authors as u64, hits, questions)
+    }
+}
+
+/// A snapshot in a listing: author, name, when it was saved, entries and bytes.
+#[derive(Deserialize)]
+pub(crate) struct Saved(String, String, f64, u64, u64);
+
+written_as_array!(Saved, 5, 0 1 2 3 4);
+
+impl From<Snapshot> for Saved {
+    fn from(snapshot: Snapshot) -> Saved {
+        let Snapshot { author, name, saved_at, records, bytes } = snapshot;
+        Saved(author, name, Duration::from_micros(saved_at).as_secs_f64(), records, bytes)
     }
 }
 

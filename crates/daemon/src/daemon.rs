@@ -82,12 +82,12 @@ impl Daemon {
             ..Hosting::default()
         };
         let server = Server::host(address, hosting)?;
-        let disk = state.map(|folder| state::open(&folder)).transpose()?;
-        let high_water = disk.as_ref().map_or(0, Disk::high_water);
+        let disk = state.map(|folder| Ok::<_, Error>((state::open(&folder)?, folder))).transpose()?;
+        let high_water = disk.as_ref().map_or(0, |(disk, _)| disk.high_water());
         let start = StoreStart { incarnation, high_water, now: now().wall, limits: store };
-        let disk = disk.map(|disk| Box::new(disk) as Box<dyn Disk>);
+        let disk = disk.map(|(disk, folder)| (Box::new(disk) as Box<dyn Disk>, folder));
         let store = Store::new(Engine::new(start), disk, state::survives(durability));
-        store.load()?;
+        store.fill()?;
         // The board first: behind the end of this server another one may take writes under its name.
         let server = server.on_stop(store.closing()).inline_object(STORE, store)?;
         Ok(Daemon { server })

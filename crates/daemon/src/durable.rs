@@ -14,14 +14,16 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use andiron::{Error, ErrorKind, Result};
-use andiron_store::disk::{Change, Disk, Durability, Record};
-use andiron_store::{Codec, Key, KeyRef, Op, Plan, Put, Reply, ToDisk};
+use andiron_store::disk::{Backup, Change, Disk, Durability, Record};
+use andiron_store::{Codec, Entry, Key, KeyRef, Op, Plan, Put, Reply, ToDisk};
 
 use crate::kept::Kept;
 use crate::state;
 
 /// Versions that other writes may take while a batch becomes durable.
 pub(crate) const ROOM: u64 = 1 << 17;
+/// Writing so many bytes takes long.
+const SLOW: usize = 1 << 18;
 /// So long nothing is written before the disk is tidied up.
 const QUIET: Duration = Duration::from_secs(1);
 
@@ -34,6 +36,15 @@ pub(crate) enum Waiting {
     Clear(Option<Arc<str>>),
     Persist(Key, bool),
     ExpireOne(Key),
+    Restore(Restored),
+}
+
+/// Entries that are set as they once were.
+#[derive(Debug)]
+pub(crate) struct Restored {
+    pub(crate) entries: Vec<(Key, Entry<Kept>)>,
+    /// All that is persistent is to be as it is there.
+    pub(crate) backup: Option<Backup>,
 }
 
 #[derive(Debug)]
@@ -68,7 +79,15 @@ impl OwnedPut {
 }
 
 impl Waiting {
-    /// `None` for what only reads.
+    /// What it takes all snapshots of, too.
+    fn backup(&self) -> Option<&Backup> {
+        match self {
+            Waiting::Restore(restored) => restored.backup.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// `None` for what only reads, and for what is not asked for in this way.
     pub(crate) fn of(op: Op<'_, Kept>) -> Option<Waiting> {
         Some(match op {
             Op::Set(put) => Waiting::Set(vec![put.into()], false),
@@ -78,7 +97,7 @@ impl Waiting {
             Op::Clear { author } => Waiting::Clear(author.map(Arc::from)),
             Op::Persist { key, persist } => Waiting::Persist(key.into(), persist),
             Op::ExpireOne { key } => Waiting::ExpireOne(key.into()),
-            Op::Get { .. } | Op::List { .. } | Op::Expire { .. } => return None,
+            Op::Get { .. } | Op::List { .. } | Op::Expire { .. } | Op::Restore { .. } => return None,
         })
     }
 
@@ -91,6 +110,7 @@ impl Waiting {
             Waiting::Clear(author) => Op::Clear { author: author.as_deref() },
             Waiting::Persist(key, persist) => Op::Persist { key: key.into(), persist: *persist },
             Waiting::ExpireOne(key) => Op::ExpireOne { key: key.into() },
+            Waiting::Restore(Restored { entries, backup }) => Op::Restore { entries, all: backup.is_some() },
         }
     }
 }
@@ -112,6 +132,8 @@ fn scope<'o>(op: &Op<'o, Kept>) -> Scope<'o> {
         | Op::Persist { key, .. }
         | Op::ExpireOne { key } => Scope::Keys(vec![*key]),
         Op::Clear { author } => Scope::All(*author),
+        Op::Restore { all: true, .. } => Scope::All(None),
+        Op::Restore { entries, .. } => Scope::Keys(entries.iter().map(|(key, _)| key.into()).collect()),
         Op::Get { .. } | Op::List { .. } | Op::Expire { .. } => Scope::Nothing,
     }
 }
@@ -180,15 +202,32 @@ impl UnderWay {
 pub(crate) struct Job {
     pub(crate) wanted: Waiting,
     pub(crate) durability: Durability,
-    pub(crate) answer: Arc<Answer>,
+    pub(crate) answer: Arc<Answer<Reply<Kept>>>,
 }
 
-/// Where the answer is put.
-#[derive(Debug, Default)]
-pub(crate) struct Answer(Mutex<(Option<Result<Reply<Kept>>>, Option<Waker>)>);
+impl Job {
+    /// Whether it takes longer than who makes a write should have to see to others.
+    fn is_slow(&self) -> bool {
+        let bytes = match &self.wanted {
+            Waiting::Set(puts, _) => puts.iter().map(|put| put.value.all().len()).sum(),
+            _ => 0,
+        };
+        self.durability == Durability::Sync || bytes > SLOW
+    }
+}
 
-impl Answer {
-    pub(crate) fn give(&self, answer: Result<Reply<Kept>>) {
+/// Where an answer is put that somebody waits for.
+#[derive(Debug)]
+pub(crate) struct Answer<T>(Mutex<(Option<Result<T>>, Option<Waker>)>);
+
+impl<T> Default for Answer<T> {
+    fn default() -> Answer<T> {
+        Answer(Mutex::new((None, None)))
+    }
+}
+
+impl<T> Answer<T> {
+    pub(crate) fn give(&self, answer: Result<T>) {
         let mut place = lock(&self.0);
         place.0 = Some(answer);
         let waker = place.1.take();
@@ -196,7 +235,7 @@ impl Answer {
         waker.into_iter().for_each(Waker::wake);
     }
 
-    pub(crate) async fn wait(&self) -> Result<Reply<Kept>> {
+    pub(crate) async fn wait(&self) -> Result<T> {
         poll_fn(|context| {
             let mut place = lock(&self.0);
             match place.0.take() {
@@ -220,9 +259,11 @@ pub(crate) struct Durable {
     changed: Condvar,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Queue {
     jobs: VecDeque<Job>,
+    /// To be done by the thread of the disk.
+    tasks: VecDeque<Task>,
     /// Somebody is at the disk.
     busy: bool,
     /// Commits since the disk was tidied up.
@@ -231,9 +272,22 @@ struct Queue {
     thread: Option<JoinHandle<()>>,
 }
 
+type Task = Box<dyn FnOnce() + Send>;
+
+impl std::fmt::Debug for Queue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Queue({} jobs, {} tasks)", self.jobs.len(), self.tasks.len())
+    }
+}
+
 impl Durable {
     pub(crate) fn new(disk: Box<dyn Disk>) -> Durable {
         Durable { disk: Mutex::new(Some(disk)), queue: Mutex::default(), changed: Condvar::new() }
+    }
+
+    /// Something that takes long, for the thread of the disk.
+    pub(crate) fn push_task(&self, task: Task) {
+        lock(&self.queue).tasks.push_back(task);
     }
 
     /// Under the lock of the engine, so that writes of one key wait in their order.
@@ -245,7 +299,7 @@ impl Durable {
     /// only what is soon done.
     pub(crate) fn take(&self, on_thread: bool) -> Option<Vec<Job>> {
         let mut queue = lock(&self.queue);
-        let slow = queue.jobs.iter().any(|job| job.durability == Durability::Sync);
+        let slow = queue.jobs.iter().any(Job::is_slow);
         if queue.busy || queue.jobs.is_empty() || slow && !on_thread {
             return None;
         }
@@ -268,7 +322,7 @@ impl Durable {
     /// Whether something waits that nobody sees to.
     pub(crate) fn has_work(&self) -> bool {
         let queue = lock(&self.queue);
-        !queue.busy && !queue.jobs.is_empty()
+        !queue.busy && !queue.jobs.is_empty() || !queue.tasks.is_empty()
     }
 
     /// Has the thread of the disk look, which is started if there is none; it does `work` until there is no more. False where there can be no thread.
@@ -289,8 +343,9 @@ impl Durable {
         loop {
             let queue = lock(&self.queue);
             let before = queue.untidy;
-            let idle = |queue: &mut Queue| !queue.ended && (queue.busy || queue.jobs.is_empty());
-            let (queue, is_quiet) = if before == 0 {
+            let has_job = |queue: &Queue| !queue.busy && !queue.jobs.is_empty();
+            let idle = |queue: &mut Queue| !queue.ended && !has_job(queue) && queue.tasks.is_empty();
+            let (mut queue, is_quiet) = if before == 0 {
                 let rests = |queue: &mut Queue| idle(queue) && queue.untidy == 0;
                 (self.changed.wait_while(queue, rests).unwrap_or_else(PoisonError::into_inner), false)
             } else {
@@ -299,14 +354,17 @@ impl Durable {
                 let is_quiet = waited.timed_out() && queue.untidy == before;
                 (queue, is_quiet)
             };
-            if queue.ended && queue.jobs.is_empty() {
+            if queue.ended && queue.jobs.is_empty() && queue.tasks.is_empty() {
                 return;
             }
-            let has_work = !queue.busy && !queue.jobs.is_empty();
+            let (has_job, task) = (has_job(&queue), queue.tasks.pop_front());
             drop(queue);
-            if has_work {
+            if has_job {
                 work();
-            } else if is_quiet {
+            }
+            if let Some(task) = task {
+                task();
+            } else if is_quiet && !has_job {
                 // What goes wrong here is told by the next commit that it concerns.
                 let _ = lock(&self.disk).as_mut().map(|disk| disk.tidy());
                 lock(&self.queue).untidy -= before;
@@ -337,8 +395,10 @@ impl Durable {
     }
 
     /// Makes these changes durable, all or none.
+    /// `planned`: what they are for.
     pub(crate) fn commit(
         &self,
+        planned: &[(Job, Plan<Kept>)],
         changes: &[ToDisk<'_, Kept>],
         wall: Duration,
         high_water: u64,
@@ -360,9 +420,14 @@ impl Durable {
                 ToDisk::ForgetAll(author) => Change::Clear(*author),
             })
             .collect();
+        // It concerns all keys, so it is alone.
+        let backup = planned.iter().find_map(|(job, _)| job.wanted.backup());
         let commit = |disk: &mut dyn Disk| {
-            disk.commit(&changes, high_water, durability)
-                .map_err(|error| Error::new(state::kind(&error), error.to_string()))
+            let done = match backup {
+                Some(backup) => disk.restore(&changes, high_water, backup),
+                None => disk.commit(&changes, high_water, durability),
+            };
+            done.map_err(|error| Error::new(state::kind(&error), error.to_string()))
         };
         self.with_disk(commit).map_err(|error| NotDurable(error.kind(), error.message().to_owned()))
     }

@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 mod answers;
+mod archive;
 mod daemon;
 mod durable;
 mod history;

@@ -1,6 +1,9 @@
 //! The store as an object that is called (`spec/PROTOCOL.md`, section 10).
 
 use std::collections::BTreeSet;
+use std::future::poll_fn;
+use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
 use std::time::{Duration, SystemTime};
@@ -11,9 +14,11 @@ use andiron_store::{
     Codec, DEFAULT_AUTHOR, Discarded, Effects, KeyRef, Now, Op, Page as EnginePage, Put, Reply,
     Store as Engine, StoreError,
 };
+use futures_core::Stream as _;
 
-use crate::answers::{Answer, Change, Counted, Figures, Page, Stamp, Wanted, Written};
-use crate::durable::{self, Batch, Durable, Job, UnderWay, Waiting};
+use crate::answers::{Answer, Change, Counted, Figures, Page, Saved, Stamp, Wanted, Written};
+use crate::archive::{self, Archive, Leaving};
+use crate::durable::{self, Batch, Durable, Job, Restored, UnderWay, Waiting};
 use crate::housekeeper::Housekeeper;
 use crate::kept::Kept;
 use crate::stamps::Stamps;
@@ -55,10 +60,14 @@ pub(crate) struct State {
 enum Applied {
     Done(Reply<Kept>, Stamp),
     /// A disk has to know of it first.
-    Waits(Arc<durable::Answer>),
+    Waits(Arc<durable::Answer<Reply<Kept>>>),
 }
 
 impl Shared {
+    pub(crate) fn housekeeper(&self) -> &Arc<Housekeeper> {
+        &self.housekeeper
+    }
+
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         // The engine finds out whether an operation may happen before it changes anything.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -88,13 +97,15 @@ impl Shared {
         };
         let mut state = self.state();
         if state.under_way.concerns(&op) || state.engine.concerns_disk(&op) {
-            return self.queue(state, op, durability).map(Applied::Waits);
+            let wanted = Waiting::of(op).ok_or_else(unexpected)?;
+            return self.queue(state, wanted, durability).map(Applied::Waits);
         }
         let retry = self.durable.is_some().then(|| op.clone());
         let mut told = self.told();
         let reply = state.engine.apply(op, now(), &mut told);
         if let (Err(StoreError::VersionsHeld), Some(op)) = (&reply, retry) {
-            return self.queue(state, op, durability).map(Applied::Waits);
+            let wanted = Waiting::of(op).ok_or_else(unexpected)?;
+            return self.queue(state, wanted, durability).map(Applied::Waits);
         }
         let stamp = key.map_or(Stamp::default(), |key| self.stamps.stamp(key));
         let next_expiry = if may_expire_sooner { state.engine.next_expiry() } else { None };
@@ -107,20 +118,52 @@ impl Shared {
     fn queue(
         &self,
         mut state: MutexGuard<'_, State>,
-        op: Op<'_, Kept>,
+        wanted: Waiting,
         durability: Durability,
-    ) -> Result<Arc<durable::Answer>> {
-        let Some(durable) = &self.durable else {
-            let text = "this daemon keeps nothing beyond its life: start it with a folder for its state, or set the entry without `persist`";
-            return Err(Error::new(ErrorKind::Unsupported, text));
-        };
-        state.under_way.begin(&op);
-        let answer: Arc<durable::Answer> = Arc::default();
-        let wanted = Waiting::of(op).ok_or_else(unexpected)?;
+    ) -> Result<Arc<durable::Answer<Reply<Kept>>>> {
+        let durable = self.durable()?;
+        state.under_way.begin(&wanted.op());
+        let answer: Arc<durable::Answer<Reply<Kept>>> = Arc::default();
         durable.push(Job { wanted, durability, answer: answer.clone() });
         drop(state);
         self.make_durable(false);
         Ok(answer)
+    }
+
+    /// What makes writes durable.
+    fn durable(&self) -> Result<&Arc<Durable>> {
+        self.durable.as_ref().ok_or_else(|| {
+            let text = "this daemon keeps nothing beyond its life: start it with a folder for its state, or set entries without `persist`";
+            Error::new(ErrorKind::Unsupported, text)
+        })
+    }
+
+    /// Sets entries as they once were.
+    pub(crate) async fn restore(&self, restored: Restored) -> Result<u64> {
+        let answer = self.queue(self.state(), Waiting::Restore(restored), Durability::Sync)?;
+        match answer.wait().await? {
+            Reply::Set { version, .. } => Ok(version),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Has the thread of the disk do something with it that takes long.
+    pub(crate) async fn with_disk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Shared, &mut dyn Disk) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let durable = self.durable()?;
+        let (answer, this) = (Arc::<durable::Answer<T>>::default(), self.this.clone());
+        let place = answer.clone();
+        durable.push_task(Box::new(move || {
+            let work = || {
+                let shared = this.upgrade().ok_or_else(crate::archive::over)?;
+                shared.durable()?.with_disk(|disk| work(&shared, disk))
+            };
+            place.give(crate::archive::contained(work));
+        }));
+        self.make_durable(false);
+        answer.wait().await
     }
 
     /// Makes durable what waits for it. `on_thread`: by the thread of the disk, else only what is soon done.
@@ -159,7 +202,7 @@ impl Shared {
         drop(state);
         let needed = !changes.is_empty() || version > floor;
         let outcome = match needed {
-            true => durable.commit(&changes, now.wall, high_water, durability),
+            true => durable.commit(&batch.planned, &changes, now.wall, high_water, durability),
             false => Ok(()),
         };
         drop(changes);
@@ -309,6 +352,8 @@ impl Effects<Kept> for Told<'_> {
 /// The store as others call it.
 pub(crate) struct Store {
     shared: Arc<Shared>,
+    /// Where there is a disk.
+    archive: Option<Archive>,
     /// How durable a persistent write is where its caller does not say.
     default: Durability,
     /// The process that it was made in.
@@ -326,8 +371,14 @@ impl Drop for Store {
 }
 
 impl Store {
-    /// One that is empty. `disk` is to have its persistent entries; `default`: how durable a write is where its caller does not say.
-    pub(crate) fn new(engine: Engine<Kept>, disk: Option<Box<dyn Disk>>, default: Durability) -> Store {
+    /// One that is empty. `disk` is to have its persistent entries, in this folder; `default`: how durable a write is where its caller does not say.
+    pub(crate) fn new(
+        engine: Engine<Kept>,
+        disk: Option<(Box<dyn Disk>, PathBuf)>,
+        default: Durability,
+    ) -> Store {
+        let (disk, folder) = disk.unzip();
+        let archive = folder.map(|folder| Archive::new(&folder));
         let durable = disk.map(|disk| Arc::new(Durable::new(disk)));
         let state = State { engine, under_way: UnderWay::default(), high_water: u64::MAX };
         let shared = Arc::new_cyclic(|shared| Shared {
@@ -338,19 +389,19 @@ impl Store {
             housekeeper: Housekeeper::new(shared.clone()),
             durable,
         });
-        Store { shared, default, generation: andiron_sys::fork::generation() }
+        Store { shared, archive, default, generation: andiron_sys::fork::generation() }
     }
 
     /// Fills it with what its disk has, before anybody uses it.
-    pub(crate) fn load(&self) -> Result<()> {
+    pub(crate) fn fill(&self) -> Result<()> {
         let Some(durable) = &self.shared.durable else { return Ok(()) };
-        let mut state = self.shared.state();
-        let load = |disk: &mut dyn Disk| state::load(&mut state.engine, disk, &self.shared.housekeeper);
-        let high_water = durable.with_disk(load)?;
-        state.high_water = high_water;
-        state.engine.hold_versions(Some(high_water.saturating_add(1)));
-        let next_expiry = state.engine.next_expiry();
-        drop(state);
+        let next_expiry = durable.with_disk(|disk| {
+            let mut state = self.shared.state();
+            let high_water = state::load(&mut state.engine, disk, &self.shared.housekeeper)?;
+            state.high_water = high_water;
+            state.engine.hold_versions(Some(high_water.saturating_add(1)));
+            Ok(state.engine.next_expiry())
+        })?;
         self.shared.tell(self.shared.told(), next_expiry);
         self.shared.expire();
         Ok(())
@@ -408,6 +459,11 @@ impl Store {
             }
         }
         Ok(found)
+    }
+
+    fn archive(&self) -> Result<&Archive> {
+        self.shared.durable()?;
+        self.archive.as_ref().ok_or_else(unexpected)
     }
 
     fn durability(&self, wanted: Option<String>) -> Result<Durability> {
@@ -530,10 +586,7 @@ impl Store {
     /// themselves, as they told) and questions (reads that came here).
     #[expose(idempotent)]
     fn stats(&self) -> Result<Figures> {
-        if check(Use::Read, None)?.is_some() {
-            let text = "the secret of this connection gives a right to entries of some authors, and this is about all of them";
-            return Err(Error::new(ErrorKind::Denied, text));
-        }
+        check_all(Use::Read)?;
         Ok(self.shared.state().engine.stats().into())
     }
 
@@ -576,6 +629,67 @@ impl Store {
         Ok(Stream::wrap(Watch::new(self.shared.clone(), filter, beginning)?))
     }
 
+    /// Keeps all entries of an author as they are now, as a snapshot of this name, in place of an earlier one. Returns their number.
+    async fn save(&self, snapshot: String, author: Option<String>) -> Result<u64> {
+        let author = author.unwrap_or_else(|| DEFAULT_AUTHOR.to_owned());
+        check(Use::Write, Some(&author))?;
+        self.shared.with_disk(move |shared, disk| archive::save(shared, disk, &author, &snapshot)).await
+    }
+
+    /// Sets the entries of an author that a snapshot has as they were, all or none; the others stay. Returns their number.
+    async fn load(&self, snapshot: String, author: Option<String>) -> Result<u64> {
+        let author = author.unwrap_or_else(|| DEFAULT_AUTHOR.to_owned());
+        check(Use::Write, Some(&author))?;
+        let load =
+            move |shared: &Shared, disk: &mut dyn Disk| archive::load(shared, disk, &author, &snapshot);
+        let restored = self.shared.with_disk(load).await?;
+        let count = restored.entries.len() as u64;
+        self.shared.restore(restored).await?;
+        Ok(count)
+    }
+
+    /// Names snapshots, sorted by author and name: those of one author or of all. Returns an array for each: author, name, when it was saved in seconds since
+    /// 1970, entries, bytes of their values.
+    async fn snapshots(&self, author: Option<String>) -> Result<Vec<Saved>> {
+        let allowed = check(Use::Read, author.as_deref())?;
+        let all = self.shared.with_disk(|_, disk| archive::snapshots(disk)).await?;
+        let wanted = all.into_iter().filter(|snapshot| {
+            author.as_ref().is_none_or(|author| *author == snapshot.author)
+                && allowed.as_ref().is_none_or(|authors| authors.contains(&snapshot.author))
+        });
+        Ok(wanted.map(Saved::from).collect())
+    }
+
+    /// Deletes a snapshot of an author.
+    async fn delete_snapshot(&self, snapshot: String, author: Option<String>) -> Result<()> {
+        let author = author.unwrap_or_else(|| DEFAULT_AUTHOR.to_owned());
+        check(Use::Write, Some(&author))?;
+        self.shared.with_disk(move |_, disk| archive::delete(disk, &author, &snapshot)).await
+    }
+
+    /// Gives all that is persistent, with the snapshots, as it is now: the bytes of a file that `restore` takes, in pieces.
+    async fn backup(&self) -> Result<Stream<Blob>> {
+        check_all(Use::Read)?;
+        let passing = self.archive()?.leaving()?;
+        let copying = self.shared.with_disk(|_, disk| archive::backup(disk)).await?;
+        Ok(Stream::try_iter(Leaving::new(passing, copying)))
+    }
+
+    /// Has all that is persistent, and the snapshots, be as they were at a backup, all or none. Returns how many entries it had.
+    async fn restore(&self, mut pieces: Stream<Blob>) -> Result<u64> {
+        check_all(Use::Write)?;
+        let passing = self.archive()?.coming()?;
+        let mut file = passing.create()?;
+        while let Some(piece) = poll_fn(|context| Pin::new(&mut pieces).poll_next(context)).await {
+            passing.write(&mut file, &piece?)?;
+        }
+        drop(file);
+        let restored = archive::read(self.shared.clone(), &passing).await?;
+        let count = restored.entries.len() as u64;
+        self.shared.restore(restored).await?;
+        Ok(count)
+    }
+
     /// Removes all entries of one author or of all. Returns their number.
     async fn clear(&self, author: Option<String>) -> Result<u64> {
         let author = author.as_deref();
@@ -612,6 +726,15 @@ fn check(wanted: Use, author: Option<&str>) -> Result<Option<BTreeSet<String>>> 
             Err(Error::new(ErrorKind::Denied, text))
         }
     }
+}
+
+/// Refuses what is about the entries of all authors to who may use only some.
+fn check_all(wanted: Use) -> Result<()> {
+    if check(wanted, None)?.is_none() {
+        return Ok(());
+    }
+    let text = "the secret of this connection gives a right to entries of some authors, and this is about all of them";
+    Err(Error::new(ErrorKind::Denied, text))
 }
 
 /// What time it is. A clock that stands before 1970 is taken as standing there.

@@ -1,5 +1,6 @@
 //! The store as its users see it.
 
+mod archive;
 mod cache;
 mod cell;
 mod entry;
@@ -16,6 +17,7 @@ use andiron_proto::wire::codecs;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use self::archive::Snapshot;
 pub(crate) use self::cache::{Ask, Cache, Cached, DEFAULT_LIMIT, Key, Look};
 #[cfg(feature = "tokio")]
 pub(crate) use self::cell::Held;

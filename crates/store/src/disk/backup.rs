@@ -28,12 +28,8 @@ const ALL_FILES: &str = "
     UNION ALL SELECT file FROM snapshot_records WHERE file IS NOT NULL";
 
 impl Sqlite {
-    /// Begins a backup of what was committed until now. It is written by [`Copying::write`], on any thread, while this store goes on: it neither waits nor sees any of
-    /// what comes later. As long as it is there the log grows, and no file of a big value is removed.
-    ///
-    /// # Errors
-    /// The database cannot be opened once more.
-    pub fn backup(&mut self) -> Result<Copying, DiskError> {
+    /// See [`Disk::backup`](super::Disk::backup).
+    pub(super) fn copying(&mut self) -> Result<Copying, DiskError> {
         self.share(true)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(self.path(), flags).and_then(|connection| {
@@ -50,7 +46,7 @@ impl Sqlite {
     }
 }
 
-/// A backup that is to be written: what was committed when [`Sqlite::backup`] was called.
+/// A backup that is to be written: what was committed when [`Disk::backup`](super::Disk::backup) was called.
 ///
 /// ```
 /// use andiron_store::disk::{Backup, Change, Disk, Durability, Record, Sqlite};
@@ -271,7 +267,7 @@ impl Backup {
         found.map_err(|error| self.unreadable(error))
     }
 
-    /// As [`Sqlite::snapshots`].
+    /// As [`Disk::snapshots`](super::Disk::snapshots).
     ///
     /// # Errors
     /// As [`Backup::load`].
@@ -279,7 +275,7 @@ impl Backup {
         snapshots::list(&self.connection).map_err(|error| self.unreadable(error))
     }
 
-    /// As [`Sqlite::load_snapshot`].
+    /// As [`Disk::load_snapshot`](super::Disk::load_snapshot).
     ///
     /// # Errors
     /// As there, and as [`Backup::load`].

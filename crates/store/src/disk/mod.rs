@@ -83,6 +83,77 @@ pub trait Disk: Send + std::fmt::Debug {
     /// # Errors
     /// The system refuses something. Nothing is lost by that, and it is done the next time.
     fn tidy(&mut self) -> Result<(), DiskError>;
+
+    /// Keeps these records of `author` as a snapshot of that name, in place of an earlier one, safe from a power cut; of each with whether it is persistent now. Nothing
+    /// that happens to the entries later changes it. Author and name are any text, never a path. `saved_at`: the time, in microseconds since the Unix epoch.
+    ///
+    /// ```
+    /// # use andiron_store::{Codec, KeyRef, disk::{Disk, Record, Sqlite}};
+    /// # let folder = tempfile::tempdir()?;
+    /// # let mut disk = Sqlite::open(folder.path())?;
+    /// let key = KeyRef::new("film", "position");
+    /// let record = Record { key, version: 17, timestamp: 1.7e9, codec: Codec(1), expires_at: None, value: b"20" };
+    /// let now = 1_700_000_000_000_000;
+    /// disk.save_snapshot("film", "before the update", now, &[(record, true)])?;
+    ///
+    /// let mut values = Vec::new();
+    /// disk.load_snapshot("film", "before the update", &mut |record, _persistent| values.push(record.value.to_vec()))?;
+    /// assert_eq!(values, [b"20"]);
+    /// assert_eq!(disk.snapshots()?[0].saved_at, now);
+    ///
+    /// disk.delete_snapshot("film", "before the update")?;
+    /// assert_eq!(disk.snapshots()?, []);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The earlier one is as it was.
+    ///
+    /// # Panics
+    /// A record is another author's.
+    fn save_snapshot(
+        &mut self,
+        author: &str,
+        name: &str,
+        saved_at: u64,
+        records: &[(Record<'_>, bool)],
+    ) -> Result<(), DiskError>;
+
+    /// Gives each record of a snapshot, in the order of their names, and whether it was persistent.
+    ///
+    /// # Errors
+    /// [`DiskError::NoSnapshot`] where there is none of that name; for the others see there.
+    fn load_snapshot(
+        &self,
+        author: &str,
+        name: &str,
+        each: &mut dyn FnMut(Record<'_>, bool),
+    ) -> Result<Loaded, DiskError>;
+
+    /// Which snapshots there are, in the order of authors and names.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    fn snapshots(&self) -> Result<Vec<Snapshot>, DiskError>;
+
+    /// Deletes a snapshot. Safe from a power cut.
+    ///
+    /// # Errors
+    /// [`DiskError::NoSnapshot`] where there is none of that name; for the others see there.
+    fn delete_snapshot(&mut self, author: &str, name: &str) -> Result<(), DiskError>;
+
+    /// Begins a backup of what was committed until now. It is written by [`Copying::write`], on any thread, while this disk goes on: it neither waits nor sees any of
+    /// what comes later. As long as it is there the log grows, and no file of a big value is removed.
+    ///
+    /// # Errors
+    /// The files cannot be opened once more.
+    fn backup(&mut self) -> Result<Copying, DiskError>;
+
+    /// Does what [`commit`](Disk::commit) does, safe from a power cut, and in the same commit replaces all snapshots by those of a backup.
+    ///
+    /// # Errors
+    /// As there; also that the backup changed since it was opened.
+    fn restore(&mut self, changes: &[Change<'_>], high_water: u64, backup: &Backup) -> Result<(), DiskError>;
 }
 
 /// What a disk keeps of an entry.

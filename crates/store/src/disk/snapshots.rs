@@ -47,35 +47,9 @@ pub struct Snapshot {
     pub bytes: u64,
 }
 
+/// See [`Disk`](super::Disk), whose methods these are.
 impl Sqlite {
-    /// Keeps these records of `author` as a snapshot of that name, in place of an earlier one, safe from a power cut; of each with whether it is persistent now. Nothing
-    /// that happens to the entries later changes it. Author and name are any text: they are rows, never a path.
-    ///
-    /// ```
-    /// # use andiron_store::{Codec, KeyRef, disk::{Record, Sqlite}};
-    /// # let folder = tempfile::tempdir()?;
-    /// # let mut disk = Sqlite::open(folder.path())?;
-    /// let key = KeyRef::new("film", "position");
-    /// let record = Record { key, version: 17, timestamp: 1.7e9, codec: Codec(1), expires_at: None, value: b"20" };
-    /// let now = 1_700_000_000_000_000; // microseconds since the Unix epoch
-    /// disk.save_snapshot("film", "before the update", now, &[(record, true)])?;
-    ///
-    /// let mut values = Vec::new();
-    /// disk.load_snapshot("film", "before the update", &mut |record, _persistent| values.push(record.value.to_vec()))?;
-    /// assert_eq!(values, [b"20"]);
-    /// assert_eq!(disk.snapshots()?[0].saved_at, now);
-    ///
-    /// disk.delete_snapshot("film", "before the update")?;
-    /// assert_eq!(disk.snapshots()?, []);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    /// The earlier one is as it was.
-    ///
-    /// # Panics
-    /// A record is another author's.
-    pub fn save_snapshot(
+    pub(super) fn keep_snapshot(
         &mut self,
         author: &str,
         name: &str,
@@ -106,43 +80,13 @@ impl Sqlite {
         Ok(())
     }
 
-    /// Gives each record of a snapshot, in the order of their names, and whether it was persistent.
-    ///
-    /// # Errors
-    /// [`DiskError::NoSnapshot`] where there is none of that name; for the others see there.
-    pub fn load_snapshot(
-        &self,
-        author: &str,
-        name: &str,
-        each: &mut dyn FnMut(Record<'_>, bool),
-    ) -> Result<Loaded, DiskError> {
-        let loaded = load(self.connection(), author, name, self.big_values(), each);
-        loaded.map_err(|error| self.unreadable(error))?.ok_or_else(|| missing(author, name))
-    }
-
-    /// Which snapshots there are, in the order of authors and names.
-    ///
-    /// # Errors
-    /// The database cannot be read.
-    pub fn snapshots(&self) -> Result<Vec<Snapshot>, DiskError> {
-        list(self.connection()).map_err(|error| self.unreadable(error))
-    }
-
-    /// Deletes a snapshot. Safe from a power cut.
-    ///
-    /// # Errors
-    /// [`DiskError::NoSnapshot`] where there is none of that name; for the others see there.
-    pub fn delete_snapshot(&mut self, author: &str, name: &str) -> Result<(), DiskError> {
+    pub(super) fn drop_snapshot(&mut self, author: &str, name: &str) -> Result<(), DiskError> {
         let old = self.transact(Durability::Sync, &[], |connection| remove(connection, author, name))?;
         self.discard(old.ok_or_else(|| missing(author, name))?);
         Ok(())
     }
 
-    /// Does what [`Disk::commit`](super::Disk::commit) does, safe from a power cut, and in the same commit replaces all snapshots by those of a backup.
-    ///
-    /// # Errors
-    /// As there; also that the backup changed since it was opened.
-    pub fn restore(
+    pub(super) fn take_over(
         &mut self,
         changes: &[Change<'_>],
         high_water: u64,

@@ -15,7 +15,7 @@ use super::lock::Lock;
 use super::rows::{self, BigValues, columns, is_big};
 use super::schema;
 use super::values::Values;
-use super::{Change, Disk, Durability, Loaded, Record};
+use super::{Backup, Change, Copying, Disk, Durability, Loaded, Record, Snapshot, snapshots};
 use crate::key::{Key, KeyRef};
 
 /// So many versions more than were given out are marked as such, so that the mark is not to be moved with each commit.
@@ -43,8 +43,7 @@ thread_local! {
 
 /// A [`Disk`] in a folder: an SQLite database, with a file beside it for each big value.
 ///
-/// A snapshot is some records of one author under a name: [`Sqlite::save_snapshot`], [`Sqlite::load_snapshot`], [`Sqlite::snapshots`],
-/// [`Sqlite::delete_snapshot`]. A backup is all there is, in one file: [`Sqlite::backup`], [`Backup`](super::Backup).
+/// Snapshots are rows of other tables. A backup is a database of its own, in one file, with pieces of the big values in it.
 #[derive(Debug)]
 pub struct Sqlite {
     connection: Connection,
@@ -303,10 +302,6 @@ impl Sqlite {
         }
     }
 
-    pub(super) fn connection(&self) -> &Connection {
-        &self.connection
-    }
-
     pub(super) fn values(&mut self) -> &mut Values {
         &mut self.values
     }
@@ -369,6 +364,42 @@ impl Disk for Sqlite {
             self.tidy_at = LOG.get() + LONG_LOG;
         }
         Ok(())
+    }
+
+    fn save_snapshot(
+        &mut self,
+        author: &str,
+        name: &str,
+        saved_at: u64,
+        records: &[(Record<'_>, bool)],
+    ) -> Result<(), DiskError> {
+        self.keep_snapshot(author, name, saved_at, records)
+    }
+
+    fn load_snapshot(
+        &self,
+        author: &str,
+        name: &str,
+        each: &mut dyn FnMut(Record<'_>, bool),
+    ) -> Result<Loaded, DiskError> {
+        let loaded = snapshots::load(&self.connection, author, name, self.big_values(), each);
+        loaded.map_err(|error| self.unreadable(error))?.ok_or_else(|| snapshots::missing(author, name))
+    }
+
+    fn snapshots(&self) -> Result<Vec<Snapshot>, DiskError> {
+        snapshots::list(&self.connection).map_err(|error| self.unreadable(error))
+    }
+
+    fn delete_snapshot(&mut self, author: &str, name: &str) -> Result<(), DiskError> {
+        self.drop_snapshot(author, name)
+    }
+
+    fn backup(&mut self) -> Result<Copying, DiskError> {
+        self.copying()
+    }
+
+    fn restore(&mut self, changes: &[Change<'_>], high_water: u64, backup: &Backup) -> Result<(), DiskError> {
+        self.take_over(changes, high_water, backup)
     }
 }
 
