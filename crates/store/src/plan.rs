@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::effects::Effects;
-use crate::entry::Written;
+use crate::entry::{Entry, Written};
 use crate::error::StoreError;
 use crate::expiry::nanos;
 use crate::key::{Key, KeyRef};
@@ -190,6 +190,16 @@ impl<V: Value> Store<V> {
         self.reserved.entries += reserved.entries;
         self.reserved.bytes += reserved.bytes;
         Ok(Plan { what, reply: Reply::Set { version, timestamp }, version, reserved })
+    }
+
+    /// Puts an entry that a disk gave back, before anything else is done, in any order; the disk has it, whatever [`Entry::persistent`] says. Versions go on above
+    /// that of the entry. No limit refuses it: what was acknowledged is there, also where limits are smaller now. Then writes find no room until there is some.
+    pub fn load(&mut self, key: KeyRef<'_>, entry: Entry<V>, now: Now) {
+        self.steady = self.steady.max(nanos(now.steady));
+        self.version = self.version.max(entry.version);
+        let Entry { value, codec, version, timestamp, ttl_left, .. } = entry;
+        let expiry = ttl_left.map(|left| self.steady.saturating_add(nanos(left)));
+        self.put(key, Written { version, timestamp, codec, expiry, persistent: true, value }, &mut ());
     }
 
     /// What a disk has to do before the plan is published, in this order.

@@ -64,7 +64,7 @@ pub struct Store<V = Bytes> {
     pub(crate) persistent: usize,
     /// Room that is kept for plans.
     pub(crate) reserved: Reserved,
-    /// The sum over all shelves; never above the limit. So is `bytes`.
+    /// The sum over all shelves; above the limit only where that much was loaded. So is `bytes`.
     pub(crate) len: usize,
     pub(crate) bytes: u64,
     /// The latest time of the steady clock, in nanoseconds.

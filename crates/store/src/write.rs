@@ -223,8 +223,8 @@ impl<V: Value> Store<V> {
         if entries > max_entries.saturating_sub(self.len + self.reserved.entries) {
             return Err(StoreError::Full { resource: Resource::Entries, max: max_entries as u64 });
         }
-        // What is there, and what room is kept for, is at most `max_bytes`, which may be u64::MAX.
-        if added > max_bytes.saturating_sub(self.bytes - freed + self.reserved.bytes) {
+        // Where more was loaded than fits, what takes no more than before may still be set.
+        if added > freed && added > max_bytes.saturating_sub(self.bytes - freed + self.reserved.bytes) {
             return Err(StoreError::Full { resource: Resource::Bytes, max: max_bytes });
         }
         Ok(())
