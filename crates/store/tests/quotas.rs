@@ -328,3 +328,20 @@ fn an_entry_whose_time_ends_while_it_is_planned_keeps_its_room() {
         assert_eq!((store.len(), store.due_on_disk(9).len()), (2, 1));
     }
 }
+
+#[test]
+fn a_clear_leaves_the_room_that_is_kept_for_plans() {
+    let mut store = evicting(Limits { max_bytes: room_for(2) + 1, ..Limits::default() });
+    for author in [Some("b"), None] {
+        let planned = plan(&mut store, kept("b", "x")).unwrap();
+        set_all(&mut store, "b", &["y"]);
+        store.apply(Op::Clear { author }, at(0), &mut ()).unwrap();
+        set_all(&mut store, "b", &["y"]);
+        // What the author counts for is needed for the plan in any case, so the other entry is not enough.
+        assert_eq!(set(&mut store, "c", "x"), Err(full(Resource::Bytes, room_for(2) + 1, None)));
+        store.publish(planned, &mut ());
+        assert_eq!((there(&mut store).as_str(), store.bytes()), ("bx by ", room_for(2)));
+        persist(&mut store, "b", "x", false);
+        store.apply(Op::Clear { author: None }, at(0), &mut ()).unwrap();
+    }
+}
