@@ -133,7 +133,8 @@ fn a_backup_is_made_while_writes_go_on_and_brings_everything_back() {
     store.set("volatile", &"two").unwrap();
     home.run(&["restore", file.to_str().unwrap()]).printed();
     let mut after = all(&store);
-    let volatile = after.iter().position(|row| row.1 == "volatile").expect("it was never persistent and stays");
+    let volatile =
+        after.iter().position(|row| row.1 == "volatile").expect("it was never persistent and stays");
     after.remove(volatile);
     after.retain(|row| row.0 != "writer");
     let expected: Vec<_> = before.into_iter().filter(|row| row.4).collect();

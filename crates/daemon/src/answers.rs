@@ -43,7 +43,7 @@ written_as_array!(Figures, 5, 0 1 2 3 4);
 
 impl From<Stats> for Figures {
     fn from(stats: Stats) -> Figures {
-        let Stats { entries, bytes, authors, hits, questions } = stats;
+        let Stats { entries, bytes, authors, hits, questions, .. } = stats;
         Figures(entries as u64, bytes, authors as u64, hits, questions)
     }
 }
