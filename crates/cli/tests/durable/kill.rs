@@ -158,7 +158,7 @@ impl Client {
             !happened || with.are(&found),
             "{at}, client {}: {found:#?}\nis neither {without:#?}\nnor, with {:?}, {with:#?}",
             self.number,
-            self.open.as_ref().map(|deed| format!("{deed:?}").chars().take(1000).collect::<String>())
+            self.open
         );
         self.open = None;
         found.seen = found.seen.max(self.entries.seen);

@@ -1,6 +1,7 @@
 //! What a client does to entries that are its own, and what it knows of them.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ const KEYS: [(bool, &str); 8] = [
 const COUNTER: &str = "counter";
 
 /// An entry, as far as its client knows it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Known {
     bytes: Arc<Vec<u8>>,
     codec: u8,
@@ -65,7 +66,7 @@ pub(crate) enum Deed {
     Clear,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Given {
     key: usize,
     bytes: Arc<Vec<u8>>,
@@ -287,6 +288,30 @@ impl Known {
             && self.bytes == found.bytes
             && (self.codec, self.persistent) == (found.codec, found.persistent)
             && (self.timestamp.is_none() || self.timestamp == found.timestamp)
+    }
+}
+
+impl fmt::Debug for Known {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Known { bytes, codec, persistent, version, timestamp } = self;
+        let persistent = if *persistent { "persistent" } else { "plain" };
+        write!(f, "{persistent}, {version:?} of {timestamp:?}, codec {codec}, {}", Short(bytes))
+    }
+}
+
+impl fmt::Debug for Given {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Given { key, bytes, persist, stays, durability, .. } = self;
+        write!(f, "{key}: persist {persist}, stays {stays}, {durability:?}, {}", Short(bytes))
+    }
+}
+
+/// Bytes, as far as they tell them from others.
+struct Short<'b>(&'b [u8]);
+
+impl fmt::Display for Short<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes {:02x?}", self.0.len(), &self.0[..self.0.len().min(8)])
     }
 }
 
