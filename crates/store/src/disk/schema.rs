@@ -63,15 +63,37 @@ const APPLICATION_ID: usize = 68;
 const KEPT_LOG: i64 = 16 << 20;
 
 /// Opens the store's database, which is made if nothing is there.
-pub(super) fn open(path: &Path) -> Result<Connection, DiskError> {
+pub(super) fn open(path: &Path) -> Result<(Connection, LogIndex), DiskError> {
     if !exists(path)? {
         create(path)?;
     }
     check_header(path, Kind::Store)?;
+    match open_with(path, LogIndex::InFile) {
+        // The file needs room that the disk may not have.
+        Err(DiskError::Full(_)) => {
+            open_with(path, LogIndex::InMemory).map(|connection| (connection, LogIndex::InMemory))
+        }
+        opened => opened.map(|connection| (connection, LogIndex::InFile)),
+    }
+}
+
+/// Where the database has the index of its log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LogIndex {
+    /// Beside the log, for other connections too.
+    InFile,
+    /// For this connection alone.
+    InMemory,
+}
+
+fn open_with(path: &Path, index: LogIndex) -> Result<Connection, DiskError> {
     let failed = |error| DiskError::of_sqlite("open", path, error);
     let connection = Connection::open_with_flags(path, flags()).map_err(failed)?;
     if connection.is_readonly("main").map_err(failed)? {
         return Err(DiskError::ReadOnly(path.into()));
+    }
+    if index == LogIndex::InMemory {
+        connection.pragma_update_and_check(None, "locking_mode", "EXCLUSIVE", |_| Ok(())).map_err(failed)?;
     }
     connection.pragma_update(None, "cell_size_check", true).map_err(failed)?;
     connection.pragma_update(None, "trusted_schema", false).map_err(failed)?;

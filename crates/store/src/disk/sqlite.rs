@@ -13,7 +13,7 @@ use rusqlite::Connection;
 use super::error::DiskError;
 use super::lock::Lock;
 use super::rows::{self, BigValues, columns, is_big};
-use super::schema;
+use super::schema::{self, LogIndex};
 use super::values::Values;
 use super::{Backup, Change, Copying, Disk, Durability, Loaded, Record, Snapshot, snapshots};
 use crate::key::{Key, KeyRef};
@@ -60,6 +60,8 @@ pub struct Sqlite {
     is_unsynced: bool,
     /// Whether other connections may read, for which each commit locks and unlocks the file: so only while there is a backup.
     is_shared: bool,
+    /// Where the index of the log is; others can read only where it is in a file.
+    index: LogIndex,
     /// Whether a commit that failed may stand whole in the log.
     may_be_there: bool,
     /// The length of the log at which a commit tidies up.
@@ -84,7 +86,7 @@ impl Sqlite {
     pub fn open_when_free(folder: &Path, wait: Duration) -> Result<Self, DiskError> {
         schema::make_folder(folder)?;
         let (path, lock) = (folder.join("store.sqlite"), Lock::take(&folder.join("store.lock"), wait)?);
-        let connection = schema::open(&path)?;
+        let (connection, index) = schema::open(&path)?;
         let failed = |error| DiskError::of_sqlite("read", &path, error);
         let (files, named) = named_files(&connection).map_err(failed)?;
         let high_water = rows::number(&connection, "SELECT high_water FROM state").map_err(failed)?;
@@ -95,7 +97,14 @@ impl Sqlite {
             LOG.set(pages.cast_unsigned());
             Ok(())
         }));
-        connection.pragma_update_and_check(None, "wal_checkpoint", "TRUNCATE", |_| Ok(())).map_err(failed)?;
+        let moved = connection.pragma_update_and_check(None, "wal_checkpoint", "TRUNCATE", |_| Ok(()));
+        match moved.map_err(failed) {
+            // On a disk that is full it stays in the log, from where it is read as well.
+            Err(DiskError::Full(_)) => {
+                schema::sync(&schema::beside(&path, "-wal")).and_then(|()| schema::sync(folder))?
+            }
+            moved => moved?,
+        }
         values.sweep(&named)?;
         let found = fs::symlink_metadata(&path);
         let inode = found.map_err(|error| DiskError::of_io("look at", &path, error))?.ino();
@@ -110,21 +119,37 @@ impl Sqlite {
             durability,
             is_unsynced: true,
             is_shared: true,
+            index,
             may_be_there: false,
             tidy_at,
             _lock: lock,
         };
-        disk.share(false)?;
+        match disk.share(false) {
+            // The first commit for which there is room does it.
+            Err(DiskError::Full(_)) => disk.is_shared = false,
+            shared => shared?,
+        }
         Ok(disk)
     }
 
     /// Lets other connections read, or no more.
     pub(super) fn share(&mut self, is_shared: bool) -> Result<(), DiskError> {
-        let mode = if is_shared { "NORMAL" } else { "EXCLUSIVE" };
-        let set = self.connection.pragma_update_and_check(None, "locking_mode", mode, |_| Ok(()));
+        let set = |name, mode| self.connection.pragma_update_and_check(None, name, mode, |_| Ok(()));
+        let mut done = Ok(());
+        if is_shared && self.index == LogIndex::InMemory {
+            // It comes to be in a file with a log that is begun anew.
+            done = set("journal_mode", "DELETE");
+        }
+        done = done.and_then(|()| set("locking_mode", if is_shared { "NORMAL" } else { "EXCLUSIVE" }));
+        if is_shared && self.index == LogIndex::InMemory {
+            done = done.and_then(|()| set("journal_mode", "WAL"));
+        }
         // It is the next commit that does it.
-        set.and_then(|()| self.touch()).map_err(|error| DiskError::of_sqlite("lock", &self.path, error))?;
+        done.and_then(|()| self.touch()).map_err(|error| DiskError::of_sqlite("lock", &self.path, error))?;
         self.is_shared = is_shared;
+        if is_shared {
+            self.index = LogIndex::InFile;
+        }
         Ok(())
     }
 
