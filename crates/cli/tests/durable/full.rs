@@ -11,14 +11,14 @@ use crate::common::{Home, Process, skipped};
 use crate::model::BIG;
 
 /// A home whose daemon keeps its state in a file system of a few megabytes.
-struct Scene {
-    home: Home,
+pub(crate) struct Scene {
+    pub(crate) home: Home,
     disk: PathBuf,
 }
 
 impl Scene {
     /// `None` where this process may not mount one.
-    fn new() -> Option<Scene> {
+    pub(crate) fn new() -> Option<Scene> {
         let home = Home::new();
         let disk = home.folder.path().join("disk");
         fs::create_dir(&disk).unwrap();
@@ -31,8 +31,17 @@ impl Scene {
         Some(Scene { home, disk })
     }
 
-    fn serve(&self) -> Process {
-        self.home.serve_with(&["--state", self.disk.join("state").to_str().unwrap()])
+    pub(crate) fn serve(&self) -> Process {
+        self.home.serve_with(&["--state", self.state().to_str().unwrap()])
+    }
+
+    pub(crate) fn state(&self) -> PathBuf {
+        self.disk.join("state")
+    }
+
+    pub(crate) fn remount(&self, how: &str) {
+        let done = Command::new("mount").args(["-o", &format!("remount,{how}")]).arg(&self.disk).output();
+        assert!(done.unwrap().status.success(), "{how}");
     }
 
     /// Takes the room that is left, but for so many bytes.
@@ -126,7 +135,10 @@ fn a_full_disk_refuses_what_is_to_be_kept_and_nothing_else_and_loses_nothing() {
             daemon = scene.serve();
             store = scene.home.hub().store();
             have_all(&store, &names);
-            println!("{:?}", store.set("plain", &0).map_err(|e| e.to_string()));
+            if let Err(error) = store.set("plain", &0) {
+                assert_eq!(error.kind(), ErrorKind::Quota, "{error}");
+                assert!(error.message().contains("make room"), "{error}");
+            }
         }
         let put = Put::bytes("refused", vec![1; length + 100_000], 3).persist();
         assert_eq!(store.set_with(put.clone()).unwrap_err().kind(), ErrorKind::Quota);

@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::DiskError;
@@ -104,10 +105,17 @@ fn open_with(path: &Path, index: LogIndex) -> Result<Connection, DiskError> {
         .pragma_update_and_check(None, "journal_size_limit", KEPT_LOG, |_| Ok(()))
         .and_then(|()| connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(())))
         .map_err(failed)?;
+    let has_log = fs::metadata(beside(path, "-wal")).is_ok_and(|log| log.len() > 0);
+    keep_log(&connection, has_log).map_err(failed)?;
     // The log may have a later one than the header of the file.
     let format = check_database(&connection, path, Kind::Store)?;
     migrate(&connection, format).map_err(failed)?;
     Ok(connection)
+}
+
+/// Whether to close the database leaves its log as it is, and so the file.
+pub(super) fn keep_log(connection: &Connection, keep: bool) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, keep).map(drop)
 }
 
 /// Opens a file that nobody writes, as it is, and changes nothing: no lock, no log, no recovery.
