@@ -10,6 +10,12 @@ ANDIRON_FUZZ_ITERATIONS=$((SOAK * 40000000)) $CARGO test --release --locked -p a
 ANDIRON_FUZZ_ITERATIONS=$((SOAK * 30000)) $CARGO test --release --locked -p andiron-proto --test session fuzz
 ANDIRON_FUZZ_ITERATIONS=$((SOAK * 200000)) $CARGO test --release --locked -p andiron-store --test model
 
+echo "== killing who writes to the disk"
+export ANDIRON_KILL_ROUNDS=$((SOAK * 10000))
+$CARGO test --release --locked -p andiron-store --test disk_kill
+$CARGO test --release --locked -p andiron-cli --test durable -- --nocapture kill
+unset ANDIRON_KILL_ROUNDS
+
 echo "== one order of all that many processes see"
 round=0
 while [ "$round" -lt $((SOAK * 10)) ]; do

@@ -4,7 +4,7 @@
 mod common;
 
 use std::io::{BufRead as _, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::mpsc;
 use std::time::{Duration, SystemTime};
@@ -17,7 +17,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// A daemon whose clock the test sets.
 struct Scene {
     home: Home,
-    #[allow(dead_code)] // ends with this
+    library: PathBuf,
     daemon: Process,
     /// Over TLS, with the secrets of this home.
     address: String,
@@ -31,16 +31,28 @@ impl Scene {
         };
         let home = Home::new();
         home.run(&["secret", "new"]).printed();
-        let mut command = home.andiron(&["serve", "--listen", "tls://127.0.0.1:0"]);
-        command.env("LD_PRELOAD", library).env("FAKETIME_TIMESTAMP_FILE", home.folder.path().join("clock"));
-        command.env("FAKETIME_NO_CACHE", "1").env("DONT_FAKE_MONOTONIC", "1");
-        command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
         set_clock(&home, "+0");
-        let mut daemon = Process::start(command);
-        let line = daemon.wait_for("listening at tls:");
-        let address = line.split_whitespace().last().unwrap().to_owned();
-        Some(Scene { home, daemon, address })
+        let (daemon, address) = serve(&home, &library);
+        Some(Scene { home, library, daemon, address })
     }
+
+    /// Kills the daemon, sets the clock, and starts another one on the same state.
+    fn restart(&mut self, difference: &str) {
+        self.daemon.kill();
+        set_clock(&self.home, difference);
+        (self.daemon, self.address) = serve(&self.home, &self.library);
+    }
+}
+
+/// A daemon whose clock is what [`set_clock`] says, and where it listens over TLS.
+fn serve(home: &Home, library: &Path) -> (Process, String) {
+    let mut command = home.andiron(&["serve", "--listen", "tls://127.0.0.1:0"]);
+    command.env("LD_PRELOAD", library).env("FAKETIME_TIMESTAMP_FILE", home.folder.path().join("clock"));
+    command.env("FAKETIME_NO_CACHE", "1").env("DONT_FAKE_MONOTONIC", "1");
+    command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    let mut daemon = Process::start(command);
+    let line = daemon.wait_for("listening at tls:");
+    (daemon, line.split_whitespace().last().unwrap().to_owned())
 }
 
 /// Sets the daemon's clock: by how much it differs from ours, as `-10d`.
@@ -147,6 +159,40 @@ fn nothing_lives_longer_or_shorter_because_the_clock_was_set() {
         assert_eq!((store.get("long").unwrap(), lax.get("long").unwrap()), (Some(1), Some(1)), "{jump}");
         last = writer.set("long", &2).unwrap();
         assert!(last > version, "{back}: versions go on growing");
+    }
+}
+
+#[test]
+fn what_ran_out_while_no_daemon_ran_is_gone_and_stays_so_when_the_clock_is_set_back() {
+    let Some(mut scene) = Scene::new() else { return };
+    let store = scene.home.hub().store();
+    let kept = |name: &str| Put::new(name, &1).unwrap().persist();
+    // So many are not taken out at once.
+    let shorts: Vec<String> = (0..700).map(|number| format!("short {number}")).collect();
+    store.set_many(shorts.iter().map(|name| kept(name).ttl(DAY))).unwrap();
+    store.set_with(kept("long").ttl(100 * DAY)).unwrap();
+    let mut last = store.set_with(kept("for good")).unwrap();
+    // While its clock stands before what they were set by, nothing is shorter or longer than that clock says.
+    for (clock, is_short_there) in
+        [("-10d", true), ("+0", true), ("+10d", false), ("+0", false), ("-10d", false)]
+    {
+        scene.restart(clock);
+        let store = scene.home.hub().store();
+        let names: Vec<String> = store.list().map(|listed| listed.unwrap().name).collect();
+        let shorts = if is_short_there { shorts.len() } else { 0 };
+        assert_eq!(names.len(), shorts + 2, "{clock}: {:?}", names.last());
+        assert_eq!(store.get::<i64>("short 0").unwrap().is_some(), is_short_there, "{clock}");
+        assert_eq!(
+            (store.get("long").unwrap(), store.get("for good").unwrap()),
+            (Some(1), Some(1)),
+            "{clock}"
+        );
+        for put in [Put::new("plain", &1).unwrap(), kept("for good")] {
+            let version = store.set_with(put).unwrap();
+            assert!(version > last, "{clock}: version {version} comes behind {last}");
+            last = version;
+        }
+        store.delete("plain").unwrap();
     }
 }
 

@@ -323,10 +323,14 @@ impl Shared {
                 _ => break,
             }
         }
-        // Those that the disk has to forget first are only begun.
-        let mut state = self.state();
+        self.expire_on_disk(EXPIRED_AT_ONCE);
+    }
+
+    /// Begins to take out so many of those that the disk has to forget first.
+    fn expire_on_disk(&self, limit: usize) {
         let Some(durable) = &self.durable else { return };
-        for key in state.engine.due_on_disk(EXPIRED_AT_ONCE) {
+        let mut state = self.state();
+        for key in state.engine.due_on_disk(limit) {
             let op = Op::ExpireOne { key: (&key).into() };
             if !state.under_way.concerns(&op) {
                 state.under_way.begin(&op);
@@ -414,8 +418,9 @@ impl Store {
             state.engine.hold_versions(Some(high_water.saturating_add(1)));
             Ok(state.engine.next_expiry())
         })?;
+        // All whose time is over before anybody is told so: a clock that is set back would bring what is left back, after one more restart.
+        self.shared.expire_on_disk(usize::MAX);
         self.shared.tell(self.shared.told(), next_expiry);
-        self.shared.expire();
         Ok(())
     }
 

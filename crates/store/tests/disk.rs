@@ -551,6 +551,33 @@ fn a_disk_that_fills_up_while_it_is_open_goes_on_without_being_opened_again() {
 }
 
 #[test]
+fn what_a_full_disk_has_is_read_also_when_it_is_opened_with_no_room_at_all() {
+    let Some(mounted) = Mounted::new("size=6m") else { return };
+    let (store, ballast) = (mounted.0.path().join("store"), mounted.0.path().join("ballast"));
+    let mut disk = Sqlite::open(&store).unwrap();
+    put(&mut disk, "a", b"1").unwrap();
+    put(&mut disk, "b", &vec![1; BIG_VALUE]).unwrap();
+    drop(disk);
+    fs::write(&ballast, vec![0; 8 << 20]).unwrap_err();
+    for _ in 0..2 {
+        let mut disk = Sqlite::open(&store).unwrap();
+        assert_eq!(names(&mut disk), ["a", "b"]);
+        let full = put(&mut disk, "c", &vec![1; 50_000]).unwrap_err();
+        assert!(matches!(full, DiskError::Full(_)), "{full}");
+    }
+    let mut disk = Sqlite::open(&store).unwrap();
+    fs::remove_file(&ballast).unwrap();
+    // There it has the index of its log for itself, and a backup is one more who reads it.
+    let backup = mounted.0.path().join("backup");
+    disk.backup().unwrap().write(&backup, &mut |_| {}).unwrap();
+    put(&mut disk, "c", &vec![1; BIG_VALUE]).unwrap();
+    disk.tidy().unwrap();
+    drop(disk);
+    assert_eq!(names(&mut Sqlite::open(&store).unwrap()), ["a", "b", "c"]);
+    assert_eq!(state_of_backup(&Backup::open(&backup, &mut |_| {}).unwrap()).len(), 2);
+}
+
+#[test]
 fn a_disk_that_cannot_be_written_is_told_and_not_touched() {
     let Some(mounted) = Mounted::new("size=20m") else { return };
     let store = mounted.0.path().join("store");

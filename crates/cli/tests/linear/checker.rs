@@ -88,6 +88,8 @@ struct Value {
     number: i64,
     /// `None`: nobody was told it yet.
     version: Option<u64>,
+    /// The next daemon has it as well.
+    persistent: bool,
     /// It is there until some moment between these two, which are the same distance behind the begin and the end of the write.
     expires: Option<(u64, u64)>,
 }
@@ -205,10 +207,12 @@ impl<'h> Checker<'h> {
     fn helps(&self, loose: usize, due: usize) -> bool {
         let End::Answered { answer, .. } = self.events[due].end else { return false };
         match (answer, self.events[loose].op) {
+            // It makes a difference to a restart alone.
+            (_, Op::Persist { .. }) => false,
             // What is set for a time may be gone then.
             (
                 Answer::Found { value: told, .. } | Answer::Counted { value: told },
-                Op::Set { value } | Op::SetIf { value, .. },
+                Op::Set { value } | Op::SetIf { value, .. } | Op::Keep { value },
             ) => told.abs_diff(value) <= self.counted,
             (Answer::Missing, op) => {
                 matches!(op, Op::Delete | Op::DeleteIf { .. } | Op::SetFor { .. })
@@ -221,15 +225,39 @@ impl<'h> Checker<'h> {
     fn place(&self, world: &World, index: usize, at: u64) -> Vec<World> {
         let event = &self.events[index];
         let without = |list: &[usize]| list.iter().copied().filter(|&other| other != index).collect();
-        let (due, mut loose): (Vec<usize>, Vec<usize>) = (without(&world.due), without(&world.loose));
+        let (due, loose): (Vec<usize>, Vec<usize>) = (without(&world.due), without(&world.loose));
         if let (Op::Restart, End::Answered { at: ready, .. }) = (event.op, event.end) {
-            // What only the daemon that is gone can have got never happens any more.
-            loose.retain(|&other| matches!(self.events[other].end, End::Lost { at } if at >= ready));
+            return self.restarted(&World { due, ..world.clone() }, event, ready, at);
         }
         let worlds = world.state.after(event, at).into_iter().map(|state| {
             let mut next = World { state, due: due.clone(), loose: loose.clone() };
             self.settle(&mut next);
             next
+        });
+        worlds.collect()
+    }
+
+    /// The worlds behind a restart. What has no answer may have happened in the daemon that is gone, and what it left be there now.
+    fn restarted(&self, world: &World, restart: &Event, ready: u64, at: u64) -> Vec<World> {
+        let keeps = |world: &World| {
+            let is_kept = world.state.value.is_some_and(|value| value.persistent);
+            let may_keep = |op| matches!(op, Op::Keep { .. } | Op::Persist { .. });
+            is_kept || world.loose.iter().any(|&loose| may_keep(self.events[loose].op))
+        };
+        let (mut before, mut open) = (Seen::default(), vec![world.clone()]);
+        while let Some(world) = open.pop() {
+            if before.add(&world) && keeps(&world) {
+                open.extend(world.loose.iter().flat_map(|&loose| self.place(&world, loose, at)));
+            }
+        }
+        let worlds = before.into_worlds().into_iter().flat_map(|World { state, due, mut loose }| {
+            // What only the daemon that is gone can have got never happens any more.
+            loose.retain(|&other| matches!(self.events[other].end, End::Lost { at } if at >= ready));
+            state.after(restart, at).into_iter().map(move |state| {
+                let mut next = World { state, due: due.clone(), loose: loose.clone() };
+                self.settle(&mut next);
+                next
+            })
         });
         worlds.collect()
     }
@@ -282,17 +310,19 @@ impl State {
                 found.filter_map(|state| state.read(answer)).collect()
             }
             Op::Delete => found.filter_map(|state| state.read(answer)?.with(None)).collect(),
-            Op::Set { value } => self.written(value, None, answer).into_iter().collect(),
+            Op::Set { value } => self.written(value, None, false, answer).into_iter().collect(),
+            Op::Keep { value } => self.written(value, None, true, answer).into_iter().collect(),
+            Op::Persist { persist } => found.filter_map(|state| state.persisted(persist, answer)).collect(),
             Op::SetFor { value, ttl } => {
                 let latest = match event.end {
                     End::Answered { at, .. } => at.saturating_add(ttl),
                     End::Lost { .. } => u64::MAX,
                 };
                 let expires = Some((event.begun.saturating_add(ttl), latest));
-                self.written(value, expires, answer).into_iter().collect()
+                self.written(value, expires, false, answer).into_iter().collect()
             }
             Op::SetIf { value, version } => {
-                let set = |state: State| state.written(value, None, answer);
+                let set = |state: State| state.written(value, None, false, answer);
                 found.filter_map(|state| state.if_version(version, answer, set)).collect()
             }
             Op::DeleteIf { version } => {
@@ -300,7 +330,9 @@ impl State {
                 found.filter_map(|state| state.if_version(version, answer, delete)).collect()
             }
             Op::Incr { by } => found.filter_map(|state| state.counted(by, answer)).collect(),
-            Op::Restart => vec![State { value: None, ..self }],
+            Op::Restart => found
+                .map(|state| State { value: state.value.filter(|value| value.persistent), ..state })
+                .collect(),
         }
     }
 
@@ -334,14 +366,20 @@ impl State {
         }
     }
 
-    fn written(self, number: i64, expires: Option<(u64, u64)>, answer: Option<Answer>) -> Option<State> {
+    fn written(
+        self,
+        number: i64,
+        expires: Option<(u64, u64)>,
+        persistent: bool,
+        answer: Option<Answer>,
+    ) -> Option<State> {
         let version = match answer {
             None => None,
             Some(Answer::Written { version }) if version > self.version => Some(version),
             Some(_) => return None,
         };
         let version_of_entry = version.unwrap_or(self.version);
-        Some(State { value: Some(Value { number, version, expires }), version: version_of_entry })
+        Some(State { value: Some(Value { number, version, persistent, expires }), version: version_of_entry })
     }
 
     /// What `done` makes of it, if it can have the version that is wanted, and else the same.
@@ -365,14 +403,24 @@ impl State {
     }
 
     fn counted(self, by: i64, answer: Option<Answer>) -> Option<State> {
-        let (before, expires) = self.value.map_or((0, None), |value| (value.number, value.expires));
-        let number = before.checked_add(by)?;
+        let before =
+            self.value.unwrap_or(Value { number: 0, version: None, persistent: false, expires: None });
+        let number = before.number.checked_add(by)?;
         match answer {
             None => {}
             Some(Answer::Counted { value }) if value == number => {}
             Some(_) => return None,
         }
-        self.with(Some(Value { number, version: None, expires }))
+        self.with(Some(Value { number, version: None, ..before }))
+    }
+
+    fn persisted(self, persistent: bool, answer: Option<Answer>) -> Option<State> {
+        match answer {
+            Some(Answer::Missing) => self.value.is_none().then_some(self),
+            Some(Answer::Done) => self.with(Some(Value { persistent, ..self.value? })),
+            Some(_) => None,
+            None => self.with(self.value.map(|value| Value { persistent, ..value })),
+        }
     }
 
     fn with(self, value: Option<Value>) -> Option<State> {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use andiron::{Changed, Connector, Entry, Put, Store};
+use andiron::{Changed, Connector, Durability, Entry, Put, Store};
 use fastrand::Rng;
 
 use crate::common::{LONG, role, say};
@@ -35,6 +35,8 @@ pub(crate) struct Client {
     pub(crate) seed: u64,
     /// Whether it only reads.
     pub(crate) reads: bool,
+    /// Whether it has some of what it sets be kept.
+    pub(crate) keeps: bool,
 }
 
 /// Not a test of its own: a process that uses the store until it is told to end.
@@ -95,6 +97,7 @@ impl Worker {
 pub(crate) struct Choice {
     rng: Rng,
     reads: bool,
+    keeps: bool,
     /// The last value that it set, which nobody else sets.
     value: i64,
     /// The last version of each entry that it heard of.
@@ -113,11 +116,11 @@ pub(crate) struct Deed {
 
 impl Choice {
     pub(crate) fn new(client: Client, thread: u32) -> Choice {
-        let Client { number, seed, reads } = client;
+        let Client { number, seed, reads, keeps } = client;
         let place = i64::from(number) * 100 + i64::from(thread);
         let rng = Rng::with_seed(seed.wrapping_add(place as u64));
         // Far from those of others, also with what is added to it.
-        Choice { rng, reads, value: place << 40, versions: [0; ENTRIES as usize] }
+        Choice { rng, reads, keeps, value: place << 40, versions: [0; ENTRIES as usize] }
     }
 
     fn pick(&mut self) -> Deed {
@@ -137,6 +140,7 @@ impl Choice {
             70..80 => Op::SetIf { value: self.value(), version },
             80..84 => Op::DeleteIf { version: version.max(1) },
             84..92 => Op::Delete,
+            96.. if self.keeps => Op::Persist { persist: self.rng.bool() },
             _ => Op::Incr { by: self.rng.i64(1..5) },
         };
         // Long enough to meet with what others write.
@@ -145,7 +149,10 @@ impl Choice {
     }
 
     pub(crate) fn set(&mut self, key: u32) -> Deed {
-        Deed { key, op: Op::Set { value: self.value() }, times: 1, name: 0 }
+        let value = self.value();
+        let keeps = self.keeps && self.rng.u8(0..4) > 0;
+        let op = if keeps { Op::Keep { value } } else { Op::Set { value } };
+        Deed { key, op, times: 1, name: 0 }
     }
 
     fn value(&mut self) -> i64 {
@@ -189,6 +196,10 @@ pub(crate) fn perform(line: &mut Line, store: &Store, deed: Deed) -> andiron::Re
             Changed::No => panic!("there is no version 0"),
         },
         Op::Set { value } => set(value, &|put| put),
+        Op::Keep { value } => set(value, &|put| put.persist().durability(durability_of(value))),
+        Op::Persist { persist } => {
+            Ok(if store.persist(name, persist)? { Answer::Done } else { Answer::Missing })
+        }
         Op::SetFor { value, ttl } => set(value, &|put| put.ttl(Duration::from_nanos(ttl))),
         Op::SetIf { value, version } => set(value, &|put| put.if_version(version)),
         Op::Delete => found(store.delete(name)?),
@@ -196,4 +207,9 @@ pub(crate) fn perform(line: &mut Line, store: &Store, deed: Deed) -> andiron::Re
         Op::Incr { by } => Ok(Answer::Counted { value: store.incr(name, by)? }),
         Op::Restart => panic!("clients do not start the daemon"),
     }
+}
+
+/// Now and then one is to survive more than a kill, and takes another way to the disk.
+fn durability_of(value: i64) -> Durability {
+    if (value >> 16) % 8 == 0 { Durability::Sync } else { Durability::Relaxed }
 }

@@ -46,6 +46,7 @@ fn has_order(left: &[Event], state: State) -> bool {
 struct Entry {
     value: Option<(i64, u64)>,
     expires: Option<u64>,
+    persistent: bool,
     version: u64,
 }
 
@@ -55,7 +56,7 @@ fn random(rng: &mut Rng) -> Vec<Event> {
     let mut history: Vec<Event> = Vec::new();
     for number in 1..=rng.u64(1..8) {
         let moment = 100 + number * 10;
-        let op = match rng.u32(0..15) {
+        let op = match rng.u32(0..20) {
             0..3 => Op::Get,
             3 => Op::GetWithin { age: rng.u64(0..20) },
             4..6 => Op::Set { value: number as i64 * 100 },
@@ -64,6 +65,8 @@ fn random(rng: &mut Rng) -> Vec<Event> {
             10 => Op::Delete,
             11 => Op::DeleteIf { version: rng.u64(1..=entry.version + 1) },
             12..14 => Op::Incr { by: rng.i64(1..3) },
+            14..17 => Op::Keep { value: number as i64 * 100 },
+            17 => Op::Persist { persist: rng.bool() },
             _ => Op::Restart,
         };
         let happens = op == Op::Restart || rng.u32(0..8) > 0;
@@ -96,29 +99,37 @@ fn done(entry: &mut Entry, op: Op, moment: u64) -> Answer {
     }
     let found = entry.value.map_or(Answer::Missing, |(value, version)| Answer::Found { value, version });
     let has = |entry: &Entry, version| entry.value.map_or(0, |(_, has)| has) == version;
-    let set = |entry: &mut Entry, value, expires| {
+    let set = |entry: &mut Entry, value, expires, persistent| {
         let version = entry.version + 1;
-        *entry = Entry { value: Some((value, version)), expires, version };
+        *entry = Entry { value: Some((value, version)), expires, persistent, version };
         Answer::Written { version }
     };
     match op {
         Op::Get | Op::GetWithin { .. } | Op::Ask => found,
-        Op::Set { value } => set(entry, value, None),
-        Op::SetFor { value, ttl } => set(entry, value, Some(moment + ttl)),
+        Op::Set { value } => set(entry, value, None, false),
+        Op::Keep { value } => set(entry, value, None, true),
+        Op::Persist { .. } if entry.value.is_none() => Answer::Missing,
+        Op::Persist { persist } => {
+            entry.persistent = persist;
+            Answer::Done
+        }
+        Op::SetFor { value, ttl } => set(entry, value, Some(moment + ttl), false),
         Op::SetIf { version, .. } | Op::DeleteIf { version } if !has(entry, version) => Answer::Conflict,
-        Op::SetIf { value, .. } => set(entry, value, None),
+        Op::SetIf { value, .. } => set(entry, value, None, false),
         Op::Delete | Op::DeleteIf { .. } => {
             (entry.value, entry.expires) = (None, None);
             found
         }
         Op::Incr { by } => {
             let value = entry.value.map_or(0, |(value, _)| value) + by;
-            let expires = entry.expires;
-            set(entry, value, expires);
+            let (expires, persistent) = (entry.expires, entry.value.is_some() && entry.persistent);
+            set(entry, value, expires, persistent);
             Answer::Counted { value }
         }
         Op::Restart => {
-            (entry.value, entry.expires) = (None, None);
+            if !entry.persistent {
+                (entry.value, entry.expires) = (None, None);
+            }
             Answer::Done
         }
     }

@@ -19,13 +19,17 @@ pub(crate) enum Op {
     SetFor { value: i64, ttl: u64 },
     /// Sets it for good if it has this version; 0: if it is missing.
     SetIf { value: i64, version: u64 },
+    /// Sets it for good, and to be there again in the next daemon.
+    Keep { value: i64 },
+    /// Has it be there again in the next daemon, or not any more, as it is.
+    Persist { persist: bool },
     /// Takes it out and gives what was there.
     Delete,
     /// Takes it out if it has this version.
     DeleteIf { version: u64 },
     /// Adds to it; to 0 where it is missing. It expires when it did before.
     Incr { by: i64 },
-    /// The daemon ended and another one began, which remembers nothing. From the signal that killed the one to the moment the other was ready.
+    /// The daemon ended and another one began, which remembers what was to be kept and nothing else. From the signal that killed the one to the moment the other was ready.
     Restart,
 }
 
@@ -37,7 +41,7 @@ impl Op {
 
     /// Whether what is there before makes no difference to what is there behind it.
     pub(crate) fn overwrites(self) -> bool {
-        matches!(self, Op::Set { .. } | Op::SetFor { .. } | Op::Delete)
+        matches!(self, Op::Set { .. } | Op::SetFor { .. } | Op::Keep { .. } | Op::Delete)
     }
 }
 

@@ -4,7 +4,9 @@ use std::ops::Range;
 
 use crate::checker::check;
 use crate::history::Answer::{Conflict, Counted, Done, Missing};
-use crate::history::Op::{Ask, Delete, DeleteIf, Get, GetWithin, Incr, Restart, Set, SetFor, SetIf};
+use crate::history::Op::{
+    Ask, Delete, DeleteIf, Get, GetWithin, Incr, Keep, Persist, Restart, Set, SetFor, SetIf,
+};
 use crate::history::{Answer, End, Event, Op};
 
 fn did(op: Op, times: Range<u64>, answer: Answer) -> Event {
@@ -181,6 +183,49 @@ fn what_was_sent_to_a_daemon_that_was_killed_cannot_happen_in_the_next_one() {
     wrong(2, [lost(Set { value: 5 }, 0..3), restart(2..5), get(6..7, 5, 1)]);
     // It may have been sent to the new one, if it was given up only when that was there.
     right([lost(Set { value: 5 }, 0..6), restart(2..5), get(6..7, 5, 1)]);
+}
+
+#[test]
+fn what_is_to_be_kept_is_there_in_the_next_daemon_and_nothing_else_is() {
+    let kept = did(Keep { value: 5 }, 0..1, Answer::Written { version: 1 });
+    right([kept, restart(2..5), get(6..7, 5, 1), restart(8..9), get(10..11, 5, 1)]);
+    wrong(2, [kept, restart(2..5), missing(6..7)]);
+    wrong(3, [kept, restart(2..5), restart(6..7), missing(8..9)]);
+    wrong(2, [kept, restart(2..5), get(6..7, 5, 2)]);
+    // It has the value it had last, and goes away like any other.
+    right([kept, did(Incr { by: 1 }, 2..3, Counted { value: 6 }), restart(4..5), get(6..7, 6, 2)]);
+    wrong(3, [kept, did(Incr { by: 1 }, 2..3, Counted { value: 6 }), restart(4..5), get(6..7, 5, 1)]);
+    let took = did(Delete, 2..3, Answer::Found { value: 5, version: 1 });
+    right([kept, took, restart(4..5), missing(6..7)]);
+    wrong(3, [kept, took, restart(4..5), get(6..7, 5, 1)]);
+    // A plain write over it does not bring it back.
+    right([kept, set(6, 2..3, 2), restart(4..5), missing(6..7)]);
+    wrong(3, [kept, set(6, 2..3, 2), restart(4..5), get(6..7, 5, 1)]);
+    wrong(3, [kept, set(6, 2..3, 2), restart(4..5), get(6..7, 6, 2)]);
+    // It is said later whether it is to be.
+    let persist = |persist, times, answer| did(Persist { persist }, times, answer);
+    right([set(5, 0..1, 1), persist(true, 2..3, Done), restart(4..5), get(6..7, 5, 1)]);
+    right([kept, persist(false, 2..3, Done), restart(4..5), missing(6..7)]);
+    wrong(3, [kept, persist(false, 2..3, Done), restart(4..5), get(6..7, 5, 1)]);
+    wrong(0, [persist(true, 0..1, Done)]);
+    wrong(1, [kept, persist(true, 2..3, Missing)]);
+}
+
+#[test]
+fn what_was_under_way_at_a_kill_was_kept_or_not_and_stays_so() {
+    let (lost_keep, lost_set) = (lost(Keep { value: 5 }, 0..3), lost(Set { value: 6 }, 0..3));
+    right([lost_keep, restart(2..5), missing(6..7)]);
+    right([lost_keep, restart(2..5), get(6..7, 5, 1)]);
+    wrong(3, [lost_keep, restart(2..5), missing(6..7), get(8..9, 5, 1)]);
+    wrong(3, [lost_keep, restart(2..5), get(6..7, 5, 1), missing(8..9)]);
+    let kept = did(Keep { value: 4 }, 0..1, Answer::Written { version: 1 });
+    for found in [get(6..7, 4, 1), get(6..7, 5, 2), missing(6..7)] {
+        right([kept, lost_keep, lost_set, restart(2..5), found]);
+    }
+    wrong(4, [kept, lost_keep, lost_set, restart(2..5), get(6..7, 6, 2)]);
+    let persist = lost(Persist { persist: true }, 2..3);
+    right([set(5, 0..1, 1), persist, restart(2..5), get(6..7, 5, 1)]);
+    wrong(3, [set(5, 0..1, 1), persist, restart(2..5), get(6..7, 5, 2)]);
 }
 
 #[test]

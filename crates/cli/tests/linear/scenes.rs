@@ -57,13 +57,24 @@ fn all_of_this_together_changes_nothing() {
     Scene::new("everything together").run(&all);
 }
 
+#[test]
+fn what_is_to_be_kept_is_the_same_in_the_daemon_that_follows_one_that_was_killed() {
+    Scene::with_keepers("kills of a daemon that keeps").run(&[Blow::Daemon]);
+}
+
+#[test]
+fn all_of_this_together_changes_nothing_of_what_is_to_be_kept() {
+    let all = [Blow::Daemon, Blow::Stop, Blow::StopAndDaemon, Blow::Client];
+    Scene::with_keepers("everything together, with what is kept").run(&all);
+}
+
 /// Each daemon gets the same number of writes of each entry. If it counted from the same number as the one before, its versions would be the
 /// same ones, and who remembers something would take it for current.
 #[test]
 fn a_store_that_began_anew_and_was_written_as_often_is_not_taken_for_the_old_one() {
     let mut scene = Scene::with_readers("the same writes again");
     let mut journal = Journal::new(&scene.journals(), (DIRECTOR, 0));
-    let director = Client { number: DIRECTOR, seed: scene.seed, reads: false };
+    let director = Client { number: DIRECTOR, seed: scene.seed, reads: false, keeps: false };
     let (mut choice, mut line) = (Choice::new(director, 0), Line::default());
     for _ in 0..rounds() {
         let store = scene.home.hub().store();
@@ -93,6 +104,7 @@ struct Scene {
     /// How many clients were started.
     started: u32,
     reads: bool,
+    keeps: bool,
     /// When clients that were killed were gone.
     gone: HashMap<u32, u64>,
     restarts: Vec<Event>,
@@ -100,21 +112,26 @@ struct Scene {
 
 impl Scene {
     fn new(name: &'static str) -> Scene {
-        Scene::start(name, false)
+        Scene::start(name, false, false)
     }
 
     fn with_readers(name: &'static str) -> Scene {
-        Scene::start(name, true)
+        Scene::start(name, true, false)
     }
 
-    fn start(name: &'static str, reads: bool) -> Scene {
+    fn with_keepers(name: &'static str) -> Scene {
+        Scene::start(name, false, true)
+    }
+
+    fn start(name: &'static str, reads: bool, keeps: bool) -> Scene {
         let seed = number("ANDIRON_LINEAR_SEED").unwrap_or_else(|| fastrand::u64(..));
         eprintln!("{name}: ANDIRON_LINEAR_SEED={seed} repeats the choices");
         let home = Home::new();
         let daemon = home.serve();
         let rng = Rng::with_seed(seed);
         let (clients, gone, restarts) = (Vec::new(), HashMap::new(), Vec::new());
-        let mut scene = Scene { name, seed, rng, home, daemon, clients, started: 0, reads, gone, restarts };
+        let mut scene =
+            Scene { name, seed, rng, home, daemon, clients, started: 0, reads, keeps, gone, restarts };
         std::fs::create_dir(scene.journals()).unwrap();
         (0..CLIENTS).for_each(|_| scene.enter());
         scene
@@ -126,7 +143,7 @@ impl Scene {
 
     /// Starts one more client.
     fn enter(&mut self) {
-        let client = Client { number: self.started, seed: self.seed, reads: self.reads };
+        let client = Client { number: self.started, seed: self.seed, reads: self.reads, keeps: self.keeps };
         let mut command = self.home.player("client::client", &serde_json::to_string(&client).unwrap());
         command.env(JOURNALS, self.journals());
         let mut process = Process::start(command);

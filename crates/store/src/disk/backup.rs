@@ -30,6 +30,7 @@ const ALL_FILES: &str = "
 impl Sqlite {
     /// See [`Disk::backup`](super::Disk::backup).
     pub(super) fn copying(&mut self) -> Result<Copying, DiskError> {
+        self.settle()?;
         self.share(true)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(self.path(), flags).and_then(|connection| {

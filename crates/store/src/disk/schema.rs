@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::DiskError;
@@ -63,15 +64,37 @@ const APPLICATION_ID: usize = 68;
 const KEPT_LOG: i64 = 16 << 20;
 
 /// Opens the store's database, which is made if nothing is there.
-pub(super) fn open(path: &Path) -> Result<Connection, DiskError> {
+pub(super) fn open(path: &Path) -> Result<(Connection, LogIndex), DiskError> {
     if !exists(path)? {
         create(path)?;
     }
     check_header(path, Kind::Store)?;
+    match open_with(path, LogIndex::InFile) {
+        // The file needs room that the disk may not have.
+        Err(DiskError::Full(_)) => {
+            open_with(path, LogIndex::InMemory).map(|connection| (connection, LogIndex::InMemory))
+        }
+        opened => opened.map(|connection| (connection, LogIndex::InFile)),
+    }
+}
+
+/// Where the database has the index of its log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LogIndex {
+    /// Beside the log, for other connections too.
+    InFile,
+    /// For this connection alone.
+    InMemory,
+}
+
+fn open_with(path: &Path, index: LogIndex) -> Result<Connection, DiskError> {
     let failed = |error| DiskError::of_sqlite("open", path, error);
     let connection = Connection::open_with_flags(path, flags()).map_err(failed)?;
     if connection.is_readonly("main").map_err(failed)? {
         return Err(DiskError::ReadOnly(path.into()));
+    }
+    if index == LogIndex::InMemory {
+        connection.pragma_update_and_check(None, "locking_mode", "EXCLUSIVE", |_| Ok(())).map_err(failed)?;
     }
     connection.pragma_update(None, "cell_size_check", true).map_err(failed)?;
     connection.pragma_update(None, "trusted_schema", false).map_err(failed)?;
@@ -82,10 +105,17 @@ pub(super) fn open(path: &Path) -> Result<Connection, DiskError> {
         .pragma_update_and_check(None, "journal_size_limit", KEPT_LOG, |_| Ok(()))
         .and_then(|()| connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(())))
         .map_err(failed)?;
+    let has_log = fs::metadata(beside(path, "-wal")).is_ok_and(|log| log.len() > 0);
+    keep_log(&connection, has_log).map_err(failed)?;
     // The log may have a later one than the header of the file.
     let format = check_database(&connection, path, Kind::Store)?;
     migrate(&connection, format).map_err(failed)?;
     Ok(connection)
+}
+
+/// Whether to close the database leaves its log as it is, and so the file.
+pub(super) fn keep_log(connection: &Connection, keep: bool) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, keep).map(drop)
 }
 
 /// Opens a file that nobody writes, as it is, and changes nothing: no lock, no log, no recovery.

@@ -13,7 +13,7 @@ use rusqlite::Connection;
 use super::error::DiskError;
 use super::lock::Lock;
 use super::rows::{self, BigValues, columns, is_big};
-use super::schema;
+use super::schema::{self, LogIndex};
 use super::values::Values;
 use super::{Backup, Change, Copying, Disk, Durability, Loaded, Record, Snapshot, snapshots};
 use crate::key::{Key, KeyRef};
@@ -56,10 +56,14 @@ pub struct Sqlite {
     high_water: u64,
     /// How commits are made now.
     durability: Durability,
+    /// Until it is settled: the files that anything names.
+    unsettled: Option<HashSet<u64>>,
     /// Whether something was committed that is not safe from a power cut.
     is_unsynced: bool,
     /// Whether other connections may read, for which each commit locks and unlocks the file: so only while there is a backup.
     is_shared: bool,
+    /// Where the index of the log is; others can read only where it is in a file.
+    index: LogIndex,
     /// Whether a commit that failed may stand whole in the log.
     may_be_there: bool,
     /// The length of the log at which a commit tidies up.
@@ -84,23 +88,20 @@ impl Sqlite {
     pub fn open_when_free(folder: &Path, wait: Duration) -> Result<Self, DiskError> {
         schema::make_folder(folder)?;
         let (path, lock) = (folder.join("store.sqlite"), Lock::take(&folder.join("store.lock"), wait)?);
-        let connection = schema::open(&path)?;
+        let (connection, index) = schema::open(&path)?;
         let failed = |error| DiskError::of_sqlite("read", &path, error);
         let (files, named) = named_files(&connection).map_err(failed)?;
         let high_water = rows::number(&connection, "SELECT high_water FROM state").map_err(failed)?;
         let values = Values::open(folder, &named)?;
-        // What is read here may not have survived a power cut so far. Only when it has may files go that it does not name.
-        values.sync_all(&named)?;
         connection.wal_hook(Some(|_, pages| {
             LOG.set(pages.cast_unsigned());
             Ok(())
         }));
-        connection.pragma_update_and_check(None, "wal_checkpoint", "TRUNCATE", |_| Ok(())).map_err(failed)?;
-        values.sweep(&named)?;
         let found = fs::symlink_metadata(&path);
         let inode = found.map_err(|error| DiskError::of_io("look at", &path, error))?.ino();
         let (durability, tidy_at) = (Durability::Relaxed, LONG_LOG);
-        let mut disk = Self {
+        let unsettled = Some(named);
+        Ok(Self {
             connection,
             values,
             files,
@@ -108,23 +109,60 @@ impl Sqlite {
             inode,
             high_water,
             durability,
+            unsettled,
             is_unsynced: true,
             is_shared: true,
+            index,
             may_be_there: false,
             tidy_at,
             _lock: lock,
-        };
-        disk.share(false)?;
-        Ok(disk)
+        })
+    }
+
+    /// Clears away what a crash left over, once. Nothing is changed before it is known that what is there can be read, or something is to be written.
+    pub(super) fn settle(&mut self) -> Result<(), DiskError> {
+        let Some(named) = &self.unsettled else { return Ok(()) };
+        // What was read may not have survived a power cut so far. Only when it has may files go that it does not name.
+        self.values.sync_all(named)?;
+        let checkpoint =
+            self.connection.pragma_update_and_check(None, "wal_checkpoint", "TRUNCATE", |_| Ok(()));
+        match checkpoint.map_err(|error| DiskError::of_sqlite("tidy", &self.path, error)) {
+            // On a disk that is full it stays in the log, from where it is read as well.
+            Err(DiskError::Full(_)) => {
+                schema::sync(&schema::beside(&self.path, "-wal"))?;
+                schema::sync(self.path.parent().expect("a file is in a folder"))?;
+            }
+            moved => moved?,
+        }
+        self.values.sweep(named)?;
+        match self.share(false) {
+            // The first commit for which there is room does it.
+            Err(DiskError::Full(_)) => self.is_shared = false,
+            shared => shared?,
+        }
+        schema::keep_log(&self.connection, false).map_err(|error| self.unreadable(error))?;
+        self.unsettled = None;
+        Ok(())
     }
 
     /// Lets other connections read, or no more.
     pub(super) fn share(&mut self, is_shared: bool) -> Result<(), DiskError> {
-        let mode = if is_shared { "NORMAL" } else { "EXCLUSIVE" };
-        let set = self.connection.pragma_update_and_check(None, "locking_mode", mode, |_| Ok(()));
+        let set = |name, mode| self.connection.pragma_update_and_check(None, name, mode, |_| Ok(()));
+        let mut done = Ok(());
+        if is_shared && self.index == LogIndex::InMemory {
+            // It comes to be in a file with a log that is begun anew.
+            done = set("journal_mode", "DELETE");
+        }
+        done = done.and_then(|()| set("locking_mode", if is_shared { "NORMAL" } else { "EXCLUSIVE" }));
+        if is_shared && self.index == LogIndex::InMemory {
+            done = done.and_then(|()| set("journal_mode", "WAL"));
+        }
         // It is the next commit that does it.
-        set.and_then(|()| self.touch()).map_err(|error| DiskError::of_sqlite("lock", &self.path, error))?;
+        done.and_then(|()| self.touch()).map_err(|error| DiskError::of_sqlite("lock", &self.path, error))?;
         self.is_shared = is_shared;
+        if is_shared {
+            self.index = LogIndex::InFile;
+        }
         Ok(())
     }
 
@@ -135,6 +173,7 @@ impl Sqlite {
         written: &[u64],
         transaction: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, DiskError> {
+        self.settle()?;
         let done = self.prepare(durability).and_then(|()| {
             let run = || {
                 self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
@@ -212,6 +251,7 @@ impl Sqlite {
         &mut self,
         records: impl Iterator<Item = &'a Record<'a>>,
     ) -> Result<Vec<u64>, DiskError> {
+        self.settle()?;
         let mut written = Vec::new();
         for record in records.filter(|record| is_big(record)) {
             match self.values.write(record.value) {
@@ -251,7 +291,7 @@ impl Sqlite {
             more(connection)
         })?;
         self.high_water = mark;
-        self.settle(changes, written);
+        self.follow(changes, written);
         if durability == Durability::Sync {
             self.values.remove_garbage();
         }
@@ -268,7 +308,7 @@ impl Sqlite {
     }
 
     /// Follows what was committed: which files records have now, and which none has any more.
-    fn settle(&mut self, changes: &[Change<'_>], written: Vec<u64>) {
+    fn follow(&mut self, changes: &[Change<'_>], written: Vec<u64>) {
         let mut written = written.into_iter();
         for change in changes {
             match change {
@@ -335,7 +375,11 @@ impl Disk for Sqlite {
 
     fn load(&mut self, each: &mut dyn FnMut(Record<'_>)) -> Result<Loaded, DiskError> {
         let mut all = self.connection.prepare_cached(ALL).map_err(|error| self.unreadable(error))?;
-        rows::visit(&mut all, [], self.big_values(), each).map_err(|error| self.unreadable(error))
+        let visited = rows::visit(&mut all, [], self.big_values(), each);
+        let loaded = visited.map_err(|error| self.unreadable(error))?;
+        drop(all);
+        self.settle()?;
+        Ok(loaded)
     }
 
     fn high_water(&self) -> u64 {
@@ -343,6 +387,7 @@ impl Disk for Sqlite {
     }
 
     fn tidy(&mut self) -> Result<(), DiskError> {
+        self.settle()?;
         if self.is_shared && !self.values.is_pinned() {
             self.share(false)?;
         }
@@ -412,7 +457,7 @@ impl Sqlite {
 impl Drop for Sqlite {
     /// Closing the database tidies it, but not the values.
     fn drop(&mut self) {
-        if self.still_there().is_ok() {
+        if self.still_there().is_ok() && self.unsettled.is_none() {
             let _ = self.tidy();
         }
     }
