@@ -152,7 +152,7 @@ fn a_listing_is_sorted_and_complete() {
     assert_eq!(of_one.as_array().unwrap()[..], all[..1]);
     let table = home.run(&["ls", "--author", "a"]);
     let lines: Vec<&str> = table.printed().lines().collect();
-    assert_eq!(lines[0].split_whitespace().collect::<Vec<_>>(), ["SIZE", "AGE", "VERSION", "AUTHOR", "NAME"]);
+    assert_eq!(lines[0].split_whitespace().collect::<Vec<_>>(), ["SIZE", "AGE", "P", "VERSION", "AUTHOR", "NAME"]);
     assert!(lines.len() == 2 && lines[1].ends_with("x\\u{1b}"), "{lines:?}");
     assert_eq!(home.run(&["ls"]).printed().lines().count(), 2502);
 }
