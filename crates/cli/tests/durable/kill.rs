@@ -131,15 +131,23 @@ impl Scene {
         }
     }
 
-    /// While it starts, or when it has just started, which must change nothing.
+    /// While it starts, when it has just started or while it ends, which must change nothing.
     fn kill_again(&mut self) {
         for _ in 0..[0, 0, 0, 1, 2][self.rng.usize(..5)] {
-            if self.rng.bool() {
-                self.home.serve().kill();
-            } else {
-                let mut daemon = Process::start(self.home.andiron(&["serve"]));
-                spin(self.rng.u32(..3_000_000));
-                daemon.kill();
+            match self.rng.u8(..4) {
+                0 => self.home.serve().kill(),
+                1 => assert!(self.home.serve().terminate().success()),
+                2 => {
+                    let mut daemon = self.home.serve();
+                    daemon.signal("TERM");
+                    spin(self.rng.u32(..1_000_000));
+                    daemon.kill();
+                }
+                _ => {
+                    let mut daemon = Process::start(self.home.andiron(&["serve"]));
+                    spin(self.rng.u32(..3_000_000));
+                    daemon.kill();
+                }
             }
         }
     }
