@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal as _, Read as _, Write};
 use std::time::{Duration, SystemTime};
 
-use andiron::{Blob, Change, Entry, ErrorKind, Hub, Limits, Listed, Put, Stats, Store, Value};
+use andiron::{Blob, Change, Entry, ErrorKind, Hub, Listed, Put, Stats, Store, Value};
 use andiron_proto::wire::codecs;
 use serde_json::json;
 
@@ -15,6 +15,8 @@ use crate::text;
 
 /// Whose entries are meant where nobody chose an author.
 const DEFAULT_AUTHOR: &str = "default";
+/// The most bytes that a daemon takes as a value, where nobody told it another limit.
+const MOST_OF_VALUE: u64 = (1 << 30) - (128 << 10);
 /// Bytes that are written at once.
 const PIECE: usize = 1 << 16;
 
@@ -297,14 +299,14 @@ fn value(entry: Entry) -> Result<Value, Failure> {
 }
 
 fn standard_input() -> Result<Blob, Failure> {
-    let most = Limits::default().message;
+    let most = MOST_OF_VALUE;
     let progress = Progress::of("reading");
     let read = Blob::from_reader(progress.reading(io::stdin().lock().take(most + 1)));
     drop(progress);
     let bytes = read.map_err(|error| Failure::Error(format!("cannot read the standard input: {error}")))?;
     if bytes.len() as u64 > most {
         return Err(Failure::Error(format!(
-            "the standard input has more than {most} bytes, the most that a value has"
+            "the standard input has more than {most} bytes, the most that a value may have"
         )));
     }
     Ok(bytes)

@@ -31,7 +31,7 @@ pub struct Daemon {
 pub struct Options {
     /// How much the store holds.
     pub store: StoreLimits,
-    /// What is accepted from each client.
+    /// What is accepted from each client. A value of the store may have 128 KiB less than a message, of messages below 2 MiB fifteen sixteenths.
     pub session: Limits,
     /// Who may connect over a network.
     pub security: Security,
@@ -63,6 +63,7 @@ impl Daemon {
         })?;
         // The name first: once it is held, nobody else counts versions for it.
         let Options { store, session: limits, security, connections, bytes } = options;
+        let message = limits.message;
         let hosting = Hosting {
             names: true,
             store: Some(incarnation),
@@ -74,7 +75,7 @@ impl Daemon {
         };
         let server = Server::host(address, hosting)?;
         let start = StoreStart { incarnation, high_water: 0, now: now().wall, limits: store };
-        let store = Store::new(Engine::new(start));
+        let store = Store::new(Engine::new(start), message);
         // The board first: behind the end of this server another one may take writes under its name.
         let server = server.on_stop(store.closing()).inline_object(STORE, store)?;
         Ok(Daemon { server })

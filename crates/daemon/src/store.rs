@@ -19,6 +19,8 @@ use crate::watch::{Filter, Watch, Watchers};
 
 /// Entries on a page of a listing where the caller does not say.
 const PAGE: u64 = 1000;
+/// What a message that carries a value takes beside it: the longest key, and the head.
+const ROOM_BESIDE_VALUE: u64 = 128 << 10;
 
 /// Entries that are taken out at a time when they expired.
 const EXPIRED_AT_ONCE: usize = 256;
@@ -125,6 +127,8 @@ impl Effects<Kept> for Told<'_> {
 /// The store as others call it.
 pub(crate) struct Store {
     shared: Arc<Shared>,
+    /// No value has more bytes.
+    most: u64,
     /// The process that it was made in.
     generation: u32,
 }
@@ -139,14 +143,16 @@ impl Drop for Store {
 }
 
 impl Store {
-    pub(crate) fn new(engine: Engine<Kept>) -> Store {
+    /// Of values that fit a message of this length, so that each can be sent to whoever cannot take it by reference.
+    pub(crate) fn new(engine: Engine<Kept>, message: u64) -> Store {
+        let most = message.saturating_sub(ROOM_BESIDE_VALUE.min(message / 16));
         let shared = Arc::new_cyclic(|shared| Shared {
             stamps: Stamps::new(engine.incarnation()),
             engine: Mutex::new(engine),
             watchers: Watchers::default(),
             housekeeper: Housekeeper::new(shared.clone()),
         });
-        Store { shared, generation: andiron_sys::fork::generation() }
+        Store { shared, most, generation: andiron_sys::fork::generation() }
     }
 
     /// What ends its board: nobody takes what was read for current any more.
@@ -170,8 +176,15 @@ impl Store {
         }
     }
 
-    fn kept(&self, value: Blob) -> Kept {
-        Kept::of(value, &self.shared.housekeeper)
+    fn kept(&self, value: Blob) -> Result<Kept> {
+        let (length, most) = (value.len() as u64, self.most);
+        if length > most {
+            let text = format!(
+                "the value has {length} bytes, and {most} is the most that a value may have: set it in several entries"
+            );
+            return Err(Error::new(ErrorKind::TooLarge, text));
+        }
+        Ok(Kept::of(value, &self.shared.housekeeper))
     }
 
     fn page(&self, author: Option<&str>, after: Option<KeyRef<'_>>, limit: usize) -> Result<EnginePage> {
@@ -227,7 +240,7 @@ impl Store {
         if_version: Option<u64>,
     ) -> Result<Written> {
         check(Use::Write, Some(author.unwrap_or(DEFAULT_AUTHOR)))?;
-        let (key, value, ttl) = (key(author, name), self.kept(value), time_to_live(ttl)?);
+        let (key, value, ttl) = (key(author, name), self.kept(value)?, time_to_live(ttl)?);
         self.write(Op::Set(Put { key, codec: Codec(codec), value, ttl, if_version }))
     }
 
@@ -237,7 +250,7 @@ impl Store {
             let author = author.as_deref().unwrap_or(DEFAULT_AUTHOR);
             check(Use::Write, Some(author))?;
             let (key, codec, if_version) = (KeyRef::new(author, name), Codec(*codec), *if_version);
-            Ok(Put { key, codec, value: self.kept(value.clone()), ttl: time_to_live(*ttl)?, if_version })
+            Ok(Put { key, codec, value: self.kept(value.clone())?, ttl: time_to_live(*ttl)?, if_version })
         });
         self.write(Op::SetMany(puts.collect::<Result<_>>()?))
     }
