@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
+use std::sync::Arc;
 
 use andiron_proto::{ErrorKind, Failure, FailureDetail};
 
@@ -27,12 +28,14 @@ const MAX_CAUSES: usize = 32;
 /// ```
 pub struct Error(Box<Inner>); // boxed: a `Result` with it stays small
 
+#[derive(Clone)]
 struct Inner {
     kind: ErrorKind,
     message: Cow<'static, str>,
     operation: Option<Cow<'static, str>>,
     context: Vec<(&'static str, String)>,
-    source: Option<Box<dyn StdError + Send + Sync>>,
+    /// Shared by those who are told the same.
+    source: Option<Arc<dyn StdError + Send + Sync>>,
     remote_type: Cow<'static, str>,
     remote_trace: Vec<String>,
     /// A call of this process ended with it.
@@ -83,8 +86,13 @@ impl Error {
 
     /// Keeps the error that caused this one.
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Error {
-        self.0.source = Some(source.into());
+        self.0.source = Some(Arc::from(source.into()));
         self
+    }
+
+    /// The same error for one more who waited for the same.
+    pub(crate) fn told_again(&self) -> Error {
+        Error(self.0.clone())
     }
 
     /// What went wrong, to decide on.
