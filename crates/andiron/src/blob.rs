@@ -23,7 +23,9 @@ const BYTES: &str = "B";
 
 /// Bytes that are shared and never change: a clone costs nothing that depends on their number, nor does sending them to another process of
 /// this machine, if they are in memory that can be passed on. That is what [`Blob::zeroed`] makes, to be filled in place, and what comes
-/// of a `&[u8]` of a megabyte or more. What arrives by reference is mapped where it lies; over a network the bytes travel.
+/// of a `&[u8]` of a megabyte or more. What arrives by reference is mapped where it lies; over a network the bytes travel. In the store
+/// [`set_bytes`](crate::Store::set_bytes) and [`entry`](crate::Store::entry) do so; [`set`](crate::Store::set) and [`get`](crate::Store::get) copy, as they
+/// encode and decode.
 ///
 /// ```
 /// use andiron::Blob;

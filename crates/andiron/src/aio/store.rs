@@ -55,7 +55,8 @@ impl Store {
         self.set_bytes(name, encode(value)?, codecs::NATIVE).await
     }
 
-    /// Sets a value that is encoded already, or bytes as they are (`codec` 3).
+    /// Sets a value that is encoded already, or bytes as they are (`codec` 3). A [`Blob`] goes by reference, and
+    /// [`entry`](Store::entry) reads it back so.
     ///
     /// # Errors
     /// As for [`set`](Store::set).

@@ -112,7 +112,7 @@ impl Store {
         StoreCell::new(self.clone(), name)
     }
 
-    /// Sets a value. Gives its version.
+    /// Sets a value. Gives its version. The value is encoded, so a [`Blob`] is copied: [`set_bytes`](Store::set_bytes) sets it by reference.
     ///
     /// # Errors
     /// `Encoding` for what cannot be encoded, `TooLarge` or `Quota` where the store refuses it, or why the store could not be reached.
@@ -121,7 +121,7 @@ impl Store {
     }
 
     /// Sets a value that is encoded already, or bytes as they are (`codec` 3): of a `&[u8]`, a `Vec<u8>` or a [`Blob`], which goes by
-    /// reference to a daemon on this machine.
+    /// reference to a daemon on this machine. [`entry`](Store::entry) reads it back without a copy.
     ///
     /// # Errors
     /// As for [`set`](Store::set).
@@ -171,7 +171,7 @@ impl Store {
         self.read("stats", &()).map(|Open(stats)| Stats::of(stats))
     }
 
-    /// The value of this name; `None` where there is none.
+    /// The value of this name; `None` where there is none. It is decoded: bytes that are not to be copied are in the [`entry`](Store::entry).
     ///
     /// # Errors
     /// `Encoding` where it is of another type, or why the store could not be reached.

@@ -33,7 +33,7 @@ pub struct Put {
 }
 
 impl Put {
-    /// This value, in any case and for good.
+    /// This value, in any case and for good. It is encoded, so a [`Blob`] is copied: [`bytes`](Put::bytes) takes it as it is.
     ///
     /// # Errors
     /// `Encoding` for what cannot be encoded.
@@ -41,7 +41,7 @@ impl Put {
         Ok(Put::bytes(name, encode(value)?, codecs::NATIVE))
     }
 
-    /// A value that is encoded already, or bytes as they are (`codec` 3).
+    /// A value that is encoded already, or bytes as they are (`codec` 3). A [`Blob`] goes by reference to a daemon on this machine.
     pub fn bytes(name: &str, bytes: impl Into<Blob>, codec: u8) -> Put {
         Put { name: name.to_owned(), bytes: bytes.into(), codec, author: None, ttl: None, if_version: None }
     }
