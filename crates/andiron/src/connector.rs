@@ -162,6 +162,7 @@ impl Connector {
     }
 
     fn reach(&self, address: &Address, config: Config) -> Result<(Wire, Config)> {
+        address.check_reachable()?;
         match address {
             Address::Name(name) => {
                 let folder = RuntimeDir::for_user()
@@ -170,10 +171,7 @@ impl Connector {
             }
             Address::Unix(path) => Ok((self.reach_path(path)?, config)),
             Address::Tcp(_) | Address::Tls(_) => self.security.reach(address, self.timeout, config),
-            Address::Descriptor(_) | Address::Systemd => {
-                let text = format!("'{address}' is an address for listening only");
-                Err(Error::new(ErrorKind::BadArguments, text))
-            }
+            Address::Descriptor(_) | Address::Systemd => unreachable!("no client can connect to it"),
         }
     }
 

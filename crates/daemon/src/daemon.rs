@@ -92,7 +92,7 @@ impl Daemon {
     /// Tells an address by which others reach this daemon; see [`Server::advertise`].
     ///
     /// # Errors
-    /// `BadArguments`: it is no address.
+    /// As there.
     pub fn advertise(self, address: &str) -> Result<Daemon> {
         Ok(Daemon { server: self.server.advertise(address)? })
     }
