@@ -76,7 +76,7 @@ impl Store {
         Ok(version)
     }
 
-    /// Sets several values at once: all of them, under one version, or none. Gives that version.
+    /// Sets several values at once: all of them, under one version, or none. Gives that version, of no values that of the last write.
     ///
     /// # Errors
     /// As for [`Store::set_many`](crate::Store::set_many).
@@ -134,12 +134,15 @@ impl Store {
             let Open(answer): Open<Answer> = self.read("get", &(key.name, 0u64, key.author)).await?;
             return cache.learn(key, ask, None, answer);
         }
-        let link = self.hub.alive().await?;
+        let link = self.hub.alive().await.map_err(|error| error.during("store.get"))?;
         let source = match cache.source(&link) {
             Some(source) => source,
             None => {
                 let board = match cache.wants_board(&link) {
-                    true => no_board(self.read("board", &()).await)?,
+                    true => {
+                        let board = self.read("board", &()).await;
+                        no_board(board.map_err(|error| error.without_operation().during("store.get")))?
+                    }
                     false => None,
                 };
                 cache.set_source(&link, board)
@@ -279,7 +282,8 @@ impl StoreCell {
     /// # Errors
     /// As for [`Store::get`].
     pub async fn get<T: DeserializeOwned>(&mut self) -> Result<Option<T>> {
-        self.entry().await?.map(Entry::value).transpose()
+        let value = self.entry().await?.map(Entry::value).transpose();
+        value.map_err(|error| error.during("store.get").with_context("name", &*self.name))
     }
 
     /// The entry; `None` where there is none.

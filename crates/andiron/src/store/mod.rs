@@ -140,7 +140,8 @@ impl Store {
         Ok(version)
     }
 
-    /// Sets several values at once: all of them, under one version, or none. Gives that version.
+    /// Sets several values at once: all of them, under one version, or none. Gives that version; where there are none to set nothing is
+    /// written, and it is that of the last write to the store.
     ///
     /// # Errors
     /// `BadArguments` where an entry stands among them twice, and as for [`set_with`](Store::set_with).
@@ -199,7 +200,7 @@ impl Store {
             let Open(answer): Open<Answer> = self.read("get", &(key.name, 0u64, key.author))?;
             return cache.learn(key, ask, None, answer);
         }
-        let link = self.hub.line().alive(None)?;
+        let link = self.hub.line().alive(None).map_err(|error| error.during("store.get"))?;
         let source = match cache.source(&link) {
             Some(source) => source,
             None => cache.set_source(&link, self.board(&link)?),
