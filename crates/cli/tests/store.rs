@@ -303,7 +303,18 @@ fn an_entry_is_set_for_a_time() {
         let told = home.run(&["set", "x", "21", &format!("--ttl={wrong}")]);
         assert!(told.code == Some(2) && told.err.contains("not a time above 0"), "{told:?}");
     }
+    let told = home.run(&["set", "x", "21", "--ttl", "-5"]);
+    assert!(told.code == Some(2) && told.err.contains("like 90 or 5m"), "{told:?}");
     assert_eq!(home.run(&["get", "x"]).printed(), "20\n");
+    // What is left of it is told.
+    home.run(&["set", "for good", "1"]).printed();
+    let ttl_of = |name: &str| {
+        let got: serde_json::Value =
+            serde_json::from_str(home.run(&["get", name, "--json"]).printed()).unwrap();
+        got.get("ttl").map(|ttl| ttl.as_f64().unwrap())
+    };
+    assert!(ttl_of("y").is_some_and(|left| left > 0.0 && left <= 3600.0), "{:?}", ttl_of("y"));
+    assert_eq!(ttl_of("for good"), None);
 }
 
 #[test]
