@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use andiron_sys::runtime::Name;
+use andiron_sys::socket::MAX_PATH;
 use andiron_sys::tcp;
 
 use crate::{Error, ErrorKind, Result};
@@ -67,6 +68,37 @@ impl Endpoint {
     /// True where nothing from outside of this machine reaches it.
     pub fn is_loopback(&self) -> bool {
         tcp::is_loopback(&self.host)
+    }
+}
+
+impl Address {
+    /// Refuses what no client can connect to: port 0, what is for listening only, and a path that no socket can have.
+    ///
+    /// ```
+    /// use andiron::Address;
+    /// let address: Address = "tcp://127.0.0.1:0".parse()?;
+    /// assert!(address.check_reachable().is_err());
+    /// # Ok::<(), andiron::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `BadArguments`, with what to give in its place.
+    pub fn check_reachable(&self) -> Result<()> {
+        match self {
+            Address::Unix(path) if path.as_os_str().len() > MAX_PATH => Err(bad(format!(
+                "the path of the socket has {} bytes, and {MAX_PATH} is the limit: choose a shorter one, or a name in place of a path",
+                path.as_os_str().len()
+            ))),
+            Address::Tcp(Endpoint { port: 0, .. }) | Address::Tls(Endpoint { port: 0, .. }) => {
+                Err(bad(format!(
+                    "{self} can be listened at only, where port 0 stands for a free one: give the port that the server took"
+                )))
+            }
+            Address::Descriptor(_) | Address::Systemd => Err(bad(format!(
+                "'{self}' is an address for listening only: give the one by which the socket is reached"
+            ))),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -242,6 +274,20 @@ mod tests {
                 ["expected", "use 1 to 64", "followed by"].iter().any(|part| error.message().contains(part));
             assert!(told, "{text}: {}", error.message());
         }
+    }
+
+    #[test]
+    fn a_path_that_no_socket_can_have_is_refused_with_what_helps() {
+        let path = |length: usize| {
+            let address: Address = format!("unix:/{}", "x".repeat(length - 1)).parse().unwrap();
+            address.check_reachable()
+        };
+        assert!(path(107).is_ok());
+        let error = path(108).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::BadArguments);
+        let text = error.message();
+        assert!(text.contains("108 bytes, and 107 is the limit: choose a shorter one"), "{text}");
+        assert!(!text.contains("XDG_RUNTIME_DIR"), "{text}");
     }
 
     #[test]

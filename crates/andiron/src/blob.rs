@@ -23,7 +23,9 @@ const BYTES: &str = "B";
 
 /// Bytes that are shared and never change: a clone costs nothing that depends on their number, nor does sending them to another process of
 /// this machine, if they are in memory that can be passed on. That is what [`Blob::zeroed`] makes, to be filled in place, and what comes
-/// of a `&[u8]` of a megabyte or more. What arrives by reference is mapped where it lies; over a network the bytes travel.
+/// of a `&[u8]` of a megabyte or more. What arrives by reference is mapped where it lies; over a network the bytes travel. In the store
+/// [`set_bytes`](crate::Store::set_bytes) and [`entry`](crate::Store::entry) do so; [`set`](crate::Store::set) and [`get`](crate::Store::get) copy, as they
+/// encode and decode.
 ///
 /// ```
 /// use andiron::Blob;
@@ -73,7 +75,7 @@ impl Blob {
     /// grows with its length.
     ///
     /// # Errors
-    /// `Overloaded` where no memory or no descriptor is left.
+    /// `Overloaded` where no memory or no descriptor is left, `TooLarge` for more than this machine has.
     pub fn zeroed(length: usize) -> Result<BlobMut> {
         Memory::zeroed(length).map(BlobMut).map_err(|error| exhausted(&error))
     }
@@ -156,6 +158,10 @@ impl BlobMut {
 
 #[cold]
 fn exhausted(error: &io::Error) -> Error {
+    if error.kind() == io::ErrorKind::OutOfMemory {
+        let text = "the value is larger than the memory of this machine: no later try will help";
+        return Error::new(ErrorKind::TooLarge, text);
+    }
     Error::new(ErrorKind::Overloaded, format!("there is no memory or no descriptor for a big value: {error}"))
 }
 
@@ -325,9 +331,26 @@ impl<'de> Deserialize<'de> for Blob {
                     }
                 }
             }
-            Value::Str(_) => Err(other("a string")),
-            _ => Err(other("something else")),
+            value => Err(other(kind_of(&value))),
         }
+    }
+}
+
+/// What a value is, in a word or two.
+fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Nil => "nil",
+        Value::Bool(_) => "a bool",
+        Value::Int(_) | Value::UInt(_) | Value::BigInt(_) => "an int",
+        Value::Float(_) => "a float",
+        Value::Str(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Map(_) => "a map",
+        Value::Tuple(_) => "a tuple",
+        Value::Set(_) | Value::FrozenSet(_) => "a set",
+        Value::Ref(_) => "an object",
+        Value::Record(_) => "a record",
+        _ => "something else",
     }
 }
 

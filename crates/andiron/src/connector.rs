@@ -12,7 +12,7 @@ use andiron_proto::{Config, Limits, Role};
 use andiron_sys::runtime::RuntimeDir;
 use andiron_sys::socket::{self, ConnectError};
 
-use crate::line::{Line, Listen, Renewal, tell_end};
+use crate::line::{Line, Listen, Opening, Renewal, tell_end};
 use crate::link::{Link, Wire};
 use crate::root::{Directory, Root};
 use crate::store::DEFAULT_LIMIT;
@@ -84,8 +84,8 @@ impl Connector {
 
     /// Connects again when the connection is lost, with growing pauses between tries, until the hub is [closed](Hub::close).
     ///
-    /// Whoever uses the hub next makes the new connection, or [`Hub::run`], which goes on until then. A call waits for it as long as its own
-    /// time limit says, without one at most for `patience`. Restored are registered names, and proxies that were got by
+    /// Whoever uses the hub next has the new connection made, by a thread that ends with the try, or [`Hub::run`], which goes on until then. A call
+    /// waits for it as long as its own time limit says, without one at most for `patience`, and then ends with the kind `Unavailable`: it did not run. Restored are registered names, and proxies that were got by
     /// [`Hub::object`], which find their object anew, also where only its provider has come back; a call waits for that as well. References that came in calls and results are dead, with a clear error. A call that
     /// cannot have run is made again; one that may have is not, and fails with the kind `Unknown`, unless its method is marked
     /// `#[expose(idempotent)]`. What a thread starts and waits for later, in a batch for instance, and one-way calls are sent once. The first connection is tried once.
@@ -105,8 +105,8 @@ impl Connector {
         Connector { cache: bytes, ..self }
     }
 
-    /// Has this called when the connection is made, is lost, and is made anew. It is called by whoever finds out: a connection that nobody
-    /// uses tells nothing.
+    /// Has this called when the connection is made, is lost, and is made anew. It is called by whoever finds out, or by the thread that
+    /// connects again: a connection that nobody uses tells nothing.
     pub fn on_signal(self, listen: impl Fn(Signal<'_>) + Send + Sync + 'static) -> Connector {
         Connector { listen: Some(Arc::new(listen)), ..self }
     }
@@ -118,7 +118,10 @@ impl Connector {
     /// not prove who it is, `Unsupported` where it speaks another version, `BadArguments` where the address is none.
     pub fn connect(&self) -> Result<Hub> {
         let again = self.clone();
-        Ok(self.hub(self.opened()?, move || again.opened()))
+        Ok(self.hub(self.opened()?, move || {
+            let again = again.clone();
+            Box::new(move || again.opened())
+        }))
     }
 
     /// Connects and does the handshake.
@@ -129,11 +132,7 @@ impl Connector {
     }
 
     /// A hub over this connection, and where it retries over others that are made so.
-    pub(crate) fn hub(
-        &self,
-        link: Arc<Link>,
-        again: impl Fn() -> Result<Arc<Link>> + Send + Sync + 'static,
-    ) -> Hub {
+    pub(crate) fn hub(&self, link: Arc<Link>, again: impl Fn() -> Opening + Send + Sync + 'static) -> Hub {
         if let Some(listen) = &self.listen {
             tell_end(&link, listen);
             listen(Signal::Connected);
@@ -163,6 +162,7 @@ impl Connector {
     }
 
     fn reach(&self, address: &Address, config: Config) -> Result<(Wire, Config)> {
+        address.check_reachable()?;
         match address {
             Address::Name(name) => {
                 let folder = RuntimeDir::for_user()
@@ -171,10 +171,7 @@ impl Connector {
             }
             Address::Unix(path) => Ok((self.reach_path(path)?, config)),
             Address::Tcp(_) | Address::Tls(_) => self.security.reach(address, self.timeout, config),
-            Address::Descriptor(_) | Address::Systemd => {
-                let text = format!("'{address}' is an address for listening only");
-                Err(Error::new(ErrorKind::BadArguments, text))
-            }
+            Address::Descriptor(_) | Address::Systemd => unreachable!("no client can connect to it"),
         }
     }
 

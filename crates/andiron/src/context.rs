@@ -174,18 +174,6 @@ pub(crate) fn enter<R>(call: Arc<CallState>, handler: impl FnOnce() -> R) -> R {
     handler()
 }
 
-/// Runs something that belongs to no call, whoever happens to do it.
-pub(crate) fn apart<R>(work: impl FnOnce() -> R) -> R {
-    struct Restore(Option<Arc<CallState>>);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            CURRENT.replace(self.0.take());
-        }
-    }
-    let _restore = Restore(CURRENT.take());
-    work()
-}
-
 /// What a call that is made now belongs to.
 pub(crate) struct Origin {
     pub(crate) chain: u64,

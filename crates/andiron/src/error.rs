@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
+use std::sync::Arc;
 
 use andiron_proto::{ErrorKind, Failure, FailureDetail};
 
@@ -14,8 +15,8 @@ const MAX_CAUSES: usize = 32;
 
 /// What went wrong: a [kind](ErrorKind) to decide on, and words for a person.
 ///
-/// `{}` is one line: the operation, the type of the remote error, the message. `{:#}` adds the causes to that line,
-/// `{:?}` puts them and the remote trace below it.
+/// `{}` is one line: the operation, the type of the remote error, the message. `{:#}` adds the causes to that line, as far as it does not have their
+/// words already, `{:?}` puts them and the remote trace below it.
 ///
 /// ```
 /// use andiron::{Error, ErrorKind};
@@ -27,12 +28,14 @@ const MAX_CAUSES: usize = 32;
 /// ```
 pub struct Error(Box<Inner>); // boxed: a `Result` with it stays small
 
+#[derive(Clone)]
 struct Inner {
     kind: ErrorKind,
     message: Cow<'static, str>,
     operation: Option<Cow<'static, str>>,
     context: Vec<(&'static str, String)>,
-    source: Option<Box<dyn StdError + Send + Sync>>,
+    /// Shared by those who are told the same.
+    source: Option<Arc<dyn StdError + Send + Sync>>,
     remote_type: Cow<'static, str>,
     remote_trace: Vec<String>,
     /// A call of this process ended with it.
@@ -83,8 +86,13 @@ impl Error {
 
     /// Keeps the error that caused this one.
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Error {
-        self.0.source = Some(source.into());
+        self.0.source = Some(Arc::from(source.into()));
         self
+    }
+
+    /// The same error for one more who waited for the same.
+    pub(crate) fn told_again(&self) -> Error {
+        Error(self.0.clone())
     }
 
     /// What went wrong, to decide on.
@@ -107,7 +115,9 @@ impl Error {
         self.0.context.iter().map(|(key, value)| (*key, value.as_str()))
     }
 
-    /// True where the same call may succeed a little later, and has not run.
+    /// True where the same call may succeed a little later, and has not run: of the kinds `Unavailable` and `Overloaded`. It goes by the kind alone, so it
+    /// is true as well where only you can change what stands in the way: of calls on a [hub](crate::Hub) that this process closed, and of
+    /// [promises](crate::Pending::promise) that depend on more than sixteen others in a row. Whoever tries again counts his tries.
     pub fn is_temporary(&self) -> bool {
         self.0.kind.is_temporary()
     }
@@ -120,6 +130,21 @@ impl Error {
     /// The causes or the traceback as the other end tells them, outermost first.
     pub fn remote_trace(&self) -> &[String] {
         &self.0.remote_trace
+    }
+
+    /// The causes whose words stand neither in the message nor in a cause before them.
+    fn further_causes(&self) -> Vec<String> {
+        let mut told = self.0.message.to_string();
+        let mut further = causes(self.source());
+        further.retain(|cause| {
+            let adds = !told.contains(cause);
+            if adds {
+                told.push('\n');
+                told.push_str(cause);
+            }
+            adds
+        });
+        further
     }
 
     /// What travels to the caller. The operation does not: the caller knows what it called.
@@ -203,7 +228,7 @@ impl fmt::Display for Error {
         }
         write!(f, "{}", Context(&inner.context))?;
         if f.alternate() {
-            for cause in causes(self.source()) {
+            for cause in self.further_causes() {
                 write!(f, ": {cause}")?;
             }
         }
@@ -215,7 +240,7 @@ impl fmt::Display for Error {
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self} [{:?}]", self.0.kind)?;
-        for cause in causes(self.source()) {
+        for cause in self.further_causes() {
             write!(f, "\n  caused by: {cause}")?;
         }
         for line in &self.0.remote_trace {
@@ -356,6 +381,17 @@ mod tests {
             format!("{error:?}"),
             "cannot connect [Unavailable]\n  caused by: no such track\n  caused by: the disc is scratched"
         );
+    }
+
+    #[test]
+    fn a_cause_whose_words_stand_there_already_is_not_said_again() {
+        let refused = || std::io::Error::other("no such track: the disc is scratched");
+        let error = Error::new(ErrorKind::Unavailable, format!("cannot play: {}", refused()));
+        let error = error.with_source(refused());
+        assert_eq!(format!("{error:#}"), "cannot play: no such track: the disc is scratched");
+        assert_eq!(format!("{error:?}"), "cannot play: no such track: the disc is scratched [Unavailable]");
+        let error = Error::new(ErrorKind::Unavailable, "no such track").with_source(player_error());
+        assert_eq!(format!("{error:#}"), "no such track: the disc is scratched", "what is new is said");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The connection of a hub, and those that take its place when it is lost.
 //!
-//! Nothing here runs by itself: whoever finds the connection lost, a call or [`Hub::run`](crate::Hub::run), makes the next one, and the others that
-//! find it too wait for that. What is restored: registered names, and proxies that were got by name. A reference that came in a call
+//! Nothing here runs by itself: whoever finds the connection lost, a call or [`Hub::run`](crate::Hub::run), has the next one made, and the others that
+//! find it too wait for that. A thread makes it, one for each try: whoever waits may have to give up while the other end says nothing. What is restored: registered names, and proxies that were got by name. A reference that came in a call
 //! or a result belonged to the connection that is gone.
 //!
 //! Locking rules: no lock here is held while one of a link is taken or foreign code runs.
@@ -40,8 +40,11 @@ pub enum Signal<'a> {
 /// Who is told of signals.
 pub(crate) type Listen = Arc<dyn Fn(Signal<'_>) + Send + Sync>;
 
-/// Connects and does the handshake.
-pub(crate) type Open = dyn Fn() -> Result<Arc<Link>> + Send + Sync;
+/// Connects and does the handshake, on whatever thread it is called.
+pub(crate) type Opening = Box<dyn FnOnce() -> Result<Arc<Link>> + Send>;
+
+/// Begins a try on the thread that wants the connection.
+pub(crate) type Open = dyn Fn() -> Opening + Send + Sync;
 
 pub(crate) struct Line {
     /// In a forked child the locks here may be held for ever, by threads that are not there. This needs none, and says so.
@@ -62,12 +65,15 @@ pub(crate) struct Renewal {
 
 #[derive(Default)]
 struct Tries {
-    /// A thread is at it.
+    /// A thread is at it, or pauses before the next one.
     busy: bool,
     /// It is over for good.
     closed: bool,
     /// So many in a row failed.
     failed: u32,
+    /// So many failed at all, and why the last one did.
+    failures: u64,
+    failure: Option<Error>,
     /// The objects that were registered, with their names.
     registered: Vec<(String, Proxy)>,
 }
@@ -132,7 +138,7 @@ impl Line {
 
     /// A connection that is not over, as far as is known: the present one, or else the next, for which it waits at most until `deadline`, or
     /// as long as the line is patient.
-    pub(crate) fn alive(&self, deadline: Option<Instant>) -> Result<Arc<Link>> {
+    pub(crate) fn alive(self: &Arc<Line>, deadline: Option<Instant>) -> Result<Arc<Link>> {
         self.check_fork()?;
         let link = self.link();
         match &self.again {
@@ -148,7 +154,7 @@ impl Line {
     }
 
     /// The connection after `lost`, for which it waits without end, but not for what no waiting will change.
-    pub(crate) fn after(&self, lost: &Arc<Link>) -> Result<Arc<Link>> {
+    pub(crate) fn after(self: &Arc<Line>, lost: &Arc<Link>) -> Result<Arc<Link>> {
         self.check_fork()?;
         match &self.again {
             Some(again) => self.next(again, lost, None),
@@ -163,66 +169,98 @@ impl Line {
         !pause.is_zero() && !again.rest(lock(&again.tries), pause).closed
     }
 
-    fn next(&self, again: &Renewal, lost: &Arc<Link>, deadline: Option<Instant>) -> Result<Arc<Link>> {
+    fn next(
+        self: &Arc<Line>,
+        again: &Renewal,
+        lost: &Arc<Link>,
+        deadline: Option<Instant>,
+    ) -> Result<Arc<Link>> {
         let mut tries = lock(&again.tries);
+        let mut failures = tries.failures;
         let mut last_error = None;
         loop {
             if tries.closed {
-                return Err(Error::new(ErrorKind::Unavailable, "the connection was closed here"));
+                return Err(closed_here());
             }
             let link = self.link();
             if !Arc::ptr_eq(&link, lost) {
                 return Ok(link);
             }
+            let failed = tries.failures != failures;
+            if failed {
+                failures = tries.failures;
+                match tries.failure.as_ref().map(Error::told_again) {
+                    Some(error) if !may_pass(&error) => return Err(error),
+                    error => last_error = error,
+                }
+            }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            if left.is_some_and(|left| left.is_zero()) && last_error.is_some() {
+            if left.is_some_and(|left| left.is_zero()) && (tries.busy || last_error.is_some()) {
                 return Err(last_error.unwrap_or_else(not_back));
             }
             if tries.busy {
-                if left.is_some_and(|left| left.is_zero()) {
-                    return Err(not_back());
-                }
                 tries = wait(&again.wake, tries, left);
-                continue;
-            }
-            tries.busy = true;
-            let registered = tries.registered.clone();
-            drop(tries);
-            // On behalf of nobody's call: it is there for all who wait.
-            let opened = crate::context::apart(|| again.open(&registered));
-            if let Ok(link) = &opened {
-                let before = std::mem::replace(&mut *lock(&self.current), link.clone());
-                before.catch_up(); // its end is told before the new beginning
-                drop(before); // outside of the lock: it may be the last handle
-            }
-            tries = lock(&again.tries);
-            tries.busy = false;
-            again.wake.notify_all();
-            match opened {
-                Ok(link) => {
-                    tries.failed = 0;
-                    let closed = tries.closed;
-                    drop(tries);
-                    if closed {
-                        link.close(); // it was closed meanwhile
-                        return Err(Error::new(ErrorKind::Unavailable, "the connection was closed here"));
-                    }
-                    again.tell(Signal::Reconnected);
-                    return Ok(link);
-                }
-                Err(error) if !may_pass(&error) => return Err(error),
-                Err(error) => {
-                    last_error = Some(error);
-                    let pause = pause_after(tries.failed, deadline);
-                    tries.failed += 1;
-                    // Whoever comes meanwhile waits as well.
-                    tries.busy = true;
-                    tries = again.rest(tries, pause);
-                    tries.busy = false;
-                    again.wake.notify_all();
-                }
+            } else if failed {
+                let pause = pause_after(tries.failed.saturating_sub(1), deadline);
+                // Whoever comes meanwhile waits as well.
+                tries.busy = true;
+                tries = again.rest(tries, pause);
+                tries.busy = false;
+                again.wake.notify_all();
+            } else {
+                self.begin(again, &mut tries);
             }
         }
+    }
+
+    /// Has a thread make the next connection. It goes on for others where who began it gives up.
+    fn begin(self: &Arc<Line>, again: &Renewal, tries: &mut Tries) {
+        let (line, opening, registered) = (self.clone(), (again.open)(), tries.registered.clone());
+        let thread = std::thread::Builder::new().name("andiron-connect".to_owned());
+        match thread.spawn(move || line.renew(opening, &registered)) {
+            Ok(_) => tries.busy = true,
+            Err(error) => {
+                let text = format!("no thread can be started to connect again: {error}");
+                tries.fail(Error::new(ErrorKind::Overloaded, text).with_source(error));
+            }
+        }
+    }
+
+    /// Makes the next connection, and lets those know who wait for it.
+    fn renew(&self, opening: Opening, registered: &[(String, Proxy)]) {
+        let Some(again) = &self.again else { return };
+        let opened = crate::sync::contained(|| {
+            let link = again.opened(opening, registered)?;
+            let before = std::mem::replace(&mut *lock(&self.current), link.clone());
+            before.catch_up(); // its end is told before the new beginning
+            drop(before); // outside of the lock: it may be the last handle
+            Ok(link)
+        });
+        let mut tries = lock(&again.tries);
+        tries.busy = false;
+        match opened {
+            Some(Ok(link)) => {
+                tries.failed = 0;
+                let closed = tries.closed;
+                drop(tries);
+                if closed {
+                    link.close(); // it was closed meanwhile
+                } else {
+                    again.tell(Signal::Reconnected); // before anybody who waited goes on
+                }
+            }
+            Some(Err(error)) => tries.fail(error),
+            None => tries.fail(Error::new(ErrorKind::Internal, "connecting again panicked")),
+        }
+        again.wake.notify_all();
+    }
+}
+
+impl Tries {
+    fn fail(&mut self, error: Error) {
+        self.failed += 1;
+        self.failures += 1;
+        self.failure = Some(error);
     }
 }
 
@@ -231,8 +269,8 @@ impl Renewal {
         Renewal { open, patience, listen, tries: Mutex::default(), wake: Condvar::new() }
     }
 
-    fn open(&self, registered: &[(String, Proxy)]) -> Result<Arc<Link>> {
-        let link = (self.open)()?;
+    fn opened(&self, opening: Opening, registered: &[(String, Proxy)]) -> Result<Arc<Link>> {
+        let link = opening()?;
         restore(&link, registered, self)?;
         if let Some(listen) = &self.listen {
             tell_end(&link, listen);
@@ -269,7 +307,12 @@ fn wait<'a>(wake: &Condvar, tries: MutexGuard<'a, Tries>, left: Option<Duration>
 }
 
 fn not_back() -> Error {
-    Error::new(ErrorKind::Unavailable, "the connection was lost and there is no other yet")
+    let text = "the connection was lost and there is no other yet: the server has not answered so far";
+    Error::new(ErrorKind::Unavailable, text)
+}
+
+fn closed_here() -> Error {
+    Error::new(ErrorKind::Unavailable, "the connection was closed here")
 }
 
 /// Registers what was registered before.

@@ -91,6 +91,7 @@ impl Listener {
                 vec![(Door::new(Place::Named(claim.socket_path(), Some(claim)), socket), Checks::SameUser)]
             }
             Address::Unix(path) => {
+                address.check_reachable()?;
                 let socket = socket::listen(path).map_err(|error| cannot_listen(path, error))?;
                 let made = Some(andiron_sys::fork::generation());
                 vec![(Door::new(Place::Path(path.clone(), made), socket), Checks::SameUser)]

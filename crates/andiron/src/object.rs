@@ -210,7 +210,7 @@ pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Error {
     Error::new(ErrorKind::Internal, format!("the method panicked: {}", panic_text(panic)))
 }
 
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
     if let Some(text) = panic.downcast_ref::<&str>() {
         text
     } else {

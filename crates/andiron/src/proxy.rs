@@ -20,6 +20,8 @@ use crate::context::{self, CallState, Origin};
 use crate::line::{Again, Line, Named};
 use crate::link::{Callee, Link, OutCall, OutParcel, no_object};
 use crate::object::{DESCRIBE, Exposed, Object, admit};
+use crate::stream::Items;
+use crate::sync::lock;
 use crate::target::{self, Carried, Presently, Promised, Remote, Target, collecting, with_incoming};
 use crate::{Error, Expose, Interface, Result};
 
@@ -111,6 +113,7 @@ impl Proxy {
                 call_remote(remote, method, &origin, &body, carried)
             })
         });
+        let outcome = outcome.map(|parcel| with_named_items(parcel, || self.what(method)));
         outcome.and_then(decode).map_err(|error| self.name(error, method))
     }
 
@@ -273,6 +276,7 @@ impl Proxy {
 }
 
 /// What is being called, for error messages.
+#[derive(Clone)]
 struct What {
     label: Option<Arc<str>>,
     method: Box<str>,
@@ -284,6 +288,35 @@ impl What {
             if &*self.method == DESCRIBE { "describe".into() } else { (&*self.method).into() };
         error.of_call(format!("{}.{method}", self.label.as_deref().unwrap_or("object")))
     }
+}
+
+/// The items of a stream that a method gave. Their error says what was called, as that of the call would.
+struct NamedItems {
+    items: Box<dyn Items>,
+    what: What,
+}
+
+impl Items for NamedItems {
+    fn poll_next(&mut self, context: &mut task::Context<'_>) -> Poll<Option<Result<Parcel>>> {
+        let item = ready!(self.items.poll_next(context));
+        Poll::Ready(item.map(|item| item.map_err(|error| self.what.name(error))))
+    }
+
+    fn may_block(&self) -> bool {
+        self.items.may_block()
+    }
+
+    fn next(&mut self) -> Option<Result<Parcel>> {
+        self.items.next().map(|item| item.map_err(|error| self.what.name(error)))
+    }
+}
+
+fn with_named_items(parcel: Parcel, what: impl FnOnce() -> What) -> Parcel {
+    if let Some(stream) = &parcel.stream {
+        let mut items = lock(stream);
+        *items = items.take().map(|items| -> Box<dyn Items> { Box::new(NamedItems { items, what: what() }) });
+    }
+    parcel
 }
 
 pub(crate) fn out_call<'a>(
@@ -476,6 +509,7 @@ impl<R: DeserializeOwned> Pending<R> {
             Waiting::Again(_) => Err(Error::new(ErrorKind::Internal, "this call is to be awaited")),
             Waiting::Done => Err(Error::new(ErrorKind::Internal, "this call was waited for before")),
         };
+        let outcome = outcome.map(|parcel| with_named_items(parcel, || self.what.clone()));
         outcome.and_then(decode).map_err(|error| self.what.name(error))
     }
 }
@@ -495,6 +529,7 @@ impl<R: DeserializeOwned> Future for Pending<R> {
             },
         };
         self.state = Waiting::Done;
+        let outcome = outcome.map(|parcel| with_named_items(parcel, || self.what.clone()));
         Poll::Ready(outcome.and_then(decode).map_err(|error| self.what.name(error)))
     }
 }

@@ -153,10 +153,6 @@ impl Security {
             Address::Tls(endpoint) => (endpoint, true),
             _ => unreachable!("other addresses are not of a network"),
         };
-        if endpoint.port == 0 {
-            let text = "a server has a port other than 0, which is for listening only";
-            return Err(Error::new(ErrorKind::BadArguments, text));
-        }
         // All of this before anything is sent: what is refused here reaches nobody.
         if !encrypted && !endpoint.is_loopback() && !self.plain_tcp {
             return Err(plain());

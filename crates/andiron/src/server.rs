@@ -149,9 +149,11 @@ impl Server {
     /// [`Running::addresses`].
     ///
     /// # Errors
-    /// `BadArguments`: it is no address.
+    /// `BadArguments`: it is no address, or one that no client can connect to (port 0, `fd:NUMBER`, `systemd`).
     pub fn advertise(self, address: &str) -> Result<Server> {
-        let address: Address = address.parse().map_err(|error: Error| error.during("advertise"))?;
+        let reachable =
+            address.parse().and_then(|address: Address| address.check_reachable().map(|()| address));
+        let address = reachable.map_err(|error| error.during("advertise"))?;
         self.house.directory.advertise(address.to_string());
         Ok(self)
     }

@@ -2,7 +2,7 @@
 
 mod common;
 
-use andiron::{ErrorKind, Proxy};
+use andiron::{Blob, ErrorKind, Proxy};
 use common::{Echo, Site};
 use serde::{Serialize, Serializer};
 
@@ -76,6 +76,13 @@ fn what_does_not_fit_is_named_and_the_connection_lives_on() {
     }
     assert_eq!(source.call::<i64>("optional", &()).unwrap(), 1);
     assert_eq!(source.call::<i64>("optional", &(3,)).unwrap(), 3);
+}
+
+#[test]
+fn memory_that_nobody_can_have_is_not_to_be_asked_for_again() {
+    let error = Blob::zeroed(1 << 50).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooLarge, "{error}");
+    assert!(!error.is_temporary());
 }
 
 #[test]

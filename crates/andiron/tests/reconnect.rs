@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
@@ -313,6 +314,33 @@ fn a_proxy_by_name_waits_for_its_provider_behind_a_new_server() {
     assert_eq!(in_time(move || counting.count()).unwrap(), 2);
     provider.close();
     drop(second);
+}
+
+#[test]
+fn a_try_to_connect_goes_on_for_others_when_who_began_it_gives_up() {
+    let (place, counter) = (Place::new(), Arc::default());
+    let first = place.serve(&counter);
+    let hub = place.connector().timeout(10 * PATIENCE).connect().unwrap();
+    let counting: CountingProxy = hub.object("counter").unwrap();
+    first.stop();
+    // It takes connections, and says nothing before it is told to.
+    let silent = UnixListener::bind(place.address.trim_start_matches("unix:")).unwrap();
+    let error = counting.with_timeout(Duration::from_millis(50)).count().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    let waiting = thread::spawn(move || counting.count());
+    let (stream, _) = silent.accept().unwrap();
+    let elsewhere = Place::new();
+    let _second = elsewhere.serve(&counter);
+    let server = UnixStream::connect(elsewhere.address.trim_start_matches("unix:")).unwrap();
+    for (mut from, mut to) in [
+        (stream.try_clone().unwrap(), server.try_clone().unwrap()),
+        (server.try_clone().unwrap(), stream.try_clone().unwrap()),
+    ] {
+        thread::spawn(move || std::io::copy(&mut from, &mut to));
+    }
+    assert_eq!(in_time(move || waiting.join().unwrap()).unwrap(), 1);
+    silent.set_nonblocking(true).unwrap();
+    assert!(silent.accept().is_err(), "nobody connected a second time");
 }
 
 /// Provides `counting` over a connection of its own, until that is closed.

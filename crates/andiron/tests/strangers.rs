@@ -287,4 +287,13 @@ fn addresses_for_listening_only_are_not_connected_to() {
     }
     let error = Connector::new("tcp://localhost:0").security(secret()).connect().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::BadArguments);
+    // Nor told to others.
+    for address in ["fd:3", "systemd", "tcp://1.2.3.4:0", "tls://example.org:0"] {
+        let error = Server::new().unwrap().advertise(address).unwrap_err();
+        assert_eq!(
+            (error.kind(), error.operation()),
+            (ErrorKind::BadArguments, Some("advertise")),
+            "{error}"
+        );
+    }
 }

@@ -159,9 +159,12 @@ fn an_error_is_the_last_item_and_a_panic_is_one() {
         assert_eq!(items.len(), 4);
         let error = items[3].as_ref().unwrap_err();
         assert_eq!((error.kind(), error.message()), (ErrorKind::Quota, "the sack is empty"));
+        assert_eq!(error.to_string(), "mill.fails_after: the sack is empty", "it says what was called");
         let items: Vec<_> = mill.panics().unwrap().into_iter().collect();
         assert_eq!(items.len(), 4);
-        assert_eq!(items[3].as_ref().unwrap_err().kind(), ErrorKind::Internal);
+        let error = items[3].as_ref().unwrap_err();
+        assert_eq!((error.kind(), error.operation()), (ErrorKind::Internal, Some("mill.panics")));
+        assert!(error.message().ends_with("panicked: boom"), "{error}");
         // And of a stream that goes in.
         let broken = Stream::try_iter((0..3).map(|number| match number {
             2 => Err(andiron::Error::new(ErrorKind::Quota, "no more grain")),

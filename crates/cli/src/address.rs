@@ -6,6 +6,9 @@ use andiron::{Address, Connector, DEFAULT_ADDRESS, Hub, Security};
 
 use crate::failure::Failure;
 
+/// How addresses begin that are no names.
+const SCHEMES: [&str; 3] = ["unix:", "tcp://", "tls://"];
+
 /// The server that was chosen, and how to prove oneself to it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Chosen {
@@ -33,11 +36,23 @@ impl Chosen {
     }
 
     /// The address of the server of `[ADDRESS/]OBJECT`.
+    ///
+    /// # Errors
+    /// It can be no address of a server, or there is nothing but an address.
     pub(crate) fn server_of<'a>(&'a self, object: &'a str) -> Result<&'a str, Failure> {
-        checked(split(object).0.or(self.address.as_deref()))
+        let (address, name) = split(object);
+        let is_address = address.is_none() && SCHEMES.iter().any(|scheme| object.starts_with(scheme));
+        if is_address || name.is_empty() {
+            let address = object.trim_end_matches('/');
+            return Err(Failure::Usage(format!(
+                "'{object}' names no object: write {address}/OBJECT; `andiron describe --address {address}` tells which there are"
+            )));
+        }
+        checked(address.or(self.address.as_deref()))
     }
 
     fn connect_at(&self, address: &str) -> Result<Hub, Failure> {
+        reachable(address)?;
         Ok(Connector::new(address).security(self.security.clone()).connect()?)
     }
 }
@@ -53,6 +68,21 @@ pub(crate) fn of_environment() -> Result<Option<String>, Failure> {
 pub(crate) fn checked(address: Option<&str>) -> Result<&str, Failure> {
     let address = address.filter(|address| !address.is_empty()).unwrap_or(DEFAULT_ADDRESS);
     address.parse::<Address>().map_err(|error| Failure::Usage(error.message().to_owned()))?;
+    Ok(address)
+}
+
+/// Refuses an address to which nobody can connect.
+pub(crate) fn reachable(address: &str) -> Result<(), Failure> {
+    let reachable = address.parse().and_then(|address: Address| address.check_reachable());
+    reachable.map_err(|error| Failure::Usage(error.message().to_owned()))
+}
+
+/// Refuses an address that can be no address of a server, or a path that no socket can have.
+pub(crate) fn listenable(address: Option<&str>) -> Result<&str, Failure> {
+    let address = checked(address)?;
+    if address.starts_with("unix:") {
+        reachable(address)?;
+    }
     Ok(address)
 }
 
@@ -89,6 +119,10 @@ mod tests {
         assert_eq!(other.server_of("kodi/player").ok(), Some("kodi"));
         assert_eq!(other.server_of("player").ok(), Some("other"));
         assert_eq!(Chosen::default().server_of("player").ok(), Some("andiron"));
+        for address in ["tls://127.0.0.1:19443", "tls://h/", "tcp://", "unix:s", "unix:/tmp/", "kodi/", ""] {
+            let told = other.server_of(address);
+            assert!(matches!(told, Err(Failure::Usage(text)) if text.contains("/OBJECT")), "{address}");
+        }
     }
 
     #[test]

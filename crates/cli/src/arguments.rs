@@ -200,7 +200,7 @@ pub(crate) enum Command {
         #[arg(long)]
         author: Option<String>,
         /// After this time it is gone: seconds, or a number and s, m, h or d
-        #[arg(long, value_name = "DURATION", value_parser = time_to_live)]
+        #[arg(long, value_name = "DURATION", value_parser = time_to_live, allow_hyphen_values = true)]
         ttl: Option<Duration>,
         /// Only if the entry has this version; 0: only if there is none
         #[arg(long, value_name = "VERSION")]
@@ -236,7 +236,8 @@ pub(crate) enum Command {
     },
     /// Print a value of the store as JSON.
     ///
-    /// With `--json`: all of the entry, an object with author, name, version, timestamp (seconds since 1970), codec (1 native, 2 JSON, 3 bytes) and value.
+    /// With `--json`: all of the entry, an object with author, name, version, timestamp (seconds since 1970), codec (1 native, 2 JSON, 3 bytes), value
+    /// and, where it expires, ttl (the seconds that are left).
     #[command(after_help = VALUES)]
     Get {
         /// Which entry.
@@ -250,7 +251,7 @@ pub(crate) enum Command {
     },
     /// Take an entry out of the store.
     ///
-    /// With `--json`: prints what was there, as `get --json` does.
+    /// With `--json`: prints what was there, as `get --json` does, without a ttl.
     Del {
         /// Which entry.
         name: String,

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal as _, Read as _, Write};
 use std::time::{Duration, SystemTime};
 
-use andiron::{Blob, Change, Durability, Entry, ErrorKind, Hub, Limits, Listed, Put, Stats, Store, Value};
+use andiron::{Blob, Change, Durability, Entry, ErrorKind, Hub, Listed, Put, Stats, Store, Value};
 use andiron_proto::wire::codecs;
 use serde_json::json;
 
@@ -15,6 +15,8 @@ use crate::text;
 
 /// Whose entries are meant where nobody chose an author.
 const DEFAULT_AUTHOR: &str = "default";
+/// The most bytes that a daemon takes as a value, where nobody told it another limit.
+const MOST_OF_VALUE: u64 = (1 << 30) - (128 << 10);
 /// Bytes that are written at once.
 const PIECE: usize = 1 << 16;
 
@@ -124,7 +126,8 @@ pub(crate) fn get(
     out: &mut impl Write,
 ) -> Result<(), Failure> {
     let waiting = Progress::of("receiving");
-    let entry = store(server, author)?.entry(name)?;
+    let hub = server.connect()?;
+    let entry = of_author(&hub, author).entry(name)?;
     drop(waiting);
     let entry = entry.ok_or_else(|| missing(name, author))?;
     let raw = form == Form::Raw;
@@ -132,7 +135,8 @@ pub(crate) fn get(
         return write_bytes(&entry.bytes, out);
     }
     if form == Form::Json {
-        return print(entry, name, author, out);
+        let ttl = time_left(&hub, name, author, entry.version)?;
+        return print(entry, ttl, name, author, out);
     }
     match value(entry)? {
         Value::Bytes(bytes) if raw => write_bytes(&bytes, out)?,
@@ -156,7 +160,7 @@ pub(crate) fn del(
         None => store.delete(name)?,
     };
     match deleted {
-        Some(entry) if json => print(entry, name, author, out),
+        Some(entry) if json => print(entry, None, name, author, out),
         Some(_) => Ok(()),
         None => Err(missing(name, author)),
     }
@@ -277,15 +281,33 @@ fn missing(name: &str, author: Option<&str>) -> Failure {
     Failure::NotFound(format!("author '{author}' has no entry '{name}'; `andiron ls` lists what is there"))
 }
 
+/// What is left of the time to live that an entry of this version has. The store says it beside the value, and here without that.
+fn time_left(hub: &Hub, name: &str, author: Option<&str>, version: u64) -> Result<Option<Duration>, Failure> {
+    let answer: Vec<Value> = hub.call("store", "get", &(name, version, author))?;
+    Ok(match &answer[..] {
+        [Value::Int(2), _version, _slot, _stamp, Value::Int(micros @ 1..), ..] => {
+            Some(Duration::from_micros(micros.unsigned_abs()))
+        }
+        _ => None, // it has none, or is another by now
+    })
+}
+
 /// Prints all of an entry. Of a value in a codec of others, which cannot be read here, the bytes.
-fn print(entry: Entry, name: &str, author: Option<&str>, out: &mut impl Write) -> Result<(), Failure> {
+fn print(
+    entry: Entry,
+    ttl: Option<Duration>,
+    name: &str,
+    author: Option<&str>,
+    out: &mut impl Write,
+) -> Result<(), Failure> {
     let Entry { codec, version, timestamp, .. } = entry;
     let value = any_value(entry)?;
     let (author, name) = (json!(author.unwrap_or(DEFAULT_AUTHOR)), json!(name));
     let (timestamp, value) = (json!(timestamp), value.to_json());
+    let ttl = ttl.map_or_else(String::new, |ttl| format!(",\"ttl\":{}", json!(ttl.as_secs_f64())));
     Ok(writeln!(
         out,
-        "{{\"author\":{author},\"name\":{name},\"version\":{version},\"timestamp\":{timestamp},\"codec\":{codec},\"value\":{value}}}"
+        "{{\"author\":{author},\"name\":{name},\"version\":{version},\"timestamp\":{timestamp},\"codec\":{codec},\"value\":{value}{ttl}}}"
     )?)
 }
 
@@ -331,14 +353,14 @@ fn value(entry: Entry) -> Result<Value, Failure> {
 }
 
 fn standard_input() -> Result<Blob, Failure> {
-    let most = Limits::default().message;
+    let most = MOST_OF_VALUE;
     let progress = Progress::of("reading");
     let read = Blob::from_reader(progress.reading(io::stdin().lock().take(most + 1)));
     drop(progress);
     let bytes = read.map_err(|error| Failure::Error(format!("cannot read the standard input: {error}")))?;
     if bytes.len() as u64 > most {
         return Err(Failure::Error(format!(
-            "the standard input has more than {most} bytes, the most that a value has"
+            "the standard input has more than {most} bytes, the most that a value may have"
         )));
     }
     Ok(bytes)

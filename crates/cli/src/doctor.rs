@@ -202,7 +202,12 @@ fn place(chosen: &Chosen) -> Finding<Place> {
                 socket.display(),
                 socket::MAX_PATH
             ),
-            "choose a shorter name, or set XDG_RUNTIME_DIR to a folder with a shorter path",
+            match spot {
+                Spot::Named(..) => {
+                    "choose a shorter name, or set XDG_RUNTIME_DIR to a folder with a shorter path"
+                }
+                _ => "choose a shorter path, or a name in place of a path",
+            },
         );
     }
     Ok(Place { address, spot })

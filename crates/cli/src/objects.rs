@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use andiron::{DEFAULT_ADDRESS, Hub, Interface, Proxy, Stream, Value};
+use andiron::{DEFAULT_ADDRESS, Error, ErrorKind, Hub, Interface, Proxy, Stream, Value};
 use serde::de::value::UnitDeserializer;
 use serde::{Deserialize, Deserializer};
 use serde_json::json;
@@ -80,8 +80,19 @@ fn ask(
     if let Some(timeout) = timeout {
         object = object.with_timeout(timeout.saturating_sub(begun.elapsed()));
     }
-    let answer = object.call(method, arguments)?;
+    let answer = object.call(method, arguments).map_err(with_hint)?;
     Ok((hub, answer))
+}
+
+/// Why a call failed, and how bytes are written here where it wants some.
+fn with_hint(error: Error) -> Failure {
+    let wants_bytes = error.kind() == ErrorKind::BadArguments && error.message().contains("expected bytes");
+    match Failure::from(error) {
+        Failure::Error(text) if wants_bytes => {
+            Failure::Error(format!("{text}; at the shell bytes are {{\"$bytes\": \"base64\"}}"))
+        }
+        other => other,
+    }
 }
 
 /// Does so, and gives all of it up a little after the time is over: whoever is stopped or hangs answers no handshake and no lookup either.

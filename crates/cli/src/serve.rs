@@ -10,7 +10,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
-use crate::address::checked;
+use crate::address::{listenable, reachable};
 use crate::failure::Failure;
 
 const SIGNALS: [i32; 2] = [SIGINT, SIGTERM];
@@ -41,13 +41,13 @@ pub(crate) fn serve(
 ) -> Result<(), Failure> {
     let mut addresses = Vec::new();
     if let Some(local) = local {
-        addresses.push(checked(local)?);
+        addresses.push(listenable(local)?);
     }
     for address in listen {
-        addresses.push(checked(Some(address))?);
+        addresses.push(listenable(Some(address))?);
     }
     for address in advertise {
-        checked(Some(address))?;
+        reachable(address)?;
     }
     let mut signals =
         watch_signals().map_err(|error| Failure::Error(format!("cannot watch for signals: {error}")))?;

@@ -218,6 +218,13 @@ fn a_path_that_is_too_long_for_a_socket_is_an_error_that_says_so() {
     assert!(!deep.join("andiron").exists(), "nothing was made");
     let long = "n".repeat(65);
     assert!(home.run(&["serve", "--name", &long]).failed(2).contains("is no server name"));
+    // Where the path was chosen, another folder for names helps nobody.
+    let path = format!("unix:{}/{}", home.folder.path().display(), "d".repeat(100));
+    for arguments in [&["serve", "--name", &path][..], &["get", "x", "--address", &path]] {
+        let refused = home.run(arguments);
+        assert!(refused.failed(2).contains("107 is the limit: choose a shorter one"), "{refused:?}");
+        assert!(!refused.err.contains("XDG_RUNTIME_DIR"), "{refused:?}");
+    }
 }
 
 #[test]

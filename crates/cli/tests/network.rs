@@ -129,6 +129,12 @@ fn an_address_that_others_are_told_of_is_not_listened_at() {
     // The root object tells them to whoever asks; the program has no word for it yet.
     home.run(&["--address", &address, "ls"]).printed();
     assert!(home.run(&["serve", "--advertise", "http://x"]).failed(2).contains("expected a server's name"));
+    for (unreachable, told) in
+        [("tcp://1.2.3.4:0", "port 0"), ("fd:3", "listening only"), ("systemd", "listening only")]
+    {
+        let refused = home.run(&["serve", "--advertise", unreachable]);
+        assert!(refused.failed(2).contains(told), "{refused:?}");
+    }
 }
 
 #[test]
@@ -139,7 +145,8 @@ fn addresses_that_make_no_sense_are_usage() {
         assert!(refused.failed(2).contains("expected a server's name"), "{refused:?}");
         assert!(home.run(&["serve", "--listen", address]).failed(2).contains("expected a server's name"));
     }
-    assert!(home.run(&["--address", "systemd", "ls"]).failed(1).contains("listening only"));
+    assert!(home.run(&["--address", "systemd", "ls"]).failed(2).contains("listening only"));
+    assert!(home.run(&["--address", "tcp://127.0.0.1:0", "ls"]).failed(2).contains("port 0"));
     assert!(home.run(&["serve", "--listen", "systemd"]).failed(1).contains("systemd handed no socket"));
     assert!(home.run(&["serve", "--listen", "fd:999"]).failed(1).contains("descriptor 999 is not open"));
 }

@@ -40,6 +40,15 @@ impl Library {
         vec![frozen.freeze().unwrap(), b"abc".into()]
     }
 
+    fn store(&self, picture: Blob) -> usize {
+        picture.len()
+    }
+
+    fn torn(&self) -> Stream<u32> {
+        let error = || andiron::Error::new(ErrorKind::Application, "third");
+        Stream::try_iter((1..4).map(move |page| if page < 3 { Ok(page) } else { Err(error()) }))
+    }
+
     fn give_back(&self, book: BookProxy) -> andiron::Result<String> {
         book.title()
     }
@@ -78,6 +87,28 @@ fn the_bytes_of_big_values_are_printed_wherever_they_came() {
     let _library = library(&home);
     let printed = "[{\"$bytes\":\"YWJj\"},{\"$bytes\":\"YWJj\"}]\n";
     assert_eq!(home.run(&["call", "library", "pictures"]).printed(), printed);
+}
+
+#[test]
+fn bytes_are_asked_for_in_the_form_that_the_shell_has() {
+    let home = Home::new();
+    let _daemon = home.serve();
+    let _library = library(&home);
+    assert_eq!(home.run(&["call", "library", "store", "{\"$bytes\":\"YWJj\"}"]).printed(), "3\n");
+    let refused = home.run(&["call", "library", "store", "[1,2]"]);
+    let error = refused.failed(1);
+    assert!(error.contains("expected bytes, found an array"), "{error}");
+    assert!(error.contains("{\"$bytes\": \"base64\"}"), "{error}");
+}
+
+#[test]
+fn an_error_among_the_items_says_what_was_called() {
+    let home = Home::new();
+    let _daemon = home.serve();
+    let _library = library(&home);
+    let torn = home.run(&["call", "library", "torn"]);
+    assert_eq!((torn.text(), torn.code), ("1\n2\n", Some(1)));
+    assert_eq!(torn.err, "andiron: library.torn: third\n");
 }
 
 #[test]

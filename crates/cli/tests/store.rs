@@ -152,7 +152,10 @@ fn a_listing_is_sorted_and_complete() {
     assert_eq!(of_one.as_array().unwrap()[..], all[..1]);
     let table = home.run(&["ls", "--author", "a"]);
     let lines: Vec<&str> = table.printed().lines().collect();
-    assert_eq!(lines[0].split_whitespace().collect::<Vec<_>>(), ["SIZE", "AGE", "P", "VERSION", "AUTHOR", "NAME"]);
+    assert_eq!(
+        lines[0].split_whitespace().collect::<Vec<_>>(),
+        ["SIZE", "AGE", "P", "VERSION", "AUTHOR", "NAME"]
+    );
     assert!(lines.len() == 2 && lines[1].ends_with("x\\u{1b}"), "{lines:?}");
     assert_eq!(home.run(&["ls"]).printed().lines().count(), 2502);
 }
@@ -303,7 +306,18 @@ fn an_entry_is_set_for_a_time() {
         let told = home.run(&["set", "x", "21", &format!("--ttl={wrong}")]);
         assert!(told.code == Some(2) && told.err.contains("not a time above 0"), "{told:?}");
     }
+    let told = home.run(&["set", "x", "21", "--ttl", "-5"]);
+    assert!(told.code == Some(2) && told.err.contains("like 90 or 5m"), "{told:?}");
     assert_eq!(home.run(&["get", "x"]).printed(), "20\n");
+    // What is left of it is told.
+    home.run(&["set", "for good", "1"]).printed();
+    let ttl_of = |name: &str| {
+        let got: serde_json::Value =
+            serde_json::from_str(home.run(&["get", name, "--json"]).printed()).unwrap();
+        got.get("ttl").map(|ttl| ttl.as_f64().unwrap())
+    };
+    assert!(ttl_of("y").is_some_and(|left| left > 0.0 && left <= 3600.0), "{:?}", ttl_of("y"));
+    assert_eq!(ttl_of("for good"), None);
 }
 
 #[test]

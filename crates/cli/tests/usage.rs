@@ -35,6 +35,8 @@ fn a_command_line_that_cannot_be_understood_is_an_error_of_its_own() {
         &["--address", "unix:", "get", "x"],
         &["serve", "--name", "../x"],
         &["call", "a b/x", "y"],
+        &["call", "tls://127.0.0.1:19443", "stats"],
+        &["describe", "tls://127.0.0.1:19443"],
         &["call", "x", "y", "{\"$bytes\": 1}"],
         &["set", "x", "{\"$uuid\": \"none\"}"],
     ] {

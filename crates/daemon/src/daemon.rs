@@ -39,7 +39,7 @@ pub struct Options {
     pub state: Option<PathBuf>,
     /// What a persistent write survives where its caller does not say.
     pub durability: Durability,
-    /// What is accepted from each client.
+    /// What is accepted from each client. A value of the store may have 128 KiB less than a message, of messages below 2 MiB fifteen sixteenths.
     pub session: Limits,
     /// Who may connect over a network.
     pub security: Security,
@@ -72,6 +72,7 @@ impl Daemon {
         })?;
         // The name first: once it is held, nobody else counts versions for it.
         let Options { store, state, durability, session: limits, security, connections, bytes } = options;
+        let message = limits.message;
         let hosting = Hosting {
             names: true,
             store: Some(incarnation),
@@ -86,7 +87,7 @@ impl Daemon {
         let high_water = disk.as_ref().map_or(0, |(disk, _)| disk.high_water());
         let start = StoreStart { incarnation, high_water, now: now().wall, limits: store };
         let disk = disk.map(|(disk, folder)| (Box::new(disk) as Box<dyn Disk>, folder));
-        let store = Store::new(Engine::new(start), disk, state::survives(durability));
+        let store = Store::new(Engine::new(start), message, disk, state::survives(durability));
         store.fill()?;
         // The board first: behind the end of this server another one may take writes under its name.
         let server = server.on_stop(store.closing()).inline_object(STORE, store)?;
@@ -104,7 +105,7 @@ impl Daemon {
     /// Tells an address by which others reach this daemon; see [`Server::advertise`].
     ///
     /// # Errors
-    /// `BadArguments`: it is no address.
+    /// As there.
     pub fn advertise(self, address: &str) -> Result<Daemon> {
         Ok(Daemon { server: self.server.advertise(address)? })
     }

@@ -27,6 +27,8 @@ use crate::watch::{Beginning, Filter, Watch, Watchers};
 
 /// Entries on a page of a listing where the caller does not say.
 const PAGE: u64 = 1000;
+/// What a message that carries a value takes beside it: the longest key, and the head.
+const ROOM_BESIDE_VALUE: u64 = 128 << 10;
 
 /// Entries that are taken out at a time when they expired.
 const EXPIRED_AT_ONCE: usize = 256;
@@ -364,6 +366,8 @@ impl Effects<Kept> for Told<'_> {
 /// The store as others call it.
 pub(crate) struct Store {
     shared: Arc<Shared>,
+    /// No value has more bytes.
+    most: u64,
     /// Where there is a disk.
     archive: Option<Archive>,
     /// How durable a persistent write is where its caller does not say.
@@ -383,12 +387,14 @@ impl Drop for Store {
 }
 
 impl Store {
-    /// One that is empty. `disk` is to have its persistent entries, in this folder; `default`: how durable a write is where its caller does not say.
+    /// One that is empty, of values that fit a message of this length, so that each can be sent to whoever cannot take it by reference. `disk` is to have its persistent entries, in this folder; `default`: how durable a write is where its caller does not say.
     pub(crate) fn new(
         engine: Engine<Kept>,
+        message: u64,
         disk: Option<(Box<dyn Disk>, PathBuf)>,
         default: Durability,
     ) -> Store {
+        let most = message.saturating_sub(ROOM_BESIDE_VALUE.min(message / 16));
         let (disk, folder) = disk.unzip();
         let archive = folder.map(|folder| Archive::new(&folder));
         let durable = disk.map(|disk| Arc::new(Durable::new(disk)));
@@ -401,7 +407,7 @@ impl Store {
             housekeeper: Housekeeper::new(shared.clone()),
             durable,
         });
-        Store { shared, archive, default, generation: andiron_sys::fork::generation() }
+        Store { shared, most, archive, default, generation: andiron_sys::fork::generation() }
     }
 
     /// Fills it with what its disk has, before anybody uses it.
@@ -441,8 +447,15 @@ impl Store {
         }
     }
 
-    fn kept(&self, value: Blob) -> Kept {
-        Kept::of(value, &self.shared.housekeeper)
+    fn kept(&self, value: Blob) -> Result<Kept> {
+        let (length, most) = (value.len() as u64, self.most);
+        if length > most {
+            let text = format!(
+                "the value has {length} bytes, and {most} is the most that a value may have: set it in several entries"
+            );
+            return Err(Error::new(ErrorKind::TooLarge, text));
+        }
+        Ok(Kept::of(value, &self.shared.housekeeper))
     }
 
     fn page(&self, author: Option<&str>, after: Option<KeyRef<'_>>, limit: usize) -> Result<EnginePage> {
@@ -511,7 +524,7 @@ impl Store {
         durability: Option<String>,
     ) -> Result<Written> {
         check(Use::Write, Some(author.as_deref().unwrap_or(DEFAULT_AUTHOR)))?;
-        let (key, value, ttl) = (key(author.as_deref(), &name), self.kept(value), time_to_live(ttl)?);
+        let (key, value, ttl) = (key(author.as_deref(), &name), self.kept(value)?, time_to_live(ttl)?);
         let (codec, persist) = (Codec(codec), persist.unwrap_or(false));
         self.write(Op::Set(Put { key, codec, value, ttl, if_version, persist }), durability).await
     }
@@ -524,7 +537,7 @@ impl Store {
             check(Use::Write, Some(author))?;
             let (key, codec, if_version) = (KeyRef::new(author, name), Codec(*codec), *if_version);
             let (value, ttl, persist) =
-                (self.kept(value.clone()), time_to_live(*ttl)?, persist.unwrap_or(false));
+                (self.kept(value.clone())?, time_to_live(*ttl)?, persist.unwrap_or(false));
             Ok(Put { key, codec, value, ttl, if_version, persist })
         });
         self.write(Op::SetMany(puts.collect::<Result<_>>()?), durability).await

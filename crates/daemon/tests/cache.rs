@@ -135,6 +135,24 @@ fn what_expires_is_not_given_out_beyond_its_time() {
 }
 
 #[test]
+fn a_read_that_fails_says_that_it_was_one() {
+    let site = Site::at("unix");
+    let store = site.store();
+    let mut cell = store.cell("x");
+    store.set("x", &1).unwrap();
+    assert_eq!(read_cell(&mut cell), Some(1));
+    let error = cell.get::<String>().unwrap_err();
+    assert!(
+        error.to_string().starts_with("store.get: ") && error.to_string().contains("(name: x)"),
+        "{error}"
+    );
+    site.running.stop();
+    for error in [cell.get::<i64>().unwrap_err(), store.get::<i64>("x").unwrap_err()] {
+        assert_eq!(error.operation(), Some("store.get"), "{error}");
+    }
+}
+
+#[test]
 fn a_cell_has_what_was_written_last() {
     for transport in ["tcp", "unix"] {
         let site = Site::at(transport);

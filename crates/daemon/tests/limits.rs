@@ -1,6 +1,6 @@
 //! What a daemon refuses, and how it says so.
 
-use andiron::{ErrorKind, Hub, Limits, Running};
+use andiron::{Connector, ErrorKind, Hub, Limits, Put, Running, Secret, Security};
 use andiron_daemon::{Daemon, Options, StoreLimits};
 
 fn serving(options: Options) -> (tempfile::TempDir, Running, Hub) {
@@ -89,4 +89,35 @@ fn each_life_of_a_store_has_versions_above_those_of_the_life_before() {
         before = version;
         assert!(running.stop());
     }
+}
+
+#[test]
+fn no_value_is_longer_than_what_is_sent_over_a_network_with_the_longest_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = format!("unix:{}/s", folder.path().display());
+    let security = Security::default().secret(Secret::new().unwrap());
+    let session = Limits { message: 4 << 20, ..Limits::default() };
+    let options = Options { session: session.clone(), security: security.clone(), ..Options::default() };
+    let daemon = Daemon::bind_with(&address, options).unwrap().listen("tcp://127.0.0.1:0").unwrap();
+    let running = daemon.start().unwrap();
+    let tcp = running.addresses().into_iter().find(|address| address.starts_with("tcp:")).unwrap();
+    let here = Hub::connect(&address).unwrap().store();
+    let there = Connector::new(&tcp).security(security).limits(session).connect().unwrap().store();
+    let mut changes = there.watch("*").unwrap();
+
+    let (name, most) = ("n".repeat((64 << 10) - "default".len()), (4 << 20) - (128 << 10));
+    here.set_bytes(&name, vec![1; most], 3).unwrap();
+    let longer = || Put::bytes(&name, vec![2; most + 1], 3);
+    let several = [Put::new("beside", &1).unwrap(), longer()];
+    for refused in [here.set_with(longer()), here.set_many(several)] {
+        let error = refused.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TooLarge, "{error}");
+        assert!(error.message().contains(&format!("{most} is the most that a value may have")), "{error}");
+    }
+    let first = changes.next().unwrap().unwrap();
+    assert_eq!(first.entry.unwrap().bytes.len(), most);
+    assert_eq!(there.entry(&name).unwrap().unwrap().bytes.len(), most);
+    assert_eq!(there.delete(&name).unwrap().unwrap().bytes.len(), most);
+    assert_eq!(changes.next().unwrap().unwrap().entry, None);
+    assert_eq!(here.get::<i64>("beside").unwrap(), None);
 }

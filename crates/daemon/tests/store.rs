@@ -81,6 +81,7 @@ fn several_are_set_at_once_or_none_and_watchers_hear_of_each() {
     let error = store.set_many([put("a", 9), put("a", 9)]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::BadArguments, "{error}");
     assert_eq!(store.get("a").unwrap(), Some(1));
+    assert_eq!(store.set_many([]).unwrap(), version, "of no values the version of the last write");
     store.set("b", &5).unwrap();
     assert_eq!(
         told(changes.next().unwrap()),

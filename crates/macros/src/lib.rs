@@ -17,7 +17,8 @@ use quote::quote;
 /// - `&self` methods run at the same time as others of their kind; `&mut self` methods take turns.
 /// - Arguments need serde's `Serialize` and `Deserialize`. References work: `&str`, `&[u8]` and `&Path` are read straight
 ///   from the request, `&[T]` and any other `&T` from a decoded `Vec<T>` or `T`. The proxy of another exposed type as a
-///   parameter is a callback. Callers may pass arguments by position or by name.
+///   parameter is a callback. The proxies of Rust and the shell pass arguments by
+///   position; the protocol takes them by name as well, from programs in other languages.
 /// - Results need the same and must be owned. Of a `Result<T, E>` the caller gets the `T`, or an `andiron::Error` of the
 ///   kind `Application` that carries the message, type and causes of `E`. (`E` is any error that goes into a
 ///   `Box<dyn Error + Send + Sync>`; an `andiron::Error` is passed on as it is.)

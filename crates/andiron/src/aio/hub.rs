@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::runtime::Handle;
 
 use super::again::{alive, blocking};
 use super::drive::{self, Hold};
@@ -57,10 +58,15 @@ impl Hub {
         poll_fn(|context| link.poll_opened(context)).await.map_err(|error| connector.not_opened(error))?;
         let again = connector.clone();
         Ok(Hub(connector.hub(link, move || {
-            let link = again.open()?;
-            watch(&link)?;
-            link.wait_opened().map_err(|error| again.not_opened(error))?;
-            Ok(link)
+            // That of who wants the connection: the thread that makes it is in none.
+            let (again, runtime) = (again.clone(), Handle::current());
+            Box::new(move || {
+                let _in_runtime = runtime.enter();
+                let link = again.open()?;
+                watch(&link)?;
+                link.wait_opened().map_err(|error| again.not_opened(error))?;
+                Ok(link)
+            })
         })))
     }
 

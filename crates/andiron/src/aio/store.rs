@@ -55,7 +55,8 @@ impl Store {
         self.set_bytes(name, encode(value)?, codecs::NATIVE).await
     }
 
-    /// Sets a value that is encoded already, or bytes as they are (`codec` 3).
+    /// Sets a value that is encoded already, or bytes as they are (`codec` 3). A [`Blob`] goes by reference, and
+    /// [`entry`](Store::entry) reads it back so.
     ///
     /// # Errors
     /// As for [`set`](Store::set).
@@ -75,7 +76,7 @@ impl Store {
         Ok(version)
     }
 
-    /// Sets several values at once: all of them, under one version, or none. Gives that version.
+    /// Sets several values at once: all of them, under one version, or none. Gives that version, of no values that of the last write.
     ///
     /// # Errors
     /// As for [`Store::set_many`](crate::Store::set_many).
@@ -142,12 +143,15 @@ impl Store {
             let Open(answer): Open<Answer> = self.read("get", &(key.name, 0u64, key.author)).await?;
             return cache.learn(key, ask, None, answer);
         }
-        let link = self.hub.alive().await?;
+        let link = self.hub.alive().await.map_err(|error| error.during("store.get"))?;
         let source = match cache.source(&link) {
             Some(source) => source,
             None => {
                 let board = match cache.wants_board(&link) {
-                    true => no_board(self.read("board", &()).await)?,
+                    true => {
+                        let board = self.read("board", &()).await;
+                        no_board(board.map_err(|error| error.without_operation().during("store.get")))?
+                    }
                     false => None,
                 };
                 cache.set_source(&link, board)
@@ -298,7 +302,8 @@ impl StoreCell {
     /// # Errors
     /// As for [`Store::get`].
     pub async fn get<T: DeserializeOwned>(&mut self) -> Result<Option<T>> {
-        self.entry().await?.map(Entry::value).transpose()
+        let value = self.entry().await?.map(Entry::value).transpose();
+        value.map_err(|error| error.during("store.get").with_context("name", &*self.name))
     }
 
     /// The entry; `None` where there is none.

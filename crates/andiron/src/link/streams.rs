@@ -1,6 +1,7 @@
 //! Streams over a connection: items that came and wait to be taken, and those that wait to be asked for.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 
@@ -10,7 +11,7 @@ use super::calls::SEND_FROM;
 use super::wait::WaitFor;
 use super::{Link, OutParcel, Sleeper, State, Todo};
 use crate::call::Parcel;
-use crate::object::Admitted;
+use crate::object::{Admitted, panic_text};
 use crate::stream::Items;
 use crate::sync::contained;
 use crate::{ErrorKind, Result};
@@ -173,25 +174,28 @@ impl Link {
             }
             drop(state);
             std::mem::take(&mut todo).run();
-            let polled = contained(|| items.poll_next(&mut context));
+            let polled = catch_unwind(AssertUnwindSafe(|| items.poll_next(&mut context)));
             state = self.lock();
             if !state.outflows.contains_key(&stream) {
                 break; // nobody wants them any more
             }
             let outcome = match polled {
-                Some(Poll::Pending) => {
+                Ok(Poll::Pending) => {
                     waits = true;
                     break;
                 }
-                Some(Poll::Ready(Some(Ok(item)))) => {
+                Ok(Poll::Ready(Some(Ok(item)))) => {
                     match self.send_item(&mut state, stream, item, &mut todo) {
                         Ok(()) => continue,
                         Err(failure) => Err(failure),
                     }
                 }
-                Some(Poll::Ready(Some(Err(error)))) => Err(error.to_failure()),
-                Some(Poll::Ready(None)) => Ok(()),
-                None => Err(Failure::new(ErrorKind::Internal, "what makes the items panicked")),
+                Ok(Poll::Ready(Some(Err(error)))) => Err(error.to_failure()),
+                Ok(Poll::Ready(None)) => Ok(()),
+                Err(panic) => {
+                    let text = format!("what makes the items panicked: {}", panic_text(&*panic));
+                    Err(Failure::new(ErrorKind::Internal, text))
+                }
             };
             state.session.end_stream(stream, outcome);
             state.outflows.remove(&stream);

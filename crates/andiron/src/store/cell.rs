@@ -39,7 +39,8 @@ impl StoreCell {
     /// # Errors
     /// As for [`Store::get`].
     pub fn get<T: DeserializeOwned>(&mut self) -> Result<Option<T>> {
-        self.entry()?.map(Entry::value).transpose()
+        let value = self.entry()?.map(Entry::value).transpose();
+        value.map_err(|error| error.during("store.get").with_context("name", &*self.name))
     }
 
     /// The entry; `None` where there is none.

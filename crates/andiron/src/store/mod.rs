@@ -115,7 +115,7 @@ impl Store {
         StoreCell::new(self.clone(), name)
     }
 
-    /// Sets a value. Gives its version.
+    /// Sets a value. Gives its version. The value is encoded, so a [`Blob`] is copied: [`set_bytes`](Store::set_bytes) sets it by reference.
     ///
     /// # Errors
     /// `Encoding` for what cannot be encoded, `TooLarge` or `Quota` where the store refuses it, or why the store could not be reached.
@@ -124,7 +124,7 @@ impl Store {
     }
 
     /// Sets a value that is encoded already, or bytes as they are (`codec` 3): of a `&[u8]`, a `Vec<u8>` or a [`Blob`], which goes by
-    /// reference to a daemon on this machine.
+    /// reference to a daemon on this machine. [`entry`](Store::entry) reads it back without a copy.
     ///
     /// # Errors
     /// As for [`set`](Store::set).
@@ -144,7 +144,8 @@ impl Store {
         Ok(version)
     }
 
-    /// Sets several values at once: all of them, under one version, or none. Gives that version.
+    /// Sets several values at once: all of them, under one version, or none. Gives that version; where there are none to set nothing is
+    /// written, and it is that of the last write to the store.
     ///
     /// # Errors
     /// `BadArguments` where an entry stands among them twice, and as for [`set_with`](Store::set_with).
@@ -191,7 +192,7 @@ impl Store {
         self.read("stats", &()).map(|Open(stats)| Stats::of(stats))
     }
 
-    /// The value of this name; `None` where there is none.
+    /// The value of this name; `None` where there is none. It is decoded: bytes that are not to be copied are in the [`entry`](Store::entry).
     ///
     /// # Errors
     /// `Encoding` where it is of another type, or why the store could not be reached.
@@ -219,7 +220,7 @@ impl Store {
             let Open(answer): Open<Answer> = self.read("get", &(key.name, 0u64, key.author))?;
             return cache.learn(key, ask, None, answer);
         }
-        let link = self.hub.line().alive(None)?;
+        let link = self.hub.line().alive(None).map_err(|error| error.during("store.get"))?;
         let source = match cache.source(&link) {
             Some(source) => source,
             None => cache.set_source(&link, self.board(&link)?),

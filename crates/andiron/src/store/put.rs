@@ -36,7 +36,7 @@ pub struct Put {
 }
 
 impl Put {
-    /// This value, in any case and for good.
+    /// This value, in any case and for good. It is encoded, so a [`Blob`] is copied: [`bytes`](Put::bytes) takes it as it is.
     ///
     /// # Errors
     /// `Encoding` for what cannot be encoded.
@@ -44,7 +44,7 @@ impl Put {
         Ok(Put::bytes(name, encode(value)?, codecs::NATIVE))
     }
 
-    /// A value that is encoded already, or bytes as they are (`codec` 3).
+    /// A value that is encoded already, or bytes as they are (`codec` 3). A [`Blob`] goes by reference to a daemon on this machine.
     pub fn bytes(name: &str, bytes: impl Into<Blob>, codec: u8) -> Put {
         Put {
             name: name.to_owned(),

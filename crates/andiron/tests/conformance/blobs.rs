@@ -70,6 +70,8 @@ fn big_values_go_both_ways(at: At) {
     }
     let error = gallery.call::<Blob>("echo", &("no bytes",)).unwrap_err();
     assert!(error.to_string().contains("expected bytes, found a string"), "{error}");
+    let error = gallery.call::<Blob>("echo", &([1, 2].as_slice(),)).unwrap_err();
+    assert!(error.to_string().contains("expected bytes, found an array"), "{error}");
 }
 
 fn big_values_stand_in_other_values(at: At) {

@@ -5,6 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use andiron::{ErrorKind, Signal};
 
@@ -27,6 +28,7 @@ over! {
     a_hub_that_retries_goes_on_at_the_next_server_while_the_last_one_finishes,
     registered_objects_are_there_again,
     a_call_that_may_have_run_is_not_repeated_unless_it_is_idempotent,
+    a_call_ends_when_its_time_is_over_though_the_next_server_says_nothing,
 }
 
 over! { { unix tcp } garbage_ends_the_connection_that_it_came_on }
@@ -199,6 +201,25 @@ fn a_call_that_may_have_run_is_not_repeated_unless_it_is_idempotent(at: At) {
         }
         assert_eq!(ending.run(0, &[]).unwrap(), 0, "there is another connection");
     }
+}
+
+fn a_call_ends_when_its_time_is_over_though_the_next_server_says_nothing(at: At) {
+    let site = at.serve(|server| server.object("quick", quick()));
+    let brief = Duration::from_millis(50);
+    // Connecting itself may take for ever.
+    let connector = site.connector.clone().timeout(100 * PATIENCE);
+    let hub = |patience| Hub::connect(at.client, connector.clone().retry(patience)).unwrap();
+    let (patient, impatient) = (hub(100 * PATIENCE), hub(brief));
+    let limited = patient.object("quick").unwrap().with_timeout(brief);
+    let unlimited = impatient.object("quick").unwrap();
+    let silent = site.fall_silent();
+    for quick in [&limited, &unlimited, &limited] {
+        let error = quick.run(1, &[]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "it did not run: {error}");
+    }
+    let error = impatient.names().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    drop(silent);
 }
 
 trait Line: Read + Write + Send {}

@@ -1,6 +1,9 @@
 //! Where a behaviour is looked at, and a client that is the same to the test whoever drives it.
 
 use std::future::poll_fn;
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
 use std::pin::Pin;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -14,7 +17,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::common::eventually;
+use crate::common::{eventually, net};
 
 /// Long enough that only a hang comes to its end.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -227,6 +230,18 @@ impl Site {
         let address = self.address();
         self.running.stop();
         self.at.host_at(self.folder, Some(&address), self.hosting, fill)
+    }
+
+    /// Stops it, and has something listen in its place that says nothing, until that is dropped.
+    pub(crate) fn fall_silent(self) -> (OwnedFd, tempfile::TempDir) {
+        let address = self.address();
+        self.running.stop();
+        // The system takes connections for who listens.
+        let listener: OwnedFd = match address.strip_prefix("unix:") {
+            Some(path) => UnixListener::bind(path).unwrap().into(),
+            None => TcpListener::bind(net::place(&address)).unwrap().into(),
+        };
+        (listener, self.folder)
     }
 
     /// Has it stop, and starts another one in its place at once, while calls at the old one are under way.
