@@ -15,8 +15,8 @@ use andiron_store::{Entry, Key, KeyRef, Op, Reply};
 
 use crate::durable::{Answer, Restored};
 use crate::kept::Kept;
+use crate::shared::{Shared, now};
 use crate::state;
-use crate::store::{Shared, now};
 
 /// Bytes of a backup that travel at a time.
 const PIECE: usize = 1 << 20;

@@ -6,7 +6,8 @@ use andiron::{Durability, Error, ErrorKind, Expose, Hosting, Limits, Result, Run
 use andiron_store::disk::Disk;
 use andiron_store::{Store as Engine, StoreStart};
 
-use crate::store::{Store, now};
+use crate::shared::now;
+use crate::store::Store;
 use crate::{StoreLimits, state};
 
 /// The name of the object that is the store.

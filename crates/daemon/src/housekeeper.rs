@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::store::{Shared, steady};
+use crate::shared::{Shared, steady};
 
 /// Who looks after a store. Its lock is never held while that of the store is asked for, or anything is freed.
 #[derive(Debug)]

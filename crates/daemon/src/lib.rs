@@ -20,6 +20,7 @@ mod durable;
 mod history;
 mod housekeeper;
 mod kept;
+mod shared;
 mod stamps;
 mod state;
 mod store;

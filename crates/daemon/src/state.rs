@@ -12,7 +12,7 @@ use andiron_store::{Entry, Store as Engine};
 use crate::durable::ROOM;
 use crate::housekeeper::Housekeeper;
 use crate::kept::Kept;
-use crate::store::now;
+use crate::shared::now;
 
 /// How long the files are waited for: the daemon before this one finishes its calls, for five seconds at most, when its address is free already.
 const HANDOVER: Duration = Duration::from_secs(7);

@@ -4,364 +4,25 @@ use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::Waker;
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
+use std::time::Duration;
 
 use andiron::{Blob, Error, ErrorKind, PassedDescriptor, Result, Stream};
 use andiron_store::disk::{Disk, Durability};
-use andiron_store::{
-    Codec, DEFAULT_AUTHOR, Discarded, Effects, KeyRef, Now, Op, Page as EnginePage, Put, Reply,
-    Store as Engine, StoreError,
-};
+use andiron_store::{Codec, DEFAULT_AUTHOR, KeyRef, Op, Page as EnginePage, Put, Reply, Store as Engine};
 use futures_core::Stream as _;
 
 use crate::answers::{Answer, Change, Counted, Figures, Page, Saved, Stamp, Wanted, Written};
 use crate::archive::{self, Archive, Leaving};
-use crate::durable::{self, Batch, Durable, Job, Restored, UnderWay, Waiting};
-use crate::housekeeper::Housekeeper;
 use crate::kept::Kept;
-use crate::stamps::Stamps;
+use crate::shared::{Applied, Shared, unexpected};
 use crate::state;
-use crate::watch::{Beginning, Filter, Watch, Watchers};
+use crate::watch::{Beginning, Filter, Watch};
 
 /// Entries on a page of a listing where the caller does not say.
 const PAGE: u64 = 1000;
 /// What a message that carries a value takes beside it: the longest key, and the head.
 const ROOM_BESIDE_VALUE: u64 = 128 << 10;
-
-/// Entries that are taken out at a time when they expired.
-const EXPIRED_AT_ONCE: usize = 256;
-/// What could not be made durable is tried again after this time, where nobody waits for it.
-const AGAIN: Duration = Duration::from_secs(1);
-/// Freeing so many entries takes longer than an operation may.
-const MANY: usize = 4096;
-
-/// The engine, locked for one operation at a time, and who wants to know what it did.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    this: Weak<Shared>,
-    state: Mutex<State>,
-    stamps: Stamps,
-    pub(crate) watchers: Watchers,
-    housekeeper: Arc<Housekeeper>,
-    /// `None`: nothing is kept beyond the life of the daemon.
-    durable: Option<Arc<Durable>>,
-}
-
-/// What is locked for one operation at a time.
-#[derive(Debug)]
-pub(crate) struct State {
-    pub(crate) engine: Engine<Kept>,
-    under_way: UnderWay,
-    /// No version above it was given out, as the disk knows.
-    high_water: u64,
-}
-
-/// What came of an operation.
-enum Applied {
-    Done(Reply<Kept>, Stamp),
-    /// A disk has to know of it first.
-    Waits(Arc<durable::Answer<Reply<Kept>>>),
-}
-
-impl Shared {
-    pub(crate) fn housekeeper(&self) -> &Arc<Housekeeper> {
-        &self.housekeeper
-    }
-
-    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
-        // The engine finds out whether an operation may happen before it changes anything.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Does an operation that no disk has to know of. What it changes is told under the same lock, so that everybody hears of changes in their order.
-    fn apply(&self, op: Op<'_, Kept>) -> Result<Reply<Kept>> {
-        match self.begin(op, Durability::Relaxed, None)? {
-            Applied::Done(reply, _) => Ok(reply),
-            Applied::Waits(_) => Err(unexpected()),
-        }
-    }
-
-    /// Does an operation; where a disk has to know of it first, when that does. With the stamp that belongs to what is said of this key.
-    async fn apply_durably(&self, op: Op<'_, Kept>, durability: Durability) -> Result<Reply<Kept>> {
-        match self.begin(op, durability, None)? {
-            Applied::Done(reply, _) => Ok(reply),
-            Applied::Waits(answer) => answer.wait().await,
-        }
-    }
-
-    fn begin(&self, op: Op<'_, Kept>, durability: Durability, key: Option<KeyRef<'_>>) -> Result<Applied> {
-        let may_expire_sooner = match &op {
-            Op::Set(put) => put.ttl.is_some(),
-            Op::SetMany(_) | Op::Expire { .. } => true,
-            _ => false,
-        };
-        let mut state = self.state();
-        if state.under_way.concerns(&op) || state.engine.concerns_disk(&op) {
-            let wanted = Waiting::of(op).ok_or_else(unexpected)?;
-            return self.queue(state, wanted, durability).map(Applied::Waits);
-        }
-        let retry = self.durable.is_some().then(|| op.clone());
-        let mut told = self.told();
-        let reply = state.engine.apply(op, now(), &mut told);
-        if let (Err(StoreError::VersionsHeld), Some(op)) = (&reply, retry) {
-            let wanted = Waiting::of(op).ok_or_else(unexpected)?;
-            return self.queue(state, wanted, durability).map(Applied::Waits);
-        }
-        let stamp = key.map_or(Stamp::default(), |key| self.stamps.stamp(key));
-        let next_expiry = if may_expire_sooner { state.engine.next_expiry() } else { None };
-        drop(state);
-        self.tell(told, next_expiry);
-        reply.map(|reply| Applied::Done(reply, stamp)).map_err(refused)
-    }
-
-    /// Leaves an operation to who makes it durable, which may be this thread, now.
-    fn queue(
-        &self,
-        mut state: MutexGuard<'_, State>,
-        wanted: Waiting,
-        durability: Durability,
-    ) -> Result<Arc<durable::Answer<Reply<Kept>>>> {
-        let durable = self.durable()?;
-        state.under_way.begin(&wanted.op());
-        let answer: Arc<durable::Answer<Reply<Kept>>> = Arc::default();
-        durable.push(Job { wanted, durability, answer: answer.clone() });
-        drop(state);
-        self.make_durable(false);
-        Ok(answer)
-    }
-
-    /// What makes writes durable.
-    fn durable(&self) -> Result<&Arc<Durable>> {
-        self.durable.as_ref().ok_or_else(|| {
-            let text = "this daemon keeps nothing beyond its life: start it with a folder for its state, or set entries without `persist`";
-            Error::new(ErrorKind::Unsupported, text)
-        })
-    }
-
-    /// Sets entries as they once were.
-    pub(crate) async fn restore(&self, restored: Restored) -> Result<u64> {
-        let answer = self.queue(self.state(), Waiting::Restore(restored), Durability::Sync)?;
-        match answer.wait().await? {
-            Reply::Set { version, .. } => Ok(version),
-            _ => Err(unexpected()),
-        }
-    }
-
-    /// Has the thread of the disk do something with it that takes long.
-    pub(crate) async fn with_disk<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Shared, &mut dyn Disk) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
-        let durable = self.durable()?;
-        let (answer, this) = (Arc::<durable::Answer<T>>::default(), self.this.clone());
-        let place = answer.clone();
-        durable.push_task(Box::new(move || {
-            let work = || {
-                let shared = this.upgrade().ok_or_else(crate::archive::over)?;
-                shared.durable()?.with_disk(|disk| work(&shared, disk))
-            };
-            place.give(crate::archive::contained(work));
-        }));
-        self.make_durable(false);
-        answer.wait().await
-    }
-
-    /// Makes durable what waits for it. `on_thread`: by the thread of the disk, else only what is soon done.
-    fn make_durable(&self, on_thread: bool) {
-        let Some(durable) = &self.durable else { return };
-        let more = durable.take(on_thread).is_some_and(|jobs| self.work_off(durable, jobs));
-        if !on_thread && (more || durable.has_work()) {
-            let this = self.this.clone();
-            let called = durable.call(move || {
-                if let Some(shared) = this.upgrade() {
-                    shared.make_durable(true);
-                }
-            });
-            if !called {
-                self.make_durable(true); // there can be no thread: by this one, then
-            }
-        }
-    }
-
-    /// True where the thread of the disk has to look for what comes of it.
-    fn work_off(&self, durable: &Durable, jobs: Vec<Job>) -> bool {
-        let now = now();
-        let durability = match jobs.iter().any(|job| job.durability == Durability::Sync) {
-            true => Durability::Sync,
-            false => Durability::Relaxed,
-        };
-        let (mut told, mut batch) = (self.told(), Batch::default());
-        let mut state = self.state();
-        let floor = state.engine.version_for_plan(durable::ROOM);
-        let version = self.plan(&mut state, jobs, now, floor, &mut told, &mut batch);
-        // Whatever is written meanwhile stays below, and below what the disk knows.
-        let ceiling = (floor + 1).min(state.high_water.saturating_add(1));
-        state.engine.hold_versions(Some(ceiling));
-        let high_water = version.saturating_add(durable::ROOM);
-        let changes: Vec<_> = batch.planned.iter().flat_map(|(_, plan)| state.engine.to_disk(plan)).collect();
-        drop(state);
-        let needed = !changes.is_empty() || version > floor || !batch.held.is_empty();
-        let outcome = match needed {
-            true => durable.commit(&batch.planned, &changes, now.wall, high_water, durability).map(Some),
-            false => Ok(None),
-        };
-        drop(changes);
-        let mut answers = Vec::new();
-        let mut state = self.state();
-        for (job, plan) in batch.planned {
-            let answer = match &outcome {
-                Ok(_) => Ok(state.engine.publish(plan, &mut told)),
-                Err(error) => {
-                    state.engine.abandon(plan);
-                    Err(error.into())
-                }
-            };
-            state.under_way.end(&job.wanted.op());
-            answers.push((job.answer, answer));
-        }
-        for (job, error) in batch.refused {
-            state.under_way.end(&job.wanted.op());
-            answers.push((job.answer, Err(error)));
-        }
-        let mut left = batch.left;
-        match &outcome {
-            Ok(known) => {
-                left.splice(0..0, batch.held);
-                state.high_water = known.unwrap_or(state.high_water);
-            }
-            Err(error) => {
-                for job in batch.held {
-                    state.under_way.end(&job.wanted.op());
-                    answers.push((job.answer, Err(error.into())));
-                }
-            }
-        }
-        let ceiling = state.high_water.saturating_add(1);
-        state.engine.hold_versions(Some(ceiling));
-        let next_expiry = state.engine.next_expiry();
-        let more = durable.done(left, needed && outcome.is_ok());
-        drop(state);
-        self.tell(told, next_expiry);
-        if outcome.is_err() {
-            // What could not be forgotten now is tried again then.
-            self.housekeeper.wake_at(steady() + AGAIN);
-        }
-        answers.into_iter().for_each(|(place, answer)| place.give(answer));
-        more
-    }
-
-    /// Has the engine plan what can be done together. Gives the last version that is taken.
-    fn plan(
-        &self,
-        state: &mut State,
-        jobs: Vec<Job>,
-        now: Now,
-        floor: u64,
-        told: &mut Told<'_>,
-        batch: &mut Batch,
-    ) -> u64 {
-        let mut taken = UnderWay::default();
-        let mut version = floor;
-        for job in jobs {
-            let op = job.wanted.op();
-            let waits = taken.concerns(&op);
-            taken.begin(&op); // also of one that waits: what comes later waits behind it
-            if waits {
-                drop(op);
-                batch.left.push(job);
-                continue;
-            }
-            let planned = state.engine.plan(op, now, version + 1, told);
-            match planned {
-                Ok(plan) => {
-                    version += u64::from(plan.version().is_some());
-                    batch.planned.push((job, plan));
-                }
-                // It has to take others out for which no version is left: when the disk knows of more it is tried again.
-                Err(StoreError::VersionsHeld) => batch.held.push(job),
-                Err(error) => batch.refused.push((job, refused(error))),
-            }
-        }
-        version
-    }
-
-    fn told(&self) -> Told<'_> {
-        Told { stamps: &self.stamps, watchers: &self.watchers, woken: Vec::new(), discarded: Vec::new() }
-    }
-
-    /// Does what an operation leaves to be done without the lock.
-    fn tell(&self, told: Told<'_>, next_expiry: Option<Duration>) {
-        if let Some(time) = next_expiry {
-            self.housekeeper.wake_at(time);
-        }
-        told.woken.into_iter().for_each(Waker::wake);
-        for discarded in told.discarded {
-            if discarded.entries() >= MANY {
-                self.housekeeper.free(discarded);
-            }
-        }
-    }
-
-    /// The engine when nothing is in it whose time is over, but for what waits for the disk, and that time.
-    pub(crate) fn swept(&self) -> (MutexGuard<'_, State>, Now) {
-        loop {
-            let (state, now) = (self.state(), now());
-            // Without a version left nothing can be taken out.
-            if !state.engine.has_expired(now) || state.engine.version() == u64::MAX {
-                return (state, now);
-            }
-            drop(state);
-            self.expire();
-        }
-    }
-
-    /// Takes out what expired, in pieces, so that nobody waits long for the engine.
-    pub(crate) fn expire(&self) {
-        let some = Op::Expire { limit: EXPIRED_AT_ONCE };
-        while let Ok(Reply::Expired { count: EXPIRED_AT_ONCE }) = self.apply(some.clone()) {}
-        self.expire_on_disk(EXPIRED_AT_ONCE);
-    }
-
-    /// Begins to take out so many of those that the disk has to forget first.
-    fn expire_on_disk(&self, limit: usize) {
-        let Some(durable) = &self.durable else { return };
-        let mut state = self.state();
-        for key in state.engine.due_on_disk(limit) {
-            let op = Op::ExpireOne { key: (&key).into() };
-            if !state.under_way.concerns(&op) {
-                state.under_way.begin(&op);
-                let (wanted, durability) = (Waiting::ExpireOne(key), Durability::Relaxed);
-                durable.push(Job { wanted, durability, answer: Arc::default() });
-            }
-        }
-        drop(state);
-        self.make_durable(false);
-    }
-}
-
-/// What an operation does besides changing the engine.
-struct Told<'s> {
-    stamps: &'s Stamps,
-    watchers: &'s Watchers,
-    /// To be woken once the engine is free.
-    woken: Vec<Waker>,
-    /// To be freed then.
-    discarded: Vec<Discarded<Kept>>,
-}
-
-impl Effects<Kept> for Told<'_> {
-    fn change(&mut self, key: KeyRef<'_>, version: u64) {
-        // First this: from here on nobody takes what was read before for current.
-        self.stamps.bump(key, version);
-        self.watchers.note(key, version, &mut self.woken);
-    }
-
-    fn discard(&mut self, discarded: Discarded<Kept>) {
-        self.discarded.push(discarded);
-    }
-}
 
 /// The store as others call it.
 pub(crate) struct Store {
@@ -380,14 +41,14 @@ impl Drop for Store {
     fn drop(&mut self) {
         // A forked child has no housekeeper to wait for.
         if self.generation == andiron_sys::fork::generation() {
-            self.shared.housekeeper.end();
-            self.shared.durable.iter().for_each(|durable| durable.end());
+            self.shared.end();
         }
     }
 }
 
 impl Store {
-    /// One that is empty, of values that fit a message of this length, so that each can be sent to whoever cannot take it by reference. `disk` is to have its persistent entries, in this folder; `default`: how durable a write is where its caller does not say.
+    /// One that is empty, of values that fit a message of this length, so that each can be sent to whoever cannot take it by reference. `disk` is to have its
+    /// persistent entries, in this folder; `default`: how durable a write is where its caller does not say.
     pub(crate) fn new(
         engine: Engine<Kept>,
         message: u64,
@@ -397,33 +58,13 @@ impl Store {
         let most = message.saturating_sub(ROOM_BESIDE_VALUE.min(message / 16));
         let (disk, folder) = disk.unzip();
         let archive = folder.map(|folder| Archive::new(&folder));
-        let durable = disk.map(|disk| Arc::new(Durable::new(disk)));
-        let state = State { engine, under_way: UnderWay::default(), high_water: u64::MAX };
-        let shared = Arc::new_cyclic(|shared| Shared {
-            this: shared.clone(),
-            stamps: Stamps::new(state.engine.incarnation()),
-            state: Mutex::new(state),
-            watchers: Watchers::default(),
-            housekeeper: Housekeeper::new(shared.clone()),
-            durable,
-        });
+        let shared = Shared::new(engine, disk);
         Store { shared, most, archive, default, generation: andiron_sys::fork::generation() }
     }
 
     /// Fills it with what its disk has, before anybody uses it.
     pub(crate) fn fill(&self) -> Result<()> {
-        let Some(durable) = &self.shared.durable else { return Ok(()) };
-        let next_expiry = durable.with_disk(|disk| {
-            let mut state = self.shared.state();
-            let high_water = state::load(&mut state.engine, disk, &self.shared.housekeeper)?;
-            state.high_water = high_water;
-            state.engine.hold_versions(Some(high_water.saturating_add(1)));
-            Ok(state.engine.next_expiry())
-        })?;
-        // All whose time is over before anybody is told so: a clock that is set back would bring what is left back, after one more restart.
-        self.shared.expire_on_disk(usize::MAX);
-        self.shared.tell(self.shared.told(), next_expiry);
-        Ok(())
+        self.shared.fill()
     }
 
     /// What ends its board: nobody takes what was read for current any more.
@@ -431,7 +72,7 @@ impl Store {
         let shared = Arc::downgrade(&self.shared);
         move || {
             if let Some(shared) = shared.upgrade() {
-                shared.stamps.close();
+                shared.close();
             }
         }
     }
@@ -455,7 +96,7 @@ impl Store {
             );
             return Err(Error::new(ErrorKind::TooLarge, text));
         }
-        Ok(Kept::of(value, &self.shared.housekeeper))
+        Ok(Kept::of(value, self.shared.housekeeper()))
     }
 
     fn page(&self, author: Option<&str>, after: Option<KeyRef<'_>>, limit: usize) -> Result<EnginePage> {
@@ -606,7 +247,7 @@ impl Store {
     fn board(&self) -> Result<Option<PassedDescriptor>> {
         // It tells when anything is written, by whomever.
         let all = check(Use::Read, None)?.is_none();
-        Ok(if all { self.shared.stamps.board() } else { None })
+        Ok(if all { self.shared.board() } else { None })
     }
 
     /// What the store holds and was asked. Returns an array: entries, bytes that they count for, authors, hits (reads that clients answered
@@ -764,17 +405,6 @@ fn check_all(wanted: Use) -> Result<()> {
     Err(Error::new(ErrorKind::Denied, text))
 }
 
-/// What time it is. A clock that stands before 1970 is taken as standing there.
-pub(crate) fn now() -> Now {
-    let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Now { wall, steady: steady() }
-}
-
-/// The time by the clock that nobody sets, which goes on while the machine sleeps.
-pub(crate) fn steady() -> Duration {
-    andiron_sys::clock::since_boot()
-}
-
 /// How long an entry is to stay.
 fn time_to_live(micros: Option<u64>) -> Result<Option<Duration>> {
     if micros == Some(0) {
@@ -787,23 +417,4 @@ fn time_to_live(micros: Option<u64>) -> Result<Option<Duration>> {
 
 fn key<'a>(author: Option<&'a str>, name: &'a str) -> KeyRef<'a> {
     KeyRef::new(author.unwrap_or(DEFAULT_AUTHOR), name)
-}
-
-fn refused(error: StoreError) -> Error {
-    let kind = match error {
-        StoreError::KeyTooLong { .. } | StoreError::EntryTooLarge { .. } => ErrorKind::TooLarge,
-        StoreError::Full { .. } => ErrorKind::Quota,
-        StoreError::VersionMismatch { .. } => ErrorKind::Conflict,
-        StoreError::KeyTwice | StoreError::Overflow { .. } => ErrorKind::BadArguments,
-        StoreError::NotANumber => ErrorKind::Encoding,
-        StoreError::VersionsHeld => ErrorKind::Overloaded,
-        StoreError::VersionsExhausted => ErrorKind::Internal,
-    };
-    Error::new(kind, error.to_string()).with_source(error)
-}
-
-/// The engine answers each operation with its own kind of reply.
-#[cold]
-fn unexpected() -> Error {
-    Error::new(ErrorKind::Internal, "the store answered something else than was asked for")
 }

@@ -16,7 +16,7 @@ use futures_core::Stream;
 
 use crate::answers::Change;
 use crate::history::{History, MOST_BYTES, MOST_CHANGES, length};
-use crate::store::{Shared, now};
+use crate::shared::{Shared, now};
 
 /// How many of the entries that are there from the start, or of the changes in the history, are looked up at a time.
 const PAGE: usize = 256;
