@@ -310,14 +310,14 @@ fn a_copy_that_is_kept_by_many_watches_one_after_the_other_is_the_same_in_the_en
                 scope.spawn(move || {
                     for number in 0..3000 {
                         let name = format!("{}", (number * (7 + writer) + number / 5) % 23);
-                        match number % 3 {
-                            0 => drop(store.delete(&name).unwrap()),
+                        let put = put(&name, number * 2 + writer);
+                        let done = match number % 3 {
+                            0 => store.delete(&name).map(drop),
                             // The disk learns of it first, while others write.
-                            1 if number % 5 == 0 => {
-                                drop(store.set_with(put(&name, number).persist()).unwrap())
-                            }
-                            _ => drop(store.set(&name, &(number * 2 + writer)).unwrap()),
-                        }
+                            1 if number % 5 == 0 => store.set_with(put.persist()).map(drop),
+                            _ => store.set_with(put).map(drop),
+                        };
+                        done.unwrap();
                     }
                 })
             })
@@ -376,7 +376,7 @@ impl Wire {
 
     /// A client by it that connects again.
     fn store(&self) -> Store {
-        let connector = Connector::new(&format!("unix:{}", self.path.display()));
+        let connector = Connector::new(format!("unix:{}", self.path.display()));
         connector.retry(Duration::from_secs(60)).connect().unwrap().store()
     }
 
