@@ -317,12 +317,8 @@ impl Shared {
 
     /// Takes out what expired, in pieces, so that nobody waits long for the engine.
     pub(crate) fn expire(&self) {
-        loop {
-            match self.apply(Op::Expire { limit: EXPIRED_AT_ONCE }) {
-                Ok(Reply::Expired { count: EXPIRED_AT_ONCE }) => {}
-                _ => break,
-            }
-        }
+        let some = Op::Expire { limit: EXPIRED_AT_ONCE };
+        while let Ok(Reply::Expired { count: EXPIRED_AT_ONCE }) = self.apply(some.clone()) {}
         self.expire_on_disk(EXPIRED_AT_ONCE);
     }
 
@@ -502,6 +498,7 @@ impl Store {
 impl Store {
     /// Sets a value, for `ttl` microseconds or for good; with `if_version` only if the entry has that version, with 0 only if there is none; with `persist` it is there
     /// again when the daemon was ended, `durability` says by what: `relaxed`, or `sync`, also a power cut. Returns an array: version, timestamp in seconds since 1970.
+    #[expect(clippy::too_many_arguments, reason = "callers may leave out all but three")]
     async fn set(
         &self,
         name: String,
@@ -600,7 +597,7 @@ impl Store {
     }
 
     /// What the store holds and was asked. Returns an array: entries, bytes that they count for, authors, hits (reads that clients answered
-    /// themselves, as they told) and questions (reads that came here).
+    /// themselves, as they told), questions (reads that came here) and evicted (entries that were removed to make room).
     #[expose(idempotent)]
     fn stats(&self) -> Result<Figures> {
         check_all(Use::Read)?;
