@@ -85,7 +85,8 @@ impl Daemon {
         };
         let server = Server::host(address, hosting)?;
         let disk = state.map(|folder| Ok::<_, Error>((state::open(&folder)?, folder))).transpose()?;
-        let high_water = disk.as_ref().map_or(0, |(disk, _)| disk.high_water());
+        // One more, so that no version of an earlier life is where this one begins.
+        let high_water = disk.as_ref().map_or(0, |(disk, _)| disk.high_water().saturating_add(1));
         let start = StoreStart { incarnation, high_water, now: now().wall, limits: store };
         let disk = disk.map(|(disk, folder)| (Box::new(disk) as Box<dyn Disk>, folder));
         let store = Store::new(Engine::new(start), message, disk, state::survives(durability));

@@ -284,7 +284,7 @@ impl Store {
     ) -> Result<Stream<Change>> {
         let allowed = check(Use::Read, author)?;
         let authors = author.map(|author| BTreeSet::from([author.to_owned()])).or(allowed);
-        let filter = Filter::new(pattern.unwrap_or("*"), authors);
+        let filter = Filter::new(pattern.unwrap_or("*"), authors)?;
         let beginning = match (present, since) {
             (Some(true), Some(_)) => {
                 let text = "a watch begins with the entries that are there or with what changed since a version: leave out `present` or `since`";

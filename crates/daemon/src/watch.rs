@@ -21,6 +21,9 @@ use crate::shared::{Shared, now};
 /// How many of the entries that are there from the start, or of the changes in the history, are looked up at a time.
 const PAGE: usize = 256;
 
+/// A pattern may have so many bytes.
+const LONGEST_PATTERN: usize = 1024;
+
 /// Which entries are watched.
 #[derive(Debug)]
 pub(crate) struct Filter {
@@ -30,8 +33,14 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
-    pub(crate) fn new(pattern: &str, authors: Option<BTreeSet<String>>) -> Filter {
-        Filter { pattern: pattern.to_owned(), authors }
+    /// Each change is held against the pattern while nobody else can write, so a long one is refused.
+    pub(crate) fn new(pattern: &str, authors: Option<BTreeSet<String>>) -> Result<Filter> {
+        if pattern.len() > LONGEST_PATTERN {
+            let text =
+                format!("a pattern has at most {LONGEST_PATTERN} bytes, this one has {}", pattern.len());
+            return Err(Error::new(ErrorKind::BadArguments, text));
+        }
+        Ok(Filter { pattern: pattern.to_owned(), authors })
     }
 
     /// The one author whose entries are watched, if it is one.

@@ -169,9 +169,9 @@ fn the_answers_are_those_of_the_protocol() {
     assert_eq!((deleted.0, deleted.1), (1, version));
     let counted: (u64, f64, i64) = store.call("incr", &("n",)).unwrap();
     assert_eq!((counted.0, counted.2), (version + 2, 1));
-    let (entries, _bytes, authors, hits, questions): (u64, u64, u64, u64, u64) =
+    let (entries, _bytes, authors, hits, questions, evicted): (u64, u64, u64, u64, u64, u64) =
         store.call("stats", &()).unwrap();
-    assert_eq!((entries, authors, hits, questions), (1, 1, 41, 3));
+    assert_eq!((entries, authors, hits, questions, evicted), (1, 1, 41, 3, 0));
     let Stats { entries, questions, .. } = hub.store().stats().unwrap();
     assert_eq!((entries, questions), (1, 3));
 }
