@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use andiron::{Durability, Rights, Security};
+use andiron_daemon::{Evict, StoreLimits};
 use clap::{Arg, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use clap_complete::Shell;
 
@@ -101,6 +102,59 @@ impl From<SecurityArguments> for Security {
     }
 }
 
+/// How much the store of a daemon may hold.
+#[derive(Debug, Args)]
+pub(crate) struct LimitArguments {
+    /// The store holds so many bytes at most: names, values, and about 128 for each entry; a number, or one and K, M or G [default: 2G]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    max_bytes: Option<u64>,
+    /// The store holds so many entries at most [default: 4000000]
+    #[arg(long, value_name = "NUMBER")]
+    max_entries: Option<usize>,
+    /// Each author has so many bytes of that at most [default: all]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    max_author_bytes: Option<u64>,
+    /// Each author has so many entries at most [default: all]
+    #[arg(long, value_name = "NUMBER")]
+    max_author_entries: Option<usize>,
+    /// Where there is no room left: `none` refuses the write, `oldest` removes entries that were set longest ago; none that is persistent
+    #[arg(long, value_name = "WHICH", default_value = "none", value_parser = evict)]
+    evict: Evict,
+}
+
+impl From<LimitArguments> for StoreLimits {
+    fn from(arguments: LimitArguments) -> StoreLimits {
+        let LimitArguments { max_bytes, max_entries, max_author_bytes, max_author_entries, evict } =
+            arguments;
+        let usual = StoreLimits::default();
+        StoreLimits {
+            max_bytes: max_bytes.unwrap_or(usual.max_bytes),
+            max_entries: max_entries.unwrap_or(usual.max_entries),
+            max_author_bytes: max_author_bytes.unwrap_or(usual.max_author_bytes),
+            max_author_entries: max_author_entries.unwrap_or(usual.max_author_entries),
+            evict,
+            ..usual
+        }
+    }
+}
+
+fn evict(text: &str) -> Result<Evict, String> {
+    match text {
+        "none" => Ok(Evict::None),
+        "oldest" => Ok(Evict::Oldest),
+        _ => Err("it is `none` or `oldest`".to_owned()),
+    }
+}
+
+/// Bytes, or a number of units of them.
+fn size(text: &str) -> Result<u64, String> {
+    let units = [("K", 10), ("M", 20), ("G", 30)];
+    let unit = units.into_iter().find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, shift)));
+    let (number, shift) = unit.unwrap_or((text, 0));
+    let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
+    bytes.ok_or_else(|| "not a number, or one and K, M or G, like 512M".to_owned())
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run a daemon: a store, and a place where processes register objects.
@@ -129,6 +183,8 @@ pub(crate) enum Command {
         /// What a persistent write survives where its caller does not say: `relaxed` the end of the daemon by whatever, `sync` also a power cut
         #[arg(long, value_name = "HOW", default_value = "relaxed")]
         durability: Durability,
+        #[command(flatten)]
+        limits: LimitArguments,
     },
     /// Put a value into the store.
     ///
@@ -208,7 +264,7 @@ pub(crate) enum Command {
     /// Print how much the store holds, and how often it was asked.
     ///
     /// With `--json`: an object with entries, bytes (which they count for), authors, hits (reads that clients answered from their own memory, as they
-    /// told) and questions (reads that came to the store).
+    /// told), questions (reads that came to the store) and evicted (entries that were removed to make room).
     Stats,
     /// List the entries of the store.
     ///

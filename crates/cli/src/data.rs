@@ -108,11 +108,12 @@ pub(crate) fn stats(server: &Chosen, json: bool, out: &mut impl Write) -> Result
     if json {
         return Ok(writeln!(out, "{}", json!(stats))?);
     }
-    let Stats { entries, bytes, authors, hits, questions } = stats;
+    let Stats { entries, bytes, authors, hits, questions, evicted } = stats;
     writeln!(out, "entries    {entries}, of authors: {authors}")?;
     writeln!(out, "size       {}", text::size(bytes))?;
     writeln!(out, "questions  {questions}, answered by the store")?;
-    Ok(writeln!(out, "hits       {hits}, answered by clients themselves")?)
+    writeln!(out, "hits       {hits}, answered by clients themselves")?;
+    Ok(writeln!(out, "evicted    {evicted}, to make room for others")?)
 }
 
 pub(crate) fn get(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use andiron::{Durability, Security};
-use andiron_daemon::{Daemon, Options};
+use andiron_daemon::{Daemon, Options, StoreLimits};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
@@ -24,13 +24,19 @@ pub(crate) enum State {
     None,
 }
 
+/// What the store keeps, and how.
+pub(crate) struct Kept {
+    pub(crate) state: State,
+    pub(crate) durability: Durability,
+    pub(crate) limits: StoreLimits,
+}
+
 /// Serves at the local address, where there is to be one, and the others.
 pub(crate) fn serve(
     local: Option<Option<&str>>,
     listen: &[String],
     advertise: &[String],
-    state: State,
-    durability: Durability,
+    Kept { state, durability, limits }: Kept,
     security: &Security,
 ) -> Result<(), Failure> {
     let mut addresses = Vec::new();
@@ -54,7 +60,8 @@ pub(crate) fn serve(
             Failure::Error(format!("{}, give a folder by `--state`, or `--no-state`", error.message()))
         })?,
     };
-    let options = Options { state, durability, security: security.clone(), ..Options::default() };
+    let security = security.clone();
+    let options = Options { state, durability, store: limits, security, ..Options::default() };
     let mut daemon = Daemon::bind_with(first, options)?;
     for address in more {
         daemon = daemon.listen(address)?;

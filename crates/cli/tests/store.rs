@@ -143,7 +143,7 @@ fn a_listing_is_sorted_and_complete() {
     let names: Vec<&str> = all[1..].iter().map(|entry| entry["name"].as_str().unwrap()).collect();
     assert!(names.is_sorted() && names[2499] == "n2499");
     let keys: Vec<&str> = all[0].as_object().unwrap().keys().map(String::as_str).collect();
-    assert_eq!(keys, ["author", "name", "version", "timestamp", "size"]);
+    assert_eq!(keys, ["author", "name", "version", "timestamp", "size", "persistent"]);
     assert!(all[0]["version"].as_u64() > all[1]["version"].as_u64());
     assert_eq!(all[0]["size"], 1);
 
@@ -152,7 +152,7 @@ fn a_listing_is_sorted_and_complete() {
     assert_eq!(of_one.as_array().unwrap()[..], all[..1]);
     let table = home.run(&["ls", "--author", "a"]);
     let lines: Vec<&str> = table.printed().lines().collect();
-    assert_eq!(lines[0].split_whitespace().collect::<Vec<_>>(), ["SIZE", "AGE", "VERSION", "AUTHOR", "NAME"]);
+    assert_eq!(lines[0].split_whitespace().collect::<Vec<_>>(), ["SIZE", "AGE", "P", "VERSION", "AUTHOR", "NAME"]);
     assert!(lines.len() == 2 && lines[1].ends_with("x\\u{1b}"), "{lines:?}");
     assert_eq!(home.run(&["ls"]).printed().lines().count(), 2502);
 }
@@ -373,6 +373,32 @@ fn how_much_the_store_holds_is_printed() {
 }
 
 #[test]
+fn a_store_that_may_hold_little_refuses_or_removes_what_is_oldest() {
+    let home = Home::new();
+    let mut daemon = home.serve_with(&["--max-author-entries", "2", "--max-bytes", "1M"]);
+    for name in ["a", "b"] {
+        home.run(&["set", name, "1"]).printed();
+    }
+    let full = home.run(&["set", "c", "1"]);
+    assert!(full.failed(1).contains("max_author_entries") && full.err.contains("\"default\""), "{full:?}");
+    home.run(&["set", "c", "1", "--author", "another"]).printed();
+    daemon.terminate();
+
+    let _daemon = home.serve_with(&["--max-author-entries", "2", "--evict", "oldest"]);
+    for name in ["a", "b"] {
+        home.run(&["set", name, "1"]).printed();
+    }
+    home.run(&["persist", "a"]).printed();
+    home.run(&["set", "c", "1"]).printed();
+    let listed: serde_json::Value = serde_json::from_str(home.run(&["ls", "--json"]).printed()).unwrap();
+    let names: Vec<_> = listed.as_array().unwrap().iter().map(|row| row["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["a", "c"], "what is persistent stays");
+    assert!(home.run(&["stats"]).printed().ends_with("evicted    1, to make room for others\n"));
+    home.run(&["persist", "c"]).printed();
+    assert!(home.run(&["set", "d", "1"]).failed(1).contains("has all that one author may have"));
+}
+
+#[test]
 fn the_store_says_what_it_offers() {
     let home = Home::new();
     let _daemon = home.serve();
@@ -380,14 +406,18 @@ fn the_store_says_what_it_offers() {
     let described = described.printed();
     assert!(described.starts_with("Store: Values by author and name"), "{described}");
     for signature in [
-        "  set(name: &str, value: Blob, codec: u8, author: Option<&str>, ttl: Option<u64>, if_version: Option<u64>)",
-        "  set_many(entries: Vec<Wanted>)",
+        "  set(name: String, value: Blob, codec: u8, author: Option<String>, ttl: Option<u64>, if_version: Option<u64>, \
+         persist: Option<bool>, durability: Option<String>)",
+        "  set_many(entries: Vec<Wanted>, durability: Option<String>)",
+        "  persist(name: String, persist: Option<bool>, author: Option<String>, durability: Option<String>) -> bool",
         "  get(name: &str, known: Option<u64>, author: Option<&str>, hits: Option<u64>)",
-        "  delete(name: &str, author: Option<&str>, if_version: Option<u64>)",
-        "  incr(name: &str, by: Option<i64>, author: Option<&str>)",
+        "  delete(name: String, author: Option<String>, if_version: Option<u64>)",
+        "  incr(name: String, by: Option<i64>, author: Option<String>)",
         "  stats()",
         "  list(author: Option<&str>, after: Option<(&str, &str)>, limit: Option<u64>)",
-        "  clear(author: Option<&str>) -> u64",
+        "  clear(author: Option<String>) -> u64",
+        "  save(snapshot: String, author: Option<String>) -> u64",
+        "  restore(pieces: Stream<Blob>) -> u64",
     ] {
         assert!(described.contains(signature), "{signature}\n{described}");
     }

@@ -13,7 +13,7 @@ use common::{Home, LONG, until};
 /// A watch whose changes are taken by a thread, so that none of them can hang a test.
 fn taken(changes: impl Iterator<Item = andiron::Result<Change>> + Send + 'static) -> mpsc::Receiver<Change> {
     let (sender, receiver) = mpsc::channel();
-    thread::spawn(move || changes.map_while(Result::ok).try_for_each(|change| sender.send(change)));
+    thread::spawn(move || changes.map_while(Result::ok).all(|change| sender.send(change).is_ok()));
     receiver
 }
 

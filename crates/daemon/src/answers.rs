@@ -35,16 +35,16 @@ pub(crate) struct Counted(pub(crate) u64, pub(crate) f64, pub(crate) i64);
 
 written_as_array!(Counted, 3, 0 1 2);
 
-/// The answer to `stats`: entries, bytes, authors, hits and questions.
+/// The answer to `stats`: entries, bytes, authors, hits, questions and evicted.
 #[derive(Deserialize)]
-pub(crate) struct Figures(u64, u64, u64, u64, u64);
+pub(crate) struct Figures(u64, u64, u64, u64, u64, u64);
 
-written_as_array!(Figures, 5, 0 1 2 3 4);
+written_as_array!(Figures, 6, 0 1 2 3 4 5);
 
 impl From<Stats> for Figures {
     fn from(stats: Stats) -> Figures {
-        let Stats { entries, bytes, authors, hits, questions } = stats;
-        Figures(entries as u64, bytes, authors as u64, hits, questions)
+        let Stats { entries, bytes, authors, hits, questions, evicted } = stats;
+        Figures(entries as u64, bytes, authors as u64, hits, questions, evicted)
     }
 }
 

@@ -395,7 +395,8 @@ impl Durable {
     }
 
     /// Makes these changes durable, all or none.
-    /// `planned`: what they are for.
+    /// `planned`: what they are for. Gives the version above which none is to be
+    /// given out.
     pub(crate) fn commit(
         &self,
         planned: &[(Job, Plan<Kept>)],
@@ -403,7 +404,7 @@ impl Durable {
         wall: Duration,
         high_water: u64,
         durability: Durability,
-    ) -> std::result::Result<(), NotDurable> {
+    ) -> std::result::Result<u64, NotDurable> {
         let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         let changes: Vec<Change<'_>> = changes
             .iter()
@@ -427,7 +428,8 @@ impl Durable {
                 Some(backup) => disk.restore(&changes, high_water, backup),
                 None => disk.commit(&changes, high_water, durability),
             };
-            done.map_err(|error| Error::new(state::kind(&error), error.to_string()))
+            done.map_err(|error| Error::new(state::kind(&error), error.to_string()))?;
+            Ok(disk.high_water())
         };
         self.with_disk(commit).map_err(|error| NotDurable(error.kind(), error.message().to_owned()))
     }
@@ -456,6 +458,8 @@ impl From<&NotDurable> for Error {
 pub(crate) struct Batch {
     pub(crate) planned: Vec<(Job, Plan<Kept>)>,
     pub(crate) refused: Vec<(Job, Error)>,
+    /// These find no version that the disk knows of.
+    pub(crate) held: Vec<Job>,
     /// These concern keys of others in the batch.
     pub(crate) left: Vec<Job>,
 }

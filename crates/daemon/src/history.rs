@@ -55,3 +55,29 @@ impl History {
 pub(crate) fn length(key: &Key) -> usize {
     key.author.len() + key.name.len()
 }
+
+#[cfg(test)]
+mod tests {
+    use andiron_store::KeyRef;
+
+    use super::*;
+
+    #[test]
+    fn who_reads_it_in_pieces_finds_its_place_while_more_comes_or_learns_that_it_is_lost() {
+        let mut history = History::from(100);
+        let add = |history: &mut History, versions: std::ops::Range<u64>| {
+            versions.for_each(|version| history.add(version, KeyRef::named("x").into()));
+        };
+        let first =
+            |history: &History, place| history.behind(place).map(|mut changes| changes.next().unwrap().0);
+        let most = MOST_CHANGES as u64;
+        add(&mut history, 101..101 + most);
+        let place = history.place(110).unwrap();
+        assert_eq!(first(&history, place), Some(111));
+        add(&mut history, 101 + most..111 + most);
+        assert_eq!((first(&history, place), first(&history, place + 5)), (Some(111), Some(116)));
+        assert_eq!((history.place(110), history.place(109)), (Some(place), None));
+        add(&mut history, 111 + most..112 + most);
+        assert_eq!((first(&history, place), first(&history, place + 5)), (None, Some(116)));
+    }
+}

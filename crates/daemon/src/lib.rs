@@ -25,6 +25,6 @@ mod state;
 mod store;
 mod watch;
 
-pub use andiron_store::Limits as StoreLimits;
+pub use andiron_store::{Evict, Limits as StoreLimits};
 pub use daemon::{Daemon, Options};
 pub use state::state_folder;

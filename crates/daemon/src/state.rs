@@ -76,8 +76,8 @@ pub(crate) fn load(
     }
     // So that what is written from now on need not wait for that. Where it fails the first write tries again.
     let high_water = engine.version().saturating_add(ROOM);
-    let marked = disk.commit(&[], high_water, Durability::Relaxed);
-    Ok(if marked.is_ok() { high_water } else { disk.high_water() })
+    let _ = disk.commit(&[], high_water, Durability::Relaxed);
+    Ok(disk.high_water())
 }
 
 /// An entry as a disk gives it back. What is left of its time is told by the wall clock: the steady one does not know what it said before the machine was started.

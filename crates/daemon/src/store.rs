@@ -200,17 +200,17 @@ impl Shared {
         let high_water = version.saturating_add(durable::ROOM);
         let changes: Vec<_> = batch.planned.iter().flat_map(|(_, plan)| state.engine.to_disk(plan)).collect();
         drop(state);
-        let needed = !changes.is_empty() || version > floor;
+        let needed = !changes.is_empty() || version > floor || !batch.held.is_empty();
         let outcome = match needed {
-            true => durable.commit(&batch.planned, &changes, now.wall, high_water, durability),
-            false => Ok(()),
+            true => durable.commit(&batch.planned, &changes, now.wall, high_water, durability).map(Some),
+            false => Ok(None),
         };
         drop(changes);
         let mut answers = Vec::new();
         let mut state = self.state();
         for (job, plan) in batch.planned {
             let answer = match &outcome {
-                Ok(()) => Ok(state.engine.publish(plan, &mut told)),
+                Ok(_) => Ok(state.engine.publish(plan, &mut told)),
                 Err(error) => {
                     state.engine.abandon(plan);
                     Err(error.into())
@@ -223,13 +223,23 @@ impl Shared {
             state.under_way.end(&job.wanted.op());
             answers.push((job.answer, Err(error)));
         }
-        if outcome.is_ok() && needed {
-            state.high_water = high_water;
+        let mut left = batch.left;
+        match &outcome {
+            Ok(known) => {
+                left.splice(0..0, batch.held);
+                state.high_water = known.unwrap_or(state.high_water);
+            }
+            Err(error) => {
+                for job in batch.held {
+                    state.under_way.end(&job.wanted.op());
+                    answers.push((job.answer, Err(error.into())));
+                }
+            }
         }
         let ceiling = state.high_water.saturating_add(1);
         state.engine.hold_versions(Some(ceiling));
         let next_expiry = state.engine.next_expiry();
-        let more = durable.done(batch.left, needed && outcome.is_ok());
+        let more = durable.done(left, needed && outcome.is_ok());
         drop(state);
         self.tell(told, next_expiry);
         if outcome.is_err() {
@@ -267,6 +277,8 @@ impl Shared {
                     version += u64::from(plan.version().is_some());
                     batch.planned.push((job, plan));
                 }
+                // It has to take others out for which no version is left: when the disk knows of more it is tried again.
+                Err(StoreError::VersionsHeld) => batch.held.push(job),
                 Err(error) => batch.refused.push((job, refused(error))),
             }
         }
@@ -305,12 +317,8 @@ impl Shared {
 
     /// Takes out what expired, in pieces, so that nobody waits long for the engine.
     pub(crate) fn expire(&self) {
-        loop {
-            match self.apply(Op::Expire { limit: EXPIRED_AT_ONCE }) {
-                Ok(Reply::Expired { count: EXPIRED_AT_ONCE }) => {}
-                _ => break,
-            }
-        }
+        let some = Op::Expire { limit: EXPIRED_AT_ONCE };
+        while let Ok(Reply::Expired { count: EXPIRED_AT_ONCE }) = self.apply(some.clone()) {}
         self.expire_on_disk(EXPIRED_AT_ONCE);
     }
 
@@ -490,6 +498,7 @@ impl Store {
 impl Store {
     /// Sets a value, for `ttl` microseconds or for good; with `if_version` only if the entry has that version, with 0 only if there is none; with `persist` it is there
     /// again when the daemon was ended, `durability` says by what: `relaxed`, or `sync`, also a power cut. Returns an array: version, timestamp in seconds since 1970.
+    #[expect(clippy::too_many_arguments, reason = "callers may leave out all but three")]
     async fn set(
         &self,
         name: String,
@@ -588,7 +597,7 @@ impl Store {
     }
 
     /// What the store holds and was asked. Returns an array: entries, bytes that they count for, authors, hits (reads that clients answered
-    /// themselves, as they told) and questions (reads that came here).
+    /// themselves, as they told), questions (reads that came here) and evicted (entries that were removed to make room).
     #[expose(idempotent)]
     fn stats(&self) -> Result<Figures> {
         check_all(Use::Read)?;

@@ -135,10 +135,10 @@ impl Untold {
         Some((key, note))
     }
 
-    /// The version of the first change that was not told.
+    /// The version of the first change that was not told, or of one before it.
     fn first(&mut self) -> Option<u64> {
         while let Some((first, key)) = self.order.front() {
-            if self.notes.get(key).is_some_and(|note| note.first == *first) {
+            if self.notes.contains_key(key) {
                 return Some(*first);
             }
             self.order.pop_front();
@@ -160,9 +160,7 @@ impl Untold {
 
 #[derive(Debug)]
 struct Note {
-    /// Of the first write or removal that this tells.
-    first: u64,
-    /// Of the last one.
+    /// Of the last write or removal.
     version: u64,
     /// How many changes came before that and are told by it.
     skipped: u64,
@@ -187,7 +185,7 @@ impl Watcher {
         } else {
             untold.bytes += length(key);
             untold.order.push_back((version, key.clone()));
-            untold.notes.insert(key.clone(), Note { first: version, version, skipped: 0 });
+            untold.notes.insert(key.clone(), Note { version, skipped: 0 });
         }
         untold.waker.take()
     }

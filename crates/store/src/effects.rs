@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::ages::Ages;
 use crate::expiry::Expiries;
 use crate::key::KeyRef;
 use crate::shelf::Shelf;
@@ -32,7 +33,7 @@ pub struct Discarded<V>(What<V>);
 enum What<V> {
     Value(V),
     Author(Box<Shelf<V>>),
-    All { shelves: BTreeMap<Arc<str>, Shelf<V>>, _expiries: Expiries },
+    All { shelves: BTreeMap<Arc<str>, Shelf<V>>, _orders: (Expiries, Option<Ages>) },
 }
 
 impl<V: Value> Discarded<V> {
@@ -44,8 +45,8 @@ impl<V: Value> Discarded<V> {
         Discarded(What::Author(Box::new(shelf)))
     }
 
-    pub(crate) fn all(shelves: BTreeMap<Arc<str>, Shelf<V>>, expiries: Expiries) -> Self {
-        Discarded(What::All { shelves, _expiries: expiries })
+    pub(crate) fn all(shelves: BTreeMap<Arc<str>, Shelf<V>>, expiries: Expiries, ages: Option<Ages>) -> Self {
+        Discarded(What::All { shelves, _orders: (expiries, ages) })
     }
 
     /// How many entries it was, which tells how long dropping it takes.

@@ -45,6 +45,8 @@ pub(crate) struct Stored<'s, V> {
     pub(crate) codec: Codec,
     pub(crate) expiry: Option<u64>,
     pub(crate) persistent: bool,
+    /// A write of it is planned: until that is done nothing else takes it out.
+    pub(crate) planned: bool,
     /// The value, unless it is kept as it came.
     pub(crate) packed: &'s [u8],
     pub(crate) kept: Option<&'s V>,
@@ -61,6 +63,16 @@ impl<V: Value> Stored<'_, V> {
 
     pub(crate) fn cost(&self) -> u64 {
         entry_cost(self.name, self.size(), self.expiry.is_some())
+    }
+
+    /// Where it stands in the order of age, if it may be evicted.
+    pub(crate) fn age(&self) -> Option<(u64, &str)> {
+        (!self.persistent && !self.planned).then_some((self.version, self.name))
+    }
+
+    /// Its expiry, where it is to be taken out then. One that is planned waits for that.
+    pub(crate) fn timed(&self) -> Option<u64> {
+        self.expiry.filter(|_| self.persistent || !self.planned)
     }
 
     pub(crate) fn is_due(&self, now: u64) -> bool {

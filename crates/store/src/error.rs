@@ -1,9 +1,10 @@
 //! Why the store refuses an operation.
 
 use std::fmt;
+use std::sync::Arc;
 
 /// Why an operation was refused. A refused operation changes nothing and takes no version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// The key is longer than any key may be.
     #[error("the key is {bytes} bytes long (author and name), at most {max} are allowed: use a shorter key")]
@@ -13,9 +14,9 @@ pub enum StoreError {
         /// The limit.
         max: usize,
     },
-    /// The entry would not fit even into an empty store.
+    /// The entry would not fit even into an empty store, or be more than one author may have.
     #[error(
-        "the entry needs {bytes} bytes, the whole store may hold {max}: store a smaller value, or start it with a larger max_bytes"
+        "the entry needs {bytes} bytes with its author, at most {max} are allowed: store a smaller value, or have the program of the store start it with a larger max_bytes or max_author_bytes"
     )]
     EntryTooLarge {
         /// What the entry counts for.
@@ -23,15 +24,15 @@ pub enum StoreError {
         /// The limit.
         max: u64,
     },
-    /// The store has no room for the entry now.
-    #[error(
-        "the store is full, it may hold {max} {resource}: delete entries, or have its program start it with a larger max_{resource}"
-    )]
+    /// The store has no room for the entry now, or its author has all that one may have.
+    #[error("{}", full(*resource, *max, author.as_deref()))]
     Full {
         /// What there is too much of.
         resource: Resource,
         /// The limit.
         max: u64,
+        /// Whose entries reached it; `None`: those of all together.
+        author: Option<Arc<str>>,
     },
     /// The entry has not the version that the operation was to find.
     #[error("{}", mismatch(*current))]
@@ -67,6 +68,21 @@ pub enum StoreError {
     VersionsExhausted,
 }
 
+fn full(resource: Resource, max: u64, author: Option<&str>) -> String {
+    match author {
+        None => format!(
+            "the store is full, it may hold {max} {resource}: delete entries, or have its program start it with a larger max_{resource}"
+        ),
+        Some(author) => {
+            let start: String = author.chars().take(64).collect();
+            format!(
+                "the author {start:?} has all that one author may have, {max} {resource}: delete entries of this author, or have the program of the store \
+                 start it with a larger max_author_{resource}"
+            )
+        }
+    }
+}
+
 fn mismatch(current: Option<u64>) -> String {
     match current {
         Some(version) => {
@@ -79,9 +95,9 @@ fn mismatch(current: Option<u64>) -> String {
 /// What a store can run out of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resource {
-    /// [`Limits::max_entries`](crate::Limits::max_entries).
+    /// [`Limits::max_entries`](crate::Limits::max_entries) or [`Limits::max_author_entries`](crate::Limits::max_author_entries).
     Entries,
-    /// [`Limits::max_bytes`](crate::Limits::max_bytes).
+    /// [`Limits::max_bytes`](crate::Limits::max_bytes) or [`Limits::max_author_bytes`](crate::Limits::max_author_bytes).
     Bytes,
 }
 

@@ -41,6 +41,7 @@ struct Record {
     packed: bool,
     expires: bool,
     persistent: bool,
+    planned: bool,
 }
 
 impl<V> Default for Leaf<V> {
@@ -94,7 +95,7 @@ impl<V: Value> Leaf<V> {
     }
 
     pub(crate) fn stored(&self, at: usize) -> Stored<'_, V> {
-        let Record { version, timestamp, bytes_end, codec, packed, expires, persistent, .. } =
+        let Record { version, timestamp, bytes_end, codec, packed, expires, persistent, planned, .. } =
             self.records[at];
         let bytes = &self.bytes[self.starts(at).1..bytes_end as usize];
         let (bytes, expiry) = if expires {
@@ -105,7 +106,8 @@ impl<V: Value> Leaf<V> {
             (bytes, None)
         };
         let kept = if packed { None } else { Some(&self.values[self.kept_before(at)]) };
-        Stored { name: self.name(at), version, timestamp, codec, expiry, persistent, packed: bytes, kept }
+        let name = self.name(at);
+        Stored { name, version, timestamp, codec, expiry, persistent, planned, packed: bytes, kept }
     }
 
     pub(crate) fn insert(&mut self, at: usize, name: &str, written: Written<V>) {
@@ -128,6 +130,7 @@ impl<V: Value> Leaf<V> {
             packed: true,
             expires: false,
             persistent,
+            planned: false,
         };
         self.records.insert(at, record);
         make_room(&mut self.prints, 1);
@@ -163,9 +166,10 @@ impl<V: Value> Leaf<V> {
         kept
     }
 
-    /// Says whether a disk has the entry as well.
-    pub(crate) fn set_persistent(&mut self, at: usize, persistent: bool) {
-        self.records[at].persistent = persistent;
+    /// Says whether a disk has the entry as well, and whether a write of it is planned.
+    pub(crate) fn mark(&mut self, at: usize, persistent: bool, planned: bool) {
+        let record = &mut self.records[at];
+        *record = Record { persistent, planned, ..*record };
     }
 
     /// Takes the entries from there on into a leaf of their own.
@@ -272,8 +276,8 @@ impl<V: Value> Leaf<V> {
             }
         }
         let record = &mut self.records[at];
-        *record =
-            Record { version, timestamp, codec, packed, expires: expiry.is_some(), persistent, ..*record };
+        let (expires, planned) = (expiry.is_some(), false);
+        *record = Record { version, timestamp, codec, packed, expires, persistent, planned, ..*record };
         if !packed {
             let place = self.kept_before(at);
             make_room(&mut self.values, 1);

@@ -11,7 +11,7 @@
 //! - A missing entry is [`Reply::Missing`], never an empty value; an error is never a value.
 //! - An entry may expire ([`Put::ttl`]), by a clock that nobody sets. From then on it is missing. That is a write as well.
 //! - What an operation changes is told before it can be seen ([`Effects`]), and what it removes is handed out to be freed elsewhere.
-//! - What would pass a limit is refused and changes nothing ([`Limits`]).
+//! - What would pass a limit, of the store or of one author, is refused and changes nothing; or the oldest entries make room for it ([`Limits`]).
 //! - A value is bytes, or whatever its owner keeps in their place ([`Value`]).
 //!
 //! Store and disk know nothing of each other: their owner asks the one and tells the other.
@@ -40,6 +40,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod ages;
 mod counter;
 pub mod disk;
 mod effects;
@@ -51,6 +52,8 @@ mod leaf;
 mod limits;
 mod op;
 mod plan;
+mod reserved;
+mod room;
 mod shelf;
 mod store;
 mod value;
@@ -60,7 +63,7 @@ pub use effects::{Discarded, Effects};
 pub use entry::Entry;
 pub use error::{Resource, StoreError};
 pub use key::{DEFAULT_AUTHOR, Key, KeyRef};
-pub use limits::{AUTHOR_OVERHEAD, ENTRY_OVERHEAD, Limits, TTL_OVERHEAD};
+pub use limits::{AUTHOR_OVERHEAD, ENTRY_OVERHEAD, Evict, Limits, TTL_OVERHEAD};
 pub use op::{Codec, Listed, Now, Op, Page, Put, Reply};
 pub use plan::{Plan, ToDisk};
 pub use store::{Stats, Store, StoreStart};

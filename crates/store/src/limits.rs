@@ -10,7 +10,7 @@ pub const TTL_OVERHEAD: u64 = 128;
 /// Bytes counted for an author that has entries, on top of the author's text, which its entries share.
 pub const AUTHOR_OVERHEAD: u64 = 1024;
 
-/// What a store may hold. What would pass a limit is refused and changes nothing.
+/// What a store may hold. What would pass a limit is refused and changes nothing, unless the store makes room ([`Evict`]).
 ///
 /// The defaults are generous for a daemon that serves one user. A limit may be zero: then nothing fits.
 ///
@@ -28,6 +28,12 @@ pub struct Limits {
     /// [`AUTHOR_OVERHEAD`] for each author; of an entry that expires also its name and
     /// [`TTL_OVERHEAD`]. A name of more than 256 bytes counts twice. Default 2 GiB.
     pub max_bytes: u64,
+    /// Entries that one author may have. Default: as many as fit.
+    pub max_author_entries: usize,
+    /// Bytes that one author may have, counted as those of the store: the author once, and all of the author's entries. Default: as many as fit.
+    pub max_author_bytes: u64,
+    /// What is done about a write that would pass one of the limits above. Default: it is refused.
+    pub evict: Evict,
     /// Bytes of one key: author and name together, in UTF-8. Default 64 KiB; above 512 MiB as 512 MiB.
     pub max_key_bytes: usize,
     /// Entries on one page of a listing. Default 1,000.
@@ -42,10 +48,49 @@ impl Default for Limits {
         Self {
             max_entries: 4_000_000,
             max_bytes: 2 << 30,
+            max_author_entries: usize::MAX,
+            max_author_bytes: u64::MAX,
+            evict: Evict::None,
             max_key_bytes: 64 << 10,
             max_page_entries: 1_000,
             max_page_bytes: 256 << 10,
         }
+    }
+}
+
+/// What a store does about a write for which it has no room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Evict {
+    /// It refuses it ([`StoreError::Full`](crate::StoreError::Full)).
+    #[default]
+    None,
+    /// It takes out what was written longest ago: where an author has too much, of that author, else of all. Never what a disk has, or what the write itself sets. If
+    /// all that were not enough, the write is refused and nothing is taken out. Each is a write of its own.
+    ///
+    /// For this order an entry takes up to 100 bytes more, and those of its name, which no limit counts.
+    Oldest,
+}
+
+/// So many entries, and bytes that they count for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Room {
+    pub(crate) entries: usize,
+    pub(crate) bytes: u64,
+}
+
+impl Room {
+    pub(crate) fn plus(self, other: Room) -> Room {
+        Room { entries: self.entries + other.entries, bytes: self.bytes + other.bytes }
+    }
+
+    pub(crate) fn minus(self, other: Room) -> Room {
+        Room { entries: self.entries - other.entries, bytes: self.bytes - other.bytes }
+    }
+
+    /// What is left of it, if anything is.
+    pub(crate) fn less(self, other: Room) -> Room {
+        let entries = self.entries.saturating_sub(other.entries);
+        Room { entries, bytes: self.bytes.saturating_sub(other.bytes) }
     }
 }
 

@@ -13,24 +13,19 @@ use crate::entry::{Entry, Written};
 use crate::error::StoreError;
 use crate::expiry::nanos;
 use crate::key::{Key, KeyRef};
+use crate::limits::Room;
 use crate::op::{Codec, Now, Op, Put, Reply};
 use crate::store::Store;
 use crate::value::Value;
 
-/// Room that is kept for plans.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Reserved {
-    pub(crate) entries: usize,
-    pub(crate) bytes: u64,
-}
-
-/// A write that is decided and not done. Neither publishing nor abandoning it leaves the room kept that it needs.
+/// A write that is decided and not done. No other takes out what it changes meanwhile, for its room or its time. Neither publishing nor abandoning it leaves the room kept that it needs.
 #[derive(Debug)]
 pub struct Plan<V> {
     what: What<V>,
     reply: Reply<V>,
     version: u64,
-    reserved: Reserved,
+    /// Room that is kept for it.
+    reserved: Vec<(Arc<str>, Room)>,
 }
 
 #[derive(Debug)]
@@ -72,7 +67,16 @@ pub enum ToDisk<'p, V> {
 impl<V: Value> Plan<V> {
     /// The answer to the operation once it is published, where nothing has to be done for it.
     fn done(reply: Reply<V>) -> Plan<V> {
-        Plan { what: What::Nothing, reply, version: 0, reserved: Reserved::default() }
+        Plan { what: What::Nothing, reply, version: 0, reserved: Vec::new() }
+    }
+
+    /// The keys that nothing else is to take out meanwhile.
+    fn keys(&self) -> Vec<KeyRef<'_>> {
+        match &self.what {
+            What::Nothing | What::Clear(_) => Vec::new(),
+            What::Put(puts) | What::Replace(puts, _) => puts.iter().map(|(key, ..)| key.into()).collect(),
+            What::Remove(key, _) | What::Persist(key, _) => vec![key.into()],
+        }
     }
 
     /// The version that it takes; `None`: it writes nothing.
@@ -108,8 +112,8 @@ impl<V: Value> Store<V> {
         self.ceiling = ceiling;
     }
 
-    /// Decides a write and keeps room for it. Until the plan is published or abandoned no other operation may change its keys; of plans that are under way
-    /// together those with smaller versions are published first.
+    /// Decides a write and keeps room for it, which may be made by what expired or is [evicted](crate::Evict::Oldest) now. Until the plan is published or abandoned no
+    /// other operation may change its keys; of plans that are under way together those with smaller versions are published first.
     ///
     /// # Errors
     /// As for [`apply`](Store::apply).
@@ -121,6 +125,18 @@ impl<V: Value> Store<V> {
         effects: &mut impl Effects<V>,
     ) -> Result<Plan<V>, StoreError> {
         self.steady = self.steady.max(nanos(now.steady));
+        let plan = self.decide(op, now, version, effects)?;
+        self.pin_all(&plan, true);
+        Ok(plan)
+    }
+
+    fn decide(
+        &mut self,
+        op: Op<'_, V>,
+        now: Now,
+        version: u64,
+        effects: &mut impl Effects<V>,
+    ) -> Result<Plan<V>, StoreError> {
         match op {
             Op::Set(put) => self.plan_set(vec![put], now.wall, version, effects),
             Op::SetMany(puts) => self.plan_set(puts, now.wall, version, effects),
@@ -137,36 +153,26 @@ impl<V: Value> Store<V> {
                 let Some(stored) = self.stored(key) else { return Ok(Plan::done(Reply::Deleted(None))) };
                 let (kept, due) = (stored.persistent, stored.is_due(self.steady));
                 let reply = Reply::Deleted((!due).then(|| stored.entry(self.steady)));
-                Ok(Plan {
-                    what: What::Remove(key.into(), kept),
-                    reply,
-                    version,
-                    reserved: Reserved::default(),
-                })
+                Ok(Plan { what: What::Remove(key.into(), kept), reply, version, reserved: Vec::new() })
             }
             Op::Clear { author } => {
                 let count = self.held_by(author).0 - self.due_of(author);
                 let what = What::Clear(author.map(Arc::from));
-                Ok(Plan { what, reply: Reply::Cleared { count }, version, reserved: Reserved::default() })
+                Ok(Plan { what, reply: Reply::Cleared { count }, version, reserved: Vec::new() })
             }
             Op::Persist { key, persist } => match self.live(key) {
                 Some(stored) if stored.persistent == persist => Ok(Plan::done(Reply::Kept(true))),
                 None => Ok(Plan::done(Reply::Kept(false))),
                 Some(_) => {
                     let what = What::Persist(key.into(), persist);
-                    Ok(Plan { what, reply: Reply::Kept(true), version: 0, reserved: Reserved::default() })
+                    Ok(Plan { what, reply: Reply::Kept(true), version: 0, reserved: Vec::new() })
                 }
             },
             Op::ExpireOne { key } => match self.stored(key).filter(|stored| stored.is_due(self.steady)) {
                 None => Ok(Plan::done(Reply::Expired { count: 0 })),
                 Some(stored) => {
                     let what = What::Remove(key.into(), stored.persistent);
-                    Ok(Plan {
-                        what,
-                        reply: Reply::Expired { count: 1 },
-                        version,
-                        reserved: Reserved::default(),
-                    })
+                    Ok(Plan { what, reply: Reply::Expired { count: 1 }, version, reserved: Vec::new() })
                 }
             },
             op @ (Op::Get { .. } | Op::List { .. } | Op::Expire { .. }) => {
@@ -182,7 +188,7 @@ impl<V: Value> Store<V> {
         version: u64,
         effects: &mut impl Effects<V>,
     ) -> Result<Plan<V>, StoreError> {
-        self.admit_with_room(&puts, effects)?;
+        self.admit_with_room(&puts, true, effects)?;
         let timestamp = wall.as_secs_f64();
         let reserved = self.reserve(&puts)?;
         let written = puts.into_iter().map(|Put { key, codec, value, ttl, persist, .. }| {
@@ -191,8 +197,6 @@ impl<V: Value> Store<V> {
             (Key::from(key), Written { version, timestamp, codec, expiry, persistent: persist, value }, kept)
         });
         let what = What::Put(written.collect());
-        self.reserved.entries += reserved.entries;
-        self.reserved.bytes += reserved.bytes;
         Ok(Plan { what, reply: Reply::Set { version, timestamp }, version, reserved })
     }
 
@@ -290,7 +294,7 @@ impl<V: Value> Store<V> {
     /// Does what was planned. It cannot fail.
     pub fn publish(&mut self, plan: Plan<V>, effects: &mut impl Effects<V>) -> Reply<V> {
         let Plan { what, reply, version, reserved } = plan;
-        self.give_back(reserved);
+        self.give_back(&reserved);
         match what {
             What::Nothing => {}
             What::Replace(puts, gone) => {
@@ -315,40 +319,39 @@ impl<V: Value> Store<V> {
                 self.remove((&key).into(), effects);
             }
             What::Clear(author) => self.clear_at(author.as_deref(), version.max(self.version), effects),
-            What::Persist(key, persist) => self.set_persistent((&key).into(), persist),
+            What::Persist(key, persist) => self.mark((&key).into(), persist, false),
         }
         reply
     }
 
     /// Gives up what was planned: it did not happen.
     pub fn abandon(&mut self, plan: Plan<V>) {
-        self.give_back(plan.reserved);
+        self.give_back(&plan.reserved);
+        self.pin_all(&plan, false);
     }
 
-    fn give_back(&mut self, reserved: Reserved) {
-        self.reserved.entries -= reserved.entries;
-        self.reserved.bytes -= reserved.bytes;
+    fn pin_all(&mut self, plan: &Plan<V>, planned: bool) {
+        for key in plan.keys() {
+            self.pin(key, planned);
+        }
     }
 
-    fn set_persistent(&mut self, key: KeyRef<'_>, persist: bool) {
+    /// Has an entry stay where it is until the plan for it is done, or not any more. False if it is not there, or was so before.
+    pub(crate) fn pin(&mut self, key: KeyRef<'_>, planned: bool) -> bool {
+        let Some(stored) = self.stored(key).filter(|stored| stored.planned != planned) else { return false };
+        let persistent = stored.persistent;
+        self.mark(key, persistent, planned);
+        true
+    }
+
+    fn mark(&mut self, key: KeyRef<'_>, persistent: bool, planned: bool) {
         let Some(stored) = self.stored(key) else { return };
-        if stored.persistent == persist {
-            return;
-        }
-        let expiry = stored.expiry;
-        self.forget_expiry(key);
-        let Some((author, _)) = self.shelves.get_key_value(key.author) else { return };
-        let author = Arc::clone(author);
+        let was_persistent = stored.persistent;
+        self.forget(key);
         if let Some(shelf) = self.shelves.get_mut(key.author) {
-            shelf.set_persistent(key.name, persist);
+            shelf.mark(key.name, persistent, planned);
         }
-        if let Some(expiry) = expiry {
-            let expiring = crate::expiry::Expiring { expiry, author, name: key.name.into() };
-            self.expiries.insert(expiring, persist);
-        }
-        match persist {
-            true => self.persistent += 1,
-            false => self.persistent -= 1,
-        }
+        self.remember(key);
+        self.persistent = self.persistent - usize::from(was_persistent) + usize::from(persistent);
     }
 }

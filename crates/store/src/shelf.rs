@@ -84,11 +84,11 @@ impl<V: Value> Shelf<V> {
         self.leaves.insert(next.name(0).into(), next);
     }
 
-    /// Says whether a disk has the entry as well.
-    pub(crate) fn set_persistent(&mut self, name: &str, persistent: bool) {
+    /// Says whether a disk has the entry as well, and whether a write of it is planned.
+    pub(crate) fn mark(&mut self, name: &str, persistent: bool, planned: bool) {
         let leaf = leaf_of(&mut self.leaves, name);
         if let Some(at) = leaf.find(name) {
-            leaf.set_persistent(at, persistent);
+            leaf.mark(at, persistent, planned);
         }
     }
 

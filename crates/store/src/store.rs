@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::ages::Ages;
 use crate::effects::Effects;
 use crate::entry::{Entry, Stored};
 use crate::error::StoreError;
 use crate::expiry::{Expiries, nanos};
 use crate::key::{Key, KeyRef};
-use crate::limits::Limits;
+use crate::limits::{Evict, Limits};
 use crate::op::{Listed, Now, Op, Page, Reply};
-use crate::plan::Reserved;
+use crate::reserved::Reserved;
 use crate::shelf::Shelf;
 use crate::value::Value;
 
@@ -44,6 +45,8 @@ pub struct Stats {
     pub questions: u64,
     /// Reads that readers answered from their own memory, as far as they told ([`Op::Get`]).
     pub hits: u64,
+    /// Entries that were taken out to make room for others ([`Evict::Oldest`]).
+    pub evicted: u64,
 }
 
 /// All entries, in memory. See the [crate documentation](crate).
@@ -54,8 +57,10 @@ pub struct Stats {
 pub struct Store<V = Bytes> {
     /// Only authors who have entries.
     pub(crate) shelves: BTreeMap<Arc<str>, Shelf<V>>,
-    /// Exactly the entries that have an expiry.
+    /// Exactly the entries that have an expiry, but for those that a plan is to change and no disk has.
     pub(crate) expiries: Expiries,
+    /// All entries; `None`: the store evicts none.
+    pub(crate) ages: Option<Ages>,
     /// The version of the last write, or where counting started.
     pub(crate) version: u64,
     /// No version from here on is taken, except by a plan.
@@ -69,6 +74,7 @@ pub struct Store<V = Bytes> {
     pub(crate) bytes: u64,
     /// The latest time of the steady clock, in nanoseconds.
     pub(crate) steady: u64,
+    pub(crate) evicted: u64,
     questions: u64,
     hits: u64,
     incarnation: [u8; 16],
@@ -82,6 +88,7 @@ impl<V: Value> Store<V> {
         Self {
             shelves: BTreeMap::new(),
             expiries: Expiries::default(),
+            ages: (start.limits.evict == Evict::Oldest).then(Ages::default),
             version: start.high_water.max(micros),
             ceiling: None,
             persistent: 0,
@@ -89,6 +96,7 @@ impl<V: Value> Store<V> {
             len: 0,
             bytes: 0,
             steady: 0,
+            evicted: 0,
             questions: 0,
             hits: 0,
             incarnation: start.incarnation,
@@ -100,7 +108,7 @@ impl<V: Value> Store<V> {
     /// as if there were none.
     ///
     /// An entry whose time is over is never found, counted or listed. Where an operation meets one, or needs its room, it is taken out first, which
-    /// is a write of its own and stays done where the operation itself is refused.
+    /// is a write of its own and stays done where the operation itself is refused. What is [evicted](Evict::Oldest) for one is a write of its own as well.
     ///
     /// # Errors
     ///
@@ -182,8 +190,8 @@ impl<V: Value> Store<V> {
 
     /// What it holds and was asked.
     pub fn stats(&self) -> Stats {
-        let Store { len, bytes, questions, hits, .. } = *self;
-        Stats { entries: len, bytes, authors: self.shelves.len(), questions, hits }
+        let Store { len, bytes, questions, hits, evicted, .. } = *self;
+        Stats { entries: len, bytes, authors: self.shelves.len(), questions, hits, evicted }
     }
 
     fn get(&mut self, key: KeyRef<'_>, known: Option<u64>, hits: u64) -> Reply<V> {

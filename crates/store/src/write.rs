@@ -6,21 +6,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::ages::Ages;
 use crate::counter;
 use crate::effects::{Discarded, Effects};
 use crate::entry::Written;
-use crate::error::{Resource, StoreError};
+use crate::error::StoreError;
 use crate::expiry::{Expiring, nanos};
 use crate::key::KeyRef;
-use crate::limits::{LONGEST_KEY, Limits, author_cost, entry_cost};
+use crate::limits::author_cost;
 use crate::op::{Put, Reply};
-use crate::plan::Reserved;
 use crate::shelf::Shelf;
 use crate::store::Store;
 use crate::value::Value;
-
-/// Expired entries that are taken out at a time to make room.
-const EXPIRED_FOR_ROOM: usize = 64;
 
 impl<V: Value> Store<V> {
     pub(crate) fn set<'a>(
@@ -30,7 +27,7 @@ impl<V: Value> Store<V> {
         effects: &mut impl Effects<V>,
     ) -> Result<Reply<V>, StoreError> {
         puts.as_ref().iter().for_each(|put| self.expire_if_due(put.key, effects));
-        self.admit_with_room(puts.as_ref(), effects)?;
+        self.admit_with_room(puts.as_ref(), false, effects)?;
         let timestamp = wall.as_secs_f64();
         if puts.as_ref().is_empty() {
             return Ok(Reply::Set { version: self.version, timestamp });
@@ -70,13 +67,6 @@ impl<V: Value> Store<V> {
         let ttl = expiry.map(|expiry| Duration::from_nanos(expiry - self.steady));
         let bytes = V::from_bytes(&counter::write(value));
         Ok((Put { ttl, persist, ..Put::new(key, counter::CODEC, bytes) }, value))
-    }
-
-    /// What these would take at most, with their authors, whatever becomes of other entries meanwhile.
-    pub(crate) fn reserve(&self, puts: &[Put<'_, V>]) -> Result<Reserved, StoreError> {
-        let Growth { entries, added, freed } = self.growth(puts)?;
-        let authors: u64 = puts.iter().map(|put| author_cost(put.key.author)).sum();
-        Ok(Reserved { entries, bytes: added.saturating_sub(freed).saturating_add(authors) })
     }
 
     pub(crate) fn delete(
@@ -128,8 +118,11 @@ impl<V: Value> Store<V> {
         self.version = version;
         match author {
             None => {
-                let (shelves, expiries) = (&mut self.shelves, &mut self.expiries);
-                effects.discard(Discarded::all(std::mem::take(shelves), std::mem::take(expiries)));
+                let ages = self.ages.as_mut().map(Ages::clear_all);
+                let (shelves, expiries) =
+                    (std::mem::take(&mut self.shelves), std::mem::take(&mut self.expiries));
+                shelves.keys().for_each(|author| self.reserved.author_goes(author));
+                effects.discard(Discarded::all(shelves, expiries, ages));
             }
             Some(author) => self.clear_author(author, effects),
         }
@@ -147,9 +140,13 @@ impl<V: Value> Store<V> {
 
     fn clear_author(&mut self, author: &str, effects: &mut impl Effects<V>) {
         let Some((author, shelf)) = self.shelves.remove_entry(author) else { return };
+        self.reserved.author_goes(&author);
+        if let Some(ages) = &mut self.ages {
+            ages.clear(&author);
+        }
         if !self.expiries.is_empty() {
             for stored in shelf.stored_after(None) {
-                if let Some(expiry) = stored.expiry {
+                if let Some(expiry) = stored.timed() {
                     let author = Arc::clone(&author);
                     let expiring = Expiring { expiry, author, name: stored.name.into() };
                     self.expiries.remove(&expiring, stored.persistent);
@@ -181,85 +178,13 @@ impl<V: Value> Store<V> {
         // Most stores have no entry that expires, and need not be asked for this one.
         let some_are_due = self.expiries.due(self.steady).is_some();
         if some_are_due
-            && self.stored(key).is_some_and(|stored| stored.is_due(self.steady) && !stored.persistent)
+            && self.stored(key).is_some_and(|stored| stored.is_due(self.steady) && stored.age().is_some())
             && let Ok(version) = self.next_version()
         {
             effects.change(key, version);
             self.version = version;
             self.remove(key, effects);
         }
-    }
-
-    /// Whether these may be set, where room is made by what has expired.
-    pub(crate) fn admit_with_room(
-        &mut self,
-        puts: &[Put<'_, V>],
-        effects: &mut impl Effects<V>,
-    ) -> Result<(), StoreError> {
-        loop {
-            match self.admit(puts) {
-                Err(StoreError::Full { .. }) if self.expire(EXPIRED_FOR_ROOM, effects) > 0 => {}
-                admitted => return admitted,
-            }
-        }
-    }
-
-    /// Whether the limits allow these values, and what is there now is what they may replace.
-    fn admit(&self, puts: &[Put<'_, V>]) -> Result<(), StoreError> {
-        let Limits { max_entries, max_bytes, max_key_bytes, .. } = self.limits;
-        let max_key_bytes = max_key_bytes.min(LONGEST_KEY);
-        for Put { key, value, ttl, if_version, .. } in puts {
-            if key.len() > max_key_bytes {
-                return Err(StoreError::KeyTooLong { bytes: key.len(), max: max_key_bytes });
-            }
-            let entry = entry_cost(key.name, value.size(), ttl.is_some());
-            let alone = entry.saturating_add(author_cost(key.author));
-            if alone > max_bytes {
-                return Err(StoreError::EntryTooLarge { bytes: alone, max: max_bytes });
-            }
-            self.check_version(*key, *if_version)?;
-        }
-        let Growth { entries, added, freed } = self.growth(puts)?;
-        if entries > max_entries.saturating_sub(self.len + self.reserved.entries) {
-            return Err(StoreError::Full { resource: Resource::Entries, max: max_entries as u64 });
-        }
-        // Where more was loaded than fits, what takes no more than before may still be set.
-        if added > freed && added > max_bytes.saturating_sub(self.bytes - freed + self.reserved.bytes) {
-            return Err(StoreError::Full { resource: Resource::Bytes, max: max_bytes });
-        }
-        Ok(())
-    }
-
-    /// By how much the store would grow.
-    fn growth(&self, puts: &[Put<'_, V>]) -> Result<Growth, StoreError> {
-        let mut growth = Growth::default();
-        let mut sorted: Vec<&Put<'_, V>>;
-        let puts = match puts {
-            [put] => &[put][..],
-            _ => {
-                sorted = puts.iter().collect();
-                sorted.sort_unstable_by_key(|put| put.key);
-                &sorted[..]
-            }
-        };
-        let mut before: Option<KeyRef<'_>> = None;
-        for Put { key, value, ttl, .. } in puts {
-            if before == Some(*key) {
-                return Err(StoreError::KeyTwice);
-            }
-            let new_author = before.is_none_or(|before| before.author != key.author);
-            before = Some(*key);
-            growth.added = growth.added.saturating_add(entry_cost(key.name, value.size(), ttl.is_some()));
-            let shelf = self.shelves.get(key.author);
-            if shelf.is_none() && new_author {
-                growth.added = growth.added.saturating_add(author_cost(key.author));
-            }
-            match shelf.and_then(|shelf| shelf.stored(key.name)) {
-                Some(old) => growth.freed += old.cost(),
-                None => growth.entries += 1,
-            }
-        }
-        Ok(growth)
     }
 
     pub(crate) fn check_version(&self, key: KeyRef<'_>, wanted: Option<u64>) -> Result<(), StoreError> {
@@ -269,32 +194,36 @@ impl<V: Value> Store<V> {
     }
 
     pub(crate) fn next_version(&self) -> Result<u64, StoreError> {
-        let next = self.version.checked_add(1).ok_or(StoreError::VersionsExhausted)?;
-        if self.ceiling.is_none_or(|ceiling| next < ceiling) {
-            Ok(next)
+        self.versions_left(1)
+    }
+
+    /// Whether so many versions can be taken; gives the last of them.
+    pub(crate) fn versions_left(&self, count: u64) -> Result<u64, StoreError> {
+        let last = self.version.checked_add(count).ok_or(StoreError::VersionsExhausted)?;
+        if self.ceiling.is_none_or(|ceiling| last < ceiling) {
+            Ok(last)
         } else {
             Err(StoreError::VersionsHeld)
         }
     }
 
     pub(crate) fn put(&mut self, key: KeyRef<'_>, written: Written<V>, effects: &mut impl Effects<V>) {
-        self.forget_expiry(key);
-        let (expiry, persistent) = (written.expiry, written.persistent);
+        self.forget(key);
+        let (expires, persistent) = (written.expiry.is_some(), written.persistent);
         self.persistent -= usize::from(self.stored(key).is_some_and(|stored| stored.persistent));
         self.persistent += usize::from(persistent);
         if !self.shelves.contains_key(key.author) {
             self.shelves.insert(key.author.into(), Shelf::new(key.author));
             self.bytes += author_cost(key.author);
+            self.reserved.author_comes(key.author);
         }
         let shelf = self.shelves.get_mut(key.author).expect("it was put there if it was not there");
         let bytes_before = shelf.bytes();
         let (is_new, old) = shelf.put(key.name, written);
         self.bytes = self.bytes - bytes_before + shelf.bytes();
         self.len += usize::from(is_new);
-        if let Some(expiry) = expiry {
-            let (author, _) = self.shelves.get_key_value(key.author).expect("it has this entry");
-            let expiring = Expiring { expiry, author: Arc::clone(author), name: key.name.into() };
-            self.expiries.insert(expiring, persistent);
+        if expires || self.ages.is_some() {
+            self.remember(key);
         }
         if let Some(old) = old {
             effects.discard(Discarded::value(old));
@@ -302,7 +231,7 @@ impl<V: Value> Store<V> {
     }
 
     pub(crate) fn remove(&mut self, key: KeyRef<'_>, effects: &mut impl Effects<V>) {
-        self.forget_expiry(key);
+        self.forget(key);
         self.persistent -= usize::from(self.stored(key).is_some_and(|stored| stored.persistent));
         let Some(shelf) = self.shelves.get_mut(key.author) else { return };
         let bytes_before = shelf.bytes();
@@ -310,6 +239,7 @@ impl<V: Value> Store<V> {
         let mut bytes_after = shelf.bytes();
         if shelf.len() == 0 {
             self.shelves.remove(key.author);
+            self.reserved.author_goes(key.author);
             bytes_after = 0;
         }
         self.len -= usize::from(was_there);
@@ -319,24 +249,32 @@ impl<V: Value> Store<V> {
         }
     }
 
-    /// Takes the entry out of those that expire.
-    pub(crate) fn forget_expiry(&mut self, key: KeyRef<'_>) {
-        if self.expiries.is_empty() {
+    /// Takes the entry out of the orders of expiry and age.
+    pub(crate) fn forget(&mut self, key: KeyRef<'_>) {
+        if self.expiries.is_empty() && self.ages.is_none() {
             return;
         }
-        let stored = self.stored(key).map(|stored| (stored.expiry, stored.persistent));
-        let Some((Some(expiry), persistent)) = stored else { return };
-        let Some((author, _)) = self.shelves.get_key_value(key.author) else { return };
-        let expiring = Expiring { expiry, author: Arc::clone(author), name: key.name.into() };
-        self.expiries.remove(&expiring, persistent);
+        let Some((author, shelf)) = self.shelves.get_key_value(key.author) else { return };
+        let Some(stored) = shelf.stored(key.name) else { return };
+        if let Some(expiry) = stored.timed() {
+            let expiring = Expiring { expiry, author: Arc::clone(author), name: key.name.into() };
+            self.expiries.remove(&expiring, stored.persistent);
+        }
+        if let Some(ages) = &mut self.ages {
+            ages.remove(author, stored.age(), stored.cost());
+        }
     }
-}
 
-/// What a set adds to a store.
-#[derive(Default)]
-struct Growth {
-    entries: usize,
-    /// Bytes that the new values count for, with their authors, and those that the old ones counted for.
-    added: u64,
-    freed: u64,
+    /// Puts the entry into the orders of expiry and age.
+    pub(crate) fn remember(&mut self, key: KeyRef<'_>) {
+        let Some((author, shelf)) = self.shelves.get_key_value(key.author) else { return };
+        let Some(stored) = shelf.stored(key.name) else { return };
+        if let Some(expiry) = stored.timed() {
+            let expiring = Expiring { expiry, author: Arc::clone(author), name: key.name.into() };
+            self.expiries.insert(expiring, stored.persistent);
+        }
+        if let Some(ages) = &mut self.ages {
+            ages.insert(author, stored.age(), stored.cost());
+        }
+    }
 }

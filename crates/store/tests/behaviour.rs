@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use andiron_store::{
-    AUTHOR_OVERHEAD, Codec, DEFAULT_AUTHOR, ENTRY_OVERHEAD, Entry, Key, KeyRef, Limits, Now, Op, Page, Put,
-    Reply, Resource, Store, StoreError, StoreStart,
+    AUTHOR_OVERHEAD, Codec, DEFAULT_AUTHOR, ENTRY_OVERHEAD, Entry, Evict, Key, KeyRef, Limits, Now, Op, Page,
+    Put, Reply, Resource, Store, StoreError, StoreStart,
 };
 use bytes::Bytes;
 
@@ -344,7 +344,7 @@ fn a_store_full_of_entries_takes_no_new_key_but_overwrites() {
     set(&mut store, "b", "1", b"v");
     let (version, bytes) = (store.version(), store.bytes());
     let refused = try_set(&mut store, KeyRef::new("c", "1"), b"v").unwrap_err();
-    assert_eq!(refused, StoreError::Full { resource: Resource::Entries, max: 2 });
+    assert_eq!(refused, StoreError::Full { resource: Resource::Entries, max: 2, author: None });
     assert_eq!(
         refused.to_string(),
         "the store is full, it may hold 2 entries: delete entries, or have its program start it with a larger max_entries"
@@ -362,7 +362,7 @@ fn a_store_full_of_bytes_keeps_the_old_value_and_takes_what_still_fits() {
     set(&mut store, "a", "1", &[1; 40]);
     set(&mut store, "a", "2", &[2; 60]);
     assert_eq!(store.bytes(), max_bytes);
-    let full = Err(StoreError::Full { resource: Resource::Bytes, max: max_bytes });
+    let full = Err(StoreError::Full { resource: Resource::Bytes, max: max_bytes, author: None });
     assert_eq!(try_set(&mut store, KeyRef::new("a", "1"), &[3; 41]), full);
     assert_eq!(try_set(&mut store, KeyRef::new("a", "3"), b""), full);
     assert_eq!(value(&mut store, "a", "1").unwrap(), [1; 40][..]);
@@ -395,12 +395,23 @@ fn a_key_that_is_too_long_is_refused_and_never_found() {
 
 #[test]
 fn limits_may_be_as_small_or_as_large_as_numbers_are() {
-    let none =
-        Limits { max_entries: 0, max_bytes: 0, max_key_bytes: 0, max_page_entries: 0, max_page_bytes: 0 };
+    let none = Limits {
+        max_entries: 0,
+        max_bytes: 0,
+        max_author_entries: 0,
+        max_author_bytes: 0,
+        evict: Evict::Oldest,
+        max_key_bytes: 0,
+        max_page_entries: 0,
+        max_page_bytes: 0,
+    };
     assert!(try_set(&mut store_with(none), KeyRef::new("", ""), b"").is_err());
     let all = Limits {
         max_entries: usize::MAX,
         max_bytes: u64::MAX,
+        max_author_entries: usize::MAX,
+        max_author_bytes: u64::MAX,
+        evict: Evict::Oldest,
         max_key_bytes: usize::MAX,
         max_page_entries: usize::MAX,
         max_page_bytes: usize::MAX,

@@ -4,11 +4,12 @@
 //! `ANDIRON_FUZZ_SEED` (default 0). A failure prints its seed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use andiron_store::{
-    AUTHOR_OVERHEAD, Codec, ENTRY_OVERHEAD, Effects, Entry, Key, KeyRef, Limits, Listed, Now, Op, Page, Put,
-    Reply, Resource, Stats, Store, StoreError, StoreStart, TTL_OVERHEAD,
+    AUTHOR_OVERHEAD, Codec, ENTRY_OVERHEAD, Effects, Entry, Evict, Key, KeyRef, Limits, Listed, Now, Op,
+    Page, Put, Reply, Resource, Stats, Store, StoreError, StoreStart, TTL_OVERHEAD,
 };
 use bytes::Bytes;
 use fastrand::Rng;
@@ -26,6 +27,7 @@ struct Model {
     limits: Limits,
     hits: u64,
     questions: u64,
+    evicted: u64,
     /// What the last operation told of its changes.
     told: Told,
 }
@@ -53,7 +55,7 @@ impl Model {
     fn new(start: StoreStart) -> Self {
         let version = start.high_water.max(start.now.as_micros() as u64);
         let (entries, steady, told) = (BTreeMap::new(), Duration::ZERO, Told::default());
-        Self { entries, version, steady, limits: start.limits, hits: 0, questions: 0, told }
+        Self { entries, version, steady, limits: start.limits, hits: 0, questions: 0, evicted: 0, told }
     }
 
     fn apply(&mut self, op: Op<'_>, now: Now) -> Result<Reply, StoreError> {
@@ -164,13 +166,20 @@ impl Model {
 
     fn set(&mut self, puts: Vec<Put<'_>>, timestamp: f64) -> Result<Reply, StoreError> {
         puts.iter().for_each(|put| self.expire_if_due(put.key));
-        let set = loop {
-            match self.try_set(&puts, timestamp) {
-                Err(StoreError::Full { .. }) if self.expire(EXPIRED_FOR_ROOM) > 0 => {}
-                other => break other?,
+        let mut set = loop {
+            let set = self.try_set(&puts, timestamp)?;
+            match self.beyond(&set) {
+                Err(_) if self.expire(EXPIRED_FOR_ROOM) > 0 => {}
+                _ => break set,
             }
         };
+        let victims = self.evict(&mut set, &puts)?;
+        self.evicted += victims.len() as u64;
+        victims.into_iter().for_each(|victim| self.remove(victim));
         self.version += u64::from(!puts.is_empty());
+        for put in &puts {
+            set.get_mut(&owned(put.key)).unwrap().version = self.version;
+        }
         puts.iter().for_each(|put| self.told.change(put.key, self.version));
         self.entries = set;
         Ok(Reply::Set { version: self.version, timestamp })
@@ -191,8 +200,9 @@ impl Model {
             let (value, codec, version) = (value.clone(), *codec, self.version + 1);
             let kept = Kept { value, codec, version, timestamp, expiry: ttl.map(|ttl| self.steady + ttl) };
             let alone = bytes_of(&BTreeMap::from([(owned(*key), kept.clone())]));
-            if alone > limits.max_bytes {
-                return Err(StoreError::EntryTooLarge { bytes: alone, max: limits.max_bytes });
+            let max = limits.max_bytes.min(limits.max_author_bytes);
+            if alone > max {
+                return Err(StoreError::EntryTooLarge { bytes: alone, max });
             }
             self.check_version(*key, *if_version)?;
             entries.insert(owned(*key), kept);
@@ -200,13 +210,56 @@ impl Model {
         if puts.iter().map(|put| put.key).collect::<BTreeSet<_>>().len() < puts.len() {
             return Err(StoreError::KeyTwice);
         }
-        if entries.len() > limits.max_entries {
-            return Err(StoreError::Full { resource: Resource::Entries, max: limits.max_entries as u64 });
-        }
-        if bytes_of(&entries) > limits.max_bytes {
-            return Err(StoreError::Full { resource: Resource::Bytes, max: limits.max_bytes });
-        }
         Ok(entries)
+    }
+
+    /// What is beyond the limits, if anything is: of the authors first, in their order.
+    fn beyond(&self, entries: &BTreeMap<(String, String), Kept>) -> Result<(), StoreError> {
+        let limits = self.limits;
+        let authors: BTreeSet<&String> = entries.keys().map(|(author, _)| author).collect();
+        let whose = authors.into_iter().map(|author| Some(author.as_str())).chain([None]);
+        for author in whose {
+            let of: BTreeMap<(String, String), Kept> = entries
+                .iter()
+                .filter(|((of, _), _)| author.is_none_or(|author| author == of))
+                .map(|(key, kept)| (key.clone(), kept.clone()))
+                .collect();
+            let (max_entries, max_bytes) = match author {
+                Some(_) => (limits.max_author_entries, limits.max_author_bytes),
+                None => (limits.max_entries, limits.max_bytes),
+            };
+            let full = |resource, max| Err(StoreError::Full { resource, max, author: author.map(Arc::from) });
+            if of.len() > max_entries {
+                return full(Resource::Entries, max_entries as u64);
+            }
+            if bytes_of(&of) > max_bytes {
+                return full(Resource::Bytes, max_bytes);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the oldest entries out of what there would be until it is within the limits. Gives which those are.
+    fn evict(
+        &self,
+        entries: &mut BTreeMap<(String, String), Kept>,
+        puts: &[Put<'_>],
+    ) -> Result<Vec<(String, String)>, StoreError> {
+        let mut victims = Vec::new();
+        while let Err(full) = self.beyond(entries) {
+            let StoreError::Full { author, .. } = &full else { unreachable!() };
+            let own = |key: &(String, String)| puts.iter().any(|put| owned(put.key) == *key);
+            let oldest = entries
+                .iter()
+                .filter(|(key, _)| !own(key) && author.as_ref().is_none_or(|author| **author == *key.0))
+                .min_by_key(|(key, kept)| (kept.version, *key));
+            let evicts = self.limits.evict == Evict::Oldest;
+            let Some((victim, _)) = oldest.filter(|_| evicts) else { return Err(full) };
+            let victim = victim.clone();
+            entries.remove(&victim);
+            victims.push(victim);
+        }
+        Ok(victims)
     }
 
     fn stats(&self) -> Stats {
@@ -217,6 +270,7 @@ impl Model {
             authors: authors.len(),
             questions: self.questions,
             hits: self.hits,
+            evicted: self.evicted,
         }
     }
 
@@ -340,6 +394,9 @@ fn random_start(rng: &mut Rng) -> StoreStart {
     let limits = Limits {
         max_entries: rng.usize(..40),
         max_bytes: rng.u64(..20_000),
+        max_author_entries: if rng.bool() { rng.usize(..12) } else { usize::MAX },
+        max_author_bytes: if rng.bool() { rng.u64(..6_000) } else { u64::MAX },
+        evict: if rng.bool() { Evict::Oldest } else { Evict::None },
         max_key_bytes: rng.usize(5..25),
         max_page_entries: rng.usize(..12),
         max_page_bytes: rng.usize(..60),

@@ -192,7 +192,7 @@ fn what_expired_makes_room() {
     for number in 0..100 {
         set(&mut store, lasting(&number.to_string(), "v", 10 + number), at(0)).unwrap();
     }
-    let full = Err(StoreError::Full { resource: Resource::Entries, max: 100 });
+    let full = Err(StoreError::Full { resource: Resource::Entries, max: 100, author: None });
     assert_eq!(set(&mut store, put("new", "v"), at(9)), full);
     set(&mut store, put("new", "v"), at(10)).unwrap();
     assert_eq!(store.len(), 100);
@@ -271,7 +271,7 @@ fn several_entries_have_to_fit_together() {
     let of = |author, name, len| Put::new(KeyRef::new(author, name), NATIVE, Bytes::from(vec![0; len]));
     store.apply(Op::SetMany(vec![of("a", "1", 10), of("a", "2", 10)]), at(0), &mut ()).unwrap();
     let before = store.stats();
-    let full = |resource, max| Err(StoreError::Full { resource, max });
+    let full = |resource, max| Err(StoreError::Full { resource, max, author: None });
     let too_many = Op::SetMany(vec![of("a", "3", 0), of("a", "4", 0)]);
     assert_eq!(store.apply(too_many, at(0), &mut ()), full(Resource::Entries, 3));
     let too_long = Op::SetMany(vec![of("a", "1", 10), of("b", "3", 11)]);
@@ -423,7 +423,7 @@ fn the_store_tells_what_it_holds_and_was_asked() {
         store.apply(op, at(0), &mut ()).unwrap();
     }
     let bytes = 2 * (1 + AUTHOR_OVERHEAD + 1 + ENTRY_OVERHEAD + 1);
-    assert_eq!(store.stats(), Stats { entries: 2, bytes, authors: 2, questions: 3, hits: 10 });
+    assert_eq!(store.stats(), Stats { entries: 2, bytes, authors: 2, questions: 3, hits: 10, evicted: 0 });
 }
 
 #[test]

@@ -4,7 +4,7 @@ use andiron_proto::codec;
 use andiron_proto::wire::codecs;
 use serde::de::DeserializeOwned;
 
-use super::wire::{Open, Told};
+use super::wire::{Figures, Open, Told};
 use crate::{Blob, Error, ErrorKind, Result};
 
 /// A stored value as it is kept: encoded, with what is known about it.
@@ -100,10 +100,13 @@ pub struct Stats {
     pub hits: u64,
     /// Reads that came to the store.
     pub questions: u64,
+    /// Entries that were removed to make room for others.
+    pub evicted: u64,
 }
 
 impl Stats {
-    pub(crate) fn of((entries, bytes, authors, hits, questions): (u64, u64, u64, u64, u64)) -> Stats {
-        Stats { entries, bytes, authors, hits, questions }
+    pub(crate) fn of(figures: Figures) -> Stats {
+        let Figures(entries, bytes, authors, hits, questions, evicted) = figures;
+        Stats { entries, bytes, authors, hits, questions, evicted }
     }
 }

@@ -37,6 +37,17 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Open<T> {
     }
 }
 
+/// What the store tells of itself: entries, bytes, authors, hits, questions and evicted.
+#[derive(Deserialize)]
+pub(crate) struct Figures(
+    pub(crate) u64,
+    pub(crate) u64,
+    pub(crate) u64,
+    pub(crate) u64,
+    pub(crate) u64,
+    #[serde(default)] pub(crate) u64,
+);
+
 /// The state of an entry that is there, with its value.
 const VALUE: u8 = 1;
 
