@@ -275,6 +275,7 @@ fn damage_anywhere_in_the_file_is_told_and_never_taken_for_data() {
         match Sqlite::open(folder.path()).and_then(|mut disk| loaded(&mut disk)) {
             Err(error) => {
                 assert!(matches!(error, DiskError::Damaged { .. }), "at {at}: {error}");
+                assert!(fs::read(&path).unwrap() == bytes, "at {at}: it was touched");
                 refused += 1;
             }
             Ok((found, loaded)) => {
