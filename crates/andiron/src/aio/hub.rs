@@ -14,7 +14,7 @@ use super::{Proxy, Store};
 use crate::hub::chosen_address;
 use crate::link::Link;
 use crate::store::Common;
-use crate::{Batch, Connector, Error, ErrorKind, Expose, Result};
+use crate::{Batch, Connector, Error, ErrorKind, Expose, Result, context};
 
 /// Connects as [`connect`](crate::connect) does.
 ///
@@ -152,7 +152,7 @@ impl Hub {
 
     /// A connection that is not over, as far as is known.
     pub(super) async fn alive(&self) -> Result<Arc<Link>> {
-        alive(self.0.line(), None).await
+        alive(self.0.line(), context::origin(None)?.deadline).await
     }
 
     pub(super) fn link(&self) -> Arc<Link> {

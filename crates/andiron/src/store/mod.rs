@@ -31,7 +31,7 @@ use self::wire::{Answer, Open};
 use crate::blob::{BY_REFERENCE_FROM, PassedDescriptor};
 use crate::link::Link;
 use crate::sync::lock;
-use crate::{Blob, Error, ErrorKind, Hub, Proxy, Result, Stream};
+use crate::{Blob, Error, ErrorKind, Hub, Proxy, Result, Stream, context};
 
 /// The name of the object that is the store.
 pub(crate) const STORE: &str = "store";
@@ -220,7 +220,8 @@ impl Store {
             let Open(answer): Open<Answer> = self.read("get", &(key.name, 0u64, key.author))?;
             return cache.learn(key, ask, None, answer);
         }
-        let link = self.hub.line().alive(None).map_err(|error| error.during("store.get"))?;
+        let alive = context::origin(None).and_then(|origin| self.hub.line().alive(origin.deadline));
+        let link = alive.map_err(|error| error.during("store.get"))?;
         let source = match cache.source(&link) {
             Some(source) => source,
             None => cache.set_source(&link, self.board(&link)?),
