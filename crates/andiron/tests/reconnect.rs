@@ -325,7 +325,8 @@ fn a_try_to_connect_goes_on_for_others_when_who_began_it_gives_up() {
     first.stop();
     // It takes connections, and says nothing before it is told to.
     let silent = UnixListener::bind(place.address.trim_start_matches("unix:")).unwrap();
-    let error = counting.with_timeout(Duration::from_millis(50)).count().unwrap_err();
+    let hasty = counting.with_timeout(Duration::from_millis(50));
+    let error = in_time(move || hasty.count()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     let waiting = thread::spawn(move || counting.count());
     let (stream, _) = silent.accept().unwrap();
