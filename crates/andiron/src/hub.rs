@@ -171,7 +171,8 @@ impl Hub {
         self.link().poll(Instant::now().checked_add(timeout)).map_err(|error| error.during("poll"))
     }
 
-    /// Holds back the calls that this thread starts on this connection until the guard is dropped or an answer is waited for: they go together.
+    /// Holds back the calls that this thread starts on this connection until the guard is dropped or an answer is waited for: they go together. They
+    /// go earlier where the connection sends something else meanwhile, or has no room for more.
     pub fn batch(&self) -> Batch {
         Batch { _guard: self.link().batch() }
     }

@@ -163,8 +163,8 @@ impl Hub {
         self.0.common()
     }
 
-    /// Holds back the calls that this thread starts on this connection until the guard is dropped: they go together. Start the calls of a
-    /// batch without awaiting in between.
+    /// Holds back the calls that this thread starts on this connection until the guard is dropped: they go together, earlier where the connection sends
+    /// something else meanwhile. Start the calls of a batch without awaiting in between.
     pub fn batch(&self) -> Batch {
         self.0.batch()
     }

@@ -8,7 +8,7 @@ use andiron::ErrorKind;
 
 use crate::common::{Gate, eventually, next};
 use crate::objects::{fun, quick, slow, turn};
-use crate::scene::At;
+use crate::scene::{At, Driver};
 
 everywhere! {
     methods_with_self_overlap,
@@ -181,7 +181,10 @@ fn a_batch_goes_together_and_each_call_has_its_own_outcome(at: At) {
     let picky = hub.object("picky").unwrap();
     let batch = hub.batch();
     let started: Vec<_> = (0..50).map(|number| picky.start_run(number, &[])).collect();
-    assert!(heard.try_recv().is_err(), "held back");
+    if at.client == Driver::Threads {
+        // The task of a connection may send what waits, while it sees to something else.
+        assert!(heard.try_recv().is_err(), "held back");
+    }
     drop(batch);
     for number in 0..50 {
         assert_eq!(next(&heard), number);
