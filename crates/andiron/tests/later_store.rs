@@ -33,11 +33,12 @@ impl Store {
     }
 
     fn stats(&self) -> Value {
-        more(&[1.into(), 2.into(), 3.into(), 4.into(), 5.into()])
+        more(&[1.into(), 2.into(), 3.into(), 4.into(), 5.into(), 6.into()])
     }
 
     fn list(&self, _author: Option<String>, _after: Value) -> Value {
-        let row = more(&[Value::Str("a".into()), Value::Str("x".into()), 5.into(), 1.5.into(), 1.into()]);
+        let (author, name) = (Value::Str("a".into()), Value::Str("x".into()));
+        let row = more(&[author, name, 5.into(), 1.5.into(), 1.into(), true.into()]);
         more(&[false.into(), Value::Array(vec![row])])
     }
 }
