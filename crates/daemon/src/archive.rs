@@ -13,10 +13,10 @@ use andiron::{Blob, Error, ErrorKind, Result};
 use andiron_store::disk::{Backup, Copying, Disk, DiskError, Record, Snapshot};
 use andiron_store::{Entry, Key, KeyRef, Op, Reply};
 
-use crate::durable::{Answer, Restored};
 use crate::kept::Kept;
 use crate::shared::{Shared, now};
 use crate::state;
+use crate::waiting::{Answer, Restored};
 
 /// Bytes of a backup that travel at a time.
 const PIECE: usize = 1 << 20;

@@ -24,6 +24,7 @@ mod shared;
 mod stamps;
 mod state;
 mod store;
+mod waiting;
 mod watch;
 
 pub use andiron_store::{Evict, Limits as StoreLimits};

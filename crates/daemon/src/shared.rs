@@ -10,11 +10,12 @@ use andiron_store::{Discarded, Effects, KeyRef, Now, Op, Reply, Store as Engine,
 
 use crate::answers::Stamp;
 use crate::archive;
-use crate::durable::{self, Batch, Durable, Job, Restored, UnderWay, Waiting};
+use crate::durable::{self, Batch, Durable};
 use crate::housekeeper::Housekeeper;
 use crate::kept::Kept;
 use crate::stamps::Stamps;
 use crate::state;
+use crate::waiting::{Answer, Job, Restored, UnderWay, Waiting};
 use crate::watch::Watchers;
 
 /// Entries that are taken out at a time when they expired.
@@ -49,7 +50,7 @@ pub(crate) struct State {
 pub(crate) enum Applied {
     Done(Reply<Kept>, Stamp),
     /// A disk has to know of it first.
-    Waits(Arc<durable::Answer<Reply<Kept>>>),
+    Waits(Arc<Answer<Reply<Kept>>>),
 }
 
 impl Shared {
@@ -162,10 +163,10 @@ impl Shared {
         mut state: MutexGuard<'_, State>,
         wanted: Waiting,
         durability: Durability,
-    ) -> Result<Arc<durable::Answer<Reply<Kept>>>> {
+    ) -> Result<Arc<Answer<Reply<Kept>>>> {
         let durable = self.durable()?;
         state.under_way.begin(&wanted.op());
-        let answer: Arc<durable::Answer<Reply<Kept>>> = Arc::default();
+        let answer: Arc<Answer<Reply<Kept>>> = Arc::default();
         durable.push(Job { wanted, durability, answer: answer.clone() });
         drop(state);
         self.make_durable(false);
@@ -195,7 +196,7 @@ impl Shared {
         work: impl FnOnce(&Shared, &mut dyn Disk) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let durable = self.durable()?;
-        let (answer, this) = (Arc::<durable::Answer<T>>::default(), self.this.clone());
+        let (answer, this) = (Arc::<Answer<T>>::default(), self.this.clone());
         let place = answer.clone();
         durable.push_task(Box::new(move || {
             let work = || {
