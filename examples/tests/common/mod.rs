@@ -29,6 +29,7 @@ impl Machine {
         command.args(["-c", &format!("exec {line}")]);
         command
             .env("XDG_RUNTIME_DIR", self.folder.path())
+            .env("XDG_STATE_HOME", self.folder.path())
             .env("PATH", &self.path)
             .env_remove("ANDIRON_ADDRESS");
         command.stdin(Stdio::null());
