@@ -110,7 +110,7 @@ impl Put {
 ///
 /// ```
 /// use andiron::Durability;
-/// assert_eq!("sync".parse(), Ok(Durability::Sync));
+/// assert_eq!("sync".parse::<Durability>()?, Durability::Sync);
 /// # Ok::<(), andiron::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
