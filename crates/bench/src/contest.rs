@@ -13,6 +13,8 @@ use crate::{crowded, disk, idle, recovery, stale};
 
 /// How long a turn should take.
 const TURN_NS: f64 = 60e6;
+/// The same where a disk has its moods.
+const SYNCED_TURN_NS: f64 = 300e6;
 
 fn folder_of_results(root: &Path) -> Result<PathBuf> {
     let folder = root.join("target/bench");
@@ -89,11 +91,12 @@ fn rounds_of(
     }
     let mut measured: Vec<Measured> =
         contestants.iter().map(|contestant| Measured::new(contestant.peer, workload, pinning)).collect();
+    let turn = if workload.is_synced() { SYNCED_TURN_NS } else { TURN_NS };
     let mut calls = vec![workload.first_turn(); contestants.len()];
     for round in 0..=rounds {
         for ((contestant, calls), measured) in contestants.iter_mut().zip(&mut calls).zip(&mut measured) {
             let (median, p99) = contestant.turn(workload, *calls)?;
-            *calls = (TURN_NS / median).max(1.0) as usize;
+            *calls = (turn / median).max(1.0) as usize;
             if round > 0 {
                 measured.add(median, p99);
             }

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use andiron_bench::{Client, Laps, WRITERS, Workload, say_ready};
+use andiron_bench::{Client, LOG_FILLED, Laps, WRITERS, Workload, say_ready};
 use andiron_store::disk;
 use anyhow::{Context, Result};
 use rusqlite::{Connection, params};
@@ -79,9 +79,12 @@ impl Sqlite {
         let synchronous = if workload.is_synced() { "FULL" } else { "NORMAL" };
         connection.pragma_update_and_check(None, "locking_mode", "EXCLUSIVE", |_| Ok(()))?;
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
-        connection.pragma_update(None, "synchronous", synchronous)?;
+        connection.pragma_update(None, "synchronous", "NORMAL")?;
         connection.pragma_update(None, "wal_autocheckpoint", LONG_LOG)?;
-        Ok(Sqlite { connection, version: 0 })
+        let mut sqlite = Sqlite { connection, version: 0 };
+        (0..LOG_FILLED).try_for_each(|_| sqlite.put(0))?;
+        sqlite.connection.pragma_update(None, "synchronous", synchronous)?;
+        Ok(sqlite)
     }
 
     fn put(&mut self, writer: usize) -> Result<()> {

@@ -14,7 +14,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 pub use register::{Register, read_numbers, write_numbers};
 use rustix::thread::{CpuSet, sched_setaffinity};
-pub use workload::{WRITERS, Workload};
+pub use workload::{LOG_FILLED, WRITERS, Workload};
 
 /// How many calls are on their way at once on each connection in [`Client::pipelined`].
 pub const IN_FLIGHT: usize = 128;
@@ -238,7 +238,7 @@ pub fn obey(client: &mut impl Client) -> Result<()> {
                 begin.elapsed().as_nanos().to_string()
             }
             Order::Pipelined(connections, calls) => {
-                client.pipelined(connections, connections * WARM_UP)?;
+                client.pipelined(connections, calls.min(connections * WARM_UP))?;
                 let begin = Instant::now();
                 client.pipelined(connections, calls)?;
                 begin.elapsed().as_nanos().to_string()

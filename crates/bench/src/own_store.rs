@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use andiron::{Blob, Connector, Durability, Put, Store};
-use andiron_bench::{Client, Laps, Register, WRITERS, Workload, say_ready, together};
+use andiron_bench::{Client, LOG_FILLED, Laps, Register, WRITERS, Workload, say_ready, together};
 use andiron_daemon::{Daemon, Options};
 use andiron_sys::board::{Board, BoardView, Slot};
 use anyhow::{Context, Result, bail, ensure};
@@ -184,7 +184,12 @@ impl Lasting {
             let put = if plain { put } else { put.persist().durability(durability) };
             Ok((Connector::new(address(socket)).cache(0).connect()?.store(), put))
         };
-        Ok(Lasting { writers: (0..writers).map(writer).collect::<Result<_>>()? })
+        let writers = (0..writers).map(writer).collect::<Result<Vec<(Store, Put)>>>()?;
+        let (store, put) = &writers[0];
+        for _ in 0..LOG_FILLED {
+            store.set_with(put.clone().durability(Durability::Relaxed))?;
+        }
+        Ok(Lasting { writers })
     }
 }
 

@@ -48,6 +48,9 @@ pub enum Workload {
 /// Who write at once in [`Workload::SyncMany`].
 pub const WRITERS: usize = 16;
 
+/// Commits after which a log that is moved to its place now and then has its full length, so that no more room has to be found for it.
+pub const LOG_FILLED: usize = 3000;
+
 /// The size of a big value where there is only one, in MiB.
 const BIG: u16 = 64;
 
