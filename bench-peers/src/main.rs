@@ -16,8 +16,8 @@ use anyhow::{Result, bail};
 use tokio::runtime::{Builder, Runtime};
 
 fn main() -> Result<()> {
-    let Start { peer, role, socket, workload } = &Start::from_args(std::env::args().skip(1))?;
-    if *role == Role::Serve && !matches!(&**peer, "redis" | "redis-cache" | "iceoryx2") {
+    let Start { peer, role, socket, workload, folder } = &Start::from_args(std::env::args().skip(1))?;
+    if *role == Role::Serve && !peer.starts_with("redis") && peer != "iceoryx2" {
         end_with_the_harness();
     }
     match (&**peer, role) {
@@ -27,8 +27,10 @@ fn main() -> Result<()> {
         ("tonic", Role::Call) => obey(&mut tonic_peer::Tonic::connect(socket)?),
         ("jsonrpsee", Role::Serve) => jsonrpsee_peer::serve(socket),
         ("jsonrpsee", Role::Call) => obey(&mut jsonrpsee_peer::JsonRpc::connect(socket)?),
-        ("redis" | "redis-cache", Role::Serve) => redis_peer::serve(socket),
-        ("redis", Role::Call) => obey(&mut redis_peer::Redis::connect(socket, *workload)?),
+        ("redis" | "redis-cache", Role::Serve) => redis_peer::serve(socket, None),
+        ("redis-everysec", Role::Serve) => redis_peer::serve(socket, Some(("everysec", folder))),
+        ("redis-always", Role::Serve) => redis_peer::serve(socket, Some(("always", folder))),
+        ("redis" | "redis-everysec" | "redis-always", Role::Call) => obey(&mut redis_peer::Redis::connect(socket, *workload)?),
         ("redis-cache", Role::Call) => obey(&mut redis_peer::Cached::connect(socket)?),
         ("redis-cache", Role::Write) => write_numbers(&mut redis_peer::Cached::connect(socket)?, socket),
         ("redis-cache", Role::Read) => read_numbers(&mut redis_peer::Cached::connect(socket)?, socket),

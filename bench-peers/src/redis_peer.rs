@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use andiron_bench::{Client, IN_FLIGHT, Laps, Register, Workload, say_ready};
+use andiron_bench::{Client, IN_FLIGHT, Laps, Register, WRITERS, Workload, say_ready, together};
 use anyhow::{Result, bail, ensure};
 use redis::aio::MultiplexedConnection;
 use redis::caching::CacheConfig;
@@ -15,9 +15,20 @@ use tokio::runtime::Runtime;
 /// The name of the entry where there is one.
 const NAME: &str = "value";
 
-pub fn serve(socket: &Path) -> Result<()> {
-    let server = Command::new("redis-server")
-        .args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"])
+/// `appends`: when what it appends to its file in that folder is to survive a power cut; `None`: it has no file.
+pub fn serve(socket: &Path, appends: Option<(&str, &Path)>) -> Result<()> {
+    let mut server = Command::new("redis-server");
+    match appends {
+        Some((when, folder)) => {
+            std::fs::create_dir_all(folder)?;
+            server.args(["--appendonly", "yes", "--appendfsync", when, "--dir"]).arg(folder);
+        }
+        None => {
+            server.args(["--appendonly", "no"]);
+        }
+    }
+    let server = server
+        .args(["--port", "0", "--save", "", "--unixsocket"])
         .arg(socket)
         .stdout(Stdio::null())
         .spawn();
@@ -45,9 +56,10 @@ pub struct Redis {
 impl Redis {
     pub fn connect(socket: &Path, workload: Workload) -> Result<Redis> {
         let client = redis::Client::open(format!("unix://{}", socket.display()))?;
-        let mut first = client.get_connection()?;
-        let (): () = first.set(NAME, vec![1; workload.length()])?;
-        Ok(Redis { client, connections: vec![first], workload })
+        let connections = if workload == Workload::SyncMany { WRITERS } else { 1 };
+        let mut connections = (0..connections).map(|_| client.get_connection()).collect::<Result<Vec<_>, _>>()?;
+        let (): () = connections[0].set(NAME, vec![1; workload.length()])?;
+        Ok(Redis { client, connections, workload })
     }
 }
 
@@ -62,7 +74,7 @@ impl Client for Redis {
                     laps.apart(|| drop(value));
                 }
             }
-            Workload::Set | Workload::SetCopy(_) => {
+            Workload::Set | Workload::Relaxed | Workload::Sync | Workload::SetCopy(_) => {
                 let value = vec![1; self.workload.length()];
                 while laps.next() {
                     let (): () = connection.set(NAME, &value)?;
@@ -81,6 +93,13 @@ impl Client for Redis {
     }
 
     fn pipelined(&mut self, connections: usize, calls: usize) -> Result<()> {
+        if self.workload == Workload::SyncMany {
+            let value = vec![1; self.workload.length()];
+            let mut writers: Vec<_> = self.connections.iter_mut().enumerate().collect();
+            return together(&mut writers, calls, |(number, connection)| {
+                Ok(connection.set(format!("{NAME}:{number}"), &value)?)
+            });
+        }
         while self.connections.len() < connections {
             self.connections.push(self.client.get_connection()?);
         }

@@ -1,7 +1,7 @@
 //! Starts the contestants, gives them turns, and collects what they measure.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use andiron_bench::{Order, READY, Workload};
@@ -9,10 +9,18 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::report::{self, Measured, PEERS, Pinning};
 use crate::stale::Stale;
-use crate::{crowded, idle, stale};
+use crate::{crowded, disk, idle, recovery, stale};
 
 /// How long a turn should take.
 const TURN_NS: f64 = 60e6;
+/// The same where a disk has its moods.
+const SYNCED_TURN_NS: f64 = 300e6;
+
+fn folder_of_results(root: &Path) -> Result<PathBuf> {
+    let folder = root.join("target/bench");
+    std::fs::create_dir_all(&folder)?;
+    Ok(folder)
+}
 
 /// Runs the contest, prints its table and writes `target/bench/results.jsonl`.
 pub(crate) fn run(rounds: usize, only: &str) -> Result<()> {
@@ -21,6 +29,10 @@ pub(crate) fn run(rounds: usize, only: &str) -> Result<()> {
     let peers = root.join("bench-peers/target/release/bench-peers");
     ensure!(peers.exists(), "the peers are not built: `make bench` builds them, then runs this program");
     let sockets = tempfile::tempdir()?;
+    // What is to be on a disk is there: a folder for short-lived files may be in memory.
+    let disk = tempfile::Builder::new().prefix("disk-").tempdir_in(folder_of_results(&root)?)?;
+    let (kind, device) = disk::file_system(disk.path())?;
+    println!("what is durable is on {kind}, {device}");
     let mut all = Vec::new();
     for pinning in Pinning::ALL {
         println!("{rounds} rounds, {}", pinning.describe());
@@ -30,8 +42,9 @@ pub(crate) fn run(rounds: usize, only: &str) -> Result<()> {
             let mut contestants = Vec::new();
             for peer in PEERS.iter().filter(|peer| peer.takes_part(workload, only)) {
                 let program = if peer.is_own() { std::env::current_exe()? } else { peers.clone() };
-                let socket = sockets.path().join(format!("{}-{}-{workload:?}", peer.name, pinning.name()));
-                match Contestant::start(&program, peer.name, &socket, pinning, workload) {
+                let name = format!("{}-{}-{workload:?}", peer.name, pinning.name());
+                let place = (sockets.path().join(&name), disk.path().join(&name));
+                match Contestant::start(&program, peer.name, &place, pinning, workload) {
                     Ok(contestant) => contestants.push(contestant),
                     Err(error) if !peer.is_own() => println!("  without {}: {error:#}", peer.name),
                     Err(error) => return Err(error.context(format!("cannot start {}", peer.name))),
@@ -52,7 +65,12 @@ pub(crate) fn run(rounds: usize, only: &str) -> Result<()> {
         true => crowded::measure(&root)?,
         false => Vec::new(),
     };
-    report::publish(&root.join("target/bench/results.jsonl"), &all, &idle, &stale, &crowded)
+    let recovery = match recovery::NAME.contains(only) {
+        true => Some(recovery::measure(&root, disk.path())?),
+        false => None,
+    };
+    let results = root.join("target/bench/results.jsonl");
+    report::publish(&results, &all, &idle, &stale, &crowded, recovery.as_ref())
 }
 
 fn count_stale(peers: &Path, sockets: &Path) -> Result<Vec<Stale>> {
@@ -73,11 +91,12 @@ fn rounds_of(
     }
     let mut measured: Vec<Measured> =
         contestants.iter().map(|contestant| Measured::new(contestant.peer, workload, pinning)).collect();
+    let turn = if workload.is_synced() { SYNCED_TURN_NS } else { TURN_NS };
     let mut calls = vec![workload.first_turn(); contestants.len()];
     for round in 0..=rounds {
         for ((contestant, calls), measured) in contestants.iter_mut().zip(&mut calls).zip(&mut measured) {
             let (median, p99) = contestant.turn(workload, *calls)?;
-            *calls = (TURN_NS / median).max(1.0) as usize;
+            *calls = (turn / median).max(1.0) as usize;
             if round > 0 {
                 measured.add(median, p99);
             }
@@ -126,7 +145,7 @@ impl Contestant {
     fn start(
         program: &Path,
         peer: &'static str,
-        socket: &Path,
+        (socket, folder): &(PathBuf, PathBuf),
         pinning: Pinning,
         workload: Workload,
     ) -> Result<Contestant> {
@@ -135,6 +154,7 @@ impl Contestant {
                 .args([peer, role])
                 .arg(socket)
                 .args([core.to_string(), workload.name()])
+                .arg(folder)
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
                 .spawn()

@@ -1,21 +1,22 @@
 //! What very many small entries cost: memory of the daemon for each, beside redis, and time and memory of who lists them.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use andiron::{Connector, Put};
-use anyhow::{Context, Result, ensure};
+use andiron::{Connector, Put, Store};
+use anyhow::{Result, ensure};
 
 use crate::process::{Ended, memory, peak_of_this};
 
 /// The argument that makes this program list the entries of an author.
 pub(crate) const LISTER: &str = "lister";
 
-const KEYS: u64 = 1_000_000;
+pub(crate) const KEYS: u64 = 1_000_000;
 /// Entries that are set at once.
 const TOGETHER: u64 = 1000;
 /// Listed are an author with so many entries, and one with a tenth, which takes as much memory where it is constant.
@@ -64,17 +65,10 @@ pub(crate) fn measure(root: &Path) -> Result<Vec<Crowded>> {
     let daemon = Ended::daemon(root, folder.path(), "crowded", "unix")?;
     let store = Connector::new(&daemon.1).connect()?.store();
     let before = memory(&daemon.0)?;
-    fill(KEYS, |keys| {
-        store.set_many(keys.map(|key| Put::bytes(&name(key), value(key), 3)))?;
-        Ok(())
-    })?;
+    fill_store(&store, KEYS, |put| put)?;
     let own = each(before, memory(&daemon.0)?);
     for (author, keys) in [("tenth", LISTED / 10), ("whole", LISTED)] {
-        let store = store.author(author);
-        fill(keys, |keys| {
-            store.set_many(keys.map(|key| Put::bytes(&name(key), value(key), 3)))?;
-            Ok(())
-        })?;
+        fill_store(&store.author(author), keys, |put| put)?;
     }
     let [(_, grown_by_tenth), (time, grown)] = [listed(&daemon.1, "tenth")?, listed(&daemon.1, "whole")?];
     Ok(vec![Crowded::Keys { own, redis }, Crowded::Listing { time, grown, grown_by_tenth }])
@@ -104,21 +98,18 @@ fn listed(address: &str, author: &str) -> Result<(Duration, u64)> {
     Ok((Duration::from_nanos(ns.parse()?), grown.parse()?))
 }
 
-/// Bytes for each key of redis, which is spoken to by hand.
+/// Bytes for each key of redis.
 fn of_redis(socket: &Path) -> Result<f64> {
-    let server = Command::new("redis-server")
-        .args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"])
-        .arg(socket)
-        .stdout(Stdio::null())
-        .spawn();
-    let mut server = Ended(server.context("redis-server is not installed")?);
-    while !socket.exists() {
-        ensure!(server.0.try_wait()?.is_none(), "redis-server ended");
-        std::thread::yield_now();
-    }
+    let server = Ended::redis(socket, &["--appendonly", "no"].map(OsStr::new))?;
+    let before = memory(&server)?;
+    fill_redis(socket)?;
+    Ok(each(before, memory(&server)?))
+}
+
+/// Sets all keys of redis, which is spoken to by hand.
+pub(crate) fn fill_redis(socket: &Path) -> Result<()> {
     let mut stream = UnixStream::connect(socket)?;
     let mut answers = BufReader::new(stream.try_clone()?);
-    let before = memory(&server)?;
     fill(KEYS, |keys| {
         let count = keys.end - keys.start;
         let commands: String =
@@ -131,8 +122,15 @@ fn of_redis(socket: &Path) -> Result<f64> {
             ensure!(line == "+OK\r\n", "redis says {line}");
         }
         Ok(())
-    })?;
-    Ok(each(before, memory(&server)?))
+    })
+}
+
+/// Sets so many keys of a store, in the way that `how` says.
+pub(crate) fn fill_store(store: &Store, keys: u64, how: impl Fn(Put) -> Put) -> Result<()> {
+    fill(keys, |keys| {
+        store.set_many(keys.map(|key| how(Put::bytes(&name(key), value(key), 3))))?;
+        Ok(())
+    })
 }
 
 /// Sets so many keys, some at a time.
@@ -140,7 +138,7 @@ fn fill(keys: u64, mut set: impl FnMut(std::ops::Range<u64>) -> Result<()>) -> R
     (0..keys).step_by(TOGETHER as usize).try_for_each(|first| set(first..keys.min(first + TOGETHER)))
 }
 
-fn name(key: u64) -> String {
+pub(crate) fn name(key: u64) -> String {
     format!("key:{key:07}")
 }
 
@@ -149,6 +147,6 @@ fn value(key: u64) -> Vec<u8> {
     vec![b'v'; 7 + (key % 6) as usize]
 }
 
-fn each(before: u64, after: u64) -> f64 {
+pub(crate) fn each(before: u64, after: u64) -> f64 {
     (after.saturating_sub(before) << 10) as f64 / KEYS as f64
 }

@@ -1,6 +1,6 @@
 //! What all contestants of a benchmark have in common: how they are started, told what to do, and timed.
 //!
-//! A contestant is a program that is started twice, as server and as client, with the arguments `PEER ROLE SOCKET CORE WORKLOAD`. The client
+//! A contestant is a program that is started twice, as server and as client, with the arguments `PEER ROLE SOCKET CORE WORKLOAD FOLDER`. The client
 //! obeys the lines of its standard input and answers each with a line of nanoseconds; see [`Order`].
 #![forbid(unsafe_code)]
 
@@ -14,7 +14,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 pub use register::{Register, read_numbers, write_numbers};
 use rustix::thread::{CpuSet, sched_setaffinity};
-pub use workload::Workload;
+pub use workload::{LOG_FILLED, WRITERS, Workload};
 
 /// How many calls are on their way at once on each connection in [`Client::pipelined`].
 pub const IN_FLIGHT: usize = 128;
@@ -49,6 +49,8 @@ pub struct Start {
     pub socket: PathBuf,
     /// What will be measured.
     pub workload: Workload,
+    /// On a disk, where what is measured is to be on one; not made yet.
+    pub folder: PathBuf,
 }
 
 impl Start {
@@ -57,10 +59,10 @@ impl Start {
     /// # Errors
     /// Other arguments, or a core that is not there.
     pub fn from_args(mut args: impl Iterator<Item = String>) -> Result<Start> {
-        let (Some(peer), Some(role), Some(socket), Some(core), Some(workload)) =
-            (args.next(), args.next(), args.next(), args.next(), args.next())
+        let (Some(peer), Some(role), Some(socket), Some(core), Some(workload), Some(folder)) =
+            (args.next(), args.next(), args.next(), args.next(), args.next(), args.next())
         else {
-            bail!("usage: PEER serve|call|write|read SOCKET CORE WORKLOAD");
+            bail!("usage: PEER serve|call|write|read SOCKET CORE WORKLOAD FOLDER");
         };
         let role = match &*role {
             "serve" => Role::Serve,
@@ -70,7 +72,8 @@ impl Start {
             other => bail!("the role is serve, call, write or read, not {other}"),
         };
         run_on(&core)?;
-        Ok(Start { peer, role, socket: socket.into(), workload: Workload::of(&workload)? })
+        let workload = Workload::of(&workload)?;
+        Ok(Start { peer, role, socket: socket.into(), workload, folder: folder.into() })
     }
 }
 
@@ -114,7 +117,8 @@ pub trait Client {
         bail!("no part in this")
     }
 
-    /// Makes about so many calls over so many connections together, with [`IN_FLIGHT`] of them on their way on each at any time.
+    /// Makes about so many calls over so many connections together, with [`IN_FLIGHT`] of them on their way on each at any time; where a disk has to know of each,
+    /// with one.
     ///
     /// # Errors
     /// A call that failed, or a contestant that does not take part in this.
@@ -166,7 +170,7 @@ pub enum Order {
     Sequential(usize),
     /// The same for calls that are shorter than a look at the clock. The answer is the time for all.
     Looped(usize),
-    /// Over so many connections so many calls together, [`IN_FLIGHT`] at a time on each. The answer is the time for all.
+    /// Over so many connections so many calls together; see [`Client::pipelined`]. The answer is the time for all.
     Pipelined(usize, usize),
 }
 
@@ -191,6 +195,28 @@ impl std::fmt::Display for Order {
     }
 }
 
+/// Does so many calls, which each of these makes a part of, on a thread each.
+///
+/// # Errors
+/// That of a call that failed.
+pub fn together<T: Send>(
+    writers: &mut [T],
+    calls: usize,
+    call: impl Fn(&mut T) -> Result<()> + Sync,
+) -> Result<()> {
+    let (each, call) = (calls / writers.len().max(1), &call);
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = writers
+            .iter_mut()
+            .map(|writer| scope.spawn(move || (0..each).try_for_each(|_| call(writer))))
+            .collect();
+        threads.into_iter().try_for_each(|thread| match thread.join() {
+            Ok(done) => done,
+            Err(_) => bail!("a writer panicked"),
+        })
+    })
+}
+
 /// Obeys the harness until it hangs up.
 ///
 /// # Errors
@@ -212,7 +238,7 @@ pub fn obey(client: &mut impl Client) -> Result<()> {
                 begin.elapsed().as_nanos().to_string()
             }
             Order::Pipelined(connections, calls) => {
-                client.pipelined(connections, connections * WARM_UP)?;
+                client.pipelined(connections, calls.min(connections * WARM_UP))?;
                 let begin = Instant::now();
                 client.pipelined(connections, calls)?;
                 begin.elapsed().as_nanos().to_string()

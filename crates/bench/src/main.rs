@@ -7,12 +7,14 @@
 mod big;
 mod contest;
 mod crowded;
+mod disk;
 mod floor;
 mod idle;
 mod own;
 mod own_store;
 mod own_tokio;
 mod process;
+mod recovery;
 mod report;
 mod stale;
 
@@ -43,7 +45,7 @@ fn main() -> Result<()> {
 }
 
 fn take_part(start: Start) -> Result<()> {
-    let Start { peer, role, socket, workload } = &start;
+    let Start { peer, role, socket, workload, folder } = &start;
     if *role == Role::Serve {
         std::thread::spawn(|| {
             let _ = std::io::stdin().read_to_end(&mut Vec::new());
@@ -54,6 +56,9 @@ fn take_part(start: Start) -> Result<()> {
         ("floor", Role::Serve) => floor::serve(socket),
         ("floor", Role::Call) if workload.is_big() => obey(&mut big::Memory::new(*workload)),
         ("floor", Role::Call) => obey(&mut floor::Floor::connect(socket)?),
+        ("floor-append" | "floor-sqlite", Role::Serve) => disk::serve(),
+        ("floor-append", Role::Call) => obey(&mut disk::Append::new(folder)?),
+        ("floor-sqlite", Role::Call) => obey(&mut disk::Sqlite::new(folder, *workload)?),
         ("floor-tcp", Role::Serve) => floor::serve_tcp(socket),
         ("floor-tcp", Role::Call) => obey(&mut floor::Floor::connect_tcp(socket)?),
         ("andiron-tokio", Role::Serve) => own_tokio::serve(socket),
@@ -61,11 +66,14 @@ fn take_part(start: Start) -> Result<()> {
         (_, Role::Write) => write_numbers(&mut own_store::Number::connect(socket)?, socket),
         (_, Role::Read) => read_numbers(&mut own_store::Number::connect(socket)?, socket),
         (own, role) if workload.is_of_the_store() => match (own, role, workload) {
-            (_, Role::Serve, _) => own_store::serve(socket),
+            (_, Role::Serve, workload) => own_store::serve(socket, workload.is_durable().then_some(folder)),
             (own, _, Workload::CachedGet) => {
                 obey(&mut own_store::Cached::connect(socket, own == "andiron-cell")?)
             }
             (_, _, Workload::Check) => obey(&mut own_store::Check::new()?),
+            (own, _, &workload) if workload.is_durable() => {
+                obey(&mut own_store::Lasting::connect(socket, workload, own == "andiron-plain")?)
+            }
             (_, _, &workload) => obey(&mut own_store::Asking::connect(socket, workload)?),
         },
         (own, role) => {

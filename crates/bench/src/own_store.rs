@@ -2,11 +2,11 @@
 
 use std::hint::black_box;
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use andiron::{Blob, Connector, Store};
-use andiron_bench::{Client, Laps, Register, Workload, say_ready};
-use andiron_daemon::Daemon;
+use andiron::{Blob, Connector, Durability, Put, Store};
+use andiron_bench::{Client, LOG_FILLED, Laps, Register, WRITERS, Workload, say_ready, together};
+use andiron_daemon::{Daemon, Options};
 use andiron_sys::board::{Board, BoardView, Slot};
 use anyhow::{Context, Result, bail, ensure};
 
@@ -18,8 +18,10 @@ const NAME: &str = "value";
 /// The codec of bytes as they are.
 const RAW: u8 = 3;
 
-pub(crate) fn serve(socket: &Path) -> Result<()> {
-    let running = Daemon::bind(&address(socket))?.start()?;
+/// `state`: where it keeps what is persistent.
+pub(crate) fn serve(socket: &Path, state: Option<&PathBuf>) -> Result<()> {
+    let options = Options { state: state.cloned(), ..Options::default() };
+    let running = Daemon::bind_with(&address(socket), options)?.start()?;
     say_ready()?;
     running.wait(); // until the harness is gone
     Ok(())
@@ -164,6 +166,47 @@ impl Client for Asking {
             other => bail!("no part in {}", other.name()),
         }
         Ok(())
+    }
+}
+
+/// Sets small values that outlive the daemon; one that does not, to compare, is `plain`.
+pub(crate) struct Lasting {
+    /// The writers' connections, and what they set.
+    writers: Vec<(Store, Put)>,
+}
+
+impl Lasting {
+    pub(crate) fn connect(socket: &Path, workload: Workload, plain: bool) -> Result<Lasting> {
+        let durability = if workload.is_synced() { Durability::Sync } else { Durability::Relaxed };
+        let writers = if workload == Workload::SyncMany { WRITERS } else { 1 };
+        let writer = |number| {
+            let put = Put::bytes(&format!("{NAME}:{number}"), small(), RAW);
+            let put = if plain { put } else { put.persist().durability(durability) };
+            Ok((Connector::new(address(socket)).cache(0).connect()?.store(), put))
+        };
+        let writers = (0..writers).map(writer).collect::<Result<Vec<(Store, Put)>>>()?;
+        let (store, put) = &writers[0];
+        for _ in 0..LOG_FILLED {
+            store.set_with(put.clone().durability(Durability::Relaxed))?;
+        }
+        Ok(Lasting { writers })
+    }
+}
+
+impl Client for Lasting {
+    fn sequential(&mut self, laps: &mut Laps) -> Result<()> {
+        let (store, put) = &self.writers[0];
+        while laps.next() {
+            store.set_with(put.clone())?;
+        }
+        Ok(())
+    }
+
+    fn pipelined(&mut self, _: usize, calls: usize) -> Result<()> {
+        together(&mut self.writers, calls, |(store, put)| {
+            store.set_with(put.clone())?;
+            Ok(())
+        })
     }
 }
 

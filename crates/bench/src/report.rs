@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::crowded::Crowded;
 use crate::idle::Idle;
+use crate::recovery::Recovery;
 use crate::stale::Stale;
 
 /// A contestant.
@@ -22,7 +23,8 @@ pub(crate) struct Peer {
 impl Peer {
     /// True for those that are in this program.
     pub(crate) fn is_own(&self) -> bool {
-        self.name.starts_with("andiron") || matches!(self.name, "floor" | "floor-tcp")
+        self.name.starts_with("andiron")
+            || matches!(self.name, "floor" | "floor-tcp" | "floor-append" | "floor-sqlite")
     }
 
     pub(crate) fn takes_part(&self, workload: Workload, only: &str) -> bool {
@@ -40,7 +42,7 @@ const MANY: &[Workload] = &[Workload::Pipelined, Workload::Eight];
 const BIG: u16 = 64;
 
 /// Whose turn comes after whose.
-pub(crate) const PEERS: [Peer; 15] = [
+pub(crate) const PEERS: [Peer; 20] = [
     Peer {
         name: "floor",
         floor: "floor",
@@ -50,11 +52,26 @@ pub(crate) const PEERS: [Peer; 15] = [
             Workload::Pipelined,
             Workload::Get,
             Workload::Set,
+            Workload::Relaxed,
+            Workload::Sync,
             Workload::SetCopy(BIG),
             Workload::ReadAll(BIG),
             Workload::ReadAgain(BIG),
         ],
     },
+    Peer {
+        name: "floor-append",
+        floor: "floor-append",
+        transport: "disk",
+        takes_part: &[Workload::Sync, Workload::SyncMany],
+    },
+    Peer {
+        name: "floor-sqlite",
+        floor: "floor-append",
+        transport: "disk",
+        takes_part: &[Workload::Relaxed, Workload::Sync, Workload::SyncMany],
+    },
+    Peer { name: "andiron-plain", floor: "floor", transport: "unix", takes_part: &[Workload::Relaxed] },
     Peer { name: "andiron", floor: "floor", transport: "unix", takes_part: &Workload::ALL },
     Peer { name: "andiron-cell", floor: "floor", transport: "unix", takes_part: &[Workload::CachedGet] },
     Peer { name: "tarpc", floor: "floor", transport: "unix", takes_part: CALLS },
@@ -76,6 +93,13 @@ pub(crate) const PEERS: [Peer; 15] = [
             Workload::SetCopy(BIG),
             Workload::ReadAll(BIG),
         ],
+    },
+    Peer { name: "redis-everysec", floor: "floor", transport: "unix", takes_part: &[Workload::Relaxed] },
+    Peer {
+        name: "redis-always",
+        floor: "floor",
+        transport: "unix",
+        takes_part: &[Workload::Sync, Workload::SyncMany],
     },
     Peer { name: "redis-cache", floor: "floor", transport: "unix", takes_part: &[Workload::CachedGet] },
     Peer {
@@ -100,7 +124,7 @@ struct Unit {
 impl Unit {
     fn of(workload: Workload) -> Unit {
         match workload {
-            Workload::Pipelined | Workload::Eight => Unit { name: "calls/s", digits: 0 },
+            Workload::Pipelined | Workload::Eight | Workload::SyncMany => Unit { name: "calls/s", digits: 0 },
             Workload::CachedGet | Workload::Check => Unit { name: "ns", digits: 1 },
             _ => Unit { name: "us", digits: 2 },
         }
@@ -140,9 +164,11 @@ impl Pinning {
         }
     }
 
-    /// What is read from memory alone, and the moving of big values, is measured once: no second process has to be woken.
+    /// What is read from memory alone, the moving of big values and what a disk has to know of is measured once: it is not the waking of a second process that counts.
     pub(crate) fn concerns(self, workload: Workload) -> bool {
-        let alone = workload.is_big() || matches!(workload, Workload::CachedGet | Workload::Check);
+        let alone = workload.is_big()
+            || workload.is_durable()
+            || matches!(workload, Workload::CachedGet | Workload::Check);
         self == Pinning::TwoCores || !alone
     }
 
@@ -199,8 +225,13 @@ impl Measured {
 
     /// How many times the time of `other`: the middle of the ratios of each round, since a round's contestants found the machine alike.
     fn ratio(&self, other: &Measured) -> f64 {
-        let ratios: Vec<f64> =
-            self.medians.iter().zip(&other.medians).map(|(own, other)| own / other).collect();
+        self.ratio_to_all(&[other])
+    }
+
+    /// The same to others one after the other.
+    fn ratio_to_all(&self, others: &[&Measured]) -> f64 {
+        let all = |round: usize| others.iter().map(|other| other.medians[round]).sum::<f64>();
+        let ratios: Vec<f64> = self.medians.iter().enumerate().map(|(round, own)| own / all(round)).collect();
         sorted_quantile(&ratios, 0.5)
     }
 }
@@ -230,15 +261,17 @@ struct Target {
     workload: Workload,
     own: &'static str,
     other: &'static str,
+    /// Whose time is added to that.
+    and: Option<&'static str>,
     /// The highest ratio of the times that keeps it.
     most: f64,
 }
 
 const fn target(workload: Workload, own: &'static str, other: &'static str, most: f64) -> Target {
-    Target { workload, own, other, most }
+    Target { workload, own, other, and: None, most }
 }
 
-const TARGETS: [Target; 28] = [
+const TARGETS: [Target; 32] = [
     target(Workload::SmallCall, "andiron", "floor", 1.3),
     target(Workload::SmallCall, "andiron", "tarpc", 1.0 / 3.0),
     target(Workload::SmallCall, "andiron-tokio", "floor-tokio", 1.2),
@@ -264,6 +297,10 @@ const TARGETS: [Target; 28] = [
     target(Workload::Get, "andiron", "redis", 0.75),
     target(Workload::Set, "andiron", "floor", 1.3),
     target(Workload::Set, "andiron", "redis", 0.75),
+    target(Workload::Relaxed, "andiron", "andiron-plain", 2.0),
+    Target { and: Some("floor"), ..target(Workload::Sync, "andiron", "floor-sqlite", 1.3) },
+    target(Workload::SyncMany, "andiron", "floor-sqlite", 1.0 / 0.8),
+    target(Workload::SyncMany, "andiron", "redis-always", 1.0),
     target(Workload::SetCopy(BIG), "andiron", "floor", 2.5),
     target(Workload::ReadAll(BIG), "andiron", "floor", 1.3),
     target(Workload::ReadAgain(BIG), "andiron", "floor", 1.3),
@@ -291,6 +328,7 @@ pub(crate) fn publish(
     idle: &[Idle],
     stale: &[Stale],
     crowded: &[Crowded],
+    recovery: Option<&Recovery>,
 ) -> Result<()> {
     println!(
         "\n{:<24}{:<7}{:<15}{:>12}{:>12}  {:<9}{:>8}",
@@ -328,6 +366,9 @@ pub(crate) fn publish(
     }
     for line in crowded {
         println!("{line}");
+    }
+    if let Some(recovery) = recovery {
+        println!("{recovery}");
     }
     for Idle { transport, kib, slower } in idle {
         println!(
@@ -380,6 +421,7 @@ fn peer(name: &str) -> Option<&'static Peer> {
 fn row(measured: &Measured, all: &[Measured]) -> Row {
     let Measured { peer: name, workload, pinning, .. } = *measured;
     let (floor, transport) = peer(name).map_or(("floor", ""), |peer| (peer.floor, peer.transport));
+    let floor = if workload.is_synced() { "floor-append" } else { floor };
     let unit = Unit::of(workload);
     Row {
         workload: workload.name(),
@@ -394,13 +436,16 @@ fn row(measured: &Measured, all: &[Measured]) -> Row {
 }
 
 fn verdict(target: &Target, pinning: Pinning, all: &[Measured]) -> Option<String> {
-    let Target { workload, own, other, most } = *target;
-    let ratio = find(all, own, workload, pinning)?.ratio(find(all, other, workload, pinning)?);
+    let Target { workload, own, other, and, most } = *target;
+    let others = std::iter::once(other).chain(and).map(|other| find(all, other, workload, pinning));
+    let ratio = find(all, own, workload, pinning)?.ratio_to_all(&others.collect::<Option<Vec<_>>>()?);
     let verdict = said(ratio <= most);
     let (workload, cores) = (workload.name(), pinning.name());
-    Some(if other.starts_with("floor") {
+    let is_own_or_floor = other.starts_with("floor") || other.starts_with("andiron");
+    Some(if is_own_or_floor {
+        let and = and.map(|and| format!(" and {and}")).unwrap_or_default();
         format!(
-            "{verdict}  {workload}, cores: {cores}: {own} at most {most} times {other} ({ratio:.2} times)"
+            "{verdict}  {workload}, cores: {cores}: {own} at most {most} times {other}{and} ({ratio:.2} times)"
         )
     } else {
         let (least, found) = (1.0 / most, 1.0 / ratio);

@@ -48,6 +48,7 @@ impl Part {
             .args([peer, role])
             .arg(socket)
             .args([core, &Workload::Stale.name()])
+            .arg(socket) // nothing of it is to be on a disk
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;

@@ -21,6 +21,12 @@ pub enum Workload {
     Get,
     /// Setting a small value.
     Set,
+    /// Setting a small value that outlives the daemon.
+    Relaxed,
+    /// Setting a small value that survives a power cut.
+    Sync,
+    /// The same by [`WRITERS`] at once, each with an entry of its own.
+    SyncMany,
     /// To the first byte of a big value that is not cached.
     First(u16),
     /// Setting a big value that is frozen already.
@@ -39,12 +45,18 @@ pub enum Workload {
     Stale,
 }
 
+/// Who write at once in [`Workload::SyncMany`].
+pub const WRITERS: usize = 16;
+
+/// Commits after which a log that is moved to its place now and then has its full length, so that no more room has to be found for it.
+pub const LOG_FILLED: usize = 3000;
+
 /// The size of a big value where there is only one, in MiB.
 const BIG: u16 = 64;
 
 impl Workload {
     /// All of which times are taken.
-    pub const ALL: [Workload; 17] = [
+    pub const ALL: [Workload; 20] = [
         Workload::SmallCall,
         Workload::Pipelined,
         Workload::Eight,
@@ -52,6 +64,9 @@ impl Workload {
         Workload::Check,
         Workload::Get,
         Workload::Set,
+        Workload::Relaxed,
+        Workload::Sync,
+        Workload::SyncMany,
         Workload::First(1),
         Workload::First(8),
         Workload::First(BIG),
@@ -83,6 +98,9 @@ impl Workload {
             Workload::Check => "check".to_owned(),
             Workload::Get => "get".to_owned(),
             Workload::Set => "set".to_owned(),
+            Workload::Relaxed => "durable set, relaxed".to_owned(),
+            Workload::Sync => "durable set, sync".to_owned(),
+            Workload::SyncMany => format!("durable set, sync x{WRITERS}"),
             Workload::First(mib) => format!("first byte, {mib} MiB"),
             Workload::SetFrozen(mib) => format!("set frozen, {mib} MiB"),
             Workload::Freeze(mib) => format!("fill and freeze, {mib} MiB"),
@@ -118,11 +136,22 @@ impl Workload {
         self.length() > 24
     }
 
+    /// Whether a disk has to know of its values.
+    pub fn is_durable(self) -> bool {
+        matches!(self, Workload::Relaxed | Workload::Sync | Workload::SyncMany)
+    }
+
+    /// Whether they survive a power cut.
+    pub fn is_synced(self) -> bool {
+        matches!(self, Workload::Sync | Workload::SyncMany)
+    }
+
     /// What a client is told to do so many calls.
     pub fn order(self, calls: usize) -> Order {
         match self {
             Workload::Pipelined => Order::Pipelined(1, calls),
             Workload::Eight => Order::Pipelined(8, calls.next_multiple_of(8)),
+            Workload::SyncMany => Order::Pipelined(WRITERS, calls.next_multiple_of(WRITERS)),
             Workload::CachedGet | Workload::Check => Order::Looped(calls),
             _ => Order::Sequential(calls),
         }

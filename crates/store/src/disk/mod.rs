@@ -74,7 +74,7 @@ pub trait Disk: Send + std::fmt::Debug {
     /// The files are damaged, or cannot be read now. They are not changed by that.
     fn load(&mut self, each: &mut dyn FnMut(Record<'_>)) -> Result<Loaded, DiskError>;
 
-    /// A number that no version that was given out is above. It may be larger than the largest that was told, by a million.
+    /// A number that no version that was given out is above. It may be larger than the largest that was told, by some millions.
     fn high_water(&self) -> u64;
 
     /// Does what can wait: moves what was committed from the log to its place, so that the log stays short, and removes files that nothing names any more.

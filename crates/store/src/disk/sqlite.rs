@@ -18,8 +18,8 @@ use super::values::Values;
 use super::{Backup, Change, Copying, Disk, Durability, Loaded, Record, Snapshot, snapshots};
 use crate::key::{Key, KeyRef};
 
-/// So many versions more than were given out are marked as such, so that the mark is not to be moved with each commit.
-const HIGH_WATER_AHEAD: u64 = 1 << 20;
+/// So many versions more than were given out are marked as such, so that the mark is seldom to be moved: each commit of the daemon's leaves room for those of others meanwhile.
+const HIGH_WATER_AHEAD: u64 = 1 << 24;
 /// Pages in the log, of 4 KiB, and bytes in files beside, at which a commit tidies up if nobody did.
 const LONG_LOG: u32 = 2048;
 const LONG_BACKLOG: u64 = 64 << 20;
