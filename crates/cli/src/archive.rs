@@ -52,31 +52,46 @@ fn list(store: &Store, author: Option<&str>, json: bool, out: &mut impl Write) -
     Ok(())
 }
 
-/// Written beside the file and then put in its place, so that a backup that fails does not cost an earlier one.
-pub(crate) fn backup(server: &Chosen, file: &Path) -> Result<(), Failure> {
+/// Written beside the file and then put in its place, so that a backup that fails does not cost an earlier one. What is no file, like a pipe, is written as it is, and a
+/// link is followed. `-` is the standard output.
+pub(crate) fn backup(server: &Chosen, file: &Path, out: &mut impl Write) -> Result<(), Failure> {
     let store = server.connect()?.store();
-    let unfinished = Unfinished::beside(file)?;
     let failed = |error: io::Error| cannot("write", file, &error);
+    if file == Path::new("-") {
+        return send(&store, out);
+    }
+    let target = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
+    if fs::metadata(&target).is_ok_and(|found| !found.is_file()) {
+        let mut writer = fs::OpenOptions::new().write(true).open(&target).map_err(failed)?;
+        return send(&store, &mut writer);
+    }
+    let unfinished = Unfinished::beside(&target)?;
     let mut writer = unfinished.create().map_err(failed)?;
+    send(&store, &mut writer)?;
+    writer.sync_all().and_then(|()| unfinished.finish(&target)).map_err(failed)
+}
+
+fn send(store: &Store, out: &mut impl Write) -> Result<(), Failure> {
     let progress = Progress::of("writing");
-    store.backup(&mut progress.writing(&mut writer))?;
-    drop(progress);
-    writer.sync_all().and_then(|()| unfinished.finish(file)).map_err(failed)
+    Ok(store.backup(&mut progress.writing(out)).map(drop)?)
 }
 
 pub(crate) fn restore(server: &Chosen, file: &Path) -> Result<(), Failure> {
     let store = server.connect()?.store();
-    let reader = File::open(file).map_err(|error| cannot("read", file, &error))?;
+    let reader: Box<dyn Read + Send> = if file == Path::new("-") {
+        Box::new(io::stdin())
+    } else {
+        Box::new(File::open(file).map_err(|error| cannot("read", file, &error))?)
+    };
     let progress = Arc::new(Progress::of("sending"));
-    let counted = Counting { from: reader, progress: progress.clone() };
-    let restored = store.restore(counted);
+    let restored = store.restore(Counting { from: reader, progress: progress.clone() });
     drop(progress);
     Ok(restored.map(drop)?)
 }
 
-/// A file whose bytes count as they are sent, on whatever thread that is.
+/// A stream whose bytes count as they are sent, on whatever thread that is.
 struct Counting {
-    from: File,
+    from: Box<dyn Read + Send>,
     progress: Arc<Progress>,
 }
 

@@ -287,12 +287,12 @@ pub(crate) enum Command {
     },
     /// Write all that is persistent in the store, with the snapshots, to a file, while the daemon goes on.
     Backup {
-        /// Which file. One that is there is replaced when the backup is complete.
+        /// Which file; `-`: the standard output. A file that is there is replaced when the backup is complete; what is none, like a pipe, is written to.
         file: PathBuf,
     },
     /// Have all that is persistent in the store, and the snapshots, be as they were at a backup: all of it, or nothing is changed.
     Restore {
-        /// A file that `backup` wrote.
+        /// A file that `backup` wrote; `-`: the standard input.
         file: PathBuf,
     },
     /// Print what changes in the store, a line for each change, until the server goes.
@@ -367,7 +367,7 @@ pub(crate) enum SnapshotCommand {
         /// The name of the snapshot.
         snapshot: String,
     },
-    /// Set the entries that the snapshot has as they were, all or none; others stay.
+    /// Set the entries that the snapshot has as they were, all or none, but for those whose time is over; others stay.
     Load {
         /// The name of the snapshot.
         snapshot: String,

@@ -91,7 +91,7 @@ fn run(arguments: Arguments, out: &mut impl io::Write) -> Result<(), Failure> {
         Command::Snapshots { command, author } => {
             archive::snapshots(server, command, author.as_deref(), json, out)
         }
-        Command::Backup { file } => archive::backup(server, &file),
+        Command::Backup { file } => archive::backup(server, &file, out),
         Command::Restore { file } => archive::restore(server, &file),
         Command::Stats => data::stats(server, json, out),
         Command::Watch { pattern, author, present, since } => {

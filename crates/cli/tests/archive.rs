@@ -5,8 +5,8 @@ mod common;
 use std::io::{Cursor, Read};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 
-use andiron::{Entry, ErrorKind, Put, Store};
-use common::{Home, LONG};
+use andiron::{Blob, Entry, ErrorKind, Put, Store, Stream};
+use common::{Home, LONG, until};
 
 const BIG: usize = 3 << 20;
 
@@ -279,4 +279,70 @@ fn a_daemon_that_keeps_nothing_says_so() {
         assert!(ran.failed(1).contains("this daemon keeps nothing beyond its life"), "{ran:?}");
     }
     assert!(!std::path::Path::new(file).exists());
+}
+
+#[test]
+fn backups_come_one_after_the_other_and_four_at_a_time() {
+    let home = Home::new();
+    let _daemon = home.serve();
+    let store = home.hub().store();
+    persist(&store, "x", "one");
+    for _ in 0..20 {
+        backup(&store);
+    }
+    // Whoever takes nothing of what is too much to be on the way keeps a place.
+    store.set_with(Put::bytes("big", vec![7; 16 << 20], 3).persist()).unwrap();
+    let hub = home.hub();
+    let object: andiron::Proxy = hub.object("store").unwrap();
+    let started: Vec<Stream<Blob>> = (0..4).map(|_| object.call("backup", &()).unwrap()).collect();
+    let error = store.backup(&mut Vec::new()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    drop(started);
+    until("a place", || store.backup(&mut Vec::new()).ok());
+}
+
+#[test]
+fn a_backup_goes_where_it_is_told_to() {
+    let home = Home::new();
+    let _daemon = home.serve();
+    let store = home.hub().store();
+    persist(&store, "x", "one");
+    let (file, link) = (home.folder.path().join("file"), home.folder.path().join("link"));
+    std::fs::write(&file, "is replaced").unwrap();
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    home.run(&["backup", link.to_str().unwrap()]).printed();
+    assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
+    let whole = std::fs::read(&file).unwrap();
+    assert!(whole.starts_with(b"SQLite"));
+    // What is no file is written to and stays what it is.
+    for path in ["-", "/dev/stdout"] {
+        let ran = home.run(&["backup", path]);
+        assert_eq!((ran.code, ran.out.len(), &*ran.err), (Some(0), whole.len(), ""), "{path}");
+    }
+    assert!(!std::path::Path::new("-").exists());
+    assert!(std::fs::symlink_metadata("/dev/stdout").unwrap().is_symlink());
+    persist(&store, "x", "two");
+    assert_eq!(home.run_with(&["restore", "-"], &whole).code, Some(0));
+    assert_eq!(store.get::<String>("x").unwrap().unwrap(), "one");
+}
+
+#[test]
+fn snapshots_have_the_limits_of_entries_once_more() {
+    let home = Home::new();
+    let _daemon = home.serve_with(&["--max-author-bytes", "10K", "--max-bytes", "15K"]);
+    let store = home.hub().store();
+    let (one, other) = (store.author("one"), store.author("other"));
+    for author in [&one, &other] {
+        author.set_bytes("x", vec![7; 4096], 3).unwrap();
+    }
+    one.save("a").unwrap();
+    one.save("b").unwrap();
+    one.save("b").unwrap(); // in place of itself
+    let error = one.save("c").unwrap_err();
+    assert!(error.kind() == ErrorKind::Quota && error.message().contains("the author \"one\""), "{error}");
+    other.save("a").unwrap();
+    let error = other.save("b").unwrap_err();
+    assert!(error.kind() == ErrorKind::Quota && error.message().contains("all may have 15360"), "{error}");
+    one.delete_snapshot("a").unwrap();
+    other.save("b").unwrap();
 }

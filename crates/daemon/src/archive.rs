@@ -5,48 +5,112 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use andiron::{Blob, Error, ErrorKind, Result};
 use andiron_store::disk::{Backup, Copying, Disk, DiskError, Record, Snapshot};
-use andiron_store::{Entry, Key, KeyRef, Op, Reply};
+use andiron_store::{ENTRY_OVERHEAD, Entry, Key, KeyRef, Op, Reply};
 
 use crate::kept::Kept;
-use crate::shared::{Shared, now};
+use crate::shared::{Shared, now, steady};
 use crate::state;
 use crate::waiting::{Answer, Restored};
 
 /// Bytes of a backup that travel at a time.
 const PIECE: usize = 1 << 20;
+/// So long a client may stand still in the middle of a backup when others want its place.
+const STANDSTILL: Duration = Duration::from_secs(60);
 /// Entries that are looked up at a time.
 const PAGE: usize = 1000;
 
-/// Where backups are while they travel, and that there is one each way at most.
+/// Where backups are while they travel, and how many of them there may be.
 #[derive(Debug)]
 pub(crate) struct Archive {
     /// In the folder of the state; made when it is needed. What a crash left there is removed at the next start.
     folder: PathBuf,
-    leaving: Arc<AtomicBool>,
-    coming: Arc<AtomicBool>,
+    leaving: Places,
+    coming: Places,
+    last: AtomicU64,
 }
 
 impl Archive {
     pub(crate) fn new(state: &Path) -> Archive {
         let folder = state.join("transfer");
         let _ = fs::remove_dir_all(&folder); // what is left of it is found by who needs it
-        Archive { folder, leaving: Arc::default(), coming: Arc::default() }
+        Archive { folder, leaving: Places::new(4), coming: Places::new(1), last: AtomicU64::new(0) }
     }
 
     /// A file in which a backup is on its way out.
     pub(crate) fn leaving(&self) -> Result<Passing> {
-        Passing::new(&self.folder, "backup", &self.leaving)
+        self.passing("backup", &self.leaving)
     }
 
     /// A file in which one comes.
     pub(crate) fn coming(&self) -> Result<Passing> {
-        Passing::new(&self.folder, "restore", &self.coming)
+        self.passing("restore", &self.coming)
+    }
+
+    fn passing(&self, what: &str, places: &Places) -> Result<Passing> {
+        let place = places.take(what)?;
+        let number = self.last.fetch_add(1, Ordering::Relaxed); // another one than before, and nothing else
+        let passing = Passing { path: self.folder.join(format!("{what}.{number}")), place };
+        match fs::DirBuilder::new().mode(0o700).create(&self.folder) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                Err(refused("make", &self.folder, &error))
+            }
+            _ => Ok(passing),
+        }
+    }
+}
+
+/// How many may be under way at a time. Who stands still for a while gives way to others.
+#[derive(Debug)]
+struct Places {
+    most: usize,
+    taken: Mutex<Vec<Arc<Place>>>,
+}
+
+/// A place is free again when it is dropped.
+#[derive(Debug)]
+struct Place {
+    /// When something moved last, by the steady clock.
+    moved: Mutex<Duration>,
+    is_lost: AtomicBool,
+}
+
+impl Places {
+    fn new(most: usize) -> Places {
+        Places { most, taken: Mutex::default() }
+    }
+
+    fn take(&self, what: &str) -> Result<Arc<Place>> {
+        let mut taken = lock(&self.taken);
+        taken.retain(|place| Arc::strong_count(place) > 1);
+        if taken.len() >= self.most {
+            let stands = |place: &Arc<Place>| steady().saturating_sub(*lock(&place.moved)) >= STANDSTILL;
+            let Some(index) = taken.iter().position(stands) else {
+                let text = format!("another {what} is under way at this daemon: try again when it is done");
+                return Err(Error::new(ErrorKind::Conflict, text));
+            };
+            taken.swap_remove(index).is_lost.store(true, Ordering::SeqCst);
+        }
+        let place = Arc::new(Place { moved: Mutex::new(steady()), is_lost: AtomicBool::new(false) });
+        taken.push(place.clone());
+        Ok(place)
+    }
+}
+
+impl Place {
+    /// Something moves.
+    fn moves(&self) -> Result<()> {
+        *lock(&self.moved) = steady();
+        if self.is_lost.load(Ordering::SeqCst) {
+            let text = format!("nothing of it moved for {} s, and another one came", STANDSTILL.as_secs());
+            return Err(Error::new(ErrorKind::Overloaded, text));
+        }
+        Ok(())
     }
 }
 
@@ -54,24 +118,10 @@ impl Archive {
 #[derive(Debug)]
 pub(crate) struct Passing {
     path: PathBuf,
-    is_there: Arc<AtomicBool>,
+    place: Arc<Place>,
 }
 
 impl Passing {
-    fn new(folder: &Path, name: &'static str, is_there: &Arc<AtomicBool>) -> Result<Passing> {
-        if is_there.swap(true, Ordering::SeqCst) {
-            let text = format!("another {name} is under way at this daemon: try again when it is done");
-            return Err(Error::new(ErrorKind::Conflict, text));
-        }
-        let passing = Passing { path: folder.join(name), is_there: is_there.clone() };
-        match fs::DirBuilder::new().mode(0o700).create(folder) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                Err(refused("make", folder, &error))
-            }
-            _ => Ok(passing),
-        }
-    }
-
     /// An empty file of that name.
     pub(crate) fn create(&self) -> Result<fs::File> {
         let file =
@@ -80,33 +130,35 @@ impl Passing {
     }
 
     pub(crate) fn write(&self, file: &mut fs::File, bytes: &[u8]) -> Result<()> {
+        self.place.moves()?;
         file.write_all(bytes).map_err(|error| refused("write", &self.path, &error))
     }
 }
 
 impl Drop for Passing {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path); // where it cannot be removed the next one is written over it
-        self.is_there.store(false, Ordering::SeqCst);
+        let _ = fs::remove_file(&self.path); // where it cannot be removed it is at the next start
     }
 }
 
 /// The bytes of a backup, piece by piece; it is made when the first one is asked for, which takes long.
 pub(crate) struct Leaving {
-    passing: Passing,
+    /// Given up at the end, before that is told.
+    passing: Option<Passing>,
     copying: Option<Copying>,
     file: Option<fs::File>,
 }
 
 impl Leaving {
     pub(crate) fn new(passing: Passing, copying: Copying) -> Leaving {
-        Leaving { passing, copying: Some(copying), file: None }
+        Leaving { passing: Some(passing), copying: Some(copying), file: None }
     }
 
     fn piece(&mut self) -> Result<Option<Blob>> {
-        let path = &self.passing.path;
+        let Some(Passing { path, place }) = &self.passing else { return Ok(None) };
+        place.moves()?;
         if let Some(copying) = self.copying.take() {
-            copying.write(path, &mut |_| {}).map_err(|error| failed(&error))?;
+            copying.write(path, &mut |_| drop(place.moves())).map_err(|error| failed(&error))?;
             self.file = Some(fs::File::open(path).map_err(|error| refused("read", path, &error))?);
         }
         let Some(file) = &mut self.file else { return Ok(None) };
@@ -123,7 +175,7 @@ impl Iterator for Leaving {
     fn next(&mut self) -> Option<Result<Blob>> {
         let piece = self.piece().transpose();
         if !matches!(piece, Some(Ok(_))) {
-            self.file = None;
+            (self.passing, self.file) = (None, None);
         }
         piece
     }
@@ -162,8 +214,40 @@ pub(crate) fn save(shared: &Shared, disk: &mut dyn Disk, author: &str, name: &st
             (Record { key: key.into(), version, timestamp, codec, expires_at, value }, *persistent)
         })
         .collect();
+    within_limits(shared, disk, author, name, &records)?;
     disk.save_snapshot(author, name, micros(time.wall), &records).map_err(|error| failed(&error))?;
     Ok(records.len() as u64)
+}
+
+/// The snapshots of an author, and of all, may have as much as the entries.
+fn within_limits(
+    shared: &Shared,
+    disk: &mut dyn Disk,
+    author: &str,
+    name: &str,
+    records: &[(Record<'_>, bool)],
+) -> Result<()> {
+    let limits = *shared.state().engine.limits();
+    let cost = |records: u64, bytes: u64| bytes.saturating_add(records.saturating_mul(ENTRY_OVERHEAD));
+    let bytes = records.iter().map(|(record, _)| record.value.len() as u64).sum();
+    let (mut own, mut all) = (cost(records.len() as u64, bytes), cost(records.len() as u64, bytes));
+    for other in snapshots(disk)? {
+        let cost = cost(other.records, other.bytes);
+        if other.author != author {
+            all = all.saturating_add(cost);
+        } else if other.name != name {
+            (own, all) = (own.saturating_add(cost), all.saturating_add(cost));
+        }
+    }
+    let text = match (own > limits.max_author_bytes, all > limits.max_bytes) {
+        (false, false) => return Ok(()),
+        (true, _) => format!(
+            "the snapshots of the author {author:?} would have {own} bytes, one author may have {}",
+            limits.max_author_bytes
+        ),
+        (false, true) => format!("the snapshots would have {all} bytes, all may have {}", limits.max_bytes),
+    };
+    Err(Error::new(ErrorKind::Quota, format!("{text}: delete some, or start the daemon with a larger limit")))
 }
 
 /// What a snapshot has.
@@ -265,4 +349,8 @@ fn refused(doing: &'static str, path: &Path, error: &io::Error) -> Error {
         _ => ErrorKind::Unavailable,
     };
     Error::new(kind, format!("cannot {doing} {}: {error}", path.display()))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

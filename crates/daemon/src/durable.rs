@@ -113,6 +113,13 @@ impl Durable {
         there
     }
 
+    /// Does what is left to the thread of the disk, where there is none.
+    pub(crate) fn run_tasks(&self) {
+        while let Some(task) = { lock(&self.queue).tasks.pop_front() } {
+            task();
+        }
+    }
+
     fn run(&self, work: impl Fn()) {
         loop {
             let queue = lock(&self.queue);

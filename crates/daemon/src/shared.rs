@@ -1,12 +1,13 @@
 //! The engine behind its lock, with all that has to happen around an operation: who is told of it, and what a disk has to know first.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
 use std::time::{Duration, SystemTime};
 
 use andiron::{Error, ErrorKind, PassedDescriptor, Result};
 use andiron_store::disk::{Disk, Durability};
-use andiron_store::{Discarded, Effects, KeyRef, Now, Op, Reply, Store as Engine, StoreError};
+use andiron_store::{Discarded, Effects, Key, KeyRef, Now, Op, Reply, Store as Engine, StoreError, ToDisk};
 
 use crate::answers::Stamp;
 use crate::archive;
@@ -15,7 +16,7 @@ use crate::housekeeper::Housekeeper;
 use crate::kept::Kept;
 use crate::stamps::Stamps;
 use crate::state;
-use crate::waiting::{Answer, Job, Restored, UnderWay, Waiting};
+use crate::waiting::{Answer, Job, Restored, UnderWay, Waiting, changed_of};
 use crate::watch::Watchers;
 
 /// Entries that are taken out at a time when they expired.
@@ -42,6 +43,8 @@ pub(crate) struct Shared {
 pub(crate) struct State {
     pub(crate) engine: Engine<Kept>,
     under_way: UnderWay,
+    /// What the disk has and cannot give. Who writes it takes it from the disk, so that it cannot come back.
+    unreadable: HashSet<Key>,
     /// No version above it was given out, as the disk knows.
     high_water: u64,
 }
@@ -56,7 +59,8 @@ pub(crate) enum Applied {
 impl Shared {
     pub(crate) fn new(engine: Engine<Kept>, disk: Option<Box<dyn Disk>>) -> Arc<Shared> {
         let durable = disk.map(|disk| Arc::new(Durable::new(disk)));
-        let state = State { engine, under_way: UnderWay::default(), high_water: u64::MAX };
+        let (under_way, unreadable) = (UnderWay::default(), HashSet::new());
+        let state = State { engine, under_way, unreadable, high_water: u64::MAX };
         Arc::new_cyclic(|this| Shared {
             this: this.clone(),
             stamps: Stamps::new(state.engine.incarnation()),
@@ -72,8 +76,8 @@ impl Shared {
         let Some(durable) = &self.durable else { return Ok(()) };
         let next_expiry = durable.with_disk(|disk| {
             let mut state = self.state();
-            let high_water = state::load(&mut state.engine, disk, &self.housekeeper)?;
-            state.high_water = high_water;
+            let (high_water, unreadable) = state::load(&mut state.engine, disk, &self.housekeeper)?;
+            (state.high_water, state.unreadable) = (high_water, unreadable);
             state.engine.hold_versions(Some(high_water.saturating_add(1)));
             Ok(state.engine.next_expiry())
         })?;
@@ -139,7 +143,8 @@ impl Shared {
             _ => false,
         };
         let mut state = self.state();
-        if state.under_way.concerns(&op) || state.engine.concerns_disk(&op) {
+        let forgets = !state.unreadable.is_empty() && !changed_of(&state.unreadable, &op).is_empty();
+        if forgets || state.under_way.concerns(&op) || state.engine.concerns_disk(&op) {
             let wanted = Waiting::of(op).ok_or_else(unexpected)?;
             return self.queue(state, wanted, durability).map(Applied::Waits);
         }
@@ -176,7 +181,7 @@ impl Shared {
     /// What makes writes durable.
     pub(crate) fn durable(&self) -> Result<&Arc<Durable>> {
         self.durable.as_ref().ok_or_else(|| {
-            let text = "this daemon keeps nothing beyond its life: start it with a folder for its state, or set entries without `persist`";
+            let text = "this daemon keeps nothing beyond its life: start it with a folder for its state";
             Error::new(ErrorKind::Unsupported, text)
         })
     }
@@ -221,7 +226,9 @@ impl Shared {
                 }
             });
             if !called {
-                self.make_durable(true); // there can be no thread: by this one, then
+                // There can be no thread: by this one, then.
+                self.make_durable(true);
+                durable.run_tasks();
             }
         }
     }
@@ -241,7 +248,11 @@ impl Shared {
         let ceiling = (floor + 1).min(state.high_water.saturating_add(1));
         state.engine.hold_versions(Some(ceiling));
         let high_water = version.saturating_add(durable::ROOM);
-        let changes: Vec<_> = batch.planned.iter().flat_map(|(_, plan)| state.engine.to_disk(plan)).collect();
+        let unreadable = |(job, _): &(Job, _)| changed_of(&state.unreadable, &job.wanted.op());
+        let forgotten: Vec<Key> = batch.planned.iter().flat_map(unreadable).collect();
+        let forget = forgotten.iter().map(|key| ToDisk::Forget(key.into()));
+        let planned = batch.planned.iter().flat_map(|(_, plan)| state.engine.to_disk(plan));
+        let changes: Vec<_> = forget.chain(planned).collect();
         drop(state);
         let needed = !changes.is_empty() || version > floor || !batch.held.is_empty();
         let outcome = match needed {
@@ -270,6 +281,7 @@ impl Shared {
         match &outcome {
             Ok(known) => {
                 left.splice(0..0, batch.held);
+                state.unreadable.retain(|key| !forgotten.contains(key));
                 state.high_water = known.unwrap_or(state.high_water);
             }
             Err(error) => {

@@ -1,5 +1,6 @@
 //! What a daemon keeps for the time after it: where that is, and how it comes back.
 
+use std::collections::HashSet;
 use std::env;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 use andiron::{Address, Blob, Error, ErrorKind, Result};
 use andiron_store::disk::{Disk, DiskError, Durability, Record, Sqlite};
-use andiron_store::{Entry, Store as Engine};
+use andiron_store::{Entry, Key, Store as Engine};
 
 use crate::durable::ROOM;
 use crate::housekeeper::Housekeeper;
@@ -51,12 +52,13 @@ pub(crate) fn open(folder: &Path) -> Result<Sqlite> {
     })
 }
 
-/// Fills a store that is only just made with what is kept. Gives the version above which none is to be given out before the disk is told of a higher one.
+/// Fills a store that is only just made with what is kept. Gives the version above which none is to be given out before the disk is told of a higher one, and
+/// which entries are on the disk but cannot be read.
 pub(crate) fn load(
     engine: &mut Engine<Kept>,
     disk: &mut dyn Disk,
     housekeeper: &Arc<Housekeeper>,
-) -> Result<u64> {
+) -> Result<(u64, HashSet<Key>)> {
     let time = now();
     let loaded =
         disk.load(&mut |record| engine.load(record.key, entry(&record, time.wall, housekeeper), time));
@@ -67,7 +69,7 @@ pub(crate) fn load(
     for unreadable in loaded.unreadable.iter().take(NAMED) {
         let (author, name) = (&unreadable.key.author, &unreadable.key.name);
         eprintln!(
-            "andiron: the entry {name:?} of {author:?} cannot be read and is left as it is: {}",
+            "andiron: the entry {name:?} of {author:?} cannot be read and is left as it is until it is set again or deleted: {}",
             unreadable.why
         );
     }
@@ -77,7 +79,7 @@ pub(crate) fn load(
     // So that what is written from now on need not wait for that. Where it fails the first write tries again.
     let high_water = engine.version().saturating_add(ROOM);
     let _ = disk.commit(&[], high_water, Durability::Relaxed);
-    Ok(disk.high_water())
+    Ok((disk.high_water(), loaded.unreadable.into_iter().map(|unreadable| unreadable.key).collect()))
 }
 
 /// An entry as a disk gives it back. What is left of its time is told by the wall clock: the steady one does not know what it said before the machine was started.

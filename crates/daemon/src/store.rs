@@ -259,7 +259,7 @@ impl Store {
     }
 
     /// Names entries, sorted by author and name: those of one author or of all, at most `limit` (1000), behind `after` (author, name). Returns an
-    /// array: whether more follow, and an array for each: author, name, version, timestamp, size in bytes.
+    /// array: whether more follow, and an array for each: author, name, version, timestamp, size in bytes, persistent (bool).
     #[expose(idempotent)]
     fn list(&self, author: Option<&str>, after: Option<(&str, &str)>, limit: Option<u64>) -> Result<Page> {
         let after = after.map(|(author, name)| KeyRef::new(author, name));
@@ -304,7 +304,7 @@ impl Store {
         self.shared.with_disk(move |shared, disk| archive::save(shared, disk, &author, &snapshot)).await
     }
 
-    /// Sets the entries of an author that a snapshot has as they were, all or none; the others stay. Returns their number.
+    /// Sets the entries of an author that a snapshot has as they were, all or none, but for those whose time is over; the others stay. Returns their number.
     async fn load(&self, snapshot: String, author: Option<String>) -> Result<u64> {
         let author = author.unwrap_or_else(|| DEFAULT_AUTHOR.to_owned());
         check(Use::Write, Some(&author))?;
@@ -337,7 +337,8 @@ impl Store {
 
     /// Gives all that is persistent, with the snapshots, as it is now: the bytes of a file that `restore` takes, in pieces.
     async fn backup(&self) -> Result<Stream<Blob>> {
-        check_all(Use::Read)?;
+        // It has everything, so whoever may not have everything gets none of it.
+        check_all(Use::Write)?;
         let passing = self.archive()?.leaving()?;
         let copying = self.shared.with_disk(|_, disk| archive::backup(disk)).await?;
         Ok(Stream::try_iter(Leaving::new(passing, copying)))

@@ -1,6 +1,6 @@
 //! Operations that wait for a disk, and what has to wait behind them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
@@ -123,6 +123,20 @@ fn scope<'o>(op: &Op<'o, Kept>) -> Scope<'o> {
         Op::Restore { all: true, .. } => Scope::All(None),
         Op::Restore { entries, .. } => Scope::Keys(entries.iter().map(|(key, _)| key.into()).collect()),
         Op::Get { .. } | Op::List { .. } | Op::Expire { .. } => Scope::Nothing,
+    }
+}
+
+/// Which of these keys an operation changes.
+pub(crate) fn changed_of(keys: &HashSet<Key>, op: &Op<'_, Kept>) -> Vec<Key> {
+    if keys.is_empty() || matches!(op, Op::Persist { .. } | Op::ExpireOne { .. }) {
+        return Vec::new(); // these change nothing of what is not there
+    }
+    match scope(op) {
+        Scope::Nothing => Vec::new(),
+        Scope::Keys(changed) => changed.into_iter().map(Key::from).filter(|key| keys.contains(key)).collect(),
+        Scope::All(author) => {
+            keys.iter().filter(|key| author.is_none_or(|author| author == &*key.author)).cloned().collect()
+        }
     }
 }
 

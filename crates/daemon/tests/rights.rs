@@ -50,7 +50,9 @@ impl House {
         let path = folder.path().join("secret");
         std::fs::write(&path, lines.collect::<String>()).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-        let options = Options { security: Security::default().secret_file(path), ..Options::default() };
+        let state = Some(folder.path().join("state"));
+        let security = Security::default().secret_file(path);
+        let options = Options { state, security, ..Options::default() };
         let daemon = Daemon::bind_with("tcp://127.0.0.1:0", options).unwrap();
         let daemon = daemon.object("clock", Clock).unwrap().object("other", Clock).unwrap();
         let daemon = daemon.object("keeper", Keeper(None)).unwrap();
@@ -271,4 +273,34 @@ fn who_may_not_see_all_authors_gets_no_board() {
     // To who may it would be given, were there a way for it.
     assert!(board(house.hub(1)).is_err());
     assert!(board(house.local()).unwrap().is_some());
+}
+
+#[test]
+fn snapshots_go_by_author_and_backups_need_all_rights() {
+    let house = House::new(&["", "store=read-only", "authors=a"]);
+    let (full, reader, some) = (house.hub(0).store(), house.hub(1).store(), house.hub(2).store());
+    full.set_with(Put::new("x", &1).unwrap().persist()).unwrap();
+    for author in ["a", "b"] {
+        full.author(author).save("s").unwrap();
+    }
+    assert_eq!(some.author("a").save("t").unwrap(), 0);
+    let names = |snapshots: Vec<andiron::Snapshot>| -> Vec<String> {
+        snapshots.into_iter().map(|snapshot| snapshot.author + &snapshot.name).collect()
+    };
+    assert_eq!(names(some.all_snapshots().unwrap()), ["as", "at"]);
+    assert_eq!(names(reader.all_snapshots().unwrap()), ["as", "at", "bs"]);
+    denied(some.author("b").snapshots());
+    denied(some.author("b").save("s"));
+    denied(some.author("b").load("s"));
+    denied(some.author("b").delete_snapshot("s"));
+    denied(reader.save("s"));
+    denied(reader.author("a").load("s"));
+    denied(reader.persist("x", false));
+    let mut bytes = Vec::new();
+    full.backup(&mut bytes).unwrap();
+    for store in [&reader, &some] {
+        denied(store.backup(&mut Vec::new()));
+        denied(store.restore(std::io::Cursor::new(bytes.clone())));
+    }
+    assert_eq!(full.restore(std::io::Cursor::new(bytes)).unwrap(), 1);
 }

@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use andiron::{Blob, Change, Connector, ErrorKind, Put, Stream, aio};
+use andiron_daemon::{Daemon, Options};
 use futures_core::Stream as _;
 use site::Site;
 
@@ -128,5 +129,35 @@ fn tasks_pass_big_values_and_know_the_end() {
         assert!(cell.entry().await.unwrap().is_some());
         hub.close();
         assert!(cell.entry().await.is_err() && hub.store().entry("big").await.is_err());
+    });
+}
+
+#[test]
+fn tasks_save_and_load_snapshots_and_back_up_and_restore() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = format!("unix:{}/s", folder.path().display());
+    let options = Options { state: Some(folder.path().join("state")), ..Options::default() };
+    let _running = Daemon::bind_with(&address, options).unwrap().start().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let store = aio::Hub::connect(&address).await.unwrap().store();
+        store.set_with(Put::new("x", &1).unwrap().persist()).await.unwrap();
+        assert_eq!(store.save("s").await.unwrap(), 1);
+        store.set("x", &2).await.unwrap();
+        assert!(store.persist("x", true).await.unwrap());
+        assert_eq!(store.load("s").await.unwrap(), 1);
+        assert_eq!(store.get::<i32>("x").await.unwrap(), Some(1));
+        let (own, all) = (store.snapshots().await.unwrap(), store.all_snapshots().await.unwrap());
+        assert_eq!((own.len(), &own), (1, &all));
+        let mut pieces = store.backup().await.unwrap();
+        let mut whole: Vec<Blob> = Vec::new();
+        while let Some(piece) = poll_fn(|context| Pin::new(&mut pieces).poll_next(context)).await {
+            whole.push(piece.unwrap());
+        }
+        store.delete_snapshot("s").await.unwrap();
+        store.delete("x").await.unwrap();
+        assert_eq!(store.restore(Stream::iter(whole)).await.unwrap(), 1);
+        assert_eq!(store.get::<i32>("x").await.unwrap(), Some(1));
+        assert_eq!(store.snapshots().await.unwrap().len(), 1);
     });
 }

@@ -14,7 +14,7 @@ use crate::store::{
     no_store,
 };
 use crate::sync::lock;
-use crate::{Blob, Change, Changed, Entry, Put, Result, Stats, Stream};
+use crate::{Blob, Change, Changed, Entry, Put, Result, Snapshot, Stats, Stream};
 
 /// Values by author and name that all processes at a server share; see [`Store`](crate::Store), whose methods these are.
 #[derive(Clone, Debug)]
@@ -106,6 +106,64 @@ impl Store {
         let Open((_version, _timestamp, value)): Open<(u64, f64, i64)> =
             self.call("incr", &(name, by, &*self.author)).await?;
         Ok(value)
+    }
+
+    /// Has the daemon keep the entries of this author as a snapshot of that name. Gives their number.
+    ///
+    /// # Errors
+    /// As for [`Store::save`](crate::Store::save).
+    pub async fn save(&self, snapshot: &str) -> Result<u64> {
+        self.call("save", &(snapshot, &*self.author)).await
+    }
+
+    /// Sets the entries of this author that a snapshot has as they were. Gives their number.
+    ///
+    /// # Errors
+    /// As for [`Store::load`](crate::Store::load).
+    pub async fn load(&self, snapshot: &str) -> Result<u64> {
+        let _writes = WritesAll::new(self.common.cache(), Some(&self.author));
+        self.call("load", &(snapshot, &*self.author)).await
+    }
+
+    /// The snapshots of this author, sorted by name.
+    ///
+    /// # Errors
+    /// As for [`Store::snapshots`](crate::Store::snapshots).
+    pub async fn snapshots(&self) -> Result<Vec<Snapshot>> {
+        self.read("snapshots", &(&*self.author,)).await.map(Snapshot::listed)
+    }
+
+    /// The snapshots of all authors, sorted by author and name.
+    ///
+    /// # Errors
+    /// As for [`Store::snapshots`](crate::Store::snapshots).
+    pub async fn all_snapshots(&self) -> Result<Vec<Snapshot>> {
+        self.read("snapshots", &(None::<&str>,)).await.map(Snapshot::listed)
+    }
+
+    /// Deletes a snapshot of this author.
+    ///
+    /// # Errors
+    /// As for [`Store::delete_snapshot`](crate::Store::delete_snapshot).
+    pub async fn delete_snapshot(&self, snapshot: &str) -> Result<()> {
+        self.call("delete_snapshot", &(snapshot, &*self.author)).await
+    }
+
+    /// All that is persistent, of all authors, with the snapshots, as it is at one moment: the bytes of a file, in pieces.
+    ///
+    /// # Errors
+    /// As for [`Store::backup`](crate::Store::backup).
+    pub async fn backup(&self) -> Result<Stream<Blob>> {
+        self.read("backup", &()).await
+    }
+
+    /// Has all that is persistent, and the snapshots, be as it was at a backup, whose bytes come in pieces. Gives the number of entries in it.
+    ///
+    /// # Errors
+    /// As for [`Store::restore`](crate::Store::restore).
+    pub async fn restore(&self, pieces: Stream<Blob>) -> Result<u64> {
+        let _writes = WritesAll::new(self.common.cache(), None);
+        self.call("restore", &(pieces,)).await
     }
 
     /// What the store holds, of all authors, and what it was asked.

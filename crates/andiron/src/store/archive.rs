@@ -26,6 +26,22 @@ pub struct Snapshot {
     pub bytes: u64,
 }
 
+/// A snapshot as it travels.
+type Row = (String, String, f64, u64, u64);
+
+impl Snapshot {
+    pub(crate) fn listed(rows: Vec<Open<Row>>) -> Vec<Snapshot> {
+        let snapshot = |Open((author, name, timestamp, entries, bytes))| Snapshot {
+            author,
+            name,
+            timestamp,
+            entries,
+            bytes,
+        };
+        rows.into_iter().map(snapshot).collect()
+    }
+}
+
 impl Store {
     /// Has the daemon keep the entries of this author as they are now, as a snapshot of that name, in place of an earlier one; it survives a power cut. Gives
     /// their number. A name is any text: it is no path.
@@ -44,8 +60,8 @@ impl Store {
         self.call("save", &(snapshot, &*self.author))
     }
 
-    /// Sets the entries of this author that a snapshot has as they were, with their timestamps and persistent if they were; all of them in one write, or none. The others
-    /// stay. Gives their number.
+    /// Sets the entries of this author that a snapshot has as they were, with their timestamps and persistent if they were; all of them in one write, or none, but for
+    /// those whose time is over. The others stay. Gives their number.
     ///
     /// # Errors
     /// `NoObject` where there is no such snapshot, and as for [`save`](Store::save).
@@ -71,16 +87,7 @@ impl Store {
     }
 
     fn snapshots_of(&self, author: Option<&str>) -> Result<Vec<Snapshot>> {
-        type Row = (String, String, f64, u64, u64);
-        let rows: Vec<Open<Row>> = self.read("snapshots", &(author,))?;
-        let snapshot = |Open((author, name, timestamp, entries, bytes)): Open<Row>| Snapshot {
-            author,
-            name,
-            timestamp,
-            entries,
-            bytes,
-        };
-        Ok(rows.into_iter().map(snapshot).collect())
+        self.read("snapshots", &(author,)).map(Snapshot::listed)
     }
 
     /// Deletes a snapshot of this author.
@@ -100,7 +107,7 @@ impl Store {
     /// ```
     ///
     /// # Errors
-    /// `Denied` to who may use the entries of some authors only, `Conflict` where another backup is under way, `Unavailable` where `to` refuses something, and as for
+    /// `Denied` to who may not use and change the entries of all authors, `Conflict` where four others are under way (one restore), `Unavailable` where `to` refuses something, and as for
     /// [`save`](Store::save). What was written then is no backup.
     pub fn backup(&self, to: &mut impl Write) -> Result<u64> {
         let pieces: Stream<Blob> = self.read("backup", &())?;

@@ -288,6 +288,37 @@ fn a_big_value_whose_file_is_missing_or_altered_is_named_and_left_and_the_rest_i
 }
 
 #[test]
+fn what_was_set_or_deleted_over_what_cannot_be_read_does_not_come_back() {
+    let ways: [fn(&Store, &str); 4] = [
+        |store, name| {
+            store.set(name, &1).unwrap();
+            store.delete(name).unwrap();
+        },
+        |store, name| assert!(store.delete(name).unwrap().is_none()),
+        |store, _| assert!(store.clear().unwrap() > 0),
+        |store, name| {
+            store.set_many([Put::new(name, &1).unwrap(), Put::new("another", &1).unwrap()]).unwrap();
+        },
+    ];
+    for way in ways {
+        let home = Home::new();
+        let whole = filled(&home, true);
+        let path =
+            whole.keys().find(|path| path.extension().is_some_and(|end| end == "value")).unwrap().clone();
+        fs::remove_file(&path).unwrap();
+        let mut daemon = Process::start(home.andiron(&["serve"]));
+        let line = daemon.wait_for("cannot be read and is left as it is");
+        let name = line.split('"').nth(1).unwrap().to_owned();
+        daemon.wait_for("listening at ");
+        way(&home.hub().store(), &name);
+        assert!(daemon.terminate().success());
+        fs::write(&path, &whole[&path]).unwrap();
+        let _daemon = home.serve();
+        assert_eq!(home.hub().store().entry(&name).unwrap(), None);
+    }
+}
+
+#[test]
 fn when_the_folder_is_removed_that_is_told_and_all_else_goes_on() {
     let home = Home::new();
     let mut daemon = home.serve();
