@@ -104,6 +104,7 @@ pub(crate) fn kind(error: &DiskError) -> ErrorKind {
         DiskError::Full(_) => ErrorKind::Quota,
         DiskError::InUse(_) => ErrorKind::Conflict,
         DiskError::NoSnapshot { .. } => ErrorKind::NoObject,
+        DiskError::LongName(_) => ErrorKind::BadArguments,
         _ => ErrorKind::Unavailable,
     }
 }

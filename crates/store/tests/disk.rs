@@ -7,52 +7,12 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use andiron_store::KeyRef;
 use andiron_store::disk::{
-    BIG_VALUE, Backup, Change, Disk, DiskError, Durability, FORMAT, Record, Snapshot, Sqlite,
+    BIG_VALUE, Backup, Change, Disk, DiskError, Durability, FORMAT, SNAPSHOT_NAME, Snapshot, Sqlite,
 };
-use andiron_store::{Codec, KeyRef};
-use disk_model::{Kept, MANY, Mix, Model, apply, batch, changes, loaded, state};
+use disk_model::{Kept, RELAXED, files_of_values, filled, folder, loaded, names, put, record, state};
 use tempfile::TempDir;
-
-const RELAXED: Durability = Durability::Relaxed;
-
-fn folder() -> TempDir {
-    tempfile::tempdir().unwrap()
-}
-
-fn record<'a>(name: &'a str, version: u64, value: &'a [u8]) -> Record<'a> {
-    let key = KeyRef::new("author", name);
-    Record { key, version, timestamp: 1.5, codec: Codec(1), expires_at: None, value }
-}
-
-fn put(disk: &mut Sqlite, name: &str, value: &[u8]) -> Result<(), DiskError> {
-    disk.commit(&[Change::Put(record(name, 1, value))], 1, RELAXED)
-}
-
-fn names(disk: &mut Sqlite) -> Vec<String> {
-    let mut names = Vec::new();
-    disk.load(&mut |record| names.push(record.key.name.to_owned())).unwrap();
-    names
-}
-
-fn files_of_values(store: &Path) -> Vec<PathBuf> {
-    let files = fs::read_dir(store.join("values")).unwrap();
-    let mut files: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
-    files.sort();
-    files
-}
-
-/// Commits of every kind, and what they leave.
-fn filled(disk: &mut Sqlite, seed: u64, commits: u64) -> Model {
-    let (mut model, mix) = (Model::new(), Mix { big: 30, ..MANY });
-    for number in 0..commits {
-        let (steps, _) = batch(seed, number, mix);
-        disk.commit(&changes(&steps), number + 1, RELAXED).unwrap();
-        apply(&mut model, &steps);
-    }
-    assert!(model.len() > 5, "too little is left to see anything");
-    model
-}
 
 #[test]
 fn what_is_loaded_is_what_was_committed() {
@@ -257,6 +217,45 @@ fn a_store_whose_database_is_missing_is_not_begun_anew_over_what_is_left() {
     assert_eq!(files_of_values(folder.path()).len(), 1);
 }
 
+/// Makes a pipe, which nobody ever writes to, in place of a file.
+fn make_pipe(path: &Path) {
+    let _ = fs::remove_file(path);
+    assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+}
+
+#[test]
+fn a_pipe_in_place_of_a_value_is_told_as_unreadable_and_waited_for_by_nobody() {
+    let folder = folder();
+    let mut disk = Sqlite::open(folder.path()).unwrap();
+    for name in ["folder", "pipe"] {
+        put(&mut disk, name, &vec![7; BIG_VALUE]).unwrap();
+    }
+    drop(disk);
+    let files = files_of_values(folder.path());
+    fs::remove_file(&files[0]).unwrap();
+    fs::create_dir(&files[0]).unwrap();
+    make_pipe(&files[1]);
+    let mut disk = Sqlite::open(folder.path()).unwrap();
+    let told = loaded(&mut disk).unwrap().1.unreadable;
+    assert_eq!(told.len(), 2);
+    assert!(told.iter().all(|bad| bad.why.contains("it is no file")), "{told:?}");
+    let to = folder.path().join("backup");
+    let refused = disk.backup().unwrap().write(&to, &mut |_| {}).unwrap_err();
+    assert!(matches!(refused, DiskError::Unreadable { .. }), "{refused}");
+}
+
+#[test]
+fn a_pipe_in_place_of_a_file_of_the_store_is_refused_and_waited_for_by_nobody() {
+    for file in ["store.sqlite", "store.sqlite-wal", "store.sqlite-shm", "store.sqlite-journal", "store.lock"]
+    {
+        let folder = folder();
+        put(&mut Sqlite::open(folder.path()).unwrap(), "a", b"1").unwrap();
+        make_pipe(&folder.path().join(file));
+        let refused = Sqlite::open(folder.path()).unwrap_err();
+        assert!(matches!(refused, DiskError::NotOurs { .. }), "{file}: {refused}");
+    }
+}
+
 #[test]
 fn damage_anywhere_in_the_file_is_told_and_never_taken_for_data() {
     let folder = folder();
@@ -350,124 +349,30 @@ fn a_snapshot_stays_as_it_is_until_it_is_deleted() {
     assert_eq!(disk.snapshots().unwrap().len(), 1);
 }
 
-/// A backup of a store with all kinds of things, and what is in it.
-fn backed_up(folder: &Path) -> (PathBuf, Model) {
-    let mut disk = Sqlite::open(&folder.join("store")).unwrap();
-    let mut model = filled(&mut disk, 11, 40);
-    let (big, key) = (vec![7; BIG_VALUE * 2 + 5], ("author".to_owned(), "big".to_owned()));
-    put(&mut disk, "big", &big).unwrap();
-    model.insert(key, record("big", 1, &big).into());
-    disk.save_snapshot("author", "one", 5, &[(record("a", 1, b"1"), true), (record("b", 2, &big), false)])
+#[test]
+fn the_name_of_a_snapshot_is_not_so_long_that_its_records_take_much_room() {
+    let folder = folder();
+    let mut disk = Sqlite::open(folder.path()).unwrap();
+    let (long, records) = ("n".repeat(SNAPSHOT_NAME - "author".len()), [(record("a", 1, b"1"), true)]);
+    disk.save_snapshot("author", &long, 5, &records).unwrap();
+    let refused = disk.save_snapshot("author", &(long + "n"), 6, &records).unwrap_err();
+    assert!(matches!(refused, DiskError::LongName(bytes) if bytes == SNAPSHOT_NAME + 1), "{refused}");
+    assert_eq!(disk.snapshots().unwrap().len(), 1);
+}
+
+#[test]
+fn a_snapshot_that_lost_a_record_is_told_as_damaged() {
+    let folder = folder();
+    let mut disk = Sqlite::open(folder.path()).unwrap();
+    disk.save_snapshot("author", "one", 5, &[(record("a", 1, b"1"), true), (record("b", 2, b"2"), true)])
         .unwrap();
-    let to = folder.join("backup");
-    disk.backup().unwrap().write(&to, &mut |_| {}).unwrap();
-    (to, model)
-}
-
-fn state_of_backup(backup: &Backup) -> Model {
-    let mut model = Model::new();
-    let loaded = backup.load(&mut |record| {
-        model.insert((record.key.author.to_owned(), record.key.name.to_owned()), record.into());
-    });
-    assert_eq!(loaded.unwrap().unreadable, []);
-    model
-}
-
-#[test]
-fn a_backup_has_everything_and_is_one_file() {
-    let folder = folder();
-    let (file, model) = backed_up(folder.path());
-    fs::remove_dir_all(folder.path().join("store")).unwrap();
-    let left: Vec<PathBuf> = fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().path()).collect();
-    assert_eq!(left, std::slice::from_ref(&file));
-    assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
-    let mut last = None;
-    let backup = Backup::open(&file, &mut |progress| last = Some(progress)).unwrap();
-    assert_eq!(last.map(|progress| progress.done), Some(fs::metadata(&file).unwrap().len()));
-    assert!(state_of_backup(&backup) == model);
-    assert!(backup.high_water().unwrap() >= 40);
-    assert_eq!(backup.snapshots().unwrap()[0].records, 2);
-    let mut lengths = Vec::new();
-    backup.load_snapshot("author", "one", &mut |record, _| lengths.push(record.value.len())).unwrap();
-    assert_eq!(lengths, [1, BIG_VALUE * 2 + 5]);
-    let missing = backup.load_snapshot("author", "two", &mut |_, _| {}).unwrap_err();
-    assert!(matches!(missing, DiskError::NoSnapshot { .. }), "{missing}");
-    drop(backup);
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "reading it leaves nothing behind");
-}
-
-#[test]
-fn a_backup_is_of_the_moment_when_it_was_asked_for_whatever_is_committed_meanwhile() {
-    let folder = folder();
-    let mut disk = Sqlite::open(&folder.path().join("store")).unwrap();
-    let model = filled(&mut disk, 5, 60);
-    let (copying, to) = (disk.backup().unwrap(), folder.path().join("backup"));
-    let after = std::thread::scope(|scope| {
-        let write = || copying.write(&to, &mut |progress| assert!(progress.done <= progress.total)).unwrap();
-        scope.spawn(write);
-        disk.commit(&[Change::Clear(None)], 100, Durability::Sync).unwrap();
-        let after = filled(&mut disk, 6, 60);
-        disk.tidy().unwrap();
-        after
-    });
-    assert!(state_of_backup(&Backup::open(&to, &mut |_| {}).unwrap()) == model);
-    assert!(state(&mut disk).unwrap() == after);
-    // What was kept for it is gone when it is done.
-    disk.tidy().unwrap();
-    let big = after.values().filter(|kept| kept.value.len() >= BIG_VALUE).count();
-    assert_eq!(files_of_values(&folder.path().join("store")).len(), big);
-}
-
-#[test]
-fn a_backup_that_cannot_be_written_leaves_what_was_there() {
-    let folder = folder();
-    let (file, _) = backed_up(folder.path());
-    let before = fs::read(&file).unwrap();
-    let mut disk = Sqlite::open(&folder.path().join("store")).unwrap();
-    let nowhere = disk.backup().unwrap().write(&folder.path().join("no/where"), &mut |_| {}).unwrap_err();
-    assert!(matches!(nowhere, DiskError::Failed { .. }), "{nowhere}");
-    let is_folder = disk.backup().unwrap().write(&folder.path().join("store"), &mut |_| {}).unwrap_err();
-    assert!(matches!(is_folder, DiskError::Failed { .. }), "{is_folder}");
-    assert!(fs::read(&file).unwrap() == before);
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "something is left beside it");
-}
-
-#[test]
-fn a_backup_that_is_not_whole_is_refused() {
-    let folder = folder();
-    let (file, model) = backed_up(folder.path());
-    let (whole, bad) = (fs::read(&file).unwrap(), folder.path().join("bad"));
-    let refusal = |bytes: &[u8]| {
-        fs::write(&bad, bytes).unwrap();
-        Backup::open(&bad, &mut |_| {}).err()
-    };
-    for length in [0, 1, 99, 100, 4095, 4096, 8192, whole.len() / 2, whole.len() - 4096, whole.len() - 1] {
-        let error = refusal(&whole[..length]).unwrap_or_else(|| panic!("cut to {length} it was taken"));
-        assert!(matches!(error, DiskError::Damaged { .. } | DiskError::NotOurs { .. }), "{length}: {error}");
-    }
-    let mut rng = fastrand::Rng::with_seed(1);
-    for _ in 0..40 {
-        let (mut bytes, at) = (whole.clone(), rng.usize(100..whole.len()));
-        bytes[at] ^= 1 << rng.u8(..8);
-        match refusal(&bytes) {
-            Some(error) => assert!(matches!(error, DiskError::Damaged { .. }), "{at}: {error}"),
-            // Not every byte means something.
-            None => assert!(state_of_backup(&Backup::open(&bad, &mut |_| {}).unwrap()) == model, "{at}"),
-        }
-    }
-    let mut later = whole.clone();
-    later[60..64].copy_from_slice(&99_u32.to_be_bytes());
-    assert!(matches!(refusal(&later), Some(DiskError::Newer { format: 99, .. })));
-    let store = fs::read(folder.path().join("store/store.sqlite")).unwrap();
-    assert!(matches!(refusal(&store), Some(DiskError::NotOurs { .. })));
-    assert!(matches!(refusal(b"a text"), Some(DiskError::NotOurs { .. })));
-    let error = Backup::open(folder.path(), &mut |_| {}).unwrap_err();
-    assert!(matches!(error, DiskError::NotOurs { .. }), "{error}");
-    // And a store is no backup, nor a backup a store.
-    fs::create_dir(folder.path().join("other")).unwrap();
-    fs::copy(&file, folder.path().join("other/store.sqlite")).unwrap();
-    let error = Sqlite::open(&folder.path().join("other")).unwrap_err();
-    assert!(matches!(error, DiskError::NotOurs { .. }), "{error}");
+    drop(disk);
+    let database = rusqlite::Connection::open(folder.path().join("store.sqlite")).unwrap();
+    database.execute("DELETE FROM snapshot_records WHERE name = 'a'", []).unwrap();
+    drop(database);
+    let disk = Sqlite::open(folder.path()).unwrap();
+    let damaged = disk.load_snapshot("author", "one", &mut |_, _| {}).unwrap_err();
+    assert!(damaged.to_string().contains("has 1 of 2 records"), "{damaged}");
 }
 
 /// A file system in memory with so little room; `None`, with a word, where this process may not mount one.
@@ -575,7 +480,8 @@ fn what_a_full_disk_has_is_read_also_when_it_is_opened_with_no_room_at_all() {
     disk.tidy().unwrap();
     drop(disk);
     assert_eq!(names(&mut Sqlite::open(&store).unwrap()), ["a", "b", "c"]);
-    assert_eq!(state_of_backup(&Backup::open(&backup, &mut |_| {}).unwrap()).len(), 2);
+    let backup = Backup::open(&backup, &mut |_| {}).unwrap();
+    assert_eq!(backup.load(&mut |_| {}).unwrap().records, 2);
 }
 
 #[test]
@@ -590,32 +496,4 @@ fn a_disk_that_cannot_be_written_is_told_and_not_touched() {
     assert!(matches!(refused, DiskError::ReadOnly(_)), "{refused}");
     assert!(remount("remount,rw").status.success());
     assert_eq!(names(&mut Sqlite::open(&store).unwrap()), ["a"]);
-}
-
-#[test]
-fn a_restore_replaces_records_and_snapshots_in_one_commit() {
-    let folder = folder();
-    let (file, big) = (folder.path().join("copy"), vec![7; BIG_VALUE]);
-    let mut disk = Sqlite::open(&folder.path().join("store")).unwrap();
-    disk.save_snapshot("author", "one", 5, &[(record("a", 1, b"1"), true), (record("b", 2, &big), false)])
-        .unwrap();
-    disk.backup().unwrap().write(&file, &mut |_| {}).unwrap();
-
-    disk.commit(&[Change::Put(record("c", 3, b"3"))], 3, Durability::Sync).unwrap();
-    disk.save_snapshot("author", "two", 6, &[(record("d", 4, &big), true)]).unwrap();
-    disk.delete_snapshot("author", "one").unwrap();
-    let backup = Backup::open(&file, &mut |_| {}).unwrap();
-    let changes = [Change::Clear(None), Change::Put(record("e", 9, &big))];
-    disk.restore(&changes, 9, &backup).unwrap();
-    for _ in 0..2 {
-        assert_eq!(names(&mut disk), ["e"]);
-        assert_eq!(disk.snapshots().unwrap(), backup.snapshots().unwrap());
-        let mut found = Vec::new();
-        let each = &mut |record: Record<'_>, persistent| found.push((record.value.len(), persistent));
-        assert_eq!(disk.load_snapshot("author", "one", each).unwrap().unreadable, []);
-        assert_eq!(found, [(1, true), (BIG_VALUE, false)]);
-        assert_eq!(files_of_values(&folder.path().join("store")).len(), 2, "no other is left over");
-        drop(disk);
-        disk = Sqlite::open(&folder.path().join("store")).unwrap();
-    }
 }

@@ -1,7 +1,7 @@
 //! Backups: all records and snapshots in one file.
 
 use std::fs;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,19 +10,16 @@ use rusqlite::backup::StepResult;
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::DiskError;
-use super::rows::{self, BigValues, PIECES, columns};
+use super::rows::{self, BigValues, PIECES};
 use super::schema::{self, Kind};
 use super::snapshots::{self, Snapshot};
 use super::sqlite::{ALL, Sqlite};
-use super::{Loaded, Progress, Record, values};
+use super::{Loaded, Progress, Record, values, whole};
 
 /// Pages that are copied at a time, and bytes of a big value.
 const PAGES: i32 = 256;
 const PIECE: usize = 1 << 20;
-/// Records that are read at a time between two words on the progress.
-const RECORDS: u64 = 10_000;
 
-const ALL_OF_SNAPSHOTS: &str = concat!("SELECT ", columns!(), " FROM snapshot_records");
 const ALL_FILES: &str = "
     SELECT file FROM records WHERE file IS NOT NULL
     UNION ALL SELECT file FROM snapshot_records WHERE file IS NOT NULL";
@@ -80,10 +77,10 @@ pub struct Copying {
 
 impl Copying {
     /// Writes the backup, with mode 0600, and tells how far it is. It is written under another name beside `to`, made safe from a power cut and then given its name, in place of a
-    /// file that is there. What was restored from it needs nothing else: big values are in it.
+    /// file that is there. Before that all of it is read, as [`Backup::open`] does. What was restored from it needs nothing else: big values are in it.
     ///
     /// # Errors
-    /// `to` is as it was.
+    /// `to` is as it was. [`DiskError::Unreadable`] where a record cannot be read, without which the backup would not be whole; for the others see there.
     pub fn write(self, to: &Path, progress: &mut dyn FnMut(Progress)) -> Result<(), DiskError> {
         let new = new_beside(to)?;
         let written = self.write_new(&new, progress).and_then(|()| {
@@ -110,8 +107,18 @@ impl Copying {
         ready.map_err(failed)?;
         let files = self.files().map_err(|error| DiskError::of_sqlite("read", &self.path, error))?;
         let big: u64 = files.iter().map(|(_, bytes)| bytes).sum();
-        self.copy_pages(&mut copy, big, progress).map_err(failed)?;
-        self.copy_values(&copy, new, &files, progress)?;
+        // It is written, and then read.
+        let mut writing = |Progress { done, total }| progress(Progress { done, total: total * 2 });
+        self.copy_pages(&mut copy, big, &mut writing).map_err(failed)?;
+        self.copy_values(&copy, new, &files, &mut writing)?;
+        let length = fs::metadata(new).map_err(|error| DiskError::of_io("look at", new, error))?.len();
+        let mut reading =
+            |Progress { done, total }| progress(Progress { done: total + done, total: total * 2 });
+        whole::seal(&copy, new, length, &mut reading).map_err(|error| match error {
+            // What was copied is not better than what is there.
+            DiskError::Damaged { what, .. } => DiskError::damaged(&self.path, what),
+            error => error,
+        })?;
         let finish = || {
             copy.pragma_update(None, "application_id", Kind::Backup as i64)?;
             copy.close().map_err(|(_, error)| error)
@@ -167,9 +174,9 @@ impl Copying {
         for (number, _) in files {
             let path = values::path_of(&self.values, *number);
             let reading = |error| DiskError::of_io("read", &path, error);
-            let mut file = match fs::File::open(&path) {
-                // What cannot be read in the store cannot be read in the backup.
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            let mut file = match values::open_file(&path) {
+                // What cannot be read in the store cannot be read in the backup, where it is told of which record it is.
+                Err(error) if values::is_missing(&error) => continue,
                 file => file.map_err(reading)?,
             };
             for piece in 0_i64.. {
@@ -215,38 +222,15 @@ impl Backup {
     /// It is none, or of a later format, or anything in it is damaged or missing.
     pub fn open(from: &Path, progress: &mut dyn FnMut(Progress)) -> Result<Self, DiskError> {
         let file = fs::metadata(from).map_err(|error| DiskError::of_io("read", from, error))?;
-        if !file.is_file() {
-            return Err(DiskError::NotOurs {
-                path: from.into(),
-                wanted: "backup of a store, made by andiron",
-            });
-        }
+        schema::refuse_other_than_file(from, Kind::Backup.name())?;
         let connection = schema::open_untouched(from, Kind::Backup)?;
-        let backup = Self { connection, path: from.into() };
-        let unreadable = |error| DiskError::of_sqlite("read", from, error);
-        let found = backup.connection.pragma_query_value(None, "integrity_check", |row| row.get(0));
-        let found: String = found.map_err(unreadable)?;
-        if found != "ok" {
-            return Err(DiskError::damaged(from, found));
-        }
-        let count = "SELECT (SELECT count(*) FROM records) + (SELECT count(*) FROM snapshot_records)";
-        let all = rows::number(&backup.connection, count).map_err(unreadable)?;
-        let (mut records, total) = (0, file.len());
-        let mut each = |_: Record<'_>| {
-            records += 1;
-            if records % RECORDS == 0 || records == all {
-                progress(Progress { done: (total as f64 * (records as f64 / all as f64)) as u64, total });
+        whole::check(&connection, from, file.len(), progress).map_err(|error| match error {
+            DiskError::Unreadable { key, why, .. } => {
+                DiskError::damaged(from, format!("{:?} of {:?}: {why}", key.name, key.author))
             }
-        };
-        for select in [ALL, ALL_OF_SNAPSHOTS] {
-            let mut select = backup.connection.prepare(select).map_err(unreadable)?;
-            let loaded = rows::visit(&mut select, [], BigValues::Pieces(&backup.connection), &mut each);
-            if let Some(bad) = loaded.map_err(unreadable)?.unreadable.first() {
-                let what = format!("{:?} of {:?}: {}", bad.key.name, bad.key.author, bad.why);
-                return Err(DiskError::damaged(from, what));
-            }
-        }
-        Ok(backup)
+            error => error,
+        })?;
+        Ok(Self { connection, path: from.into() })
     }
 
     /// As [`Disk::load`](super::Disk::load).
@@ -287,8 +271,7 @@ impl Backup {
         each: &mut dyn FnMut(Record<'_>, bool),
     ) -> Result<Loaded, DiskError> {
         let big = BigValues::Pieces(&self.connection);
-        let loaded = snapshots::load(&self.connection, author, name, big, each);
-        loaded.map_err(|error| self.unreadable(error))?.ok_or_else(|| snapshots::missing(author, name))
+        snapshots::load(&self.connection, &self.path, author, name, big, each)
     }
 
     pub(super) fn connection(&self) -> &Connection {
@@ -303,7 +286,7 @@ impl Backup {
 /// Makes an empty file beside `to` that is nobody else's.
 fn new_beside(to: &Path) -> Result<PathBuf, DiskError> {
     let Some(name) = to.file_name() else {
-        let error = std::io::Error::new(std::io::ErrorKind::InvalidInput, "it names no file");
+        let error = io::Error::new(io::ErrorKind::InvalidInput, "it names no file");
         return Err(DiskError::of_io("write", to, error));
     };
     let mut number = 0;
@@ -314,7 +297,7 @@ fn new_beside(to: &Path) -> Result<PathBuf, DiskError> {
         let new = folder_of(to).join(new);
         match fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new) {
             Ok(_) => return Ok(new),
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && number < 1000 => number += 1,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < 1000 => number += 1,
             Err(error) => return Err(DiskError::of_io("write", &new, error)),
         }
     }

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use rusqlite::ErrorCode;
 use rusqlite::ffi;
 
+use super::SNAPSHOT_NAME;
 use super::schema::FORMAT;
+use crate::key::Key;
 
 /// Why something could not be kept or read. Whatever it is, it made nothing worse: what was on the disk is there.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +65,25 @@ pub enum DiskError {
         /// Which.
         name: String,
     },
+    /// The names say too much.
+    #[error(
+        "the author and the name of a snapshot have {0} bytes together, and {SNAPSHOT_NAME} are the most: choose a shorter name"
+    )]
+    LongName(usize),
+    /// A record cannot be read, and without it a backup would not be whole.
+    #[error(
+        "there is no backup without {}, which cannot be read ({why}): {}, then back up again",
+        which(key, snapshot),
+        way_out(snapshot)
+    )]
+    Unreadable {
+        /// Which entry.
+        key: Key,
+        /// The name of the author's snapshot that it is in, where it is in one.
+        snapshot: Option<String>,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The system, or the database, says something else.
     #[error("cannot {doing} {}: {source}", path.display())]
     Failed {
@@ -109,11 +130,29 @@ impl DiskError {
             ErrorCode::ReadOnly | ErrorCode::PermissionDenied => Self::ReadOnly(path.into()),
             ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Self::InUse(path.into()),
             ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Self::damaged(path, source.to_string()),
+            // Nor is a statement of ours wrong, unless its table is.
+            ErrorCode::Unknown if failure.extended_code == ffi::SQLITE_ERROR => {
+                Self::damaged(path, source.to_string())
+            }
             _ => Self::Failed { doing, path: path.into(), source: source.into() },
         }
     }
 
     pub(super) fn damaged(path: &Path, what: impl Into<String>) -> Self {
         Self::Damaged { path: path.into(), what: what.into() }
+    }
+}
+
+fn which(Key { author, name }: &Key, snapshot: &Option<String>) -> String {
+    match snapshot {
+        None => format!("the entry {name:?} of {author:?}"),
+        Some(snapshot) => format!("the entry {name:?} of {author:?} in the snapshot {snapshot:?}"),
+    }
+}
+
+fn way_out(snapshot: &Option<String>) -> &'static str {
+    match snapshot {
+        None => "set it anew, and delete it if it is of no use",
+        Some(_) => "delete this snapshot",
     }
 }

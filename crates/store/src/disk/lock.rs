@@ -9,6 +9,9 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::DiskError;
+use super::schema::refuse_other_than_file;
+
+const LOCK: &str = "lock of a store";
 
 /// A lock that this process holds until it drops it or ends, however it ends.
 ///
@@ -22,6 +25,7 @@ pub(super) struct Lock {
 impl Lock {
     /// Waits at most so long for another process to let go of it.
     pub(super) fn take(path: &Path, wait: Duration) -> Result<Self, DiskError> {
+        refuse_other_than_file(path, LOCK)?;
         // A file that is there is not opened here: closing it would free a lock that this process has on it.
         match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
@@ -40,7 +44,7 @@ impl Lock {
         match locked {
             Ok(connection) => Ok(Self { _connection: connection }),
             Err(error) => Err(match DiskError::of_sqlite("lock", path, error) {
-                DiskError::Damaged { path, .. } => DiskError::NotOurs { path, wanted: "lock of a store" },
+                DiskError::Damaged { path, .. } => DiskError::NotOurs { path, wanted: LOCK },
                 other => other,
             }),
         }

@@ -38,6 +38,7 @@ mod schema;
 mod snapshots;
 mod sqlite;
 mod values;
+mod whole;
 
 use crate::key::{Key, KeyRef};
 use crate::op::Codec;
@@ -50,6 +51,9 @@ pub use sqlite::Sqlite;
 
 /// A value of so many bytes gets a file of its own beside the database, which would move it page by page.
 pub const BIG_VALUE: usize = 1 << 20;
+
+/// The most bytes that the author and the name of a snapshot have together: each of its records has both.
+pub const SNAPSHOT_NAME: usize = 64 << 10;
 
 /// What keeps entries. One thread drives it.
 pub trait Disk: Send + std::fmt::Debug {
@@ -107,7 +111,7 @@ pub trait Disk: Send + std::fmt::Debug {
     /// ```
     ///
     /// # Errors
-    /// The earlier one is as it was.
+    /// The earlier one is as it was. [`DiskError::LongName`] where author and name have more than [`SNAPSHOT_NAME`] bytes; for the others see there.
     ///
     /// # Panics
     /// A record is another author's.

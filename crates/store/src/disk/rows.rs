@@ -53,7 +53,7 @@ impl BigValues<'_> {
                 while let Some(piece) = pieces.next()? {
                     buffer.extend_from_slice(piece.get_ref(0)?.as_blob()?);
                 }
-                Ok(Ok(()))
+                Ok(if buffer.is_empty() { Err("its value is not there".to_owned()) } else { Ok(()) })
             }
         }
     }
@@ -168,15 +168,15 @@ pub(super) fn checksum_of(record: &Record<'_>) -> u64 {
 
 /// A checksum of 64 bits. Four lanes, so that it is as fast as memory; each step can be undone, so a change of one word changes the sum.
 #[derive(Default)]
-struct Checksum([u64; 4]);
+pub(super) struct Checksum([u64; 4]);
 
 impl Checksum {
-    fn mix(&mut self, lane: usize, word: u64) {
+    pub(super) fn mix(&mut self, lane: usize, word: u64) {
         let lane = &mut self.0[lane];
         *lane = (lane.rotate_left(29) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     }
 
-    fn add(&mut self, bytes: &[u8]) {
+    pub(super) fn add(&mut self, bytes: &[u8]) {
         self.mix(0, bytes.len() as u64);
         let (blocks, rest) = bytes.as_chunks::<32>();
         for block in blocks {
@@ -192,7 +192,7 @@ impl Checksum {
         }
     }
 
-    fn finish(mut self) -> u64 {
+    pub(super) fn finish(mut self) -> u64 {
         for lane in 1..4 {
             let word = self.0[lane];
             self.mix(0, word);

@@ -22,7 +22,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Kind::Store => "store of andiron's",
             Kind::Backup => "backup of a store, made by andiron",
@@ -65,6 +65,9 @@ const KEPT_LOG: i64 = 16 << 20;
 
 /// Opens the store's database, which is made if nothing is there.
 pub(super) fn open(path: &Path) -> Result<(Connection, LogIndex), DiskError> {
+    for ending in ["", "-wal", "-shm", "-journal"] {
+        refuse_other_than_file(&beside(path, ending), Kind::Store.name())?;
+    }
     if !exists(path)? {
         create(path)?;
     }
@@ -240,6 +243,15 @@ fn exists(path: &Path) -> Result<bool, DiskError> {
         Ok(_) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(DiskError::of_io("look at", path, error)),
+    }
+}
+
+/// Refuses a pipe, a folder or a device: to read some of them takes until somebody writes to them.
+pub(super) fn refuse_other_than_file(path: &Path, wanted: &'static str) -> Result<(), DiskError> {
+    match fs::metadata(path) {
+        Ok(found) if !found.is_file() => Err(DiskError::NotOurs { path: path.into(), wanted }),
+        // What else is wrong is told by who opens it.
+        _ => Ok(()),
     }
 }
 

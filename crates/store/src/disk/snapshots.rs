@@ -1,11 +1,13 @@
 //! Named snapshots: some records of one author, kept under a name until they are deleted.
 
-use rusqlite::{Connection, Row, Statement};
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension, Row, Statement};
 
 use super::error::DiskError;
 use super::rows::{self, BigValues, columns, is_big};
 use super::sqlite::Sqlite;
-use super::{Backup, Change, Durability, Loaded, Record};
+use super::{Backup, Change, Durability, Loaded, Record, SNAPSHOT_NAME};
 
 const PUT: &str = concat!(
     "INSERT OR REPLACE INTO snapshot_records (",
@@ -60,6 +62,10 @@ impl Sqlite {
             records.iter().all(|(record, _)| record.key.author == author),
             "a record is another author's"
         );
+        let length = author.len() + name.len();
+        if length > SNAPSHOT_NAME {
+            return Err(DiskError::LongName(length));
+        }
         let written = self.write_values(records.iter().map(|(record, _)| record))?;
         let old = self.transact(Durability::Sync, &written, |connection| {
             let old = remove(connection, author, name)?;
@@ -164,23 +170,37 @@ fn put_about(connection: &Connection, about: &Snapshot) -> rusqlite::Result<()> 
     connection.prepare_cached(insert)?.execute((author, name, numbers[0], numbers[1], numbers[2])).map(drop)
 }
 
-/// Gives each record of a snapshot; `None` where there is none.
+/// Gives each record of a snapshot of the database `path`.
 pub(super) fn load(
     connection: &Connection,
+    path: &Path,
     author: &str,
     name: &str,
     big: BigValues<'_>,
     each: &mut dyn FnMut(Record<'_>, bool),
-) -> rusqlite::Result<Option<Loaded>> {
-    let exists = "SELECT 1 FROM snapshots WHERE author = ?1 AND snapshot = ?2";
-    if !connection.prepare_cached(exists)?.exists([author, name])? {
-        return Ok(None);
+) -> Result<Loaded, DiskError> {
+    let found = (|| {
+        let records = "SELECT records FROM snapshots WHERE author = ?1 AND snapshot = ?2";
+        let mut records = connection.prepare_cached(records)?;
+        let records = records.query_row([author, name], |row| row.get::<_, i64>(0)).optional()?;
+        let each = |record: Record<'_>, row: &Row<'_>| {
+            each(record, row.get(PERSISTENT)?);
+            Ok(())
+        };
+        let Some(records) = records else { return Ok(None) };
+        let loaded = rows::visit_rows(&mut *connection.prepare_cached(ALL)?, [author, name], big, each)?;
+        Ok(Some((loaded, records.cast_unsigned())))
+    })();
+    let found = found.map_err(|error| DiskError::of_sqlite("read", path, error))?;
+    let (loaded, records) = found.ok_or_else(|| missing(author, name))?;
+    // That a row is not there no checksum of a row tells.
+    match loaded.records + loaded.unreadable.len() as u64 {
+        there if there == records => Ok(loaded),
+        there => {
+            let what = format!("the snapshot {name:?} of {author:?} has {there} of {records} records");
+            Err(DiskError::damaged(path, what))
+        }
     }
-    let each = |record: Record<'_>, row: &Row<'_>| {
-        each(record, row.get(PERSISTENT)?);
-        Ok(())
-    };
-    rows::visit_rows(&mut *connection.prepare_cached(ALL)?, [author, name], big, each).map(Some)
 }
 
 pub(super) fn list(connection: &Connection) -> rusqlite::Result<Vec<Snapshot>> {
@@ -193,7 +213,7 @@ pub(super) fn list(connection: &Connection) -> rusqlite::Result<Vec<Snapshot>> {
     rows.collect()
 }
 
-pub(super) fn missing(author: &str, name: &str) -> DiskError {
+fn missing(author: &str, name: &str) -> DiskError {
     DiskError::NoSnapshot { author: author.to_owned(), name: name.to_owned() }
 }
 

@@ -427,8 +427,7 @@ impl Disk for Sqlite {
         name: &str,
         each: &mut dyn FnMut(Record<'_>, bool),
     ) -> Result<Loaded, DiskError> {
-        let loaded = snapshots::load(&self.connection, author, name, self.big_values(), each);
-        loaded.map_err(|error| self.unreadable(error))?.ok_or_else(|| snapshots::missing(author, name))
+        snapshots::load(&self.connection, &self.path, author, name, self.big_values(), each)
     }
 
     fn snapshots(&self) -> Result<Vec<Snapshot>, DiskError> {

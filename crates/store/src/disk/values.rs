@@ -89,9 +89,9 @@ impl Values {
     /// The same for files of which it is not known.
     pub(super) fn sync_all(&self, numbers: &HashSet<u64>) -> Result<(), DiskError> {
         for number in numbers {
-            match fs::File::open(path_of(&self.folder, *number)).and_then(|file| file.sync_all()) {
+            match open_file(&path_of(&self.folder, *number)).and_then(|file| file.sync_all()) {
                 // Told when it is read.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) if is_missing(&error) => {}
                 synced => synced.map_err(|error| DiskError::of_io("sync", &self.folder, error))?,
             }
         }
@@ -152,7 +152,20 @@ impl Values {
 /// Reads a file over what is in the buffer.
 pub(super) fn read(folder: &Path, number: u64, buffer: &mut Vec<u8>) -> io::Result<()> {
     buffer.clear();
-    fs::File::open(path_of(folder, number))?.read_to_end(buffer).map(drop)
+    open_file(&path_of(folder, number))?.read_to_end(buffer).map(drop)
+}
+
+/// Whether an error of [`open_file`] says that there is no such file.
+pub(super) fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput)
+}
+
+/// Opens what is a file. To open something else, as a pipe, may take until somebody writes to it.
+pub(super) fn open_file(path: &Path) -> io::Result<fs::File> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no file"));
+    }
+    fs::File::open(path)
 }
 
 pub(super) fn path_of(folder: &Path, number: u64) -> PathBuf {

@@ -3,10 +3,13 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use andiron_store::disk::{BIG_VALUE, Change, Disk, DiskError, Durability, Loaded, Record, Sqlite};
 use andiron_store::{Codec, KeyRef};
 use fastrand::Rng;
+use tempfile::TempDir;
 
 /// Names that are no good as names of files, SQL or text of any kind.
 const AUTHORS: [&str; 4] = ["", "default", "a/b~'\"\0", "ünïcode"];
@@ -143,4 +146,44 @@ pub(crate) fn loaded(disk: &mut Sqlite) -> Result<(Model, Loaded), DiskError> {
 /// A number from the environment.
 pub(crate) fn number_from(variable: &str, default: u64) -> u64 {
     std::env::var(variable).map_or(default, |text| text.parse().expect("it is a number"))
+}
+
+pub(crate) const RELAXED: Durability = Durability::Relaxed;
+
+pub(crate) fn folder() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+pub(crate) fn record<'a>(name: &'a str, version: u64, value: &'a [u8]) -> Record<'a> {
+    let key = KeyRef::new("author", name);
+    Record { key, version, timestamp: 1.5, codec: Codec(1), expires_at: None, value }
+}
+
+pub(crate) fn put(disk: &mut Sqlite, name: &str, value: &[u8]) -> Result<(), DiskError> {
+    disk.commit(&[Change::Put(record(name, 1, value))], 1, RELAXED)
+}
+
+pub(crate) fn names(disk: &mut Sqlite) -> Vec<String> {
+    let mut names = Vec::new();
+    disk.load(&mut |record| names.push(record.key.name.to_owned())).unwrap();
+    names
+}
+
+pub(crate) fn files_of_values(store: &Path) -> Vec<PathBuf> {
+    let files = fs::read_dir(store.join("values")).unwrap();
+    let mut files: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+/// Commits of every kind, and what they leave.
+pub(crate) fn filled(disk: &mut Sqlite, seed: u64, commits: u64) -> Model {
+    let (mut model, mix) = (Model::new(), Mix { big: 30, ..MANY });
+    for number in 0..commits {
+        let (steps, _) = batch(seed, number, mix);
+        disk.commit(&changes(&steps), number + 1, RELAXED).unwrap();
+        apply(&mut model, &steps);
+    }
+    assert!(model.len() > 5, "too little is left to see anything");
+    model
 }
