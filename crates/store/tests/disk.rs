@@ -97,6 +97,59 @@ fn the_log_stays_short() {
     }
 }
 
+/// How long the database is, with nothing of it in its log.
+fn length(disk: &mut Sqlite, store: &Path) -> u64 {
+    disk.tidy().unwrap();
+    fs::metadata(store.join("store.sqlite")).unwrap().len()
+}
+
+#[test]
+fn what_is_deleted_is_given_back_to_the_system_a_part_at_a_time() {
+    let folder = folder();
+    let mut disk = Sqlite::open(folder.path()).unwrap();
+    let names: Vec<String> = (0..400).map(|number| number.to_string()).collect();
+    let value = vec![7; 100_000];
+    let records: Vec<_> = names.iter().map(|name| (record(name, 1, &value), true)).collect();
+    disk.save_snapshot("author", "long", 5, &records).unwrap();
+    let puts = names.iter().map(|name| Change::Put(record(name, 1, &value[..1000])));
+    disk.commit(&puts.collect::<Vec<_>>(), 1, RELAXED).unwrap();
+    let longest = length(&mut disk, folder.path());
+    disk.delete_snapshot("author", "long").unwrap();
+    let (mut before, mut tidied) = (longest, 0);
+    while before > 2 << 20 {
+        let after = length(&mut disk, folder.path());
+        assert!(before > after, "{after} bytes of {longest} stay");
+        assert!(before - after < 10 << 20, "it went from {before} to {after} at once");
+        (before, tidied) = (after, tidied + 1);
+    }
+    println!("{longest} bytes, and {before} after it was tidied {tidied} times");
+    drop(disk);
+    let mut disk = Sqlite::open(folder.path()).unwrap();
+    let model = state(&mut disk).unwrap();
+    assert_eq!(model.len(), 400);
+    assert!(model.values().all(|kept| kept.value == value[..1000]));
+    let backup = folder.path().join("backup");
+    disk.backup().unwrap().write(&backup, &mut |_| {}).unwrap();
+    assert!(fs::metadata(&backup).unwrap().len() < 3 << 20);
+}
+
+#[test]
+fn values_of_less_than_a_page_do_not_take_a_page_each() {
+    let folder = folder();
+    let mut disk = Sqlite::open(folder.path()).unwrap();
+    let empty = length(&mut disk, folder.path());
+    let (names, value) = ((0..2000).map(|number| number.to_string()).collect::<Vec<_>>(), [7; 1000]);
+    let puts = names.iter().map(|name| Change::Put(record(name, 1, &value)));
+    disk.commit(&puts.collect::<Vec<_>>(), 1, RELAXED).unwrap();
+    let with_records = length(&mut disk, folder.path());
+    assert!(with_records - empty < 2000 * 1500, "{} bytes each", (with_records - empty) / 2000);
+    let records: Vec<_> = names.iter().map(|name| (record(name, 1, &value), true)).collect();
+    disk.save_snapshot("author", "one", 5, &records).unwrap();
+    let with_snapshot = length(&mut disk, folder.path());
+    let each = (with_snapshot - with_records) / 2000;
+    assert!(each < 1500, "{each} bytes each in a snapshot");
+}
+
 #[test]
 fn files_of_big_values_go_with_their_records() {
     let folder = folder();
@@ -420,7 +473,8 @@ fn a_full_disk_is_told_and_when_there_is_room_again_it_goes_on() {
         assert!(matches!(again, DiskError::Full(_)), "{length}: {again}");
         assert_eq!(names(&mut disk), model, "{length}");
         let before = fs::read_dir(mounted.0.path()).unwrap().count();
-        let no_room = disk.backup().unwrap().write(&mounted.0.path().join("backup"), &mut |_| {});
+        let backup = mounted.0.path().join("backup");
+        let no_room = disk.backup().and_then(|copying| copying.write(&backup, &mut |_| {}));
         assert!(matches!(no_room, Err(DiskError::Full(_))), "{length}: {no_room:?}");
         assert_eq!(fs::read_dir(mounted.0.path()).unwrap().count(), before);
         drop(disk);

@@ -14,7 +14,8 @@ mod image;
 use std::fs;
 use std::path::Path;
 
-use andiron_store::disk::{Change, Disk, DiskError, Durability, Sqlite};
+use andiron_store::disk::{Change, Disk, DiskError, Durability, Record, Sqlite};
+use andiron_store::{Codec, KeyRef};
 use disk_model::{BIG, MANY, Mix, Model, apply, batch, changes, loaded, number_from, state};
 use fastrand::Rng;
 use files::{Failing, Note, Watching, Which};
@@ -65,6 +66,53 @@ fn power_cuts(commits: u64, mix: Mix) {
     }
     println!("big values of relaxed commits were cut {cut} times");
     assert!(mix.big < BIG.big || cut > 0 || commits < 20, "seed {seed}: no big value was ever cut");
+}
+
+#[test]
+fn a_power_cut_while_room_is_given_back_takes_nothing() {
+    let (seed, folder) = (number_from("ANDIRON_FUZZ_SEED", 0), folder());
+    let (names, value) = ((0..150).map(|name| format!("{name:03}")).collect::<Vec<_>>(), vec![7; 10_000]);
+    let record = |name, version| {
+        let key = KeyRef::new("author", name);
+        Record { key, version, timestamp: 1.5, codec: Codec(1), expires_at: None, value: &value }
+    };
+    let puts: Vec<_> = names.iter().map(|name| Change::Put(record(name, 1))).collect();
+    let (deleted, stay) = names.split_at(140);
+    let deletes: Vec<_> = deleted.iter().map(|name| Change::Delete(KeyRef::new("author", name))).collect();
+    let watching = Watching::begin(folder.path());
+    let mut disk = Sqlite::open(&folder.path().join("store")).unwrap();
+    disk.commit(&puts, 1, Durability::Sync).unwrap();
+    disk.tidy().unwrap();
+    let length = || fs::metadata(folder.path().join("store/store.sqlite")).unwrap().len();
+    let before = length();
+    disk.commit(&deletes, 2, Durability::Sync).unwrap();
+    watching.acknowledged(2, true);
+    disk.tidy().unwrap();
+    assert!(length() < before, "nothing was given back");
+    drop(disk);
+    let (notes, mut image, mut rng) = (watching.notes(), Image::default(), Rng::with_seed(seed));
+    let (mut is_deleted, mut cuts) = (false, 0);
+    for (at, note) in notes.iter().enumerate() {
+        image.note(note);
+        is_deleted |= matches!(note, Note::Acknowledged { .. });
+        for unsynced in [Unsynced::Lost, Unsynced::Kept, Unsynced::Some, Unsynced::SomeFiles] {
+            if !is_deleted {
+                continue;
+            }
+            let after = self::folder();
+            image.after_power_cut(unsynced, &mut rng, folder.path(), after.path());
+            let context = format!("seed {seed}, after call {at}, {unsynced:?}");
+            let found = Found::at(&after.path().join("store"), &context);
+            assert!(found.model.keys().map(|(_, name)| name).eq(stay), "{context}: {:?}", found.model);
+            assert!(
+                found.model.values().all(|kept| kept.value == value) && found.cut.is_empty(),
+                "{context}"
+            );
+            cuts += 1;
+        }
+    }
+    println!("seed {seed}: {cuts} power cuts");
+    assert!(cuts > 100, "the calls are not seen");
 }
 
 /// Commits, and gives all that was done to the files.

@@ -31,13 +31,14 @@ impl Kind {
 }
 
 /// Short values stand in their record, others have the number of their file there. Versions and checksums are unsigned, written as signed ones.
+/// Records are not in the index of their keys, in which a page would have to have room for four of them, and a longer one would take a page more.
 const TABLES: &str = "
     CREATE TABLE records (
         author TEXT NOT NULL, name TEXT NOT NULL,
         version INTEGER NOT NULL, timestamp REAL NOT NULL, codec INTEGER NOT NULL, expires_at INTEGER,
         value BLOB, file INTEGER, checksum INTEGER NOT NULL,
         PRIMARY KEY (author, name)
-    ) STRICT, WITHOUT ROWID;
+    ) STRICT;
     CREATE INDEX record_files ON records (file) WHERE file IS NOT NULL;
     CREATE TABLE snapshots (
         author TEXT NOT NULL, snapshot TEXT NOT NULL,
@@ -49,7 +50,7 @@ const TABLES: &str = "
         version INTEGER NOT NULL, timestamp REAL NOT NULL, codec INTEGER NOT NULL, expires_at INTEGER,
         value BLOB, file INTEGER, checksum INTEGER NOT NULL, persistent INTEGER NOT NULL,
         PRIMARY KEY (author, snapshot, name)
-    ) STRICT, WITHOUT ROWID;
+    ) STRICT;
     CREATE INDEX snapshot_files ON snapshot_records (file) WHERE file IS NOT NULL;
     CREATE TABLE state (high_water INTEGER NOT NULL, touched INTEGER NOT NULL) STRICT;
     INSERT INTO state VALUES (0, 0);
@@ -199,6 +200,8 @@ fn create(path: &Path) -> Result<(), DiskError> {
     made.map_err(|error| DiskError::of_io("make", &new, error))?;
     let fill = || {
         let connection = Connection::open_with_flags(&new, flags())?;
+        // What is free can be given back without writing everything anew. Only a database with nothing in it can be told.
+        connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.execute_batch("BEGIN")?;

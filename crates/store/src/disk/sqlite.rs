@@ -23,9 +23,18 @@ const HIGH_WATER_AHEAD: u64 = 1 << 24;
 /// Pages in the log, of 4 KiB, and bytes in files beside, at which a commit tidies up if nobody did.
 const LONG_LOG: u32 = 2048;
 const LONG_BACKLOG: u64 = 64 << 20;
+/// Pages that are given back at a time, and those that may stay free for what is written next: a part of the file, and so many at least.
+const GIVEN_BACK: u64 = 2048;
+const FREE_PART: u64 = 8;
+const FREE: u64 = 256;
 
-pub(super) const PUT: &str =
-    concat!("INSERT OR REPLACE INTO records (", columns!(), ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)");
+/// In place of one with the same key, where that is: what is inserted anew changes one page more.
+const PUT: &str = concat!(
+    "INSERT INTO records (",
+    columns!(),
+    ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (author, name) DO UPDATE SET \
+     version = ?3, timestamp = ?4, codec = ?5, expires_at = ?6, value = ?7, file = ?8, checksum = ?9"
+);
 const DELETE: &str = "DELETE FROM records WHERE author = ?1 AND name = ?2";
 const CLEAR: &str = "DELETE FROM records WHERE author = ?1";
 const CLEAR_ALL: &str = "DELETE FROM records";
@@ -303,8 +312,56 @@ impl Sqlite {
     pub(super) fn tidy_if_due(&mut self) {
         if LOG.get() >= self.tidy_at || self.values.backlog() >= LONG_BACKLOG {
             // What was asked for is done. What goes wrong here is told by the next commit that it concerns.
-            let _ = self.tidy();
+            let _ = self.stop_sharing().and_then(|()| self.checkpoint());
         }
+    }
+
+    /// Keeps the database for itself again, if no backup reads it any more.
+    fn stop_sharing(&mut self) -> Result<(), DiskError> {
+        if self.is_shared && !self.values.is_pinned() { self.share(false) } else { Ok(()) }
+    }
+
+    /// Moves what was committed to its place, and removes files that nothing names any more.
+    fn checkpoint(&mut self) -> Result<(), DiskError> {
+        self.values.sync()?;
+        let mut moved = false;
+        let checkpoint = self.connection.pragma_query(None, "wal_checkpoint", |row| {
+            // Pages in the log, and those of them that are in their place now.
+            moved = row.get::<_, i64>(1)? == row.get::<_, i64>(2)?;
+            Ok(())
+        });
+        checkpoint.map_err(|error| DiskError::of_sqlite("tidy", &self.path, error))?;
+        if moved {
+            LOG.set(0);
+            self.is_unsynced = false;
+            self.tidy_at = LONG_LOG;
+            self.values.remove_garbage();
+        } else {
+            // A backup reads the log.
+            self.tidy_at = LOG.get() + LONG_LOG;
+        }
+        Ok(())
+    }
+
+    /// Gives pages that are free back to the system, with the next checkpoint. Not all at once, for each may have to change places with one that is not free.
+    fn give_back(&self) -> Result<(), DiskError> {
+        if self.is_shared {
+            // A backup keeps the log from being moved, which would only get longer.
+            return Ok(());
+        }
+        let given = (|| {
+            let free = rows::number(&self.connection, "PRAGMA freelist_count")?;
+            let kept = (rows::number(&self.connection, "PRAGMA page_count")? / FREE_PART).max(FREE);
+            let pages = free.saturating_sub(kept).min(GIVEN_BACK);
+            if pages > 0 {
+                // Each row that it gives is a page.
+                let mut give = self.connection.prepare(&format!("PRAGMA incremental_vacuum({pages})"))?;
+                let mut given = give.query([])?;
+                while given.next()?.is_some() {}
+            }
+            Ok(())
+        })();
+        given.map_err(|error| DiskError::of_sqlite("tidy", &self.path, error))
     }
 
     /// Follows what was committed: which files records have now, and which none has any more.
@@ -388,27 +445,11 @@ impl Disk for Sqlite {
 
     fn tidy(&mut self) -> Result<(), DiskError> {
         self.settle()?;
-        if self.is_shared && !self.values.is_pinned() {
-            self.share(false)?;
-        }
-        self.values.sync()?;
-        let mut moved = false;
-        let checkpoint = self.connection.pragma_query(None, "wal_checkpoint", |row| {
-            // Pages in the log, and those of them that are in their place now.
-            moved = row.get::<_, i64>(1)? == row.get::<_, i64>(2)?;
-            Ok(())
-        });
-        checkpoint.map_err(|error| DiskError::of_sqlite("tidy", &self.path, error))?;
-        if moved {
-            LOG.set(0);
-            self.is_unsynced = false;
-            self.tidy_at = LONG_LOG;
-            self.values.remove_garbage();
-        } else {
-            // A backup reads the log.
-            self.tidy_at = LOG.get() + LONG_LOG;
-        }
-        Ok(())
+        self.stop_sharing()?;
+        // Where there is no room for that there may be some when the log is in its place.
+        let given = self.give_back();
+        self.checkpoint()?;
+        given
     }
 
     fn save_snapshot(
