@@ -152,7 +152,7 @@ fn which(Key { author, name }: &Key, snapshot: &Option<String>) -> String {
 
 fn way_out(snapshot: &Option<String>) -> &'static str {
     match snapshot {
-        None => "set it anew, and delete it if it is of no use",
+        None => "set it anew or delete it",
         Some(_) => "delete this snapshot",
     }
 }
