@@ -15,6 +15,7 @@ use andiron::{Error, ErrorKind, Result};
 use andiron_store::disk::{Change, Disk, Durability, Record};
 use andiron_store::{Plan, ToDisk};
 
+use crate::housekeeper::join;
 use crate::kept::Kept;
 use crate::state;
 use crate::waiting::Job;
@@ -160,9 +161,7 @@ impl Durable {
         let thread = queue.thread.take();
         drop(queue);
         self.changed.notify_one();
-        if let Some(thread) = thread {
-            let _ = thread.join(); // it does not panic, and nothing would be to be done about it
-        }
+        thread.into_iter().for_each(join);
         let disk = lock(&self.disk).take();
         drop(disk);
     }

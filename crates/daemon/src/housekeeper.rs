@@ -59,9 +59,7 @@ impl Housekeeper {
         let thread = state.thread.take();
         drop(state);
         self.changed.notify_one();
-        if let Some(thread) = thread {
-            let _ = thread.join(); // it does not panic, and nothing would be to be done about it
-        }
+        thread.into_iter().for_each(join);
     }
 
     /// Whether there is a thread, which is started if not. Where there can be none, what expires is taken out when it is met.
@@ -107,6 +105,13 @@ impl Housekeeper {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Waits for the end of a thread of the store. Where it is the one that had the last handle of the store, it ends by itself.
+pub(crate) fn join(thread: JoinHandle<()>) {
+    if thread.thread().id() != std::thread::current().id() {
+        let _ = thread.join(); // it does not panic, and nothing would be to be done about it
     }
 }
 
