@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use andiron::{Blob, Error, ErrorKind, Result};
@@ -16,6 +16,7 @@ use andiron_store::{ENTRY_OVERHEAD, Entry, Key, KeyRef, Op, Reply};
 use crate::kept::Kept;
 use crate::shared::{Shared, now, steady};
 use crate::state;
+use crate::sync::lock;
 use crate::waiting::{Answer, Restored};
 
 /// Bytes of a backup that travel at a time.
@@ -349,8 +350,4 @@ fn refused(doing: &'static str, path: &Path, error: &io::Error) -> Error {
         _ => ErrorKind::Unavailable,
     };
     Error::new(kind, format!("cannot {doing} {}: {error}", path.display()))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

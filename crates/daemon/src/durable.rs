@@ -7,7 +7,7 @@
 //! Locking rules: the engine's lock may be held when the queue is locked, not the other way round; neither is held while the disk works.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use andiron_store::{Plan, ToDisk};
 use crate::housekeeper::join;
 use crate::kept::Kept;
 use crate::state;
+use crate::sync::lock;
 use crate::waiting::Job;
 
 /// Versions that other writes may take while a batch becomes durable.
@@ -242,8 +243,4 @@ pub(crate) struct Batch {
     pub(crate) held: Vec<Job>,
     /// These concern keys of others in the batch.
     pub(crate) left: Vec<Job>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -24,6 +24,7 @@ mod shared;
 mod stamps;
 mod state;
 mod store;
+mod sync;
 mod waiting;
 mod watch;
 

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::future::poll_fn;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use andiron_store::disk::{Backup, Durability};
 use andiron_store::{Codec, Entry, Key, KeyRef, Op, Put, Reply};
 
 use crate::kept::Kept;
+use crate::sync::lock;
 
 /// Writing so many bytes takes long.
 const SLOW: usize = 1 << 18;
@@ -250,8 +251,4 @@ impl<T> Answer<T> {
         })
         .await
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, Waker};
 
 use andiron::{Error, ErrorKind, Result};
@@ -17,6 +17,7 @@ use futures_core::Stream;
 use crate::answers::Change;
 use crate::history::{History, MOST_BYTES, MOST_CHANGES, length};
 use crate::shared::{Shared, now};
+use crate::sync::lock;
 
 /// How many of the entries that are there from the start, or of the changes in the history, are looked up at a time.
 const PAGE: usize = 256;
@@ -198,10 +199,6 @@ impl Watcher {
         }
         untold.waker.take()
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// With what a watch begins.
