@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 use crate::blob::Attached;
 use crate::context::{self, CallState};
+use crate::engine::Message;
 use crate::link::{Callee, Link, OutCall, OutParcel, no_object};
 use crate::sync::lock;
 use crate::target::{Beside, Carried, Remote, StreamSlot, Target};
@@ -104,6 +105,11 @@ impl Call {
         }
     }
 
+    /// The arguments with what came beside them, for those who read them by themselves.
+    pub(crate) fn take_arguments(&mut self) -> Parcel {
+        std::mem::take(&mut self.parcel)
+    }
+
     /// What came beside the arguments.
     pub(crate) fn beside(&self) -> Beside<'_> {
         self.parcel.beside()
@@ -168,6 +174,11 @@ impl Call {
     /// Answers.
     pub(crate) fn answer(mut self, outcome: Result<Reply>) {
         self.settle(outcome.map(OutParcel::from));
+    }
+
+    /// Answers with what another engine encoded.
+    pub(crate) fn answer_with(mut self, outcome: Result<Message>) {
+        self.settle(outcome.map(|message| message.0.into()));
     }
 
     fn settle(&mut self, outcome: Result<OutParcel<'_>>) {

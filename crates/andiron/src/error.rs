@@ -5,6 +5,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
+use andiron_proto::codec::Value;
 use andiron_proto::{ErrorKind, Failure, FailureDetail};
 
 /// What calls and everything else in this crate return.
@@ -38,6 +39,7 @@ struct Inner {
     source: Option<Arc<dyn StdError + Send + Sync>>,
     remote_type: Cow<'static, str>,
     remote_trace: Vec<String>,
+    remote_args: Vec<Value>,
     /// A call of this process ended with it.
     from_call: bool,
 }
@@ -53,6 +55,7 @@ impl Error {
             source: None,
             remote_type: Cow::Borrowed(""),
             remote_trace: Vec::new(),
+            remote_args: Vec::new(),
             from_call: false,
         }))
     }
@@ -132,6 +135,11 @@ impl Error {
         &self.0.remote_trace
     }
 
+    /// What the error of the method was made with, where its language makes errors anew from that.
+    pub fn remote_args(&self) -> &[Value] {
+        &self.0.remote_args
+    }
+
     /// The causes whose words stand neither in the message nor in a cause before them.
     fn further_causes(&self) -> Vec<String> {
         let mut told = self.0.message.to_string();
@@ -158,7 +166,12 @@ impl Error {
         trace.extend(inner.remote_trace.iter().cloned());
         Failure {
             kind: inner.kind,
-            detail: FailureDetail { message, type_name: inner.remote_type.clone(), trace },
+            detail: FailureDetail {
+                message,
+                type_name: inner.remote_type.clone(),
+                trace,
+                args: inner.remote_args.clone(),
+            },
         }
     }
 
@@ -199,10 +212,11 @@ impl Error {
 
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Error {
-        let FailureDetail { message, type_name, trace } = failure.detail;
+        let FailureDetail { message, type_name, trace, args } = failure.detail;
         let mut error = Error::new(failure.kind, message);
         error.0.remote_type = type_name;
         error.0.remote_trace = trace;
+        error.0.remote_args = args;
         error
     }
 }

@@ -125,12 +125,20 @@ impl Hub {
     /// # Errors
     /// `Conflict` where the name is taken, `Denied` where the server takes no objects.
     pub fn register<T: Expose>(&self, name: &str, object: T) -> Result<&Hub> {
-        let object = Proxy::local(object);
+        self.register_proxy(name, &Proxy::local(object))
+    }
+
+    /// As [`register`](Hub::register), of what a proxy stands for.
+    ///
+    /// # Errors
+    /// As there.
+    #[doc(hidden)]
+    pub fn register_proxy(&self, name: &str, object: &Proxy) -> Result<&Hub> {
         let () = self
             .root()
-            .call("register", &(name, &object))
+            .call("register", &(name, object))
             .map_err(|error| error.without_operation().during("register").with_context("name", name))?;
-        self.line.registered(name, &object);
+        self.line.registered(name, object);
         Ok(self)
     }
 
@@ -169,6 +177,12 @@ impl Hub {
     /// Why the connection ended.
     pub fn poll(&self, timeout: Duration) -> Result<bool> {
         self.link().poll(Instant::now().checked_add(timeout)).map_err(|error| error.during("poll"))
+    }
+
+    /// True where threads read this connection and run its calls.
+    #[doc(hidden)]
+    pub fn is_attached(&self) -> bool {
+        self.link().is_attached()
     }
 
     /// Holds back the calls that this thread starts on this connection until the guard is dropped or an answer is waited for: they go together. They

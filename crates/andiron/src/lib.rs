@@ -47,6 +47,8 @@ mod blob;
 mod call;
 mod connector;
 mod context;
+#[doc(hidden)]
+pub mod engine;
 mod error;
 mod expose;
 mod hub;

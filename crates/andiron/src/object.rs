@@ -32,6 +32,11 @@ pub(crate) trait Object: Send + Sync + 'static {
         None
     }
 
+    /// The object of another language that it is, if it is one.
+    fn as_any(&self) -> Option<&dyn Any> {
+        None
+    }
+
     /// The queue that calls of this method pass, and how it enters; `None` where nobody ever waits.
     fn turns(&self, _method: &str) -> Option<(&Turnstile<Job>, Access)> {
         None

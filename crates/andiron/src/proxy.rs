@@ -17,6 +17,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::call::{Call, LocalSlot, Parcel};
 use crate::context::{self, CallState, Origin};
+use crate::engine::Message;
 use crate::line::{Again, Line, Named};
 use crate::link::{Callee, Link, OutCall, OutParcel, no_object};
 use crate::object::{DESCRIBE, Exposed, Object, admit};
@@ -97,6 +98,16 @@ impl Proxy {
         Proxy { idempotent: true, ..self.clone() }
     }
 
+    /// Equal for proxies of the same object.
+    #[doc(hidden)]
+    pub fn identity(&self) -> (usize, u64) {
+        match &self.target {
+            Target::Local(object) => (Arc::as_ptr(object).cast::<()>() as usize, 0),
+            Target::Promised(promised) => (Arc::as_ptr(promised) as usize, 0),
+            Target::Remote(remote) => (Arc::as_ptr(&remote.link) as usize, remote.id),
+        }
+    }
+
     /// Calls a method and waits for its result. `args` is a tuple, one element for each argument.
     ///
     /// # Errors
@@ -105,16 +116,41 @@ impl Proxy {
         let Target::Remote(remote) = &self.target else { return self.start(method, args)?.wait() };
         let outcome = context::origin(self.timeout).and_then(|origin| {
             let (body, carried) = self.encode(args)?;
-            let Some(named) = &self.named else {
-                return call_remote(remote, method, &origin, &body, carried);
-            };
-            let mut again = Again::new(carried, self.idempotent);
-            named.call(&origin, &mut again, |remote, carried| {
-                call_remote(remote, method, &origin, &body, carried)
-            })
+            self.call_from(&origin, remote, method, &body, carried)
         });
         let outcome = outcome.map(|parcel| with_named_items(parcel, || self.what(method)));
         outcome.and_then(decode).map_err(|error| self.name(error, method))
+    }
+
+    /// As [`call`](Proxy::call), with values that are encoded.
+    ///
+    /// # Errors
+    /// As there.
+    #[doc(hidden)]
+    pub fn call_encoded(&self, method: &str, args: Message) -> Result<Message> {
+        let Target::Remote(remote) = &self.target else {
+            return self.start_encoded(method, args)?.wait_encoded();
+        };
+        let (body, carried) = args.into_carried();
+        let outcome = context::origin(self.timeout)
+            .and_then(|origin| self.call_from(&origin, remote, method, &body, carried));
+        let outcome = outcome.map(|parcel| Message(with_named_items(parcel, || self.what(method))));
+        outcome.map_err(|error| self.name(error, method))
+    }
+
+    fn call_from(
+        &self,
+        origin: &Origin,
+        remote: &Remote,
+        method: &str,
+        body: &[u8],
+        carried: Carried,
+    ) -> Result<Parcel> {
+        let Some(named) = &self.named else {
+            return call_remote(remote, method, origin, body, carried);
+        };
+        let mut again = Again::new(carried, self.idempotent);
+        named.call(origin, &mut again, |remote, carried| call_remote(remote, method, origin, body, carried))
     }
 
     /// Calls a method; its result is waited for later.
@@ -128,14 +164,34 @@ impl Proxy {
     ) -> Result<Pending<R>> {
         let origin = context::origin(self.timeout).map_err(|error| self.name(error, method))?;
         let (body, carried) = self.encode(args).map_err(|error| self.name(error, method))?;
-        let started = self.send_to(&origin, carried, |place, carried| match place {
+        self.start_from(&origin, method, body.into(), carried)
+    }
+
+    /// As [`start`](Proxy::start), with values that are encoded.
+    ///
+    /// # Errors
+    /// As there.
+    #[doc(hidden)]
+    pub fn start_encoded(&self, method: &str, args: Message) -> Result<Pending<Message>> {
+        let origin = context::origin(self.timeout).map_err(|error| self.name(error, method))?;
+        let (body, carried) = args.into_carried();
+        self.start_from(&origin, method, body, carried)
+    }
+
+    fn start_from<R>(
+        &self,
+        origin: &Origin,
+        method: &str,
+        body: Bytes,
+        carried: Carried,
+    ) -> Result<Pending<R>> {
+        let started = self.send_to(origin, carried, |place, carried| match place {
             Place::There(link, callee) => {
-                let id = link.call(out_call(callee, method, &origin, &body, carried))?;
-                Ok(Waiting::Remote(CallUnderWay::new(link.clone(), id, &origin)))
+                let id = link.call(out_call(callee, method, origin, &body, carried))?;
+                Ok(Waiting::Remote(CallUnderWay::new(link.clone(), id, origin)))
             }
             Place::Here(object) => {
-                let body = Bytes::copy_from_slice(&body);
-                Ok(Waiting::Local(call_local(object, method, body, carried, &origin), origin.deadline))
+                Ok(Waiting::Local(call_local(object, method, body.clone(), carried, origin), origin.deadline))
             }
         });
         let state = started.map_err(|error| self.name(error, method))?;
@@ -165,18 +221,40 @@ impl Proxy {
         Ok(slow)
     }
 
+    /// As [`notify`](Proxy::notify), with values that are encoded.
+    ///
+    /// # Errors
+    /// As there.
+    #[doc(hidden)]
+    pub fn notify_encoded(&self, method: &str, args: Message) -> Result<()> {
+        let origin = context::origin(self.timeout).map_err(|error| self.name(error, method))?;
+        let (body, carried) = args.into_carried();
+        self.notify_from(&origin, method, &body, carried, |link, call| link.notify(call))
+    }
+
     fn notify_by(
         &self,
         method: &str,
         args: &(impl Serialize + ?Sized),
-        mut send: impl FnMut(&Arc<Link>, OutCall<'_>) -> Result<()>,
+        send: impl FnMut(&Arc<Link>, OutCall<'_>) -> Result<()>,
     ) -> Result<()> {
         let origin = context::origin(self.timeout).map_err(|error| self.name(error, method))?;
         let (body, carried) = self.encode(args).map_err(|error| self.name(error, method))?;
-        let sent = self.send_to(&origin, carried, |place, carried| match place {
-            Place::There(link, callee) => send(link, out_call(callee, method, &origin, &body, carried)),
+        self.notify_from(&origin, method, &body, carried, send)
+    }
+
+    fn notify_from(
+        &self,
+        origin: &Origin,
+        method: &str,
+        body: &[u8],
+        carried: Carried,
+        mut send: impl FnMut(&Arc<Link>, OutCall<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let sent = self.send_to(origin, carried, |place, carried| match place {
+            Place::There(link, callee) => send(link, out_call(callee, method, origin, body, carried)),
             Place::Here(object) => {
-                call_local(object, method, Bytes::copy_from_slice(&body), carried, &origin);
+                call_local(object, method, Bytes::copy_from_slice(body), carried, origin);
                 Ok(())
             }
         });
@@ -500,17 +578,35 @@ impl<R: DeserializeOwned> Pending<R> {
     ///
     /// # Errors
     /// As for [`Proxy::call`].
-    pub fn wait(mut self) -> Result<R> {
+    pub fn wait(self) -> Result<R> {
+        let what = self.what.clone();
+        self.wait_parcel().and_then(decode).map_err(|error| what.name(error))
+    }
+}
+
+impl Pending<Message> {
+    /// Waits for the result, which is not decoded.
+    ///
+    /// # Errors
+    /// As for [`Proxy::call`].
+    #[doc(hidden)]
+    pub fn wait_encoded(self) -> Result<Message> {
+        let what = self.what.clone();
+        self.wait_parcel().map(Message).map_err(|error| what.name(error))
+    }
+}
+
+impl<R> Pending<R> {
+    fn wait_parcel(mut self) -> Result<Parcel> {
         let outcome = match std::mem::replace(&mut self.state, Waiting::Done) {
             Waiting::Remote(call) => call.wait(),
             Waiting::Local(slot, deadline) => slot.wait(deadline),
-            Waiting::Failed(error) => return Err(error),
+            Waiting::Failed(error) => Err(error),
             #[cfg(feature = "tokio")]
             Waiting::Again(_) => Err(Error::new(ErrorKind::Internal, "this call is to be awaited")),
             Waiting::Done => Err(Error::new(ErrorKind::Internal, "this call was waited for before")),
         };
-        let outcome = outcome.map(|parcel| with_named_items(parcel, || self.what.clone()));
-        outcome.and_then(decode).map_err(|error| self.what.name(error))
+        outcome.map(|parcel| with_named_items(parcel, || self.what.clone()))
     }
 }
 

@@ -13,7 +13,8 @@ use crate::object::{Exposed, Object};
 use crate::pool::Pool;
 use crate::root::Directory;
 use crate::sync::lock;
-use crate::{Address, Connector, Error, ErrorKind, Expose, Hub, Result, Security, Signal};
+use crate::target::Target;
+use crate::{Address, Connector, Error, ErrorKind, Expose, Hub, Proxy, Result, Security, Signal};
 
 /// How long a server that stops waits for calls under way.
 pub(crate) const DRAIN: Duration = Duration::from_secs(5);
@@ -181,6 +182,19 @@ impl Server {
     /// `Conflict` where the name is taken.
     pub fn object<T: Expose>(self, name: &str, object: T) -> Result<Server> {
         self.add(name, Arc::new(Exposed::new(object, false)))
+    }
+
+    /// Gives what a proxy stands for a name at this address.
+    ///
+    /// # Errors
+    /// As for [`object`](Server::object); `BadArguments` where it is no object of this process.
+    #[doc(hidden)]
+    pub fn proxy(self, name: &str, proxy: &Proxy) -> Result<Server> {
+        match proxy.target() {
+            Target::Local(object) => self.add(name, object.clone()),
+            _ => Err(Error::new(ErrorKind::BadArguments, "a server offers objects of its own process")
+                .during("object")),
+        }
     }
 
     /// An object whose methods never block: they run at once on the threads that read, those of one connection in the order sent.

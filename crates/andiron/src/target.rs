@@ -300,6 +300,14 @@ impl<E> Unread<E> {
         NOTED.take().map_or(Unread::Malformed(error), Unread::NoRoom)
     }
 
+    /// The error as the decoder's, whatever it is.
+    pub(crate) fn or_else(self, no_room: impl FnOnce(Error) -> E) -> E {
+        match self {
+            Unread::NoRoom(error) => no_room(error),
+            Unread::Malformed(error) => error,
+        }
+    }
+
     /// The error for people, of which the caller knows what was to be decoded.
     pub(crate) fn or(self, malformed: impl FnOnce(E) -> Error) -> Error {
         match self {

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use andiron::{Durability, Error, ErrorKind, Expose, Hosting, Limits, Result, Running, Security, Server};
+use andiron::{
+    Durability, Error, ErrorKind, Expose, Hosting, Limits, Proxy, Result, Running, Security, Server,
+};
 use andiron_store::disk::Disk;
 use andiron_store::{Store as Engine, StoreStart};
 
@@ -118,6 +120,15 @@ impl Daemon {
     /// `Conflict` where the name is taken; `store` is.
     pub fn object<T: Expose>(self, name: &str, object: T) -> Result<Daemon> {
         Ok(Daemon { server: self.server.object(name, object)? })
+    }
+
+    /// Gives what a proxy stands for a name at this address.
+    ///
+    /// # Errors
+    /// As for [`object`](Daemon::object).
+    #[doc(hidden)]
+    pub fn proxy(self, name: &str, proxy: &Proxy) -> Result<Daemon> {
+        Ok(Daemon { server: self.server.proxy(name, proxy)? })
     }
 
     /// Starts to serve, on threads of its own, until the returned handle is stopped or dropped.

@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::codec::Value;
+
 macro_rules! kinds {
     ($($(#[doc = $doc:literal])+ $name:ident = $number:literal, $text:literal;)+) => {
         /// What went wrong, and by that whose fault it is. The number is what travels in an `ERROR` frame
@@ -104,6 +106,9 @@ pub struct FailureDetail {
     /// The chain of causes or the remote traceback, outermost first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trace: Vec<String>,
+    /// What the application's error was made with, for languages whose errors can be made anew from that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<Value>,
 }
 
 /// A failed call: the kind and its detail.

@@ -9,6 +9,7 @@
 //! | [`inherit`] | listening sockets handed over by systemd or the parent process |
 //! | [`poll`] | waiting for one descriptor |
 //! | [`epoll`] | waiting for many, from many threads |
+//! | [`interrupt`] | waits that a signal ends |
 //! | [`memory`] | big values by reference: memory that is frozen and passed as a descriptor |
 //! | [`board`] | the version board: whether what was read is still current, told without a message |
 //! | [`clock`] | the clock that times of life are counted by |
@@ -23,6 +24,7 @@ pub mod clock;
 pub mod epoll;
 pub mod fork;
 pub mod inherit;
+pub mod interrupt;
 pub mod limits;
 mod mapping;
 pub mod memory;

@@ -26,10 +26,10 @@ impl Ready {
 
 /// Waits until `fd` can be read (if `read`), can be written (if `write`) or hangs up; `None` waits without end.
 ///
-/// A signal does not end the wait. When `timeout` passed, nothing in the answer is set ([`Ready::is_none`]).
+/// A signal does not end the wait, but where it is [watched](crate::interrupt). When `timeout` passed, nothing in the answer is set ([`Ready::is_none`]).
 ///
 /// # Errors
-/// The error of `poll(2)`: practically only a lack of memory.
+/// The error of `poll(2)`: practically only a lack of memory; `Interrupted` where signals are watched.
 ///
 /// ```
 /// use std::{io::Write, time::Duration};
@@ -64,7 +64,7 @@ pub(crate) fn until_answered<T>(
     loop {
         let limit = left.and_then(|time| Timespec::try_from(time).ok());
         match wait(limit.as_ref()) {
-            Err(rustix::io::Errno::INTR) => {
+            Err(rustix::io::Errno::INTR) if !crate::interrupt::is_watched() => {
                 left =
                     left.map(|time| deadline.map_or(time, |at| at.saturating_duration_since(Instant::now())));
             }

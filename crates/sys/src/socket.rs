@@ -214,7 +214,7 @@ pub struct Received {
 ///
 /// Descriptors arrive with the byte that they were bound to. Bytes of earlier sends may come in the same call, and
 /// later bytes of the same send after it, but never descriptors of two sends at once. They close on exec. A
-/// signal does not end the call.
+/// signal does not end the call, but where it is [watched](crate::interrupt).
 ///
 /// # Errors
 /// `WouldBlock` if `nonblocking` and nothing is there; `InvalidInput` if `buf` is empty, since its answer would
@@ -238,7 +238,7 @@ pub fn recv(
     let mut control = RecvAncillaryBuffer::new(&mut space.0);
     let received = loop {
         match net::recvmsg(&fd, &mut [IoSliceMut::new(buf)], &mut control, flags) {
-            Err(Errno::INTR) => {}
+            Err(Errno::INTR) if !crate::interrupt::is_watched() => {}
             answer => break answer?,
         }
     };

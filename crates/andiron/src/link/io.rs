@@ -153,7 +153,7 @@ impl Link {
                     state.session.receive(now, bytes, attachments, received.truncated);
                 }
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
             Err(error) => state.session.disconnected(&error.to_string()),
         }
         self.digest(state)

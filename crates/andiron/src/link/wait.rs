@@ -7,6 +7,7 @@ use std::sync::{Arc, Condvar, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use andiron_proto::StreamId;
+use andiron_sys::interrupt;
 
 use super::handler::HandlerQueue;
 use super::{Executor, Link, Sleeper, State, Todo, io};
@@ -29,6 +30,14 @@ pub(super) const DEEPEST: u32 = 64;
 
 /// The longest wait for room to write that does not look whether there is still something to be written.
 const FLUSH_SLICE: Duration = Duration::from_millis(10);
+
+/// The longest sleep beside a reader that does not look for signals, where they end waits.
+const INTERRUPT_SLICE: Duration = Duration::from_millis(50);
+
+#[cold]
+fn interrupted() -> Error {
+    Error::new(ErrorKind::Cancelled, "a signal ended the wait for the answer; the method may have run")
+}
 
 pub(super) fn is_batching(link: &Link) -> bool {
     BATCHING.with_borrow(|batching| batching.contains(&(std::ptr::from_ref(link) as usize)))
@@ -148,7 +157,7 @@ impl Link {
         chain: u64,
         number: u64,
     ) -> Result<Parcel> {
-        let mut looked = false;
+        let (mut looked, mut gave_up) = (false, false);
         let outcome = loop {
             // What came before the answer runs before the answer is taken.
             if let Some(job) = state.take_chained(chain) {
@@ -161,6 +170,15 @@ impl Link {
             if looked && what.until().is_some_and(|until| until <= Instant::now()) {
                 break Ok(Parcel::default());
             }
+            if looked && interrupt::is_watched() && !matches!(what, WaitFor::Hooks) {
+                drop(state);
+                let asked = interrupt::asked();
+                state = self.lock();
+                if asked {
+                    gave_up = true;
+                    break Err(interrupted());
+                }
+            }
             looked = true;
             if state.reader {
                 state = self.sleep(state, what, number);
@@ -172,6 +190,10 @@ impl Link {
         state.waiters.retain(|waiter| waiter.number != number);
         self.unchain(&mut state, chain);
         self.hand_over(&mut state);
+        drop(state);
+        if let (WaitFor::Answer(id), true) = (what, gave_up) {
+            self.abandon(*id);
+        }
         outcome
     }
 
@@ -260,6 +282,12 @@ impl Link {
         number: u64,
         timeout: Option<Duration>,
     ) -> MutexGuard<'a, State> {
+        // A signal does not wake a thread that sleeps here.
+        let timeout = match timeout {
+            None if interrupt::is_watched() => Some(INTERRUPT_SLICE),
+            Some(timeout) if interrupt::is_watched() => Some(timeout.min(INTERRUPT_SLICE)),
+            timeout => timeout,
+        };
         state = match timeout {
             None => wake.wait(state).unwrap_or_else(PoisonError::into_inner),
             Some(timeout) => wake.wait_timeout(state, timeout).unwrap_or_else(PoisonError::into_inner).0,
@@ -323,6 +351,7 @@ impl Link {
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
             readable = match andiron_sys::poll::wait(&*socket, true, want_write, left) {
                 Ok(ready) => ready.readable || ready.hangup,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => false,
                 Err(_) => true, // the read tells what is wrong
             };
         }

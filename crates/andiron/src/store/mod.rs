@@ -213,6 +213,15 @@ impl Store {
         }
     }
 
+    /// The entry of this name, or that there is none, where that is known here to be current.
+    #[doc(hidden)]
+    pub fn current(&self, name: &str) -> Option<Option<Entry>> {
+        match self.common.cache().look(self.key(name), self.max_staleness) {
+            Look::Current(entry) => Some(entry),
+            Look::Ask(_) => None,
+        }
+    }
+
     /// Asks the store.
     fn ask(&self, key: Key<'_>, ask: Ask) -> Result<Arc<Cached>> {
         let cache = self.common.cache();

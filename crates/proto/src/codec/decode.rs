@@ -92,8 +92,12 @@ impl<'de> Decoder<'de> {
         self.rest
     }
 
+    /// A level of nesting begins, at this position.
+    ///
+    /// # Errors
+    /// When there are too many.
     #[inline]
-    pub(super) fn enter(&mut self, at: usize) -> Result<()> {
+    pub fn enter(&mut self, at: usize) -> Result<()> {
         if self.depth == MAX_DEPTH {
             return Err(DecodeError::new(Reason::TooDeep, at));
         }
@@ -101,14 +105,18 @@ impl<'de> Decoder<'de> {
         Ok(())
     }
 
+    /// A level of nesting ends.
     #[inline]
-    pub(super) fn leave(&mut self) {
+    pub fn leave(&mut self) {
         self.depth -= 1;
     }
 
     /// The next `len` bytes.
+    ///
+    /// # Errors
+    /// When there are fewer.
     #[inline]
-    pub(super) fn take(&mut self, len: usize) -> Result<&'de [u8]> {
+    pub fn take(&mut self, len: usize) -> Result<&'de [u8]> {
         match self.rest.split_at_checked(len) {
             Some((taken, rest)) => {
                 self.rest = rest;
@@ -166,7 +174,10 @@ impl<'de> Decoder<'de> {
     }
 
     /// Reads the next value, or for arrays, maps and extensions its header.
-    pub(super) fn token(&mut self) -> Result<Token<'de>> {
+    ///
+    /// # Errors
+    /// When the data is malformed or ends.
+    pub fn token(&mut self) -> Result<Token<'de>> {
         let Some((&marker, rest)) = self.rest.split_first() else { return Err(self.truncated()) };
         let at = self.position();
         self.rest = rest;
@@ -300,18 +311,34 @@ impl<'de> Decoder<'de> {
 
 /// A scalar, or the header of an array, a map or an extension.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Token<'de> {
+pub enum Token<'de> {
+    /// Nothing.
     Nil,
+    /// True or false.
     Bool(bool),
+    /// An integer that is not negative.
     Uint(u64),
+    /// An integer.
     Int(i64),
+    /// A floating-point number of 32 bits.
     F32(f32),
+    /// A floating-point number of 64 bits.
     F64(f64),
+    /// A text.
     Str(&'de str),
+    /// Bytes.
     Bin(&'de [u8]),
+    /// An array; so many values follow.
     Array(usize),
+    /// A map; so many pairs of key and value follow.
     Map(usize),
-    Ext { code: i8, len: usize },
+    /// An extension; so many bytes of payload follow.
+    Ext {
+        /// What it is.
+        code: i8,
+        /// Bytes of payload.
+        len: usize,
+    },
 }
 
 impl Token<'_> {

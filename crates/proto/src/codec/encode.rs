@@ -70,19 +70,104 @@ impl<'a> Encoder<'a> {
         args.serialize(List::arguments(self)).inspect_err(|_| self.reset(start))
     }
 
+    /// Writes nothing; Python's `None`.
+    #[inline]
+    pub fn nil(&mut self) {
+        self.out.push(m::NIL);
+    }
+
+    /// Writes true or false.
+    #[inline]
+    pub fn bool(&mut self, v: bool) {
+        self.out.push(if v { m::TRUE } else { m::FALSE });
+    }
+
+    /// Writes an integer that is not negative.
+    #[inline]
+    pub fn uint(&mut self, v: u64) {
+        uint(self.out, v);
+    }
+
+    /// Writes an integer.
+    #[inline]
+    pub fn int(&mut self, v: i64) {
+        int(self.out, v);
+    }
+
+    /// Writes an integer of any size, given as two's complement, big-endian, that 64 bits do not hold.
+    ///
+    /// # Errors
+    /// When it is longer than MessagePack can say.
+    pub fn wide_int(&mut self, bytes: &[u8]) -> Result {
+        wide_int(self.out, bytes)
+    }
+
+    /// Writes a floating-point number.
+    #[inline]
+    pub fn float(&mut self, v: f64) {
+        let v = if v.is_nan() { f64::NAN.to_bits() } else { v.to_bits() };
+        self.out.extend_from_slice(&with_u64(m::F64, v));
+    }
+
+    /// Writes a text.
+    ///
+    /// # Errors
+    /// When it is longer than MessagePack can say.
+    #[inline]
+    pub fn str(&mut self, v: &str) -> Result {
+        string(self.out, v)
+    }
+
+    /// Writes bytes.
+    ///
+    /// # Errors
+    /// When they are longer than MessagePack can say.
+    #[inline]
+    pub fn bytes(&mut self, v: &[u8]) -> Result {
+        bin(self.out, v)
+    }
+
+    /// Writes an extension with this payload, which is not looked at.
+    ///
+    /// # Errors
+    /// When it is longer than MessagePack can say.
+    pub fn ext(&mut self, code: i8, payload: &[u8]) -> Result {
+        ext(self.out, code, payload)
+    }
+
+    /// Begins an extension whose payload is written next; [`close_ext`](Encoder::close_ext) ends it.
+    #[inline]
+    pub fn open_ext(&mut self, code: i8) -> usize {
+        open_ext(self.out, code)
+    }
+
+    /// Ends the extension that [`open_ext`](Encoder::open_ext) began there.
+    ///
+    /// # Errors
+    /// When it is longer than MessagePack can say.
+    #[inline]
+    pub fn close_ext(&mut self, began: usize) -> Result {
+        close_ext(self.out, began)
+    }
+
     #[cold]
     fn reset(&mut self, len: usize) {
         self.out.truncate(len);
         self.depth = 0;
     }
 
+    /// A level of nesting ends.
     #[inline]
-    pub(super) fn leave(&mut self) {
+    pub fn leave(&mut self) {
         self.depth -= 1;
     }
 
+    /// A level of nesting begins.
+    ///
+    /// # Errors
+    /// When there are too many.
     #[inline]
-    fn enter(&mut self) -> Result {
+    pub fn enter(&mut self) -> Result {
         if self.depth == MAX_DEPTH {
             return Err(EncodeError::TooDeep);
         }

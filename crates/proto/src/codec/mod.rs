@@ -61,7 +61,7 @@ mod tests;
 
 pub use bigint::{BigInt, ParseIntError};
 pub use decimal::{Decimal, InvalidDecimal};
-pub use decode::Decoder;
+pub use decode::{Decoder, Token};
 pub use encode::Encoder;
 pub use error::{DecodeError, EncodeError, ErrorClass, Reason};
 pub use ext::{EXT_NAME, FIRST_REFERENCE, REF_NAME, Ref};

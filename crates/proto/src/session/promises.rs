@@ -170,6 +170,7 @@ fn not_one_reference() -> Failure {
 fn shortened(failure: &Failure) -> Failure {
     let FailureDetail { message, type_name, .. } = &failure.detail;
     let short = |text: &str| text.chars().take(MOST_TEXT).collect::<String>().into();
-    let detail = FailureDetail { message: short(message), type_name: short(type_name), trace: Vec::new() };
+    let detail =
+        FailureDetail { message: short(message), type_name: short(type_name), ..FailureDetail::default() };
     Failure { kind: failure.kind, detail }
 }

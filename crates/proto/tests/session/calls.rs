@@ -97,6 +97,7 @@ fn a_failure_arrives_with_its_kind_and_all_it_says() {
             message: "the disk is full".into(),
             type_name: "OSError".into(),
             trace: vec!["line 1".to_owned(), "line 2".to_owned()],
+            args: vec![28.into(), "the disk is full".into()],
         };
         let failure = Failure { kind, detail };
         pair.fail(SERVER, call.id, &failure);
@@ -117,7 +118,12 @@ fn a_failure_too_long_for_a_frame_is_shortened_and_arrives() {
         },
         FailureDetail { message: long().into(), ..Default::default() },
         FailureDetail { type_name: long().into(), ..Default::default() },
-        FailureDetail { message: long().into(), type_name: long().into(), trace: vec![long(); 3] },
+        FailureDetail {
+            message: long().into(),
+            type_name: long().into(),
+            trace: vec![long(); 3],
+            ..Default::default()
+        },
     ] {
         let id = pair.call(CLIENT, request("fail", b""));
         pair.run();

@@ -1,0 +1,242 @@
+//! For the engines of other languages: calls whose values they encode and decode themselves, and objects whose methods are known at run time only.
+//!
+//! Programs in Rust have no use for it: [`expose`](macro@crate::expose) and typed proxies do all of it.
+
+use std::any::Any;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, Weak};
+
+use andiron_proto::ErrorKind;
+use andiron_proto::wire::codecs;
+use bytes::Bytes;
+
+use crate::call::{Call, Parcel};
+use crate::object::{Job, Object, panicked};
+use crate::stream::Items;
+use crate::sync::{contained, lock};
+use crate::target::{self, Carried, Target, collecting, with_incoming};
+use crate::{Blob, Error, Proxy, Result};
+
+/// An encoded value with the objects, the memory and the stream that it names.
+#[derive(Default)]
+pub struct Message(pub(crate) Parcel);
+
+impl Message {
+    /// Runs an encoder, which writes one value in the native codec. What goes beside it is told by [`place`], [`place_blob`] and [`place_stream`] meanwhile.
+    ///
+    /// # Errors
+    /// Those of the encoder.
+    pub fn encode<E>(encode: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<Message, E> {
+        let mut bytes = Vec::with_capacity(64);
+        let (encoded, carried) = collecting(|| encode(&mut bytes));
+        encoded?;
+        let Carried { targets, attached, stream } = carried;
+        let stream = stream.map(|stream| Box::new(Mutex::new(Some(stream))));
+        let body = Bytes::from(bytes);
+        Ok(Message(Parcel { codec: codecs::NATIVE, body, targets, attached, stream }))
+    }
+
+    /// Runs a decoder on the bytes of the value, or of the arguments of a call. What stands beside it is got by [`object`], [`blob`] and [`stream`] meanwhile.
+    ///
+    /// # Errors
+    /// Those of the decoder; `Unsupported` where the value is in another codec.
+    pub fn decode<T, E: From<Error>>(&self, decode: impl FnOnce(&[u8]) -> Result<T, E>) -> Result<T, E> {
+        let bytes: &[u8] = match self.0.codec {
+            codecs::NATIVE => &self.0.body,
+            codecs::NONE if self.0.body.is_empty() => &[0xc0],
+            other => {
+                let text = format!("the value is in codec {other}, which this program does not know");
+                return Err(Error::new(ErrorKind::Unsupported, text).into());
+            }
+        };
+        with_incoming(self.0.beside(), || decode(bytes)).map_err(|unread| unread.or_else(E::from))
+    }
+
+    /// True where a stream goes with it, which nobody has taken.
+    pub fn has_stream(&self) -> bool {
+        self.0.stream.as_ref().is_some_and(|stream| lock(stream).is_some())
+    }
+
+    pub(crate) fn into_carried(self) -> (Bytes, Carried) {
+        let Parcel { body, targets, attached, stream, .. } = self.0;
+        let stream = stream.and_then(|stream| lock(&stream).take());
+        (body, Carried { targets, attached, stream })
+    }
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Message({} bytes)", self.0.body.len())
+    }
+}
+
+/// Names an object in the value that is being encoded; gives its position.
+///
+/// # Errors
+/// In words: it cannot be named here.
+pub fn place(object: &Proxy) -> Result<u16, String> {
+    target::put(object.target())
+}
+
+/// Puts memory beside the value that is being encoded; gives its position, or `None` where there is no room for more.
+pub fn place_blob(blob: Blob) -> Option<u64> {
+    target::attach(crate::blob::Attached::Blob(blob))
+}
+
+/// Gives the value that is being encoded its stream, for which nil stands in it.
+///
+/// # Errors
+/// In words: it has one already.
+pub fn place_stream(items: impl Iterator<Item = Result<Message>> + Send + 'static) -> Result<(), String> {
+    target::put_stream(Box::new(Encoded(items)))
+}
+
+/// The object at this position of the value that is being decoded.
+pub fn object(position: u16) -> Option<Proxy> {
+    target::take(position).map(Proxy::of)
+}
+
+/// The memory at this position of the value that is being decoded.
+pub fn blob(position: u64) -> Option<Blob> {
+    match target::attached(position)? {
+        crate::blob::Attached::Blob(blob) => Some(blob),
+        crate::blob::Attached::Descriptor(_) => None,
+    }
+}
+
+/// The stream of the value that is being decoded.
+pub fn stream() -> Option<Messages> {
+    target::take_stream().map(|items| Messages(Some(items)))
+}
+
+/// The items of a stream that came.
+pub struct Messages(Option<Box<dyn Items>>);
+
+impl Iterator for Messages {
+    type Item = Result<Message>;
+
+    fn next(&mut self) -> Option<Result<Message>> {
+        let item = self.0.as_mut()?.next();
+        if !matches!(item, Some(Ok(_))) {
+            self.0 = None;
+        }
+        item.map(|item| item.map(Message))
+    }
+}
+
+impl fmt::Debug for Messages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Messages")
+    }
+}
+
+struct Encoded<I>(I);
+
+impl<I: Iterator<Item = Result<Message>> + Send> Items for Encoded<I> {
+    fn poll_next(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Option<Result<Parcel>>> {
+        std::task::Poll::Ready(self.0.next().map(|item| item.map(|message| message.0)))
+    }
+
+    fn may_block(&self) -> bool {
+        true
+    }
+}
+
+/// An object whose methods are known at run time only. Its calls overlap.
+pub trait Dynamic: Send + Sync + 'static {
+    /// Answers a call, on a thread that runs methods.
+    ///
+    /// # Errors
+    /// What the caller is told: there is no such method, the arguments do not fit, or how the method failed.
+    fn call(&self, call: &Incoming<'_>) -> Result<Message>;
+}
+
+/// A call of a [`Dynamic`] object.
+pub struct Incoming<'a>(&'a Call, &'a Message);
+
+impl Incoming<'_> {
+    /// What is called.
+    pub fn method(&self) -> &str {
+        self.0.method()
+    }
+
+    /// One array, and perhaps a map behind it.
+    pub fn arguments(&self) -> &Message {
+        self.1
+    }
+
+    /// The method begins: from here on the next call of the same connection may start.
+    pub fn begin(&self) {
+        self.0.begin();
+    }
+}
+
+impl fmt::Debug for Incoming<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Incoming({})", self.method())
+    }
+}
+
+struct DynamicObject<T>(T);
+
+impl<T: Dynamic> Object for DynamicObject<T> {
+    fn as_any(&self) -> Option<&dyn Any> {
+        Some(&self.0)
+    }
+
+    fn run(self: Arc<Self>, mut call: Call) -> Vec<Job> {
+        let arguments = Message(call.take_arguments());
+        let answer = || {
+            call.check()?;
+            call.enter(|| self.0.call(&Incoming(&call, &arguments)))
+        };
+        let outcome = catch_unwind(AssertUnwindSafe(answer)).unwrap_or_else(|panic| Err(panicked(&*panic)));
+        // What the call brought is dropped with it, and that may be anything.
+        contained(move || call.answer_with(outcome));
+        contained(move || drop(arguments));
+        Vec::new()
+    }
+}
+
+/// A proxy of an object of this process.
+pub fn local(object: impl Dynamic) -> Proxy {
+    Proxy::of(Target::Local(Arc::new(DynamicObject(object))))
+}
+
+/// An object of this process that is not kept by this.
+pub struct WeakObject(Weak<dyn Object>);
+
+impl WeakObject {
+    /// True where nobody keeps it any more.
+    pub fn is_gone(&self) -> bool {
+        self.0.strong_count() == 0
+    }
+
+    /// A proxy of it, where somebody keeps it.
+    pub fn upgrade(&self) -> Option<Proxy> {
+        self.0.upgrade().map(|object| Proxy::of(Target::Local(object)))
+    }
+}
+
+impl fmt::Debug for WeakObject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WeakObject")
+    }
+}
+
+/// What a proxy stands for, if that is an object of this process.
+pub fn downgrade(proxy: &Proxy) -> Option<WeakObject> {
+    match proxy.target() {
+        Target::Local(object) => Some(WeakObject(Arc::downgrade(object))),
+        _ => None,
+    }
+}
+
+/// The object of this process, and of this type, that a proxy stands for.
+pub fn downcast<T: Dynamic>(proxy: &Proxy) -> Option<&T> {
+    match proxy.target() {
+        Target::Local(object) => object.as_any()?.downcast_ref(),
+        _ => None,
+    }
+}

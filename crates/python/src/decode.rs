@@ -1,0 +1,283 @@
+//! The native codec into Python objects.
+
+use std::sync::Arc;
+
+use andiron::{Error, ErrorKind, engine};
+use andiron_proto::codec::{DecodeError, Decoder, Token};
+use pyo3::prelude::*;
+use pyo3::types::{
+    PyBytes, PyComplex, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PySet, PyString, PyTuple,
+};
+
+use crate::error::{of_kind, to_python};
+use crate::hooks;
+use crate::hub::Inner;
+use crate::object;
+use crate::remote::{Inflow, Remote};
+
+const BIGINT: i8 = 1;
+const TUPLE: i8 = 2;
+const SET: i8 = 3;
+const FROZENSET: i8 = 4;
+const COMPLEX: i8 = 5;
+const EXCEPTION: i8 = 12;
+const REF: i8 = 13;
+const RECORD: i8 = 14;
+const BUFFER: i8 = 15;
+const ENUM: i8 = 16;
+
+/// One value, which names no objects.
+pub(crate) fn from_bytes<'py>(py: Python<'py>, data: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+    Reader { py, input: Decoder::new(data), connection: None, stream: false }
+        .whole()
+        .map_err(|fault| fault.raise(py))
+}
+
+/// The value of a message that came over this connection.
+pub(crate) fn message<'py>(
+    py: Python<'py>,
+    message: &engine::Message,
+    connection: Option<&Arc<Inner>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let stream = message.has_stream();
+    let value = message.decode(|bytes| Reader { py, input: Decoder::new(bytes), connection, stream }.whole());
+    value.map_err(|fault: Fault| fault.raise(py))
+}
+
+/// Positional and keyword arguments.
+pub(crate) type CallArguments<'py> = (Bound<'py, PyTuple>, Option<Bound<'py, PyDict>>);
+
+/// The arguments of a call.
+pub(crate) fn arguments<'py>(
+    py: Python<'py>,
+    message: &engine::Message,
+    connection: Option<&Arc<Inner>>,
+) -> Result<CallArguments<'py>, Error> {
+    let stream = message.has_stream();
+    let read = message.decode(|bytes| {
+        if bytes == [0xc0] {
+            return Ok((PyTuple::empty(py), None)); // nothing at all: no arguments
+        }
+        Reader { py, input: Decoder::new(bytes), connection, stream }.arguments()
+    });
+    read.map_err(|fault: Fault| match fault {
+        Fault::Engine(error) => error,
+        Fault::Malformed(why) => Error::new(ErrorKind::BadArguments, format!("malformed arguments: {why}")),
+        Fault::Raised(raised) => {
+            Error::new(ErrorKind::BadArguments, format!("malformed arguments: {raised}"))
+        }
+    })
+}
+
+/// Why a value cannot be read.
+pub(crate) enum Fault {
+    Malformed(String),
+    Raised(PyErr),
+    Engine(Error),
+}
+
+impl From<DecodeError> for Fault {
+    fn from(error: DecodeError) -> Fault {
+        Fault::Malformed(error.to_string())
+    }
+}
+
+impl From<PyErr> for Fault {
+    fn from(raised: PyErr) -> Fault {
+        Fault::Raised(raised)
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Fault {
+        Fault::Engine(error)
+    }
+}
+
+impl Fault {
+    #[cold]
+    fn raise(self, py: Python<'_>) -> PyErr {
+        match self {
+            Fault::Malformed(why) => {
+                of_kind(py, ErrorKind::Encoding, format!("the value cannot be read: {why}"))
+            }
+            Fault::Raised(raised) => raised,
+            Fault::Engine(error) => to_python(py, &error),
+        }
+    }
+}
+
+fn malformed(why: &str) -> Fault {
+    Fault::Malformed(why.to_owned())
+}
+
+type Read<'py> = Result<Bound<'py, PyAny>, Fault>;
+
+struct Reader<'py, 'de, 'c> {
+    py: Python<'py>,
+    input: Decoder<'de>,
+    connection: Option<&'c Arc<Inner>>,
+    /// The first nil stands for a stream.
+    stream: bool,
+}
+
+impl<'py, 'de> Reader<'py, 'de, '_> {
+    fn whole(&mut self) -> Read<'py> {
+        let value = self.value()?;
+        self.input.finish()?;
+        Ok(value)
+    }
+
+    fn arguments(&mut self) -> Result<CallArguments<'py>, Fault> {
+        let count = self.input.array_len()?;
+        let args = self.elements(count)?;
+        let args = PyTuple::new(self.py, args)?;
+        if self.input.is_empty() {
+            return Ok((args, None));
+        }
+        let at = self.input.position();
+        let Token::Map(count) = self.input.token()? else {
+            return Err(malformed("no map of keyword arguments follows"));
+        };
+        let kwargs = self.entries(count, at)?;
+        self.input.finish()?;
+        if kwargs.keys().iter().any(|name| name.cast::<PyString>().is_err()) {
+            return Err(malformed("the name of a keyword argument is no text"));
+        }
+        Ok((args, Some(kwargs)))
+    }
+
+    fn value(&mut self) -> Read<'py> {
+        let py = self.py;
+        let at = self.input.position();
+        Ok(match self.input.token()? {
+            Token::Nil if self.stream => self.inflow()?,
+            Token::Nil => py.None().into_bound(py),
+            Token::Bool(truth) => pyo3::types::PyBool::new(py, truth).to_owned().into_any(),
+            Token::Uint(number) => PyInt::new(py, number).into_any(),
+            Token::Int(number) => PyInt::new(py, number).into_any(),
+            Token::F32(number) => PyFloat::new(py, number.into()).into_any(),
+            Token::F64(number) => PyFloat::new(py, number).into_any(),
+            Token::Str(text) => PyString::new(py, text).into_any(),
+            Token::Bin(bytes) => PyBytes::new(py, bytes).into_any(),
+            Token::Array(count) => {
+                self.input.enter(at)?;
+                let elements = self.elements(count)?;
+                self.input.leave();
+                PyList::new(py, elements)?.into_any()
+            }
+            Token::Map(count) => self.entries(count, at)?.into_any(),
+            Token::Ext { code, len } => self.extension(code, len, at)?,
+        })
+    }
+
+    fn elements(&mut self, count: usize) -> Result<Vec<Bound<'py, PyAny>>, Fault> {
+        // Each takes a byte of the input at least, so a count is not believed beyond that.
+        (0..count).map(|_| self.value()).collect()
+    }
+
+    fn entries(&mut self, count: usize, at: usize) -> Result<Bound<'py, PyDict>, Fault> {
+        self.input.enter(at)?;
+        let dict = PyDict::new(self.py);
+        for _ in 0..count {
+            let key = self.value()?;
+            let value = self.value()?;
+            dict.set_item(&key, value).map_err(|_| self.unhashable(&key))?;
+        }
+        self.input.leave();
+        Ok(dict)
+    }
+
+    fn unhashable(&self, key: &Bound<'py, PyAny>) -> Fault {
+        let name = key.get_type().name().map_or_else(|_| "?".to_owned(), |name| name.to_string());
+        Fault::Malformed(format!("a {name} cannot be the key of a dict or in a set"))
+    }
+
+    /// The elements of the one array that is the payload.
+    fn held(&mut self, len: usize, at: usize) -> Result<Vec<Bound<'py, PyAny>>, Fault> {
+        let end = self.input.position() + len;
+        self.input.enter(at)?;
+        let Token::Array(count) = self.input.token()? else {
+            return Err(malformed("an extension holds no array"));
+        };
+        let elements = self.elements(count)?;
+        self.input.leave();
+        if self.input.position() != end {
+            return Err(malformed("an extension is longer or shorter than what it holds"));
+        }
+        Ok(elements)
+    }
+
+    fn extension(&mut self, code: i8, len: usize, at: usize) -> Read<'py> {
+        let py = self.py;
+        match code {
+            TUPLE => Ok(PyTuple::new(py, self.held(len, at)?)?.into_any()),
+            SET => {
+                let set = PySet::empty(py)?;
+                for element in self.held(len, at)? {
+                    set.add(&element).map_err(|_| self.unhashable(&element))?;
+                }
+                Ok(set.into_any())
+            }
+            FROZENSET => {
+                let elements = self.held(len, at)?;
+                Ok(PyFrozenSet::new(py, elements)
+                    .map_err(|_| malformed("a set holds what cannot be in one"))?
+                    .into_any())
+            }
+            BIGINT => {
+                let bytes = self.input.take(len)?;
+                if bytes.is_empty() || bytes.len() > 65536 {
+                    return Err(malformed("an int has 1 to 65536 bytes"));
+                }
+                let signed = PyDict::new(py);
+                signed.set_item("signed", true)?;
+                let int = py.get_type::<PyInt>();
+                Ok(int.call_method("from_bytes", (PyBytes::new(py, bytes), "big"), Some(&signed))?)
+            }
+            COMPLEX => {
+                let bytes: [u8; 16] = self
+                    .input
+                    .take(len)?
+                    .try_into()
+                    .map_err(|_| malformed("a complex number has 16 bytes"))?;
+                let [re, im] =
+                    [0, 8].map(|at| f64::from_be_bytes(std::array::from_fn(|index| bytes[at + index])));
+                Ok(PyComplex::from_doubles(py, re, im).into_any())
+            }
+            REF => self.reference(len),
+            EXCEPTION | RECORD | BUFFER | ENUM => {
+                let held = PyList::new(py, self.held(len, at)?)?;
+                self.restored(code, held.into_any())
+            }
+            code => {
+                let payload = PyBytes::new(py, self.input.take(len)?);
+                self.restored(code, payload.into_any())
+            }
+        }
+    }
+
+    fn restored(&self, code: i8, payload: Bound<'py, PyAny>) -> Read<'py> {
+        Ok(hooks::hooks(self.py)?.restore.bind(self.py).call1((code, payload))?)
+    }
+
+    fn reference(&mut self, len: usize) -> Read<'py> {
+        let position: [u8; 2] =
+            self.input.take(len)?.try_into().map_err(|_| malformed("an object reference has 2 bytes"))?;
+        let missing = || malformed("an object reference that is not in the message");
+        let proxy = engine::object(u16::from_be_bytes(position)).ok_or_else(missing)?;
+        if let Some(own) = object::own(self.py, &proxy) {
+            return Ok(own);
+        }
+        let remote = Bound::new(self.py, Remote::new(proxy, self.connection.cloned()))?;
+        Ok(hooks::hooks(self.py)?.proxy.bind(self.py).call1((remote,))?)
+    }
+
+    fn inflow(&mut self) -> Read<'py> {
+        self.stream = false;
+        let items =
+            engine::stream().ok_or_else(|| malformed("a stream that did not come with the message"))?;
+        let inflow = Bound::new(self.py, Inflow::new(items, self.connection.cloned()))?;
+        Ok(hooks::hooks(self.py)?.stream.bind(self.py).call1((inflow,))?)
+    }
+}

@@ -1,0 +1,315 @@
+//! Python objects into the native codec.
+
+use andiron::{ErrorKind, engine};
+use andiron_proto::codec::{EncodeError, Encoder};
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PySet, PyString, PyTuple};
+
+use crate::error::of_kind;
+use crate::hooks;
+use crate::object::{Outflow, Target};
+use crate::remote::Remote;
+
+/// The extensions that are containers of their own.
+const TUPLE: i8 = 2;
+const SET: i8 = 3;
+const FROZENSET: i8 = 4;
+const COMPLEX: i8 = 5;
+const REF: i8 = 13;
+const RECORD: i8 = 14;
+
+/// The longest integer, in bytes.
+const LONGEST_INT: usize = 65536;
+
+/// One value, which names no objects.
+pub(crate) fn to_bytes(value: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
+    let mut out = Vec::with_capacity(64);
+    Writer::new(&mut out).value(value).map_err(|fault| fault.raise(value.py(), "the value"))?;
+    Ok(out)
+}
+
+/// A result, or an item of a stream.
+pub(crate) fn result(value: &Bound<'_, PyAny>, what: &str) -> PyResult<engine::Message> {
+    engine::Message::encode(|out| Writer::new(out).value(value))
+        .map_err(|fault: Fault| fault.raise(value.py(), what))
+}
+
+/// The arguments of a call. Tells whether an object of this process is among them.
+pub(crate) fn arguments(
+    args: &Bound<'_, PyTuple>,
+    kwargs: Option<&Bound<'_, PyDict>>,
+) -> PyResult<(engine::Message, bool)> {
+    let mut exports = false;
+    let message = engine::Message::encode(|out| {
+        let mut writer = Writer::new(out);
+        writer.arguments(args, kwargs)?;
+        exports = writer.exports;
+        Ok(())
+    });
+    let message = message.map_err(|fault: Fault| fault.raise(args.py(), "an argument"))?;
+    Ok((message, exports))
+}
+
+/// Why a value cannot be encoded, and which part of it.
+struct Fault {
+    why: Why,
+    /// From the inside to the outside.
+    path: Vec<String>,
+}
+
+enum Why {
+    Say(String),
+    Raised(PyErr),
+}
+
+impl From<PyErr> for Fault {
+    fn from(raised: PyErr) -> Fault {
+        Fault { why: Why::Raised(raised), path: Vec::new() }
+    }
+}
+
+impl From<EncodeError> for Fault {
+    fn from(error: EncodeError) -> Fault {
+        say(error.to_string())
+    }
+}
+
+fn say(why: impl Into<String>) -> Fault {
+    Fault { why: Why::Say(why.into()), path: Vec::new() }
+}
+
+impl Fault {
+    #[cold]
+    fn at(mut self, part: String) -> Fault {
+        self.path.push(part);
+        self
+    }
+
+    #[cold]
+    fn raise(self, py: Python<'_>, what: &str) -> PyErr {
+        let mut place: String = self.path.iter().rev().map(String::as_str).collect();
+        if !place.is_empty() {
+            place = format!(" (at {place})");
+        }
+        match self.why {
+            Why::Say(why) => of_kind(py, ErrorKind::Encoding, format!("{what} cannot be sent: {why}{place}")),
+            Why::Raised(raised) => raised,
+        }
+    }
+}
+
+type Written = Result<(), Fault>;
+
+struct Writer<'a> {
+    out: Encoder<'a>,
+    exports: bool,
+    /// A nil was written: a stream behind it could not be told from it.
+    nil: bool,
+}
+
+impl<'a> Writer<'a> {
+    fn new(out: &'a mut Vec<u8>) -> Writer<'a> {
+        Writer { out: Encoder::new(out), exports: false, nil: false }
+    }
+
+    fn arguments(&mut self, args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> Written {
+        self.out.array_header(length(args.len())?);
+        for (index, value) in args.iter_borrowed().enumerate() {
+            self.value(&value).map_err(|fault| fault.at(format!("argument {}: ", index + 1)))?;
+        }
+        if let Some(kwargs) = kwargs.filter(|kwargs| !kwargs.is_empty()) {
+            self.out.map_header(length(kwargs.len())?);
+            for (name, value) in kwargs.iter() {
+                self.value(&name)?;
+                self.value(&value).map_err(|fault| fault.at(format!("argument `{name}`: ")))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn value(&mut self, value: &Bound<'_, PyAny>) -> Written {
+        if let Ok(text) = value.cast_exact::<PyString>() {
+            return self.text(text);
+        }
+        if let Ok(number) = value.cast_exact::<PyInt>() {
+            return self.int(number);
+        }
+        if let Ok(number) = value.cast_exact::<PyFloat>() {
+            self.out.float(number.value());
+        } else if value.is_none() {
+            self.nil = true;
+            self.out.nil();
+        } else if let Ok(truth) = value.cast_exact::<PyBool>() {
+            self.out.bool(truth.is_true());
+        } else if let Ok(bytes) = value.cast_exact::<PyBytes>() {
+            self.out.bytes(bytes.as_bytes())?;
+        } else if let Ok(list) = value.cast_exact::<PyList>() {
+            self.list(list)?;
+        } else if let Ok(dict) = value.cast_exact::<PyDict>() {
+            self.dict(dict)?;
+        } else if let Ok(tuple) = value.cast_exact::<PyTuple>() {
+            self.tuple(tuple)?;
+        } else if value.cast_exact::<PySet>().is_ok() {
+            self.set(SET, value)?;
+        } else if value.cast_exact::<PyFrozenSet>().is_ok() {
+            self.set(FROZENSET, value)?;
+        } else if let Ok(number) = value.cast_exact::<pyo3::types::PyComplex>() {
+            self.out.ext(COMPLEX, &[number.real().to_be_bytes(), number.imag().to_be_bytes()].concat())?;
+        } else {
+            self.other(value)?;
+        }
+        Ok(())
+    }
+
+    fn text(&mut self, text: &Bound<'_, PyString>) -> Written {
+        let text =
+            text.to_str().map_err(|_| say("a str that holds half of a surrogate pair, which is no text"))?;
+        Ok(self.out.str(text)?)
+    }
+
+    fn int(&mut self, number: &Bound<'_, PyInt>) -> Written {
+        if let Ok(small) = number.extract::<i64>() {
+            self.out.int(small);
+        } else if let Ok(large) = number.extract::<u64>() {
+            self.out.uint(large);
+        } else {
+            let bits: usize = number.call_method0("bit_length")?.extract()?;
+            let length = bits / 8 + 1;
+            if length > LONGEST_INT {
+                return Err(say(format!("an int of {length} bytes; it may have {LONGEST_INT}")));
+            }
+            let signed = PyDict::new(number.py());
+            signed.set_item("signed", true)?;
+            let bytes = number.call_method("to_bytes", (length, "big"), Some(&signed))?;
+            self.out.wide_int(bytes.cast::<PyBytes>().map_err(PyErr::from)?.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    fn list(&mut self, list: &Bound<'_, PyList>) -> Written {
+        self.out.enter()?;
+        let count = list.len();
+        self.out.array_header(length(count)?);
+        for index in 0..count {
+            let element = list.get_item(index).map_err(|_| changed())?;
+            self.value(&element).map_err(|fault| fault.at(format!("[{index}]")))?;
+        }
+        self.out.leave();
+        Ok(())
+    }
+
+    fn tuple(&mut self, tuple: &Bound<'_, PyTuple>) -> Written {
+        self.out.enter()?;
+        let began = self.out.open_ext(TUPLE);
+        self.out.array_header(length(tuple.len())?);
+        for (index, element) in tuple.iter_borrowed().enumerate() {
+            self.value(&element).map_err(|fault| fault.at(format!("[{index}]")))?;
+        }
+        self.out.close_ext(began)?;
+        self.out.leave();
+        Ok(())
+    }
+
+    fn set(&mut self, code: i8, set: &Bound<'_, PyAny>) -> Written {
+        self.out.enter()?;
+        let began = self.out.open_ext(code);
+        let count = set.len()?;
+        self.out.array_header(length(count)?);
+        let mut written = 0;
+        for element in set.try_iter()? {
+            self.value(&element.map_err(|_| changed())?).map_err(|fault| fault.at("{..}".to_owned()))?;
+            written += 1;
+        }
+        if written != count {
+            return Err(changed());
+        }
+        self.out.close_ext(began)?;
+        self.out.leave();
+        Ok(())
+    }
+
+    fn dict(&mut self, dict: &Bound<'_, PyDict>) -> Written {
+        self.entries(dict, |key| match key.repr() {
+            Ok(key) => format!("[{key}]"),
+            Err(_) => "[..]".to_owned(),
+        })
+    }
+
+    /// A copy of the items is gone over, since what is written may run anything, also what changes the dict.
+    fn entries(&mut self, dict: &Bound<'_, PyDict>, part: impl Fn(&Bound<'_, PyAny>) -> String) -> Written {
+        self.out.enter()?;
+        let items = dict.items();
+        self.out.map_header(length(items.len())?);
+        for item in items.iter() {
+            let (key, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item.extract()?;
+            self.value(&key).map_err(|fault| fault.at(".keys()".to_owned()))?;
+            self.value(&value).map_err(|fault| fault.at(part(&key)))?;
+        }
+        self.out.leave();
+        Ok(())
+    }
+
+    /// What the package has to say what it is.
+    fn other(&mut self, value: &Bound<'_, PyAny>) -> Written {
+        if let Ok(remote) = value.cast_exact::<Remote>() {
+            return self.object(&remote.get().proxy);
+        }
+        let py = value.py();
+        let reduced = hooks::hooks(py)?.reduce.bind(py).call1((value,))?;
+        if let Ok(remote) = reduced.cast_exact::<Remote>() {
+            return self.object(&remote.get().proxy);
+        }
+        if let Ok(target) = reduced.cast_exact::<Target>() {
+            self.exports = true;
+            return self.object(&target.get().proxy);
+        }
+        if let Ok(outflow) = reduced.cast_exact::<Outflow>() {
+            return self.stream(outflow.get());
+        }
+        let Ok((code, payload)) = reduced.extract::<(i8, Bound<'_, PyAny>)>() else {
+            return Err(say(reduced.extract::<String>()?));
+        };
+        if let Ok(bytes) = payload.cast::<PyBytes>() {
+            return Ok(self.out.ext(code, bytes.as_bytes())?);
+        }
+        self.holder(code, payload.cast::<PyList>().map_err(PyErr::from)?)
+    }
+
+    /// An extension that holds an array, whose lists are plain, and whose elements are one level deeper.
+    fn holder(&mut self, code: i8, parts: &Bound<'_, PyList>) -> Written {
+        self.out.enter()?;
+        let began = self.out.open_ext(code);
+        self.out.array_header(length(parts.len())?);
+        for (index, part) in parts.iter().enumerate() {
+            match part.cast_exact::<PyDict>() {
+                Ok(fields) if code == RECORD => self.entries(fields, |name| format!(".{name}"))?,
+                _ => self.value(&part).map_err(|fault| fault.at(format!("<{index}>")))?,
+            }
+        }
+        self.out.close_ext(began)?;
+        self.out.leave();
+        Ok(())
+    }
+
+    fn object(&mut self, proxy: &andiron::Proxy) -> Written {
+        let position = engine::place(proxy).map_err(say)?;
+        Ok(self.out.ext(REF, &position.to_be_bytes())?)
+    }
+
+    fn stream(&mut self, outflow: &Outflow) -> Written {
+        if self.nil {
+            return Err(say("a stream behind a None: they could not be told apart; put the stream first"));
+        }
+        engine::place_stream(outflow.items()?).map_err(say)?;
+        self.out.nil();
+        Ok(())
+    }
+}
+
+fn length(count: usize) -> Result<u32, Fault> {
+    u32::try_from(count).map_err(|_| say("it has more elements than can be sent"))
+}
+
+fn changed() -> Fault {
+    say("it was changed by another thread meanwhile")
+}

@@ -1,0 +1,72 @@
+//! The native engine of the Python package `andiron`: connections, calls, the store and the codec, without a word of what users see.
+//!
+//! The package gives it a few functions ([`install`]), by which the engine makes what users see: proxies, errors, and the values that it does not know by itself.
+#![forbid(unsafe_code)]
+
+mod decode;
+mod encode;
+mod error;
+mod hooks;
+mod hub;
+mod object;
+mod remote;
+mod server;
+mod signals;
+mod store;
+
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyTuple};
+
+/// The package's functions, see `python/andiron/_engine.py`.
+#[pyfunction]
+fn install(py: Python<'_>, hooks: hooks::Hooks) {
+    hooks::install(py, hooks);
+    signals::watch();
+}
+
+/// One value in the native codec.
+#[pyfunction(name = "encode")]
+fn to_bytes<'py>(py: Python<'py>, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+    let bytes = encode::to_bytes(value)?;
+    Ok(PyBytes::new(py, &bytes))
+}
+
+/// The value that these bytes hold.
+#[pyfunction(name = "decode")]
+fn from_bytes<'py>(py: Python<'py>, data: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+    decode::from_bytes(py, data)
+}
+
+/// The `andiron` program with these arguments; its exit code.
+#[pyfunction]
+fn main(py: Python<'_>, arguments: Vec<String>) -> u8 {
+    let code = py.detach(|| andiron_cli::main(arguments));
+    // An exit code tells no more than whether it is that one.
+    (0..=u8::MAX).find(|&number| std::process::ExitCode::from(number) == code).unwrap_or(1)
+}
+
+#[pymodule]
+fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = module.py();
+    module.add_function(wrap_pyfunction!(install, module)?)?;
+    module.add_function(wrap_pyfunction!(to_bytes, module)?)?;
+    module.add_function(wrap_pyfunction!(from_bytes, module)?)?;
+    module.add_function(wrap_pyfunction!(main, module)?)?;
+    module.add_function(wrap_pyfunction!(hub::connect, module)?)?;
+    module.add_function(wrap_pyfunction!(hub::current, module)?)?;
+    module.add_function(wrap_pyfunction!(remote::use_deadlines, module)?)?;
+    module.add_function(wrap_pyfunction!(server::serve, module)?)?;
+    module.add_class::<hub::Connection>()?;
+    module.add_class::<hub::Batch>()?;
+    module.add_class::<hub::Context>()?;
+    module.add_class::<object::Target>()?;
+    module.add_class::<object::Outflow>()?;
+    module.add_class::<remote::Remote>()?;
+    module.add_class::<remote::Method>()?;
+    module.add_class::<remote::Pending>()?;
+    module.add_class::<remote::Inflow>()?;
+    module.add_class::<server::Running>()?;
+    module.add_class::<store::Store>()?;
+    module.add_class::<store::Watch>()?;
+    module.add("KINDS", PyTuple::new(py, error::KINDS.iter().map(|(_, name)| *name))?)
+}

@@ -1,0 +1,75 @@
+//! Servers of this process.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use andiron::{Error, ErrorKind, Security};
+use andiron_daemon::{Daemon, Options};
+use pyo3::prelude::*;
+use pyo3::sync::MutexExt;
+
+use crate::error::{of_kind, to_python};
+use crate::hub::Connection;
+use crate::object::Target;
+
+/// A server that runs.
+#[pyclass(frozen, weakref, module = "andiron._native")]
+pub(crate) struct Running(Mutex<Option<andiron::Running>>);
+
+/// Starts a server with a store at these addresses. `state` is the folder of persistent entries; `usual_state`: the one that an `andiron serve` at the first address has.
+#[pyfunction]
+#[pyo3(signature = (addresses, objects, *, state=None, usual_state=false, secret_file=None))]
+pub(crate) fn serve(
+    py: Python<'_>,
+    addresses: Vec<String>,
+    objects: HashMap<String, Py<Target>>,
+    state: Option<PathBuf>,
+    usual_state: bool,
+    secret_file: Option<PathBuf>,
+) -> PyResult<Running> {
+    let objects: Vec<_> =
+        objects.into_iter().map(|(name, target)| (name, target.get().proxy.clone())).collect();
+    let started = py.detach(|| {
+        let nowhere = || Error::new(ErrorKind::BadArguments, "there is no address to listen at");
+        let (first, more) = addresses.split_first().ok_or_else(nowhere)?;
+        let state = if usual_state { andiron_daemon::state_folder(first)? } else { state };
+        let security =
+            secret_file.map_or_else(Security::default, |file| Security::default().secret_file(file));
+        let mut daemon = Daemon::bind_with(first, Options { state, security, ..Options::default() })?;
+        for address in more {
+            daemon = daemon.listen(address)?;
+        }
+        for (name, proxy) in &objects {
+            daemon = daemon.proxy(name, proxy)?;
+        }
+        daemon.start()
+    });
+    started.map(|running| Running(Mutex::new(Some(running)))).map_err(|error: Error| to_python(py, &error))
+}
+
+#[pymethods]
+impl Running {
+    /// Ends all; tells whether all calls were finished.
+    fn stop(&self, py: Python<'_>) -> bool {
+        // It is dropped as well: then its files are another one's to open.
+        let running = self.0.lock_py_attached(py).ok().and_then(|mut running| running.take());
+        py.detach(|| running.is_none_or(|running| running.stop()))
+    }
+
+    /// By which it is reached.
+    fn addresses(&self, py: Python<'_>) -> Vec<String> {
+        let running = self.0.lock_py_attached(py);
+        running.ok().and_then(|running| Some(running.as_ref()?.addresses())).unwrap_or_default()
+    }
+
+    /// A connection within this process.
+    fn connect(&self, py: Python<'_>) -> PyResult<Connection> {
+        let connector =
+            self.0.lock_py_attached(py).ok().and_then(|running| Some(running.as_ref()?.connector()));
+        let stopped = || of_kind(py, ErrorKind::Unavailable, "the server has stopped; start another one");
+        let connector = connector.ok_or_else(stopped)?;
+        let hub = py.detach(|| connector.connect()).map_err(|error| to_python(py, &error))?;
+        Ok(Connection::over(hub, true))
+    }
+}
