@@ -9,7 +9,7 @@ run:
 	$(CARGO) build --release --locked -p andiron-cli -p andiron-examples
 	@sh examples/run.sh target/release
 
-## Formatting, clippy, docs, unit and integration tests, doctests, examples; with the time of each.
+## Formatting, clippy, docs, unit and integration tests, doctests, examples, and the package for Python; with the time of each.
 test:
 	@sh scripts/test.sh
 

@@ -26,6 +26,29 @@ wasm() {
     fi
 }
 
+# The package for Python in an environment of its own. Everything else is tested where there is no Python.
+python() {
+    found=""
+    for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11 python3.10}; do
+        if "$candidate" -c 'import sys, venv; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
+            found=$candidate
+            break
+        fi
+    done
+    if [ -z "$found" ]; then
+        echo "skipped: there is no Python of version 3.10 or later with the module venv (PYTHON=.. says where one is)"
+        return
+    fi
+    [ -x target/venv/bin/python ] || "$found" -m venv target/venv
+    target/venv/bin/pip install --quiet --disable-pip-version-check -r python/tests/requirements.txt
+    PATH="$PWD/target/venv/bin:$PATH" VIRTUAL_ENV="$PWD/target/venv" target/venv/bin/maturin develop --quiet
+    target/venv/bin/ruff format --check python examples/python
+    target/venv/bin/ruff check python examples/python
+    target/venv/bin/mypy
+    target/venv/bin/python -m mypy.stubtest andiron._native
+    target/venv/bin/pytest --quiet
+}
+
 part "formatting" $CARGO fmt --all --check
 part "clippy" $CARGO clippy --workspace --all-targets --locked -- -D warnings
 part "clippy, tokio" $CARGO clippy -p andiron --features tokio --all-targets --locked -- -D warnings
@@ -36,6 +59,7 @@ part "build" $CARGO build --workspace --bins --examples --locked
 part "unit and integration tests" $CARGO test --workspace --locked --lib --bins --tests --examples
 part "tests, tokio" $CARGO test -p andiron --features tokio --locked --lib --tests
 part "doctests" $CARGO test --workspace --features andiron/tokio --locked --doc
+part "Python" python
 part "purity of the protocol (wasm32)" wasm
 
 printf '\n== minutes per part\n%s' "$summary"

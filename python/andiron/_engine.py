@@ -1,0 +1,69 @@
+"""The engine, and what the package gives it.
+
+An engine moves calls and values; it knows nothing of what users see. What it has is written down in ``docs/design.md``, "The engines of Python", and in ``_native.pyi``.
+"""
+
+from __future__ import annotations
+
+import contextvars
+
+from andiron import _errors, _native, _values
+from andiron._native import Connection, Inflow, Method, Outflow, Pending, Remote, Running, Target, Watch
+from andiron._native import Store as StoreEngine
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+__all__ = [
+    "Connection",
+    "Inflow",
+    "Method",
+    "Outflow",
+    "Pending",
+    "Remote",
+    "Running",
+    "StoreEngine",
+    "Target",
+    "Watch",
+    "connect",
+    "current",
+    "deadline",
+    "decode",
+    "encode",
+    "hooks",
+    "serve",
+    "use_deadlines",
+]
+
+connect = _native.connect
+current = _native.current
+serve = _native.serve
+encode = _native.encode
+decode = _native.decode
+use_deadlines = _native.use_deadlines
+
+#: Until when, by `time.monotonic`, the calls that are made now may take.
+deadline: contextvars.ContextVar[float | None] = contextvars.ContextVar("andiron.deadline", default=None)
+
+
+class _Hooks:
+    """What an engine calls. The modules of proxies and of exposed objects put theirs here."""
+
+    restore = staticmethod(_values.restore)
+    foreign = staticmethod(_values.foreign)
+    failure = staticmethod(_errors.failure)
+    error = staticmethod(_errors.failed)
+    deadline = deadline
+    reduce: Callable[[Any], Any]
+    proxy: Callable[[Remote], Any]
+    stream: Callable[[Inflow], Any]
+
+
+hooks = _Hooks()
+
+
+def install() -> None:
+    """Gives the engine the hooks."""
+    _native.install(hooks)

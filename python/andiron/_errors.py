@@ -1,0 +1,296 @@
+"""What goes wrong: one class for each kind, which is also the builtin exception that one would catch."""
+
+from __future__ import annotations
+
+import builtins
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Any, ClassVar
+
+
+class Error(Exception):
+    """What calls and everything else in this package raise, but for what methods of other processes raised.
+
+    >>> error = UnavailableError("no server at 'andiron'")
+    >>> error.kind, error.is_temporary(), isinstance(error, ConnectionError)
+    ('unavailable', True, True)
+    """
+
+    kind: ClassVar[str] = "internal"
+    #: What was being done, for example ``player.seek``.
+    operation: str | None = None
+    #: Details that help to find the cause.
+    context: Mapping[str, str] = {}
+
+    def is_temporary(self) -> bool:
+        """Whether the same call may succeed a little later, and has not run."""
+        return self.kind in ("unavailable", "overloaded")
+
+    @property
+    def message(self) -> str:
+        """What is wrong and what to do, without operation and context."""
+        return str(self.args[0]) if self.args else ""
+
+    def __str__(self) -> str:
+        operation = f"{self.operation}: " if self.operation else ""
+        details = ", ".join(f"{key}: {value}" for key, value in self.context.items())
+        return f"{operation}{self.message}{f' ({details})' if details else ''}"
+
+
+class RemoteError(Error):
+    """What a method raised that is no builtin exception and not registered here."""
+
+    kind = "application"
+    #: The class of what was raised, as its language writes it.
+    type_name: str = ""
+    #: What it was made with.
+    remote_args: tuple[Any, ...] = ()
+
+    def __str__(self) -> str:
+        message = super().__str__()
+        return f"{self.type_name}: {message}" if self.type_name else message
+
+
+class NoObjectError(Error, KeyError):
+    """No object of that name or reference is there (any more)."""
+
+    kind = "no object"
+
+
+class NoMethodError(Error, AttributeError):
+    """The object has no such method, or does not expose it."""
+
+    kind = "no method"
+
+
+class BadArgumentsError(Error, TypeError):
+    """Arguments are missing, unknown or of another type. The method did not run."""
+
+    kind = "bad arguments"
+
+
+class EncodingError(Error, TypeError):
+    """A value cannot be sent or read."""
+
+    kind = "encoding"
+
+
+class TooLargeError(Error, ValueError):
+    """A message is longer than the receiver accepts."""
+
+    kind = "too large"
+
+
+class OverloadedError(Error):
+    """A limit of the other end is reached; the call did not run. Try again later."""
+
+    kind = "overloaded"
+
+
+class DeadlineError(Error, TimeoutError):
+    """The time allowed for the call is over. The method may have run."""
+
+    kind = "deadline"
+
+
+class CancelledError(Error):
+    """The call was given up. The method may have run."""
+
+    kind = "cancelled"
+
+
+class ReentrantError(Error, RuntimeError):
+    """The chain of calls came back into an object that it already holds for itself."""
+
+    kind = "reentrant"
+
+
+class DeniedError(Error, PermissionError):
+    """The caller may not do this."""
+
+    kind = "denied"
+
+
+class InternalError(Error, RuntimeError):
+    """The other end, or this one, has a defect."""
+
+    kind = "internal"
+
+
+class UnavailableError(Error, ConnectionError):
+    """The server, or the process that provides the object, cannot be reached. The call did not run."""
+
+    kind = "unavailable"
+
+
+class UnknownError(Error, ConnectionError):
+    """The connection ended before the answer came: the call may or may not have run."""
+
+    kind = "unknown"
+
+
+class ConflictError(Error):
+    """Something else is already there: a name that is taken, a version that has moved on."""
+
+    kind = "conflict"
+
+
+class QuotaError(Error):
+    """A quota of the store is used up."""
+
+    kind = "quota"
+
+
+class UnsupportedError(Error, NotImplementedError):
+    """The other end does not have this feature, codec or version of the protocol."""
+
+    kind = "unsupported"
+
+
+class ProtocolError(Error, ConnectionError):
+    """The peer broke the rules of the protocol; the connection has ended."""
+
+    kind = "protocol"
+
+
+class AuthenticationError(Error, PermissionError):
+    """The proof of who is calling was refused."""
+
+    kind = "authentication"
+
+
+class RemoteTraceback(Exception):  # noqa: N818 - it is no error of its own, but the cause of one
+    """Where a method raised what its caller sees: the cause of that."""
+
+    def __str__(self) -> str:
+        return "\n" + "".join(self.args)
+
+
+KINDS: dict[str, type[Error]] = {
+    kind.kind: kind
+    for kind in (
+        RemoteError,
+        NoObjectError,
+        NoMethodError,
+        BadArgumentsError,
+        EncodingError,
+        TooLargeError,
+        OverloadedError,
+        DeadlineError,
+        CancelledError,
+        ReentrantError,
+        DeniedError,
+        InternalError,
+        UnavailableError,
+        UnknownError,
+        ConflictError,
+        QuotaError,
+        UnsupportedError,
+        ProtocolError,
+        AuthenticationError,
+    )
+}
+
+#: Kinds that say of the call in which they were raised what they say of the call that ended with them.
+_HOLDS = ("application", "deadline", "cancelled", "unknown", "reentrant")
+
+#: Exceptions that would mean something else where they arrive.
+_NEVER = ("StopIteration", "StopAsyncIteration")
+
+#: Classes that were registered, by the name that travels.
+registered: dict[str, type[Exception]] = {}
+
+
+def class_of(type_name: str) -> type[Exception] | None:
+    """The exception of this name, where it is one that is made anew here."""
+    found = registered.get(type_name) or getattr(builtins, type_name, None)
+    if isinstance(found, type) and issubclass(found, Exception) and type_name not in _NEVER:
+        return found
+    return None
+
+
+def name_of(cls: type[BaseException]) -> str:
+    """The name under which an exception of this class travels."""
+    for name, known in registered.items():
+        if known is cls:
+            return name
+    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+
+
+def failed(
+    kind: str,
+    message: str,
+    operation: str | None,
+    context: Mapping[str, str],
+    type_name: str | None,
+    trace: Sequence[str],
+    args: Sequence[Any],
+) -> Exception:
+    """The exception for what a call ended with."""
+    error: Exception | None = None
+    if kind == "application" and type_name:
+        cls = class_of(type_name)
+        if cls is not None:
+            error = _made(cls, message, args)
+    if error is None:
+        error = _of_kind(kind, message, operation, context, type_name, args)
+    if trace:
+        error.__cause__ = RemoteTraceback(*trace)
+    return error
+
+
+def _made(cls: type[Exception], message: str, args: Sequence[Any]) -> Exception | None:
+    try:
+        return cls(*(args or ([message] if message else [])))
+    except Exception:  # a class with other ideas of its arguments
+        return None
+
+
+def _of_kind(
+    kind: str,
+    message: str,
+    operation: str | None,
+    context: Mapping[str, str],
+    type_name: str | None,
+    args: Sequence[Any],
+) -> Error:
+    error = KINDS.get(kind, InternalError)(message)
+    error.operation = operation
+    error.context = context
+    if isinstance(error, RemoteError):
+        error.type_name = type_name or ""
+        error.remote_args = tuple(args)
+    return error
+
+
+Failure = tuple[str, str, str, list[str], "list[Any]"]
+
+
+def failure(
+    error: BaseException, handler: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None
+) -> Failure:
+    """Kind, message, type, trace and arguments of what a handler raised, as its caller is to see it."""
+    if isinstance(error, Error) and (error.operation is None or error.kind in _HOLDS):
+        type_name = error.type_name if isinstance(error, RemoteError) else ""
+        return error.kind, Error.__str__(error), type_name, [], []
+    if error.__traceback__ is None and isinstance(error, TypeError) and _misfits(handler, args, kwargs):
+        return "bad arguments", str(error), "", [], []
+    import traceback
+
+    trace = traceback.format_exception(type(error), error, error.__traceback__)
+    return "application", str(error), name_of(type(error)), trace, list(error.args)
+
+
+def _misfits(handler: Any, args: Iterable[Any], kwargs: Mapping[str, Any] | None) -> bool:
+    """Whether a handler cannot be called so. It is asked only where calling it failed before it began."""
+    import inspect
+
+    try:
+        inspect.signature(handler).bind(*args, **(kwargs or {}))
+    except TypeError:
+        return True
+    except ValueError:  # nobody knows its signature
+        return False
+    return False

@@ -1,0 +1,217 @@
+"""Objects that others may call."""
+
+from __future__ import annotations
+
+import functools
+import types
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from andiron import _errors, _values
+from andiron._engine import Outflow, Target, hooks
+from andiron._proxy import SPECIAL, Proxy, remote_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+_MARK = "__andiron_exposed__"
+#: Instances that were exposed and take no attributes, by their number. They are kept, as their numbers would be given to others.
+_marked: dict[int, object] = {}
+
+_FUNCTIONS = (
+    types.FunctionType,
+    types.BuiltinFunctionType,
+    types.MethodType,
+    types.MethodWrapperType,
+    functools.partial,
+)
+
+
+class _ExposedProperty(property):
+    """A property that others may read, and write where it can be written."""
+
+
+def expose(what: T) -> T:
+    """Lets others call what is marked so: a method, a property, all public methods and properties of a class, or those of one instance.
+
+    Names that begin with ``_`` are never exposed, but for what makes an object a function or a container (``__call__``, ``__len__``, ``__iter__``,
+    ``__contains__``, ``__getitem__``, ``__setitem__`` and ``__delitem__``).
+
+    >>> @expose
+    ... class Player:
+    ...     def seek(self, seconds: float) -> float:
+    ...         return seconds
+    >>> sorted(methods_of(Player()))
+    ['$describe', 'seek']
+    """
+    if isinstance(what, type):
+        setattr(what, _MARK, True)
+        return what
+    if isinstance(what, property):
+        exposed = _ExposedProperty(what.fget, what.fset, what.fdel, what.__doc__)
+        return cast("T", exposed)
+    if isinstance(what, (staticmethod, classmethod)):
+        setattr(what.__func__, _MARK, True)
+        return what
+    try:
+        setattr(what, _MARK, True)
+    except AttributeError:
+        _marked[id(what)] = what
+    return what
+
+
+def _is_public(name: str) -> bool:
+    return not name.startswith("_") or name in SPECIAL
+
+
+def _names(cls: type, everything: bool) -> dict[str, Any]:
+    """What instances of a class show, by name: the function, or the property."""
+    names: dict[str, Any] = {}
+    for base in reversed(cls.__mro__[:-1]):
+        whole = everything or _MARK in vars(base)
+        for name, member in vars(base).items():
+            plain = getattr(member, "__func__", member)
+            marked = isinstance(member, _ExposedProperty) or getattr(plain, _MARK, False) is True
+            callable_or_property = isinstance(member, property) or callable(plain)
+            shown = (whole or marked) and callable_or_property and not isinstance(plain, type)
+            if name in names or (shown and _is_public(name)):
+                names[name] = member
+    return names
+
+
+def is_exposed(value: object) -> bool:
+    """Whether an object has something that others may call."""
+    return _is_marked(value) or bool(_names(type(value), False))
+
+
+def _is_marked(value: object) -> bool:
+    own: dict[str, Any] = getattr(value, "__dict__", {})
+    return own.get(_MARK) is True or _marked.get(id(value)) is value
+
+
+def methods_of(value: Any) -> dict[str, Any]:
+    """What is called by which name, for an engine."""
+    names = _names(type(value), _is_marked(value))
+    methods: dict[str, Any] = {}
+    properties: dict[str, property] = {}
+    for name, member in names.items():
+        if isinstance(member, property):
+            properties[name] = member
+            methods[name] = functools.partial(_get, value, name)
+        else:
+            methods[SPECIAL.get(name, name)] = getattr(value, name)
+    if any(member.fset for member in properties.values()):
+        methods["$set"] = functools.partial(_set, value, properties)
+    if "__iter__" in names:
+        methods["$iterate"] = functools.partial(iter, value)
+    methods["$describe"] = functools.partial(_describe, value, names)
+    return methods
+
+
+def _get(value: Any, name: str) -> Any:
+    return getattr(value, name)
+
+
+def _set(value: Any, properties: dict[str, property], name: str, new: Any) -> None:
+    if name not in properties or properties[name].fset is None:
+        raise _errors.NoMethodError(f"`{type(value).__name__}` has no property `{name}` that can be set")
+    setattr(value, name, new)
+
+
+def _describe(value: Any, names: dict[str, Any]) -> dict[str, Any]:
+    import inspect
+
+    cls = type(value)
+    methods = []
+    for name, member in names.items():
+        if isinstance(member, property):
+            kind = "read and set" if member.fset else "read"
+            methods.append(_signature(name, member.fget, True) | {"property": kind})
+        else:
+            function = getattr(member, "__func__", member)
+            bound = not isinstance(member, staticmethod)
+            methods.append(_signature(SPECIAL.get(name, name), function, bound))
+    doc = inspect.getdoc(cls) if cls.__doc__ else ""
+    return {"name": cls.__name__, "doc": doc or "", "methods": methods}
+
+
+def _signature(name: str, function: Any, bound: bool) -> dict[str, Any]:
+    """A method as `describe` tells it."""
+    import inspect
+
+    told: dict[str, Any] = {"name": name, "doc": inspect.getdoc(function) or "", "parameters": []}
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # nobody knows it
+        return told
+    parameters = list(signature.parameters.values())[1 if bound else 0 :]
+    told["parameters"] = [
+        {"name": parameter.name, "type": _type_name(parameter.annotation)} for parameter in parameters
+    ]
+    told["returns"] = _type_name(signature.return_annotation)
+    return told
+
+
+def _type_name(annotation: Any) -> str:
+    import inspect
+
+    if annotation in (inspect.Signature.empty, None, "None"):
+        return ""
+    return annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+
+
+def _missing(name: str, methods: dict[str, Any], method: str) -> Any:
+    shown = [known for known in methods if not known.startswith("$")]
+    known = ", ".join(f"`{known}`" for known in shown) or "none at all"
+    raise _errors.NoMethodError(f"`{name}` has no method `{method}`: it has {known}")
+
+
+def target_of(value: Any) -> Target | None:
+    """An object as others call it; `None` where it is nothing that is called."""
+    known = Target.known(value)
+    if known is not None:
+        return known
+    methods: dict[str, Callable[..., Any]]
+    if isinstance(value, _FUNCTIONS):
+        describe = functools.partial(_describe_function, value)
+        methods = {"$call": value, "$describe": describe}
+        name = getattr(value, "__name__", "function")
+    elif is_exposed(value):
+        methods, name = methods_of(value), type(value).__name__
+    else:
+        return None
+    return Target(value, methods, functools.partial(_missing, name, methods))
+
+
+def _describe_function(function: Callable[..., Any]) -> dict[str, Any]:
+    name = getattr(function, "__name__", "function")
+    return {"name": name, "doc": "", "methods": [_signature("$call", function, False)]}
+
+
+def _reduce(value: Any) -> Any:
+    """What stands for a value that an engine does not know."""
+    if isinstance(value, Proxy):
+        return remote_of(value)
+    reduced = _values.reduce(value)
+    if reduced is not None:
+        return reduced
+    target = target_of(value)
+    if target is not None:
+        return target
+    if isinstance(value, Iterator):
+        return Outflow(value)
+    return _refusal(value)
+
+
+def _refusal(value: Any) -> str:
+    cls = type(value)
+    name = cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+    for plain in (bool, int, float, str, bytes, bytearray, list, dict, tuple, set, frozenset):
+        if isinstance(value, plain):
+            return f"{name} is a {plain.__name__} of a kind of its own: send {plain.__name__}(..) of it, or register the class"
+    return f"{name} is no value that travels; expose it to have it called, or register its class"
+
+
+hooks.reduce = _reduce

@@ -1,0 +1,221 @@
+"""Connections."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from andiron import _engine, _errors
+from andiron._expose import target_of
+from andiron._proxy import Proxy
+from andiron._store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+T = TypeVar("T")
+
+DEFAULT_ADDRESS = "andiron"
+
+
+def chosen(address: str | None) -> str:
+    """The address that was given, or the one that the environment chooses, or the default one."""
+    return address or os.environ.get("ANDIRON_ADDRESS") or DEFAULT_ADDRESS
+
+
+def patiently(attempt: Callable[[], T], unless: type[Exception], wait: float) -> T:
+    """What an attempt gives, which is made again for so many seconds as long as it fails so, with growing pauses."""
+    until = time.monotonic() + wait
+    pause = 0.01
+    while True:
+        try:
+            return attempt()
+        except unless:
+            left = until - time.monotonic()
+            if left <= 0:
+                raise
+        time.sleep(min(pause, left))
+        pause = min(2 * pause, 0.2)
+
+
+class Hub(Mapping[str, Any]):
+    """One connection, the same thing at both ends: a mapping of names to the objects of the other end, and to its store.
+
+    Any thread may use it. ``with`` closes it.
+    """
+
+    def __init__(self, connection: _engine.Connection, wait: float = 0.0) -> None:
+        self._connection = connection
+        self._wait = wait
+        self._store: Store | None = None
+
+    @property
+    def store(self) -> Store:
+        """The store of the server."""
+        if self._store is None:
+            self._store = Store(self._connection.store(), self._connection.store)
+        return self._store
+
+    def __getitem__(self, name: str) -> Any:
+        return Proxy(patiently(lambda: self._connection.lookup(name), _errors.NoObjectError, self._wait))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._connection.names())
+
+    def __len__(self) -> int:
+        return len(self._connection.names())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._connection.names()
+
+    def __bool__(self) -> bool:
+        return True
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return self._connection.names()
+
+    def register(self, name: str, value: Any) -> None:
+        """Offers an object of this process under a name, until the connection ends."""
+        self._connection.register(name, named_target(name, value))
+
+    def run(self) -> None:
+        """Serves the objects of this process until the connection ends; raises why it did, where nobody here closed it."""
+        ended = threading.Event()
+        outcome: list[BaseException | None] = []
+
+        def end(error: BaseException | None) -> None:
+            outcome.append(error)
+            ended.set()
+
+        self._connection.pump(end)
+        ended.wait()
+        if outcome[0] is not None:
+            raise outcome[0]
+
+    def poll(self, timeout: float = 0.0) -> bool:
+        """Runs calls of the other end on this thread, waiting for them so many seconds at most. Whether one came."""
+        return self._connection.poll(timeout)
+
+    def fileno(self) -> int:
+        """The descriptor of the connection, for programs with a loop of their own; -1 when it is over."""
+        return self._connection.fileno()
+
+    def batch(self) -> AbstractContextManager[None]:
+        """Holds back the calls that this thread starts in the block: they go together."""
+        return self._connection.batch()
+
+    @property
+    def peer(self) -> str:
+        """Who is at the other end."""
+        return self._connection.peer()
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self._connection.close()
+
+    def __enter__(self) -> Hub:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __repr__(self) -> str:
+        return f"<andiron.Hub {self.peer}>"
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a hub is a connection of this process: connect anew in the other one")
+
+
+def named_target(name: str, value: Any) -> _engine.Target:
+    """An object that is to have a name."""
+    target = target_of(value)
+    if target is None:
+        raise _errors.BadArgumentsError(
+            f"`{type(value).__name__}` shows nothing that could be called as {name!r}: mark its class, or methods of it, with `@andiron.expose`"
+        )
+    return target
+
+
+def connect(
+    address: str | None = None,
+    *,
+    wait: float = 0.0,
+    timeout: float | None = None,
+    retry: float | None = None,
+    cache: int | None = None,
+    secret_file: str | os.PathLike[str] | None = None,
+    pump: bool = True,
+) -> Hub:
+    """Connects to a server: by its name on this machine, or its address.
+
+    ``wait``: seconds that a server, and an object that is asked for by its name, is waited for where it is not there yet. ``timeout``: seconds that the connection
+    may take. ``retry``: connect anew when the connection is lost, and let a call wait so many seconds for that. ``cache``: bytes that are kept of what is read from the
+    store. ``pump=False``: no thread reads the connection where none waits for an answer; call `Hub.poll` or `Hub.run`.
+    """
+    file = None if secret_file is None else os.fspath(secret_file)
+
+    def connected() -> _engine.Connection:
+        return _engine.connect(
+            chosen(address), timeout=timeout, retry=retry, cache=cache, secret_file=file, pump=pump
+        )
+
+    return Hub(patiently(connected, _errors.UnavailableError, wait), wait)
+
+
+class Caller:
+    """The call that a method is running for."""
+
+    __slots__ = ("_context",)
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+
+    @property
+    def hub(self) -> Hub | None:
+        """The connection on which the call came; `None` for a call within this process."""
+        connection = self._context.connection()
+        return None if connection is None else Hub(connection)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether nobody waits for the result any more."""
+        cancelled: bool = self._context.is_cancelled()
+        return cancelled
+
+    @property
+    def time_left(self) -> float | None:
+        """Seconds that are left; `None` where the caller set no limit."""
+        left: float | None = self._context.time_left()
+        return left
+
+
+def caller() -> Caller | None:
+    """Who calls, in a method that others called; `None` elsewhere."""
+    context = _engine.current()
+    return None if context is None else Caller(context)
+
+
+class timeout:  # noqa: N801 - it is used like a function
+    """Limits the time of the calls that are made in the block, all together: ``with andiron.timeout(2): ...``. Methods that are called inherit what is left."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def __enter__(self) -> None:
+        _engine.use_deadlines()
+        until = time.monotonic() + self._seconds
+        outer = _engine.deadline.get()
+        self._token = _engine.deadline.set(until if outer is None else min(until, outer))
+
+    def __exit__(self, *_: object) -> None:
+        _engine.deadline.reset(self._token)

@@ -1,0 +1,178 @@
+"""Objects of other processes."""
+
+from __future__ import annotations
+
+from andiron import _errors
+from andiron._engine import hooks
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from andiron._engine import Inflow, Method, Remote
+
+#: What makes an object a function or a container, and the name that it has on the wire.
+SPECIAL = {
+    "__call__": "$call",
+    "__len__": "$len",
+    "__iter__": "$iterate",
+    "__contains__": "$contains",
+    "__getitem__": "$item",
+    "__setitem__": "$set_item",
+    "__delitem__": "$delete_item",
+}
+
+
+class Proxy:
+    """An object of another process: its methods are called there, its properties read and set there.
+
+    A proxy has no public name of its own. What is called is kept, so a second call of the same method costs no search for it::
+
+        player = hub["player"]
+        player.seek(12.5)
+        player.seek.start(12.5).result()  # waits later
+        player.log.notify("done")  # does not wait at all
+    """
+
+    __slots__ = ("__dict__", "__weakref__", "_andiron")
+
+    def __init__(self, remote: Remote) -> None:
+        object.__setattr__(self, "_andiron", _Far(remote))
+
+    def __getattr__(self, name: str) -> Any:
+        far: _Far = object.__getattribute__(self, "_andiron")
+        kind = far.kind_of(name)
+        if kind is not None:
+            return far.method(name)()
+        method = self.__dict__[name] = far.method(name)
+        return method
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        far: _Far = object.__getattribute__(self, "_andiron")
+        if far.kind_of(name) != "read and set":
+            raise AttributeError(f"`{name}` of {self!r} cannot be set")
+        far.method("$set")(name, value)
+
+    def __dir__(self) -> list[str]:
+        far: _Far = object.__getattribute__(self, "_andiron")
+        return sorted(name for name in far.names() if not name.startswith("$"))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return _special(self, "$call")(*args, **kwargs)
+
+    def __len__(self) -> int:
+        length: int = _special(self, "$len")()
+        return length
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(_special(self, "$iterate")())
+
+    def __contains__(self, item: object) -> bool:
+        return bool(_special(self, "$contains")(item))
+
+    def __getitem__(self, key: Any) -> Any:
+        return _special(self, "$item")(key)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        _special(self, "$set_item")(key, value)
+
+    def __delitem__(self, key: Any) -> None:
+        _special(self, "$delete_item")(key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Proxy) and remote_of(self).same(remote_of(other))
+
+    def __hash__(self) -> int:
+        return hash(remote_of(self))
+
+    def __repr__(self) -> str:
+        return f"<{remote_of(self)!r}>"
+
+
+class _Far:
+    """What a proxy knows of its object."""
+
+    __slots__ = ("_interface", "_special", "remote")
+
+    def __init__(self, remote: Remote) -> None:
+        self.remote = remote
+        self._interface: dict[str, str | None] | None = None
+        self._special: dict[str, Method] = {}
+
+    def method(self, name: str) -> Method:
+        return self.remote.method(name)
+
+    def special(self, name: str) -> Method:
+        method = self._special.get(name)
+        if method is None:
+            method = self._special[name] = self.method(name)
+        return method
+
+    def names(self) -> dict[str, str | None]:
+        """What the object has, and of properties what can be done with them. Asked for once."""
+        if self._interface is None:
+            told = self.method("$describe")()
+            self._interface = {method["name"]: method.get("property") for method in told["methods"]}
+        return self._interface
+
+    def kind_of(self, name: str) -> str | None:
+        """What can be done with a property; `None` for a method."""
+        if name.startswith("_"):
+            raise _errors.NoMethodError(f"`{name}`: names that begin with `_` are never exposed")
+        names = self.names()
+        if name not in names:
+            raise _errors.NoMethodError(_unknown(name, names))
+        return names[name]
+
+
+def _unknown(name: str, names: dict[str, str | None]) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(name, names, 1)
+    known = ", ".join(f"`{known}`" for known in names if not known.startswith("$")) or "none at all"
+    hint = f"do you mean `{near[0]}`?" if near else f"it has {known}"
+    return f"the object has no method `{name}`: {hint}"
+
+
+def remote_of(proxy: Proxy) -> Remote:
+    """What an engine knows a proxy as."""
+    far: _Far = object.__getattribute__(proxy, "_andiron")
+    return far.remote
+
+
+def _special(proxy: Proxy, name: str) -> Method:
+    far: _Far = object.__getattribute__(proxy, "_andiron")
+    return far.special(name)
+
+
+class Stream:
+    """Items that another process sends as they are taken: iterate over it once. Closing or dropping it ends the sender's iterator."""
+
+    __slots__ = ("_items",)
+
+    def __init__(self, items: Inflow) -> None:
+        self._items = items
+
+    def __iter__(self) -> Stream:
+        return self
+
+    def __next__(self) -> Any:
+        return next(self._items)
+
+    def close(self) -> None:
+        """Wants no more items."""
+        self._items.close()
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+hooks.proxy = Proxy
+hooks.stream = Stream

@@ -1,0 +1,111 @@
+"""Hosting objects."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from andiron import _engine, _errors
+from andiron._hub import Hub, chosen, connect, named_target
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+#: The pauses between two tries to find a server, in seconds: the first, and the longest.
+_PAUSES = 0.05, 1.0
+
+_running: weakref.WeakSet[_engine.Running] = weakref.WeakSet()
+
+
+@atexit.register
+def _stop_all() -> None:
+    for running in list(_running):
+        running.stop()
+
+
+class Server:
+    """Hosts objects, names and a store at an address, from the beginning on until it is stopped.
+
+    >>> import tempfile
+    >>> folder = tempfile.mkdtemp()
+    >>> with Server({"double": lambda x: 2 * x}, f"unix:{folder}/socket") as server:
+    ...     server.connect()["double"](21)
+    42
+    """
+
+    def __init__(
+        self,
+        objects: Mapping[str, Any],
+        address: str | Sequence[str] | None = None,
+        *,
+        state: str | os.PathLike[str] | bool = True,
+        secret_file: str | os.PathLike[str] | None = None,
+    ) -> None:
+        """``state``: the folder of persistent entries; true: where an ``andiron serve`` of this name has them; false: nowhere."""
+        addresses = [chosen(address)] if address is None or isinstance(address, str) else list(address)
+        self._running = _engine.serve(
+            addresses,
+            {name: named_target(name, value) for name, value in objects.items()},
+            state=None if isinstance(state, bool) else os.fspath(state),
+            usual_state=state is True,
+            secret_file=None if secret_file is None else os.fspath(secret_file),
+        )
+        _running.add(self._running)
+        #: By which it is reached.
+        self.addresses = self._running.addresses()
+        self._stopped = threading.Event()
+
+    def connect(self) -> Hub:
+        """A connection within this process."""
+        return Hub(self._running.connect())
+
+    def wait(self) -> None:
+        """Waits until another thread stops it."""
+        self._stopped.wait()
+
+    def stop(self) -> bool:
+        """Takes no further calls and ends all connections. True if all calls under way were finished in time."""
+        finished = self._running.stop()
+        _running.discard(self._running)
+        self._stopped.set()
+        return finished
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def __repr__(self) -> str:
+        return f"<andiron.Server {', '.join(self.addresses)}>"
+
+
+def serve(objects: Mapping[str, Any], address: str | None = None, **options: Any) -> None:
+    """Offers objects under their names until the program ends.
+
+    Where nobody listens at the address, this process hosts them, other processes' names and a store, with the options of `Server`. Where a server runs there, they are
+    registered at it; when it goes, another is found or made.
+    """
+    pause = _PAUSES[0]
+    while True:
+        try:
+            server = Server(objects, address, **options)
+        except _errors.ConflictError:
+            pass  # a server is there, or was just now
+        else:
+            with server:
+                server.wait()
+            return
+        try:
+            with connect(address) as hub:
+                for name, value in objects.items():
+                    hub.register(name, value)
+                pause = _PAUSES[0]
+                hub.run()
+        except (_errors.UnavailableError, _errors.UnknownError):
+            pass  # it went
+        threading.Event().wait(pause)
+        pause = min(2 * pause, _PAUSES[1])

@@ -1,0 +1,505 @@
+"""Values that the engine does not know by itself: what they are on the wire, and back."""
+
+from __future__ import annotations
+
+import struct
+import sys
+from collections.abc import Callable
+
+from andiron import _errors
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Iterator, Mapping
+    from typing import Any, TypeVar
+
+    T = TypeVar("T", bound=type)
+
+#: The codes of the extensions, as in section 9 of the protocol.
+DECIMAL, DATETIME, DATE, TIME, TIMEDELTA, UUID, EXCEPTION, RECORD, BUFFER, ENUM = (
+    6,
+    7,
+    8,
+    9,
+    10,
+    11,
+    12,
+    14,
+    15,
+    16,
+)
+TIMESTAMP = -1
+
+_EPOCH_DAYS = 719163  # of 1970-01-01, counted from 0001-01-01, which is 1
+_DAY = 86_400_000_000
+
+Reduced = tuple[int, "bytes | list[Any]"]
+
+
+class Record:
+    """An instance of a class that is not registered here. It can be stored and sent on, and arrives as what it was.
+
+    >>> point = Record("Point", {"x": 1, "y": 2})
+    >>> point.x, point
+    (1, Record('Point', {'x': 1, 'y': 2}))
+    """
+
+    __slots__ = ("_fields", "_name")
+
+    def __init__(self, name: str, fields: Mapping[str, Any]) -> None:
+        self._name = name
+        self._fields = dict(fields)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self._fields[name]
+        except KeyError:
+            raise AttributeError(f"this {self._name} has no field {name!r}") from None
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Record):
+            return NotImplemented
+        return (self._name, self._fields) == (other._name, other._fields)
+
+    __hash__ = None  # type: ignore[assignment] # fields may be anything
+
+    def __repr__(self) -> str:
+        return f"Record({self._name!r}, {self._fields!r})"
+
+
+class Member:
+    """A member of an enumeration that is not registered here; otherwise as `Record`."""
+
+    __slots__ = ("enum", "name", "value")
+
+    def __init__(self, enum: str, name: str, value: Any) -> None:
+        self.enum = enum
+        self.name = name
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Member):
+            return NotImplemented
+        return (self.enum, self.name, self.value) == (other.enum, other.name, other.value)
+
+    def __hash__(self) -> int:
+        return hash((self.enum, self.name))
+
+    def __repr__(self) -> str:
+        return f"Member({self.enum!r}, {self.name!r}, {self.value!r})"
+
+
+class Extension:
+    """An extension of the codec that is not known here: an application's own (32 to 127), or one of a later version. It is kept as it came."""
+
+    __slots__ = ("code", "data")
+
+    def __init__(self, code: int, data: bytes) -> None:
+        self.code = code
+        self.data = data
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Extension):
+            return NotImplemented
+        return (self.code, self.data) == (other.code, other.data)
+
+    def __hash__(self) -> int:
+        return hash((self.code, self.data))
+
+    def __repr__(self) -> str:
+        return f"Extension({self.code}, {self.data!r})"
+
+
+_classes: dict[str, type] = {}
+_names: dict[type, str] = {}
+
+
+def register(cls: T, name: str | None = None) -> T:
+    """Has instances of this class arrive here as what they are: a dataclass, an enumeration, a named tuple, an exception, or a class whose instances have a ``__dict__``.
+
+    They travel under the name of the class, or ``name``. May be used as a decorator.
+
+    >>> import dataclasses
+    >>> @register
+    ... @dataclasses.dataclass
+    ... class Track:
+    ...     title: str
+    >>> from andiron import decode, encode
+    >>> decode(encode(Track("Embers")))
+    Track(title='Embers')
+    """
+    name = name or cls.__qualname__.rpartition(".")[2]
+    other = _classes.get(name)
+    if other is not None and (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
+        raise ValueError(f"{other!r} is registered as {name!r}; give {cls!r} another name")
+    if issubclass(cls, BaseException):
+        if not issubclass(cls, Exception):
+            raise TypeError(f"{cls!r} is no Exception, and others never travel")
+        _errors.registered[name] = cls
+    _classes[name] = cls
+    _names[cls] = name
+    return cls
+
+
+def _decimal(value: Any) -> Reduced:
+    return DECIMAL, str(value).encode()
+
+
+def _uuid(value: Any) -> Reduced:
+    return UUID, value.bytes
+
+
+def _date(value: dt.date) -> Reduced:
+    return DATE, struct.pack(">i", value.toordinal() - _EPOCH_DAYS)
+
+
+def _timedelta(value: dt.timedelta) -> Reduced:
+    return TIMEDELTA, struct.pack(">iII", value.days, value.seconds, value.microseconds)
+
+
+def _micros(value: dt.datetime | dt.time) -> int:
+    return ((value.hour * 60 + value.minute) * 60 + value.second) * 1_000_000 + value.microsecond
+
+
+def _zone(value: dt.datetime | dt.time) -> bytes:
+    import datetime
+
+    zone = value.tzinfo
+    if zone is None:
+        return bytes([value.fold])
+    offset = value.utcoffset()
+    if offset is None:
+        raise TypeError(f"the offset of {value!r} from UTC is not known, so it cannot be sent")
+    name = getattr(zone, "key", None) or value.tzname() or ""
+    if isinstance(zone, datetime.timezone) and name == datetime.timezone(offset).tzname(None) != "UTC":
+        name = ""  # the name that any zone with this offset has
+    micros = offset // datetime.timedelta(microseconds=1)
+    return struct.pack(">Bq", value.fold | 2, micros) + name.encode()
+
+
+def _datetime(value: dt.datetime) -> Reduced:
+    days = value.toordinal() - _EPOCH_DAYS
+    return DATETIME, struct.pack(">q", days * _DAY + _micros(value)) + _zone(value)
+
+
+def _time(value: dt.time) -> Reduced:
+    return TIME, struct.pack(">Q", _micros(value)) + _zone(value)
+
+
+def _bytearray(value: bytearray) -> Reduced:
+    return BUFFER, ["B", [len(value)], bytes(value)]
+
+
+def _memoryview(value: memoryview) -> Reduced:
+    return BUFFER, [value.format, list(value.shape or ()), value.tobytes()]
+
+
+def _array(value: Any) -> Reduced:
+    if value.dtype.hasobject or value.dtype.names:
+        raise TypeError(f"an array of {value.dtype} cannot be sent: only one of plain numbers")
+    return BUFFER, [value.dtype.str, list(value.shape), value.tobytes()]
+
+
+def _record(value: Record) -> Reduced:
+    return RECORD, [value._name, value._fields]
+
+
+def _member(value: Member) -> Reduced:
+    return ENUM, [value.enum, value.name, value.value]
+
+
+def _extension(value: Extension) -> Reduced:
+    if value.code in _RESTORERS or 1 <= value.code <= 16:
+        raise ValueError(f"an extension of code {value.code} has a meaning of its own")
+    return value.code, value.data
+
+
+#: By the name of the class, since most modules are not there before they are needed.
+_REDUCERS: dict[tuple[str, str], Callable[[Any], Reduced]] = {
+    ("decimal", "Decimal"): _decimal,
+    ("uuid", "UUID"): _uuid,
+    ("datetime", "date"): _date,
+    ("datetime", "datetime"): _datetime,
+    ("datetime", "time"): _time,
+    ("datetime", "timedelta"): _timedelta,
+    ("builtins", "bytearray"): _bytearray,
+    ("builtins", "memoryview"): _memoryview,
+    ("numpy", "ndarray"): _array,
+    (__name__, "Record"): _record,
+    (__name__, "Member"): _member,
+    (__name__, "Extension"): _extension,
+}
+
+
+def reduce(value: Any) -> Reduced | None:
+    """What stands for a value on the wire; `None` where it is no value that travels."""
+    cls = type(value)
+    reducer = _REDUCERS.get((cls.__module__, cls.__qualname__))
+    if reducer is not None:
+        return reducer(value)
+    if isinstance(value, BaseException):
+        attributes = {str(name): part for name, part in vars(value).items() if name[:1] != "_"}
+        return EXCEPTION, [_errors.name_of(cls), list(value.args), attributes]
+    return _instance(value, cls)
+
+
+def _instance(value: Any, cls: type) -> Reduced | None:
+    name = _names.get(cls, cls.__qualname__.rpartition(".")[2])
+    enum = sys.modules.get("enum")
+    if enum is not None and isinstance(value, enum.Enum):
+        return ENUM, [name, value.name, value.value]
+    if hasattr(cls, "__dataclass_fields__"):
+        import dataclasses
+
+        return RECORD, [name, {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}]
+    if isinstance(value, tuple) and hasattr(cls, "_fields"):
+        return RECORD, [name, dict(zip(cls._fields, value, strict=True))]
+    if cls in _names:
+        return RECORD, [name, dict(vars(value))]
+    return None
+
+
+def restore(code: int, payload: Any) -> Any:
+    """The value of an extension: of bytes, or of the list that it holds."""
+    restorer = _RESTORERS.get(code)
+    return Extension(code, payload) if restorer is None else restorer(payload)
+
+
+def _malformed(why: str) -> _errors.EncodingError:
+    return _errors.EncodingError(f"the value cannot be read: {why}")
+
+
+def _fixed(form: str, payload: bytes, what: str) -> tuple[Any, ...]:
+    if len(payload) != struct.calcsize(form):
+        raise _malformed(f"a {what} has {struct.calcsize(form)} bytes")
+    return struct.unpack(form, payload)
+
+
+def _to_decimal(payload: bytes) -> Any:
+    import decimal
+    import re
+
+    form = rb"[+-]?([0-9]+([.][0-9]+)?(E[+-]?[0-9]+)?|Infinity|s?NaN[0-9]*)"
+    if not re.fullmatch(form, payload):
+        raise _malformed("a decimal is like 1.50, -2E+7, Infinity, NaN or sNaN")
+    try:
+        # Exact, whatever the context; what is beyond the limits of the module is refused by it.
+        return decimal.Decimal(payload.decode())
+    except decimal.DecimalException:
+        raise _malformed("a decimal number is beyond what this Python can hold") from None
+
+
+def _to_uuid(payload: bytes) -> Any:
+    import uuid
+
+    if len(payload) != 16:
+        raise _malformed("a UUID has 16 bytes")
+    return uuid.UUID(bytes=bytes(payload))
+
+
+def _to_date(payload: bytes) -> dt.date:
+    import datetime
+
+    (days,) = _fixed(">i", payload, "date")
+    try:
+        return datetime.date.fromordinal(days + _EPOCH_DAYS)
+    except (ValueError, OverflowError):
+        raise _malformed("the year of a date is 1 to 9999") from None
+
+
+def _to_timedelta(payload: bytes) -> dt.timedelta:
+    import datetime
+
+    days, seconds, micros = _fixed(">iII", payload, "timedelta")
+    if abs(days) > 999_999_999 or seconds >= 86400 or micros >= 1_000_000:
+        raise _malformed("a part of a timedelta is out of its range")
+    return datetime.timedelta(days, seconds, micros)
+
+
+def _to_zone(payload: bytes, when: dt.datetime | None) -> tuple[int, dt.tzinfo | None]:
+    """Fold and zone."""
+    import datetime
+
+    flags = payload[0] if payload else 4
+    if flags > 3 or (flags < 2 and len(payload) > 1) or (flags >= 2 and len(payload) < 9):
+        raise _malformed("the zone of a time is malformed")
+    fold = flags & 1
+    if flags < 2:
+        return fold, None
+    (micros,) = struct.unpack_from(">q", payload, 1)
+    if abs(micros) >= _DAY:
+        raise _malformed("the offset of a time from UTC is below 24 hours")
+    offset = datetime.timedelta(microseconds=micros)
+    try:
+        name = payload[9:].decode()
+    except UnicodeDecodeError:
+        raise _malformed("the name of a zone is no UTF-8") from None
+    if not name:
+        return fold, datetime.timezone(offset)
+    if name == "UTC" and not micros:
+        return fold, datetime.timezone.utc
+    if when is not None and "/" in name:
+        import zoneinfo
+
+        try:
+            zone = zoneinfo.ZoneInfo(name)
+            if when.replace(fold=fold, tzinfo=zone).utcoffset() == offset:
+                return fold, zone
+        except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+            pass  # a zone that is not known here is an offset with a name
+    return fold, datetime.timezone(offset, name)
+
+
+def _to_datetime(payload: bytes) -> dt.datetime:
+    import datetime
+
+    if len(payload) < 9:
+        raise _malformed("a datetime has 9 bytes at least")
+    (micros,) = struct.unpack_from(">q", payload)
+    try:
+        when = datetime.datetime.fromordinal(micros // _DAY + _EPOCH_DAYS)
+    except (ValueError, OverflowError):
+        raise _malformed("the year of a datetime is 1 to 9999") from None
+    when += datetime.timedelta(microseconds=micros % _DAY)
+    fold, zone = _to_zone(payload[8:], when)
+    return when.replace(fold=fold, tzinfo=zone)
+
+
+def _to_timestamp(payload: bytes) -> dt.datetime:
+    import datetime
+
+    if len(payload) == 4:
+        (seconds,), nanos = struct.unpack(">I", payload), 0
+    elif len(payload) == 8:
+        (both,) = struct.unpack(">Q", payload)
+        seconds, nanos = both & 0x3_FFFF_FFFF, both >> 34
+    else:
+        nanos, seconds = _fixed(">Iq", payload, "timestamp")
+    if nanos >= 1_000_000_000:
+        raise _malformed("a timestamp has less than a second of nanoseconds")
+    try:
+        epoch = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
+        return epoch + datetime.timedelta(seconds=seconds, microseconds=nanos // 1000)
+    except OverflowError:
+        raise _malformed("the year of a timestamp is 1 to 9999") from None
+
+
+def _to_time(payload: bytes) -> dt.time:
+    import datetime
+
+    if len(payload) < 9:
+        raise _malformed("a time has 9 bytes at least")
+    (micros,) = struct.unpack_from(">Q", payload)
+    if micros >= _DAY:
+        raise _malformed("a time of day is below 24 hours")
+    fold, zone = _to_zone(payload[8:], None)
+    seconds, micros = divmod(micros, 1_000_000)
+    return datetime.time(seconds // 3600, seconds // 60 % 60, seconds % 60, micros, tzinfo=zone, fold=fold)
+
+
+def _parts(payload: list[Any], what: str, *types: type | tuple[type, ...]) -> Iterator[Any]:
+    if len(payload) != len(types) or not all(map(isinstance, payload, types)):
+        raise _malformed(f"a {what} is made of other parts")
+    return iter(payload)
+
+
+def _named(fields: dict[Any, Any], what: str) -> dict[str, Any]:
+    if not all(type(name) is str for name in fields):
+        raise _malformed(f"a field of a {what} has a name that is no text")
+    return fields
+
+
+def _to_exception(payload: list[Any]) -> BaseException:
+    type_name, args, attributes = _parts(payload, "exception", str, list, dict)
+    _named(attributes, "exception")
+    cls = _errors.class_of(type_name)
+    error = _errors._made(cls, "", args) if cls is not None else None
+    if error is None:
+        error = _errors.failed("application", str(args[0]) if args else "", None, {}, type_name, [], args)
+    for name, value in attributes.items():
+        if name[:1] != "_":
+            setattr(error, name, value)
+    return error
+
+
+def _to_instance(payload: list[Any]) -> Any:
+    name, fields = _parts(payload, "record", str, dict)
+    _named(fields, "record")
+    cls = _classes.get(name)
+    if cls is None:
+        return Record(name, fields)
+    try:
+        if hasattr(cls, "__dataclass_fields__") or hasattr(cls, "_fields"):
+            return cls(**fields)
+        made: Any = object.__new__(cls)
+        vars(made).update(fields)
+        return made
+    except TypeError as error:
+        raise _malformed(f"no {name} can be made of what came: {error}") from error
+
+
+def _to_member(payload: list[Any]) -> Any:
+    name, member, value = _parts(payload, "member of an enumeration", str, str, object)
+    cls: Any = _classes.get(name)
+    if cls is None:
+        return Member(name, member, value)
+    try:
+        return cls[member]
+    except KeyError:
+        raise _malformed(f"the enumeration {name} has no member {member!r} here") from None
+
+
+def _to_buffer(payload: list[Any]) -> Any:
+    form, shape, data = _parts(payload, "buffer", str, list, (bytes, int))
+    if not all(type(length) is int and length >= 0 for length in shape):
+        raise _malformed("the shape of a buffer is made of lengths")
+    if not isinstance(data, bytes):
+        raise _malformed("the memory of a buffer did not come with it")
+    if form == "B" and len(shape) == 1:
+        if shape[0] != len(data):
+            raise _malformed("a buffer is longer or shorter than its shape")
+        return bytearray(data)
+    if len(form) > 2 and form[0] in "<>|=":
+        return _to_array(form, shape, data)
+    try:
+        return memoryview(bytearray(data)).cast(form, shape)
+    except (TypeError, ValueError) as error:
+        raise _malformed(f"a buffer of format {form!r} and shape {shape}: {error}") from None
+
+
+def _to_array(form: str, shape: list[int], data: bytes) -> Any:
+    try:
+        import numpy
+    except ImportError:
+        return Record("numpy.ndarray", {"format": form, "shape": shape, "data": data})
+    try:
+        return numpy.frombuffer(bytearray(data), dtype=form).reshape(shape)
+    except (TypeError, ValueError) as error:
+        raise _malformed(f"a buffer of format {form!r} and shape {shape}: {error}") from None
+
+
+_RESTORERS: dict[int, Callable[[Any], Any]] = {
+    DECIMAL: _to_decimal,
+    DATETIME: _to_datetime,
+    DATE: _to_date,
+    TIME: _to_time,
+    TIMEDELTA: _to_timedelta,
+    UUID: _to_uuid,
+    EXCEPTION: _to_exception,
+    RECORD: _to_instance,
+    BUFFER: _to_buffer,
+    ENUM: _to_member,
+    TIMESTAMP: _to_timestamp,
+}
+
+
+def foreign(codec: int, data: bytes) -> Any:
+    """A stored value that is not in the native codec: JSON, or bytes as they are."""
+    if codec == 2:
+        import json
+
+        return json.loads(data)
+    if codec == 3:
+        return data
+    raise _errors.EncodingError(f"the value is in codec {codec}, which this program does not know")

@@ -1,0 +1,80 @@
+"""Servers and other processes for tests."""
+
+import os
+import pathlib
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+import andiron
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A folder for names and state, so that nothing of this user is touched."""
+    runtime = tmp_path / "run"
+    runtime.mkdir(mode=0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.delenv("ANDIRON_ADDRESS", raising=False)
+    return tmp_path
+
+
+class Processes:
+    """Other processes, which end with the test."""
+
+    def __init__(self):
+        self.running = []
+
+    def start(self, *arguments, **options):
+        process = subprocess.Popen(
+            arguments,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.PIPE,
+            text=True,
+            **options,
+        )
+        self.running.append(process)
+        return process
+
+    def python(self, code, **options):
+        return self.start(sys.executable, "-u", "-c", textwrap.dedent(code), **options)
+
+    def end(self):
+        for process in self.running:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
+
+
+@pytest.fixture
+def processes(home):
+    processes = Processes()
+    yield processes
+    processes.end()
+
+
+@pytest.fixture
+def serve(home):
+    """Hosts objects in this process; gives a hub."""
+    servers = []
+
+    def start(objects, **options):
+        server = andiron.Server(objects, f"unix:{home}/socket{len(servers)}", state=False, **options)
+        servers.append(server)
+        return andiron.connect(server.addresses[0])
+
+    yield start
+    for server in servers:
+        server.stop()
+
+
+@pytest.fixture
+def command():
+    """The `andiron` command of this environment."""
+    return os.path.join(os.path.dirname(sys.executable), "andiron")
