@@ -9,6 +9,7 @@ __all__ = [
     "Connection",
     "Context",
     "Inflow",
+    "Memory",
     "Method",
     "Outflow",
     "Pending",
@@ -107,6 +108,12 @@ class Inflow:
 @final
 class Outflow:
     def __new__(cls, items: Iterable[Any]) -> Outflow: ...
+
+@final
+class Memory:
+    def place(self) -> tuple[int, int] | None: ...
+    def __len__(self) -> int: ...
+    def __bytes__(self) -> bytes: ...
 
 @final
 class Target:

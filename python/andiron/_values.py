@@ -188,17 +188,19 @@ def _time(value: dt.time) -> Reduced:
 
 
 def _bytearray(value: bytearray) -> Reduced:
-    return BUFFER, ["B", [len(value)], bytes(value)]
+    return BUFFER, ["B", [len(value)], memoryview(value)]
 
 
 def _memoryview(value: memoryview) -> Reduced:
-    return BUFFER, [value.format, list(value.shape or ()), value.tobytes()]
+    data = value.cast("B") if value.c_contiguous and value.nbytes else memoryview(value.tobytes())
+    return BUFFER, [value.format, list(value.shape or ()), data]
 
 
 def _array(value: Any) -> Reduced:
     if value.dtype.hasobject or value.dtype.names:
         raise TypeError(f"an array of {value.dtype} cannot be sent: only one of plain numbers")
-    return BUFFER, [value.dtype.str, list(value.shape), value.tobytes()]
+    data = value.data.cast("B") if value.flags.c_contiguous and value.nbytes else memoryview(value.tobytes())
+    return BUFFER, [value.dtype.str, list(value.shape), data]
 
 
 def _record(value: Record) -> Reduced:
@@ -451,30 +453,42 @@ def _to_member(payload: list[Any]) -> Any:
 
 
 def _to_buffer(payload: list[Any]) -> Any:
-    form, shape, data = _parts(payload, "buffer", str, list, (bytes, int))
+    form, shape, data = _parts(payload, "buffer", str, list, object)
     if not all(type(length) is int and length >= 0 for length in shape):
         raise _malformed("the shape of a buffer is made of lengths")
-    if not isinstance(data, bytes):
-        raise _malformed("the memory of a buffer did not come with it")
     if form == "B" and len(shape) == 1:
         if shape[0] != len(data):
             raise _malformed("a buffer is longer or shorter than its shape")
-        return bytearray(data)
+        return bytearray(data) if isinstance(data, bytes) else _mapped(data)
+    view = memoryview(bytearray(data)) if isinstance(data, bytes) else _mapped(data)
     if len(form) > 2 and form[0] in "<>|=":
-        return _to_array(form, shape, data)
+        return _to_array(form, shape, view)
     try:
-        return memoryview(bytearray(data)).cast(form, shape)
+        return view.cast(form, shape)
     except (TypeError, ValueError) as error:
         raise _malformed(f"a buffer of format {form!r} and shape {shape}: {error}") from None
 
 
-def _to_array(form: str, shape: list[int], data: bytes) -> Any:
+def _mapped(memory: Any) -> memoryview:
+    """Memory that came by reference, as the own copy of who got it: a page is copied when it is written."""
+    place = memory.place()
+    if place is None:
+        return memoryview(bytearray(bytes(memory)))
+    import mmap
+
+    descriptor, offset = place
+    end = offset + len(memory)
+    mapped = mmap.mmap(descriptor, end, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE)
+    return memoryview(mapped)[offset:]
+
+
+def _to_array(form: str, shape: list[int], data: memoryview) -> Any:
     try:
         import numpy
     except ImportError:
-        return Record("numpy.ndarray", {"format": form, "shape": shape, "data": data})
+        return Record("numpy.ndarray", {"format": form, "shape": shape, "data": bytes(data)})
     try:
-        return numpy.frombuffer(bytearray(data), dtype=form).reshape(shape)
+        return numpy.frombuffer(data, dtype=form).reshape(shape)
     except (TypeError, ValueError) as error:
         raise _malformed(f"a buffer of format {form!r} and shape {shape}: {error}") from None
 

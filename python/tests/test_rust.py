@@ -13,7 +13,9 @@ def rust(processes):
     """Starts an example in Rust by its name."""
     folder = ROOT / "target" / "debug"
     if not (folder / "player").exists():
-        subprocess.run(["cargo", "build", "--quiet", "--locked", "-p", "andiron-examples"], cwd=ROOT, check=True)
+        subprocess.run(
+            ["cargo", "build", "--quiet", "--locked", "-p", "andiron-examples"], cwd=ROOT, check=True
+        )
     return lambda name, **options: processes.start(folder / name, **options)
 
 

@@ -229,6 +229,54 @@ def test_an_array_arrives_as_one():
             andiron.encode(strange)
 
 
+BIG = 3 << 20
+
+
+@pytest.fixture
+def far(serve):
+    kept = []
+
+    def keep(value):
+        kept.append(value)
+        return value
+
+    hub = serve({"keep": keep, "kept": lambda: kept[-1]})
+    return hub, kept
+
+
+def test_a_big_array_is_the_own_copy_of_whoever_gets_it(far):
+    numpy = pytest.importorskip("numpy")
+    hub, kept = far
+    sent = numpy.arange(BIG // 8, dtype="<f8").reshape(-1, 8)
+    found = hub["keep"](sent)
+    assert (found == sent).all()
+    found[0, 0] = -1
+    kept[0][0, 1] = -2
+    assert (sent[0, 0], sent[0, 1]) == (0, 1)
+    assert (hub["kept"]()[0, 0], hub["kept"]()[0, 1]) == (0, -2)
+
+
+@pytest.mark.parametrize("length", [0, 5, BIG])
+def test_bytes_that_can_be_changed_arrive_as_such(far, length):
+    hub, _ = far
+    for value in (bytearray(b"x" * length), memoryview(b"x" * length)):
+        found = hub["keep"](value)
+        assert bytes(found) == b"x" * length
+        if length:
+            found[0] = 1
+            assert bytes(value[:1]) == b"x"
+
+
+def test_a_stored_array_is_mapped_where_it_lies(far):
+    numpy = pytest.importorskip("numpy")
+    hub, _ = far
+    hub.store["array"] = {"deep": [numpy.arange(BIG // 4, dtype="<i4")]}
+    mine, other = hub.store["array"]["deep"][0], hub.store["array"]["deep"][0]
+    mine[:] = 0
+    assert (other == numpy.arange(BIG // 4)).all()
+    assert not mine.any()
+
+
 plain = strategies.recursive(
     strategies.none()
     | strategies.booleans()

@@ -112,6 +112,12 @@ impl Blob {
         }
     }
 
+    /// The memory that it lies in from the beginning on, where that is kept.
+    #[doc(hidden)]
+    pub fn memory(&self) -> Option<BorrowedFd<'_>> {
+        self.descriptor().map(AsFd::as_fd)
+    }
+
     pub(crate) fn of_bytes(bytes: Bytes) -> Blob {
         Blob(Data::Own(bytes))
     }
@@ -223,6 +229,14 @@ impl Attached {
         match self {
             Attached::Blob(blob) => Ok(blob.to_bytes()),
             Attached::Descriptor(descriptor) => received(descriptor, None).map(|blob| blob.to_bytes()),
+        }
+    }
+
+    /// All of it as a blob.
+    pub(crate) fn whole(&self) -> Result<Blob> {
+        match self {
+            Attached::Blob(blob) => Ok(blob.clone()),
+            Attached::Descriptor(descriptor) => received(descriptor, None),
         }
     }
 

@@ -97,12 +97,12 @@ pub fn object(position: u16) -> Option<Proxy> {
     target::take(position).map(Proxy::of)
 }
 
-/// The memory at this position of the value that is being decoded.
-pub fn blob(position: u64) -> Option<Blob> {
-    match target::attached(position)? {
-        crate::blob::Attached::Blob(blob) => Some(blob),
-        crate::blob::Attached::Descriptor(_) => None,
-    }
+/// The memory at this position of the value that is being decoded; `None` where nothing is there.
+///
+/// # Errors
+/// `Encoding` where it is no memory that can be trusted, `Overloaded` where there is no room for it.
+pub fn blob(position: u64) -> Option<Result<Blob>> {
+    target::attached(position).map(|attached| attached.whole())
 }
 
 /// The stream of the value that is being decoded.

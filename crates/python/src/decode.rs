@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use andiron::{Error, ErrorKind, engine};
+use andiron::{Blob, Error, ErrorKind, engine};
 use andiron_proto::codec::{DecodeError, Decoder, Token};
 use pyo3::prelude::*;
 use pyo3::types::{
@@ -12,6 +12,7 @@ use pyo3::types::{
 use crate::error::{of_kind, to_python};
 use crate::hooks;
 use crate::hub::Inner;
+use crate::memory::{BY_REFERENCE_FROM, Memory};
 use crate::object;
 use crate::remote::{Inflow, Remote};
 
@@ -28,9 +29,17 @@ const ENUM: i8 = 16;
 
 /// One value, which names no objects.
 pub(crate) fn from_bytes<'py>(py: Python<'py>, data: &[u8]) -> PyResult<Bound<'py, PyAny>> {
-    Reader { py, input: Decoder::new(data), connection: None, stream: false }
-        .whole()
-        .map_err(|fault| fault.raise(py))
+    read(py, data, None)
+}
+
+/// One value that lies in this memory, which names no objects.
+pub(crate) fn from_blob<'py>(py: Python<'py>, blob: &Blob) -> PyResult<Bound<'py, PyAny>> {
+    read(py, blob, blob.memory().map(|_| blob))
+}
+
+fn read<'py>(py: Python<'py>, data: &[u8], blob: Option<&Blob>) -> PyResult<Bound<'py, PyAny>> {
+    let mut reader = Reader { py, input: Decoder::new(data), connection: None, stream: false, blob };
+    reader.whole().map_err(|fault| fault.raise(py))
 }
 
 /// The value of a message that came over this connection.
@@ -40,7 +49,8 @@ pub(crate) fn message<'py>(
     connection: Option<&Arc<Inner>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let stream = message.has_stream();
-    let value = message.decode(|bytes| Reader { py, input: Decoder::new(bytes), connection, stream }.whole());
+    let value = message
+        .decode(|bytes| Reader { py, input: Decoder::new(bytes), connection, stream, blob: None }.whole());
     value.map_err(|fault: Fault| fault.raise(py))
 }
 
@@ -58,7 +68,7 @@ pub(crate) fn arguments<'py>(
         if bytes == [0xc0] {
             return Ok((PyTuple::empty(py), None)); // nothing at all: no arguments
         }
-        Reader { py, input: Decoder::new(bytes), connection, stream }.arguments()
+        Reader { py, input: Decoder::new(bytes), connection, stream, blob: None }.arguments()
     });
     read.map_err(|fault: Fault| match fault {
         Fault::Engine(error) => error,
@@ -119,6 +129,8 @@ struct Reader<'py, 'de, 'c> {
     connection: Option<&'c Arc<Inner>>,
     /// The first nil stands for a stream.
     stream: bool,
+    /// All of the input, where that lies in memory that can be mapped.
+    blob: Option<&'c Blob>,
 }
 
 impl<'py, 'de> Reader<'py, 'de, '_> {
@@ -246,7 +258,11 @@ impl<'py, 'de> Reader<'py, 'de, '_> {
                 Ok(PyComplex::from_doubles(py, re, im).into_any())
             }
             REF => self.reference(len),
-            EXCEPTION | RECORD | BUFFER | ENUM => {
+            BUFFER => {
+                let held = self.buffer(len, at)?;
+                self.restored(code, held.into_any())
+            }
+            EXCEPTION | RECORD | ENUM => {
                 let held = PyList::new(py, self.held(len, at)?)?;
                 self.restored(code, held.into_any())
             }
@@ -255,6 +271,37 @@ impl<'py, 'de> Reader<'py, 'de, '_> {
                 self.restored(code, payload.into_any())
             }
         }
+    }
+
+    /// Format, shape and bytes, which may lie in memory that can be mapped.
+    fn buffer(&mut self, len: usize, at: usize) -> Result<Bound<'py, PyList>, Fault> {
+        let end = self.input.position() + len;
+        self.input.enter(at)?;
+        if !matches!(self.input.token()?, Token::Array(3)) {
+            return Err(malformed("a buffer is an array of three"));
+        }
+        let (form, shape) = (self.value()?, self.value()?);
+        let bytes = match self.input.token()? {
+            Token::Bin(bytes) => match self.blob {
+                Some(blob) if bytes.len() >= BY_REFERENCE_FROM => {
+                    let offset = self.input.position() - bytes.len();
+                    Bound::new(self.py, Memory::part(blob.clone(), offset, bytes.len()))?.into_any()
+                }
+                _ => PyBytes::new(self.py, bytes).into_any(),
+            },
+            Token::Uint(position) => {
+                let missing = || malformed("the memory of a buffer did not come with it");
+                let blob = engine::blob(position).ok_or_else(missing)??;
+                let length = blob.len();
+                Bound::new(self.py, Memory::part(blob, 0, length))?.into_any()
+            }
+            _ => return Err(malformed("a buffer has bytes, or their position")),
+        };
+        self.input.leave();
+        if self.input.position() != end {
+            return Err(malformed("an extension is longer or shorter than what it holds"));
+        }
+        Ok(PyList::new(self.py, [form, shape, bytes])?)
     }
 
     fn restored(&self, code: i8, payload: Bound<'py, PyAny>) -> Read<'py> {

@@ -3,10 +3,13 @@
 use andiron::{ErrorKind, engine};
 use andiron_proto::codec::{EncodeError, Encoder};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PySet, PyString, PyTuple};
+use pyo3::types::{
+    PyBool, PyBytes, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PyMemoryView, PySet, PyString, PyTuple,
+};
 
 use crate::error::of_kind;
 use crate::hooks;
+use crate::memory::{BY_REFERENCE_FROM, frozen};
 use crate::object::{Outflow, Target};
 use crate::remote::Remote;
 
@@ -24,7 +27,8 @@ const LONGEST_INT: usize = 65536;
 /// One value, which names no objects.
 pub(crate) fn to_bytes(value: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
     let mut out = Vec::with_capacity(64);
-    Writer::new(&mut out).value(value).map_err(|fault| fault.raise(value.py(), "the value"))?;
+    let mut writer = Writer { travels: false, ..Writer::new(&mut out) };
+    writer.value(value).map_err(|fault| fault.raise(value.py(), "the value"))?;
     Ok(out)
 }
 
@@ -103,13 +107,15 @@ type Written = Result<(), Fault>;
 struct Writer<'a> {
     out: Encoder<'a>,
     exports: bool,
+    /// It is that of a call, with which other things can go.
+    travels: bool,
     /// A nil was written: a stream behind it could not be told from it.
     nil: bool,
 }
 
 impl<'a> Writer<'a> {
     fn new(out: &'a mut Vec<u8>) -> Writer<'a> {
-        Writer { out: Encoder::new(out), exports: false, nil: false }
+        Writer { out: Encoder::new(out), exports: false, travels: true, nil: false }
     }
 
     fn arguments(&mut self, args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> Written {
@@ -282,6 +288,9 @@ impl<'a> Writer<'a> {
         self.out.array_header(length(parts.len())?);
         for (index, part) in parts.iter().enumerate() {
             match part.cast_exact::<PyDict>() {
+                _ if part.is_exact_instance_of::<PyMemoryView>() => {
+                    self.memory(part.cast::<PyMemoryView>().map_err(PyErr::from)?)?;
+                }
                 Ok(fields) if code == RECORD => self.entries(fields, |name| format!(".{name}"))?,
                 _ => self.value(&part).map_err(|fault| fault.at(format!("<{index}>")))?,
             }
@@ -289,6 +298,19 @@ impl<'a> Writer<'a> {
         self.out.close_ext(began)?;
         self.out.leave();
         Ok(())
+    }
+
+    /// Bytes of a buffer: beside the value where they are many, and where it is one of a call.
+    fn memory(&mut self, view: &Bound<'_, PyMemoryView>) -> Written {
+        if self.travels && view.len()? >= BY_REFERENCE_FROM {
+            let blob = frozen(view)?;
+            if let Some(position) = engine::place_blob(blob) {
+                self.out.uint(position);
+                return Ok(());
+            }
+        }
+        let bytes = view.call_method0("tobytes")?;
+        Ok(self.out.bytes(bytes.cast::<PyBytes>().map_err(PyErr::from)?.as_bytes())?)
     }
 
     fn object(&mut self, proxy: &andiron::Proxy) -> Written {

@@ -8,6 +8,7 @@ mod encode;
 mod error;
 mod hooks;
 mod hub;
+mod memory;
 mod object;
 mod remote;
 mod server;
@@ -59,6 +60,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<hub::Connection>()?;
     module.add_class::<hub::Batch>()?;
     module.add_class::<hub::Context>()?;
+    module.add_class::<memory::Memory>()?;
     module.add_class::<object::Target>()?;
     module.add_class::<object::Outflow>()?;
     module.add_class::<remote::Remote>()?;

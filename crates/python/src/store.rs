@@ -34,7 +34,7 @@ impl Store {
 
 fn value<'py>(py: Python<'py>, entry: &Entry) -> PyResult<Bound<'py, PyAny>> {
     if entry.codec == codecs::NATIVE {
-        return decode::from_bytes(py, &entry.bytes);
+        return decode::from_blob(py, &entry.bytes);
     }
     let bytes = pyo3::types::PyBytes::new(py, &entry.bytes);
     hooks::hooks(py)?.foreign.bind(py).call1((entry.codec, bytes))
