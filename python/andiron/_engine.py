@@ -56,6 +56,7 @@ class _Hooks:
     failure = staticmethod(_errors.failure)
     error = staticmethod(_errors.failed)
     deadline = deadline
+    coroutine: Callable[[Any, Any], None]
     reduce: Callable[[Any], Any]
     proxy: Callable[[Remote], Any]
     stream: Callable[[Inflow], Any]

@@ -194,6 +194,9 @@ def _reduce(value: Any) -> Any:
     """What stands for a value that an engine does not know."""
     if isinstance(value, Proxy):
         return remote_of(value)
+    remote = getattr(type(value), "__andiron_remote__", None)
+    if remote is not None:
+        return remote(value)
     reduced = _values.reduce(value)
     if reduced is not None:
         return reduced
@@ -214,4 +217,20 @@ def _refusal(value: Any) -> str:
     return f"{name} is no value that travels; expose it to have it called, or register its class"
 
 
+#: Those who have ``async def`` methods go on, the latest first; each tells whether it does.
+runners: list[Callable[[Any, Any], bool]] = []
+
+
+def _coroutine(coroutine: Any, answer: Any) -> None:
+    if any(runner(coroutine, answer) for runner in reversed(runners)):
+        return
+    coroutine.close()
+    answer.error(
+        _errors.UnsupportedError(
+            "the method is an `async def`, which a loop has to run: serve it by `andiron.aio`"
+        )
+    )
+
+
+hooks.coroutine = _coroutine
 hooks.reduce = _reduce

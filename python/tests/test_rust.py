@@ -3,8 +3,9 @@
 import json
 import subprocess
 
-import andiron
 import pytest
+
+import andiron
 from conftest import ROOT
 
 

@@ -4,19 +4,21 @@
 
 use std::any::Any;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Instant;
 
 use andiron_proto::ErrorKind;
 use andiron_proto::wire::codecs;
 use bytes::Bytes;
 
 use crate::call::{Call, Parcel};
-use crate::object::{Job, Object, panicked};
+use crate::link::{Link, TaskRead};
+use crate::object::{Job, Object};
 use crate::stream::Items;
 use crate::sync::{contained, lock};
 use crate::target::{self, Carried, Target, collecting, with_incoming};
-use crate::{Blob, Error, Proxy, Result};
+use crate::{Blob, Error, Hub, Pending, Proxy, Result, context};
 
 /// An encoded value with the objects, the memory and the stream that it names.
 #[derive(Default)]
@@ -125,6 +127,18 @@ impl Iterator for Messages {
     }
 }
 
+impl Messages {
+    /// The next item, if it is there; else the waker is told when it is.
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Message>>> {
+        let Some(items) = &mut self.0 else { return Poll::Ready(None) };
+        let item = ready!(items.poll_next(context));
+        if !matches!(item, Some(Ok(_))) {
+            self.0 = None;
+        }
+        Poll::Ready(item.map(|item| item.map(Message)))
+    }
+}
+
 impl fmt::Debug for Messages {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Messages")
@@ -134,8 +148,8 @@ impl fmt::Debug for Messages {
 struct Encoded<I>(I);
 
 impl<I: Iterator<Item = Result<Message>> + Send> Items for Encoded<I> {
-    fn poll_next(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Option<Result<Parcel>>> {
-        std::task::Poll::Ready(self.0.next().map(|item| item.map(|message| message.0)))
+    fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Parcel>>> {
+        Poll::Ready(self.0.next().map(|item| item.map(|message| message.0)))
     }
 
     fn may_block(&self) -> bool {
@@ -145,34 +159,44 @@ impl<I: Iterator<Item = Result<Message>> + Send> Items for Encoded<I> {
 
 /// An object whose methods are known at run time only. Its calls overlap.
 pub trait Dynamic: Send + Sync + 'static {
-    /// Answers a call, on a thread that runs methods.
-    ///
-    /// # Errors
-    /// What the caller is told: there is no such method, the arguments do not fit, or how the method failed.
-    fn call(&self, call: &Incoming<'_>) -> Result<Message>;
+    /// Has a call answered, now or later; on a thread that runs methods.
+    fn call(&self, call: Incoming);
 }
 
-/// A call of a [`Dynamic`] object.
-pub struct Incoming<'a>(&'a Call, &'a Message);
+/// A call of a [`Dynamic`] object. Where it is dropped its caller hears of a defect.
+pub struct Incoming {
+    call: Call,
+    arguments: Message,
+}
 
-impl Incoming<'_> {
+impl Incoming {
     /// What is called.
     pub fn method(&self) -> &str {
-        self.0.method()
+        self.call.method()
     }
 
     /// One array, and perhaps a map behind it.
     pub fn arguments(&self) -> &Message {
-        self.1
+        &self.arguments
     }
 
     /// The method begins: from here on the next call of the same connection may start.
     pub fn begin(&self) {
-        self.0.begin();
+        self.call.begin();
+    }
+
+    /// Answers it: with an error where there is no such method, the arguments do not fit, or the method failed.
+    pub fn answer(self, outcome: Result<Message>) {
+        self.call.answer_with(outcome);
+    }
+
+    /// Has this run when nobody waits for the answer any more; at once if that is so.
+    pub fn on_cancel(&self, hook: impl FnOnce() + Send + 'static) {
+        self.call.state().on_cancel(hook);
     }
 }
 
-impl fmt::Debug for Incoming<'_> {
+impl fmt::Debug for Incoming {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Incoming({})", self.method())
     }
@@ -187,15 +211,106 @@ impl<T: Dynamic> Object for DynamicObject<T> {
 
     fn run(self: Arc<Self>, mut call: Call) -> Vec<Job> {
         let arguments = Message(call.take_arguments());
-        let answer = || {
-            call.check()?;
-            call.enter(|| self.0.call(&Incoming(&call, &arguments)))
-        };
-        let outcome = catch_unwind(AssertUnwindSafe(answer)).unwrap_or_else(|panic| Err(panicked(&*panic)));
-        // What the call brought is dropped with it, and that may be anything.
-        contained(move || call.answer_with(outcome));
-        contained(move || drop(arguments));
+        contained(move || {
+            if let Err(error) = call.check() {
+                return call.answer_with(Err(error));
+            }
+            let state = call.state().clone();
+            context::enter(state, || self.0.call(Incoming { call, arguments }));
+        });
         Vec::new()
+    }
+}
+
+/// Runs the body of a thread that runs methods.
+pub type ThreadBody = fn(&mut (dyn FnMut() + Send));
+
+static THREAD_BODY: OnceLock<ThreadBody> = OnceLock::new();
+
+/// Has the threads that run methods do so within this, where their language wants something of a thread before. The first one who says so is heard.
+pub fn run_threads_within(body: ThreadBody) {
+    THREAD_BODY.get_or_init(|| body);
+}
+
+/// Runs what a thread does that runs methods.
+pub(crate) fn thread(mut work: impl FnMut() + Send) {
+    match THREAD_BODY.get() {
+        Some(body) => body(&mut work),
+        None => work(),
+    }
+}
+
+/// Reads of one turn; then others have theirs.
+const MOST_READS: usize = 16;
+
+/// A connection that an event loop reads, on one thread. Its calls run in [`step`](Driver::step).
+pub struct Driver {
+    link: Arc<Link>,
+    waker: Waker,
+}
+
+/// What a driver waits for, besides bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rest {
+    /// Until then.
+    pub until: Option<Instant>,
+    /// Room to write.
+    pub room: bool,
+    /// There is more, and others are to have their turn first.
+    pub more: bool,
+    /// Nothing: the connection is over.
+    pub over: bool,
+}
+
+impl Driver {
+    /// Drives a connection that is only just made. The waker is told where another step is to be made without bytes having come.
+    pub fn new(hub: &Hub, waker: Waker) -> Driver {
+        let link = hub.link();
+        link.leave_to_task();
+        Driver { link, waker }
+    }
+
+    /// Reads what is there, runs the calls in it, and sends what can be sent.
+    pub fn step(&self) -> Rest {
+        thread_local! {
+            static BUFFER: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) };
+        }
+        self.link.task_begins(&Context::from_waker(&self.waker));
+        let mut buffer = BUFFER.take();
+        buffer.resize(crate::link::READ_BUFFER, 0);
+        let mut more = true;
+        for _ in 0..MOST_READS {
+            match self.link.task_reads(&mut buffer) {
+                TaskRead::More => continue,
+                TaskRead::Drained | TaskRead::PassedOver | TaskRead::Over => more = false,
+            }
+            break;
+        }
+        BUFFER.set(buffer);
+        self.link.task_cares();
+        self.link.task_runs_calls();
+        let rest = self.link.task_rests();
+        Rest { until: rest.until, room: rest.room, more, over: rest.over }
+    }
+}
+
+/// Nobody reads the connection any more: it is over.
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.link.task_is_gone();
+    }
+}
+
+impl fmt::Debug for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Driver({})", self.link.peer_label())
+    }
+}
+
+impl Pending<Message> {
+    /// The result, if it is there; else the waker is told when it is.
+    pub fn poll_encoded(&mut self, context: &mut Context<'_>) -> Poll<Result<Message>> {
+        self.poll_parcel(context).map_ok(Message)
     }
 }
 

@@ -62,6 +62,12 @@ impl Hub {
         Proxy::root_of(&self.line)
     }
 
+    /// The object that knows the names of the others.
+    #[doc(hidden)]
+    pub fn root_proxy(&self) -> Proxy {
+        self.root()
+    }
+
     pub(crate) fn retries(&self) -> bool {
         self.line.retries()
     }

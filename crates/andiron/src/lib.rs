@@ -136,6 +136,8 @@ pub use stream::{Stream, StreamIter};
 pub use blob::PassedDescriptor;
 #[doc(hidden)]
 pub use server::Hosting;
+#[doc(hidden)]
+pub use store::Asking;
 
 #[doc(hidden)]
 pub use expose::private as __private;

@@ -20,7 +20,7 @@ use andiron_sys::epoll::{Interest, Poller, Waker};
 
 use crate::link::{Link, Next};
 use crate::sync::lock;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, engine};
 
 /// Threads that are there without need: one runs a handler, one reads on.
 const BASE_THREADS: usize = 2;
@@ -123,8 +123,9 @@ impl Pool {
         let pool = self.clone();
         // Relaxed: a count for decisions that may be a little late.
         self.threads.fetch_add(1, Ordering::Relaxed);
-        let started =
-            std::thread::Builder::new().name("andiron-server".to_owned()).spawn(move || pool.work());
+        let started = std::thread::Builder::new()
+            .name("andiron-server".to_owned())
+            .spawn(move || engine::thread(|| pool.clone().work()));
         match started {
             Ok(handle) => lock(&self.started).push(handle),
             Err(error) => {

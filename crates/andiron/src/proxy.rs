@@ -614,6 +614,13 @@ impl<R: DeserializeOwned> Future for Pending<R> {
     type Output = Result<R>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<Result<R>> {
+        let outcome = ready!(self.poll_parcel(context));
+        Poll::Ready(outcome.and_then(|parcel| decode(parcel).map_err(|error| self.what.name(error))))
+    }
+}
+
+impl<R> Pending<R> {
+    pub(crate) fn poll_parcel(&mut self, context: &mut task::Context<'_>) -> Poll<Result<Parcel>> {
         let outcome = match &mut self.state {
             Waiting::Remote(call) => ready!(call.poll(context)),
             Waiting::Local(slot, _) => ready!(slot.poll(context)),
@@ -626,7 +633,7 @@ impl<R: DeserializeOwned> Future for Pending<R> {
         };
         self.state = Waiting::Done;
         let outcome = outcome.map(|parcel| with_named_items(parcel, || self.what.clone()));
-        Poll::Ready(outcome.and_then(decode).map_err(|error| self.what.name(error)))
+        Poll::Ready(outcome.map_err(|error| self.what.name(error)))
     }
 }
 

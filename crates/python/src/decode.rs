@@ -317,7 +317,7 @@ impl<'py, 'de> Reader<'py, 'de, '_> {
             return Ok(own);
         }
         let remote = Bound::new(self.py, Remote::new(proxy, self.connection.cloned()))?;
-        Ok(hooks::hooks(self.py)?.proxy.bind(self.py).call1((remote,))?)
+        Ok(Inner::proxy(self.connection, self.py, remote)?)
     }
 
     fn inflow(&mut self) -> Read<'py> {
@@ -325,6 +325,6 @@ impl<'py, 'de> Reader<'py, 'de, '_> {
         let items =
             engine::stream().ok_or_else(|| malformed("a stream that did not come with the message"))?;
         let inflow = Bound::new(self.py, Inflow::new(items, self.connection.cloned()))?;
-        Ok(hooks::hooks(self.py)?.stream.bind(self.py).call1((inflow,))?)
+        Ok(Inner::stream(self.connection, self.py, inflow)?)
     }
 }

@@ -257,17 +257,13 @@ impl<'a> Writer<'a> {
 
     /// What the package has to say what it is.
     fn other(&mut self, value: &Bound<'_, PyAny>) -> Written {
-        if let Ok(remote) = value.cast_exact::<Remote>() {
-            return self.object(&remote.get().proxy);
+        if let Some(written) = self.known_object(value) {
+            return written;
         }
         let py = value.py();
         let reduced = hooks::hooks(py)?.reduce.bind(py).call1((value,))?;
-        if let Ok(remote) = reduced.cast_exact::<Remote>() {
-            return self.object(&remote.get().proxy);
-        }
-        if let Ok(target) = reduced.cast_exact::<Target>() {
-            self.exports = true;
-            return self.object(&target.get().proxy);
+        if let Some(written) = self.known_object(&reduced) {
+            return written;
         }
         if let Ok(outflow) = reduced.cast_exact::<Outflow>() {
             return self.stream(outflow.get());
@@ -279,6 +275,16 @@ impl<'a> Writer<'a> {
             return Ok(self.out.ext(code, bytes.as_bytes())?);
         }
         self.holder(code, payload.cast::<PyList>().map_err(PyErr::from)?)
+    }
+
+    /// An object as the engine has it.
+    fn known_object(&mut self, value: &Bound<'_, PyAny>) -> Option<Written> {
+        if let Ok(remote) = value.cast_exact::<Remote>() {
+            return Some(self.object(&remote.get().proxy));
+        }
+        let target = value.cast_exact::<Target>().ok()?;
+        self.exports = true;
+        Some(self.object(&target.get().proxy))
     }
 
     /// An extension that holds an array, whose lists are plain, and whose elements are one level deeper.

@@ -20,6 +20,8 @@ pub(crate) struct Hooks {
     pub(crate) stream: Py<PyAny>,
     /// `failure(exception, handler, args, kwargs)`: kind, message, type, trace and arguments of what a handler raised.
     pub(crate) failure: Py<PyAny>,
+    /// `coroutine(coroutine, answer)`: has a method that waits go on, and answers by the `Answer`.
+    pub(crate) coroutine: Py<PyAny>,
     /// `error(kind, message, operation, context, type, trace, args)`: the exception for what a call ended with.
     pub(crate) error: Py<PyAny>,
     /// A context variable: until when, by `time.monotonic()`, calls that are made now may take.

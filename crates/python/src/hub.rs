@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use andiron::{Connector, Context as CallContext, Error, Hub, Security};
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 
 use crate::error::to_python;
+use crate::hooks;
 use crate::object::Target;
-use crate::remote::Remote;
+use crate::remote::{Inflow, Remote};
 use crate::store::Store;
 
 /// What all that came over a connection shares.
@@ -20,11 +22,43 @@ pub(crate) struct Inner {
     pumping: AtomicBool,
     /// Who is told of the end of that thread.
     ends: Mutex<Vec<Py<PyAny>>>,
+    /// What makes proxies and streams of what comes over it, where that is not what the package gave.
+    makes: PyOnceLock<(Py<PyAny>, Py<PyAny>)>,
 }
 
 impl Inner {
     fn new(hub: Hub, pumps: bool) -> Arc<Inner> {
-        Arc::new(Inner { hub, pumps, pumping: AtomicBool::new(false), ends: Mutex::default() })
+        Arc::new(Inner {
+            hub,
+            pumps,
+            pumping: AtomicBool::new(false),
+            ends: Mutex::default(),
+            makes: PyOnceLock::new(),
+        })
+    }
+
+    /// What users see of an object that came over this connection, if it is one.
+    pub(crate) fn proxy<'py>(
+        connection: Option<&Arc<Inner>>,
+        py: Python<'py>,
+        remote: Bound<'py, Remote>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        match connection.and_then(|inner| inner.makes.get(py)) {
+            Some((proxy, _)) => proxy.bind(py).call1((remote,)),
+            None => hooks::hooks(py)?.proxy.bind(py).call1((remote,)),
+        }
+    }
+
+    /// The same of a stream.
+    pub(crate) fn stream<'py>(
+        connection: Option<&Arc<Inner>>,
+        py: Python<'py>,
+        items: Bound<'py, Inflow>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        match connection.and_then(|inner| inner.makes.get(py)) {
+            Some((_, stream)) => stream.bind(py).call1((items,)),
+            None => hooks::hooks(py)?.stream.bind(py).call1((items,)),
+        }
     }
 
     /// From now on the other end holds an object of this one, so somebody has to read what it calls.
@@ -105,6 +139,16 @@ impl Connection {
 
 #[pymethods]
 impl Connection {
+    /// The object that knows the names of the others.
+    fn root(&self) -> Remote {
+        Remote::new(self.0.hub.root_proxy(), Some(self.0.clone()))
+    }
+
+    /// By what proxies and streams are made of what comes over it.
+    fn makes(&self, py: Python<'_>, proxy: Py<PyAny>, stream: Py<PyAny>) {
+        let _ = self.0.makes.set(py, (proxy, stream)); // the first ones stay
+    }
+
     /// The object of this name.
     fn lookup(&self, py: Python<'_>, name: &str) -> PyResult<Remote> {
         let proxy = py.detach(|| self.0.hub.object(name)).map_err(|error| to_python(py, &error))?;

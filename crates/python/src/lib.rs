@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod decode;
+mod driver;
 mod encode;
 mod error;
 mod hooks;
@@ -23,6 +24,7 @@ use pyo3::types::{PyBytes, PyTuple};
 fn install(py: Python<'_>, hooks: hooks::Hooks) {
     hooks::install(py, hooks);
     signals::watch();
+    signals::keep_threads();
 }
 
 /// One value in the native codec.
@@ -59,6 +61,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(server::serve, module)?)?;
     module.add_class::<hub::Connection>()?;
     module.add_class::<hub::Batch>()?;
+    module.add_class::<driver::Driver>()?;
+    module.add_class::<object::Answer>()?;
     module.add_class::<hub::Context>()?;
     module.add_class::<memory::Memory>()?;
     module.add_class::<object::Target>()?;

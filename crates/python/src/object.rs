@@ -7,10 +7,11 @@ use andiron::engine::{self, Dynamic, Incoming, Message, WeakObject};
 use andiron::{Error, ErrorKind, Proxy, Result};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyIterator};
+use pyo3::sync::{MutexExt, PyOnceLock};
+use pyo3::types::{PyDict, PyIterator, PyType};
 
 use crate::error::{of_exception, of_handler};
-use crate::{decode, encode};
+use crate::{decode, encode, hooks};
 
 /// An object that others may call, by `methods`: a dict of name to what is called. `missing(name)` raises the error for another name, or gives what is called. `value` is what this process gets where
 /// the object comes back to it.
@@ -65,20 +66,38 @@ pub(crate) fn own<'py>(py: Python<'py>, proxy: &Proxy) -> Option<Bound<'py, PyAn
 }
 
 impl Dynamic for Exported {
-    fn call(&self, call: &Incoming<'_>) -> Result<Message> {
-        Python::try_attach(|py| self.answer(py, call)).unwrap_or_else(|| {
-            Err(Error::new(
-                ErrorKind::Unavailable,
-                "the process that provides this object ends; the method did not run",
-            ))
-        })
+    fn call(&self, call: Incoming) {
+        let mut call = Some(call);
+        Python::try_attach(|py| {
+            if let Some(incoming) = call.take() {
+                self.answer(py, incoming);
+            }
+        });
+        if let Some(call) = call {
+            let text = "the process that provides this object ends; the method did not run";
+            call.answer(Err(Error::new(ErrorKind::Unavailable, text)));
+        }
     }
 }
 
 impl Exported {
-    fn answer(&self, py: Python<'_>, call: &Incoming<'_>) -> Result<Message> {
+    fn answer(&self, py: Python<'_>, call: Incoming) {
+        match self.result(py, &call) {
+            Ok(result) if is_coroutine(&result) => {
+                let answer = Answer(Mutex::new(Some(call)));
+                let later =
+                    hooks::hooks(py).and_then(|hooks| hooks.coroutine.bind(py).call1((result, answer)));
+                if let Err(raised) = later {
+                    raised.write_unraisable(py, None); // and the answer is dropped, which tells the caller
+                }
+            }
+            Ok(result) => call.answer(encoded(&result)),
+            Err(error) => call.answer(Err(error)),
+        }
+    }
+
+    fn result<'py>(&self, py: Python<'py>, call: &Incoming) -> Result<Bound<'py, PyAny>> {
         let (args, kwargs) = decode::arguments(py, call.arguments(), None)?;
-        let raised = |raised: &PyErr, handler| of_handler(py, raised, handler, (&args, kwargs.as_ref()));
         let handler = match self.methods.bind(py).get_item(call.method()) {
             Ok(Some(handler)) => handler,
             Ok(None) => {
@@ -87,8 +106,61 @@ impl Exported {
             Err(error) => return Err(of_exception(py, &error)),
         };
         call.begin();
-        let result = handler.call(&args, kwargs.as_ref()).map_err(|error| raised(&error, Some(&handler)))?;
-        encode::result(&result, "the result").map_err(|error| of_exception(py, &error))
+        let result = handler.call(&args, kwargs.as_ref());
+        result.map_err(|error| of_handler(py, &error, Some(&handler), (&args, kwargs.as_ref())))
+    }
+}
+
+fn encoded(result: &Bound<'_, PyAny>) -> Result<Message> {
+    encode::result(result, "the result").map_err(|error| of_exception(result.py(), &error))
+}
+
+fn is_coroutine(value: &Bound<'_, PyAny>) -> bool {
+    static COROUTINE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    COROUTINE.import(value.py(), "types", "CoroutineType").is_ok_and(|cls| value.get_type().is(cls))
+}
+
+/// The duty to answer a call whose method waits.
+#[pyclass(frozen, module = "andiron._native")]
+pub(crate) struct Answer(Mutex<Option<Incoming>>);
+
+impl Answer {
+    fn take(&self, py: Python<'_>) -> Option<Incoming> {
+        self.0.lock_py_attached(py).ok().and_then(|mut call| call.take())
+    }
+}
+
+#[pymethods]
+impl Answer {
+    /// The method returned this.
+    fn result(&self, py: Python<'_>, result: &Bound<'_, PyAny>) {
+        if let Some(call) = self.take(py) {
+            let outcome = encoded(result);
+            py.detach(|| call.answer(outcome));
+        }
+    }
+
+    /// The method raised this.
+    fn error(&self, py: Python<'_>, error: Bound<'_, PyAny>) {
+        if let Some(call) = self.take(py) {
+            let outcome = Err(of_exception(py, &PyErr::from_value(error)));
+            py.detach(|| call.answer(outcome));
+        }
+    }
+
+    /// Has this called when nobody waits for the result any more, on any thread.
+    fn on_cancel(&self, py: Python<'_>, hook: Py<PyAny>) {
+        if let Ok(call) = self.0.lock_py_attached(py)
+            && let Some(call) = &*call
+        {
+            call.on_cancel(move || {
+                Python::try_attach(|py| {
+                    if let Err(raised) = hook.call0(py) {
+                        raised.write_unraisable(py, None);
+                    }
+                });
+            });
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use andiron::engine::{Message, Messages};
@@ -12,6 +13,7 @@ use pyo3::types::{PyDict, PyTuple};
 
 use crate::error::{of_kind, to_python};
 use crate::hub::{Inner, seconds};
+use crate::store::Question;
 use crate::{decode, encode, hooks};
 
 /// The context variable of deadlines was set at some time, and is looked at from then on.
@@ -128,7 +130,7 @@ impl Method {
     fn start(&self, args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> PyResult<Pending> {
         let message = self.arguments(args, kwargs)?;
         let pending = self.with(args.py(), |proxy| proxy.start_encoded(&self.name, message))?;
-        Ok(Pending { state: Mutex::new(State::UnderWay(pending)), connection: self.connection.clone() })
+        Ok(Pending::new(pending, self.connection.clone(), None))
     }
 
     /// Calls it one way.
@@ -154,6 +156,8 @@ impl Method {
 pub(crate) struct Pending {
     state: Mutex<State>,
     connection: Option<Arc<Inner>>,
+    /// It asks for an entry of the store.
+    question: Mutex<Option<Question>>,
 }
 
 enum State {
@@ -163,52 +167,82 @@ enum State {
     Taken,
 }
 
+impl Pending {
+    pub(crate) fn new(
+        pending: andiron::Pending<Message>,
+        connection: Option<Arc<Inner>>,
+        question: Option<Question>,
+    ) -> Pending {
+        Pending { state: Mutex::new(State::UnderWay(pending)), connection, question: Mutex::new(question) }
+    }
+
+    fn outcome(&self, py: Python<'_>, answer: Result<Message, Error>) -> PyResult<Py<PyAny>> {
+        let answer = answer.map_err(|error| to_python(py, &error))?;
+        match self.question.lock_py_attached(py).ok().and_then(|mut question| question.take()) {
+            Some(question) => question.answered(py, answer),
+            None => decode::message(py, &answer, self.connection.as_ref()).map(Bound::unbind),
+        }
+    }
+
+    fn swap(&self, py: Python<'_>, state: State) -> State {
+        let mut held = self.state.lock_py_attached(py).unwrap_or_else(|held| held.into_inner());
+        std::mem::replace(&mut *held, state)
+    }
+
+    /// Whether the result is there; else the waker is told when it is.
+    pub(crate) fn poll(&self, py: Python<'_>, waker: &Waker) -> bool {
+        let mut pending = match self.swap(py, State::Taken) {
+            State::UnderWay(pending) => pending,
+            other => {
+                self.swap(py, other);
+                return true;
+            }
+        };
+        let (polled, pending) =
+            py.detach(move || (pending.poll_encoded(&mut Context::from_waker(waker)), pending));
+        match polled {
+            Poll::Pending => {
+                self.swap(py, State::UnderWay(pending));
+                false
+            }
+            Poll::Ready(answer) => {
+                let outcome = self.outcome(py, answer);
+                self.swap(py, State::Done(outcome));
+                true
+            }
+        }
+    }
+}
+
 #[pymethods]
 impl Pending {
     /// Waits for the result.
     fn result(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let mut state = self.state.lock_py_attached(py).unwrap_or_else(|held| held.into_inner());
-        let pending = match std::mem::replace(&mut *state, State::Taken) {
-            State::UnderWay(pending) => pending,
-            State::Done(outcome) => {
-                *state = State::Done(copy(py, &outcome));
-                return outcome;
+        let outcome = match self.swap(py, State::Taken) {
+            State::UnderWay(pending) => {
+                let answer = py.detach(|| pending.wait_encoded());
+                self.outcome(py, answer)
             }
+            State::Done(outcome) => outcome,
             State::Taken => {
                 let text = "the result of this call is waited for by another thread, or it was given up";
                 return Err(of_kind(py, ErrorKind::Cancelled, text));
             }
         };
-        drop(state);
-        let answer = py.detach(|| pending.wait_encoded()).map_err(|error| to_python(py, &error));
-        let outcome = answer
-            .and_then(|answer| decode::message(py, &answer, self.connection.as_ref()).map(Bound::unbind));
-        if let Ok(mut state) = self.state.lock_py_attached(py) {
-            *state = State::Done(copy(py, &outcome));
-        }
+        let again = match &outcome {
+            Ok(value) => Ok(value.clone_ref(py)),
+            Err(raised) => Err(raised.clone_ref(py)),
+        };
+        self.swap(py, State::Done(again));
         outcome
     }
 
     /// Gives the call up.
     fn cancel(&self, py: Python<'_>) {
-        let state = {
-            let held = self.state.lock_py_attached(py);
-            let mut state = held.unwrap_or_else(|held| held.into_inner());
-            match &*state {
-                State::Done(_) => return,
-                _ => std::mem::replace(&mut *state, State::Taken),
-            }
-        };
-        if let State::UnderWay(pending) = state {
-            py.detach(|| pending.cancel());
+        match self.swap(py, State::Taken) {
+            State::UnderWay(pending) => py.detach(|| pending.cancel()),
+            other => drop(self.swap(py, other)),
         }
-    }
-}
-
-fn copy(py: Python<'_>, outcome: &PyResult<Py<PyAny>>) -> PyResult<Py<PyAny>> {
-    match outcome {
-        Ok(value) => Ok(value.clone_ref(py)),
-        Err(raised) => Err(raised.clone_ref(py)),
     }
 }
 
@@ -216,12 +250,37 @@ fn copy(py: Python<'_>, outcome: &PyResult<Py<PyAny>>) -> PyResult<Py<PyAny>> {
 #[pyclass(frozen, module = "andiron._native")]
 pub(crate) struct Inflow {
     items: Mutex<Option<Messages>>,
+    /// An item that was polled.
+    polled: Mutex<Option<Option<Result<Message, Error>>>>,
     connection: Option<Arc<Inner>>,
 }
 
 impl Inflow {
     pub(crate) fn new(items: Messages, connection: Option<Arc<Inner>>) -> Inflow {
-        Inflow { items: Mutex::new(Some(items)), connection }
+        Inflow { items: Mutex::new(Some(items)), polled: Mutex::default(), connection }
+    }
+
+    /// It is taken out while it is waited for, so that nobody waits for the lock.
+    fn take(&self, py: Python<'_>) -> Option<Messages> {
+        self.items.lock_py_attached(py).ok().and_then(|mut items| items.take())
+    }
+
+    fn put_back(&self, py: Python<'_>, items: Messages) {
+        if let Ok(mut place) = self.items.lock_py_attached(py) {
+            *place = Some(items);
+        }
+    }
+
+    /// Whether the next item, or the end, is there; else the waker is told when it is.
+    pub(crate) fn poll(&self, py: Python<'_>, waker: &Waker) -> bool {
+        let Some(mut items) = self.take(py) else { return true };
+        let (polled, items) = py.detach(move || (items.poll_next(&mut Context::from_waker(waker)), items));
+        self.put_back(py, items);
+        let Poll::Ready(item) = polled else { return false };
+        if let Ok(mut place) = self.polled.lock_py_attached(py) {
+            *place = Some(item);
+        }
+        true
     }
 }
 
@@ -232,25 +291,26 @@ impl Inflow {
     }
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        // It is taken out while it is waited for, so that nobody waits for the lock.
-        let taken = self.items.lock_py_attached(py).ok().and_then(|mut items| items.take());
-        let Some(mut items) = taken else { return Ok(None) };
-        let (item, items) = py.detach(move || (items.next(), items));
+        let polled = self.polled.lock_py_attached(py).ok().and_then(|mut polled| polled.take());
+        let item = match polled {
+            Some(item) => item,
+            None => {
+                let Some(mut items) = self.take(py) else { return Ok(None) };
+                let (item, items) = py.detach(move || (items.next(), items));
+                self.put_back(py, items);
+                item
+            }
+        };
         match item {
             None => Ok(None),
             Some(Err(error)) => Err(to_python(py, &error)),
-            Some(Ok(item)) => {
-                if let Ok(mut place) = self.items.lock_py_attached(py) {
-                    *place = Some(items);
-                }
-                decode::message(py, &item, self.connection.as_ref()).map(Some)
-            }
+            Some(Ok(item)) => decode::message(py, &item, self.connection.as_ref()).map(Some),
         }
     }
 
     /// Wants no more items.
     fn close(&self, py: Python<'_>) {
-        let items = self.items.lock_py_attached(py).ok().and_then(|mut items| items.take());
+        let items = self.take(py);
         py.detach(|| drop(items));
     }
 }

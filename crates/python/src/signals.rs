@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 
+use andiron::engine;
 use andiron_sys::interrupt;
 use pyo3::prelude::*;
 
@@ -22,6 +23,12 @@ pub(crate) fn watch() {
         })
         .unwrap_or(true) // the interpreter ends, and nobody wants what is waited for
     });
+}
+
+/// Has threads that run methods keep what the interpreter knows of them from call to call: to make that anew for each takes longer than a small call.
+pub(crate) fn keep_threads() {
+    // Where the interpreter ends there are no methods to run.
+    engine::run_threads_within(|work| Python::try_attach(|py| py.detach(work)).unwrap_or_default());
 }
 
 /// What ended this thread's wait, if it was a signal.

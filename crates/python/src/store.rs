@@ -2,6 +2,7 @@
 
 use std::sync::Mutex;
 
+use andiron::engine::Message;
 use andiron::{Change, Durability, Entry, Error, ErrorKind, Put};
 use andiron_proto::wire::codecs;
 use pyo3::exceptions::PyKeyError;
@@ -10,6 +11,7 @@ use pyo3::sync::MutexExt;
 
 use crate::error::{of_kind, to_python};
 use crate::hub::seconds;
+use crate::remote::Pending;
 use crate::{decode, encode, hooks};
 
 /// The entries of one author.
@@ -74,6 +76,20 @@ impl Store {
     /// Value, version, timestamp and whether the store was not asked; or `None`.
     fn entry<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Option<EntryTuple<'py>>> {
         self.read(py, name)?.map(|entry| tuple(py, &entry)).transpose()
+    }
+
+    /// Begins to ask for an entry, whether it is known here or not; the result is what `entry` gives.
+    fn start(&self, py: Python<'_>, name: String) -> PyResult<Pending> {
+        let begun = py.detach(|| self.0.begin(&name));
+        let (asking, pending) = begun.map_err(|error| to_python(py, &error))?;
+        let question = Question { store: self.0.clone(), name, asking };
+        Ok(Pending::new(pending, None, Some(question)))
+    }
+
+    /// The entry where it is known here to be current, in a tuple of one; else `None`.
+    fn known<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Option<(Option<EntryTuple<'py>>,)>> {
+        let Some(known) = self.0.current(name) else { return Ok(None) };
+        Ok(Some((known.map(|entry| tuple(py, &entry)).transpose()?,)))
     }
 
     /// Whether there is such an entry.
@@ -167,6 +183,24 @@ impl Store {
         });
         let watch = watch.map_err(|error| to_python(py, &error))?;
         Ok(Watch(Mutex::new(Some(watch))))
+    }
+}
+
+/// An entry that was asked for.
+pub(crate) struct Question {
+    store: andiron::Store,
+    name: String,
+    asking: andiron::Asking,
+}
+
+impl Question {
+    pub(crate) fn answered(self, py: Python<'_>, answer: Message) -> PyResult<Py<PyAny>> {
+        let Question { store, name, asking } = self;
+        let entry = store.finish(&name, asking, answer).map_err(|error| to_python(py, &error))?;
+        match entry {
+            None => Ok(py.None()),
+            Some(entry) => Ok(tuple(py, &entry)?.into_pyobject(py)?.into_any().unbind()),
+        }
     }
 }
 

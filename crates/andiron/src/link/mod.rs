@@ -37,7 +37,6 @@ pub(crate) use self::promises::{no_object, only_object};
 pub(crate) use self::streams::Pump;
 use self::streams::{Inflowing, Outflowing};
 use self::task::Task;
-#[cfg(feature = "tokio")]
 pub(crate) use self::task::TaskRead;
 pub(crate) use self::wait::BatchGuard;
 use self::wait::Waiter;

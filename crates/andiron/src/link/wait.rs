@@ -15,7 +15,7 @@ use crate::call::Parcel;
 use crate::object::{Admitted, Job, admit};
 use crate::pool::Pool;
 use crate::sync::lock;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, engine};
 
 thread_local! {
     static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -434,7 +434,8 @@ impl Link {
         }
         let queue = Arc::new(HandlerQueue::of(self.this.clone()));
         let (of_thread, name) = (queue.clone(), "andiron-handler".to_owned());
-        let started = std::thread::Builder::new().name(name).spawn(move || of_thread.work());
+        let started =
+            std::thread::Builder::new().name(name).spawn(move || engine::thread(|| of_thread.work()));
         if started.is_ok() {
             state.executor = Executor::Thread(queue);
         } // else: without threads the calls wait for `poll`

@@ -18,7 +18,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use self::archive::Snapshot;
-pub(crate) use self::cache::{Ask, Cache, Cached, DEFAULT_LIMIT, Key, Look};
+pub(crate) use self::cache::{Ask, Cache, Cached, DEFAULT_LIMIT, Key, Look, Source};
 #[cfg(feature = "tokio")]
 pub(crate) use self::cell::Held;
 pub use self::cell::StoreCell;
@@ -29,9 +29,10 @@ use self::watch::Beginning;
 pub use self::watch::Watch;
 use self::wire::{Answer, Open};
 use crate::blob::{BY_REFERENCE_FROM, PassedDescriptor};
+use crate::engine::Message;
 use crate::link::Link;
 use crate::sync::lock;
-use crate::{Blob, Error, ErrorKind, Hub, Proxy, Result, Stream, context};
+use crate::{Blob, Error, ErrorKind, Hub, Pending, Proxy, Result, Stream, context};
 
 /// The name of the object that is the store.
 pub(crate) const STORE: &str = "store";
@@ -84,6 +85,13 @@ impl std::fmt::Debug for Common {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Common")
     }
+}
+
+/// A question that was sent; see [`Store::begin`].
+#[doc(hidden)]
+pub struct Asking {
+    ask: Ask,
+    source: Option<Arc<Source>>,
 }
 
 impl Store {
@@ -245,6 +253,31 @@ impl Store {
             cache.moved_to(&now);
         }
         cache.learn(key, ask, same.then_some(source), answer)
+    }
+
+    /// Asks for an entry that is not known here to be current; what comes of it is for [`finish`](Store::finish).
+    #[doc(hidden)]
+    pub fn begin(&self, name: &str) -> Result<(Asking, Pending<Message>)> {
+        let cache = self.common.cache();
+        let ask = match cache.look(self.key(name), self.max_staleness) {
+            Look::Ask(ask) => ask,
+            Look::Current(_) => cache.ask_again(self.key(name), None),
+        };
+        let source = cache.source(&self.hub.link());
+        let known = source.as_ref().map_or(0, |source| ask.version(source));
+        let args = (name, known, &*self.author, cache.take_hits());
+        let args = Message::encode(|out| codec::encode_args(&args, out))
+            .map_err(|error| Error::new(ErrorKind::Encoding, error.to_string()).with_source(error))?;
+        let pending = self.object()?.start_encoded("get", args)?;
+        Ok((Asking { ask, source }, pending))
+    }
+
+    /// The entry of this name, that was asked for.
+    #[doc(hidden)]
+    pub fn finish(&self, name: &str, asking: Asking, answer: Message) -> Result<Option<Entry>> {
+        let Open(answer): Open<Answer> = crate::proxy::decode(answer.0)?;
+        let Asking { ask, source } = asking;
+        Ok(self.common.cache().learn(self.key(name), ask, source, answer)?.entry(false))
     }
 
     /// The board of the store, where it has one that can be seen from here.
