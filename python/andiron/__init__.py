@@ -46,7 +46,7 @@ from andiron._errors import (
     UnknownError,
     UnsupportedError,
 )
-from andiron._expose import expose
+from andiron._expose import can_send, expose
 from andiron._hub import Caller, Hub, caller, connect, timeout
 from andiron._proxy import Proxy, Stream
 from andiron._server import Server, serve
@@ -91,6 +91,7 @@ __all__ = [
     "UnknownError",
     "UnsupportedError",
     "caller",
+    "can_send",
     "connect",
     "decode",
     "encode",

@@ -27,6 +27,7 @@ __all__ = [
     "StoreEngine",
     "Target",
     "Watch",
+    "check",
     "connect",
     "current",
     "deadline",
@@ -42,6 +43,7 @@ current = _native.current
 serve = _native.serve
 encode = _native.encode
 decode = _native.decode
+check = _native.check
 use_deadlines = _native.use_deadlines
 
 #: Until when, by `time.monotonic`, the calls that are made now may take.

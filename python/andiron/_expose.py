@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+import threading
 import types
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from andiron import _errors, _values
-from andiron._engine import Outflow, Target, hooks
+from andiron._engine import Outflow, Target, check, current, hooks
 from andiron._proxy import SPECIAL, Proxy, remote_of
 
 if TYPE_CHECKING:
@@ -178,11 +179,53 @@ def target_of(value: Any) -> Target | None:
         describe = functools.partial(_describe_function, value)
         methods = {"$call": value, "$describe": describe}
         name = getattr(value, "__name__", "function")
+    elif isinstance(value, type):
+        return Target(value, {}, _Instances(value).method) if _names(value, False) else None
     elif is_exposed(value):
         methods, name = methods_of(value), type(value).__name__
     else:
         return None
     return Target(value, methods, functools.partial(_missing, name, methods))
+
+
+class _Instances:
+    """Instances of a class that is offered: one for each connection, which ends with it."""
+
+    def __init__(self, cls: type) -> None:
+        self._cls = cls
+        self._lock = threading.Lock()
+        self._methods: dict[int, dict[str, Any]] = {}
+
+    def method(self, name: str) -> Any:
+        methods = self._of_caller()
+        return methods[name] if name in methods else _missing(self._cls.__name__, methods, name)
+
+    def _of_caller(self) -> dict[str, Any]:
+        context = current()
+        key = 0 if context is None else context.key()
+        with self._lock:
+            methods = self._methods.get(key)
+            if methods is not None:
+                return methods
+            methods = self._methods[key] = methods_of(self._cls())
+        if context is not None:
+            context.on_end(lambda: self._methods.pop(key, None))
+        return methods
+
+
+def can_send(value: Any) -> bool:
+    """Whether a value can be an argument or a result. Of an iterator, whose items are sent one by one, nobody knows before.
+
+    >>> can_send({"a": [1, (2,)]}), can_send(print), can_send(object())
+    (True, True, False)
+    """
+    if isinstance(value, Iterator):
+        return True
+    try:
+        check(value)
+    except (_errors.Error, TypeError, ValueError):
+        return False
+    return True
 
 
 def _describe_function(function: Callable[..., Any]) -> dict[str, Any]:

@@ -48,9 +48,10 @@ class Hub(Mapping[str, Any]):
     Any thread may use it. ``with`` closes it.
     """
 
-    def __init__(self, connection: _engine.Connection, wait: float = 0.0) -> None:
+    def __init__(self, connection: _engine.Connection, wait: float = 0.0, address: str | None = None) -> None:
         self._connection = connection
         self._wait = wait
+        self._address = address
         self._store: Store | None = None
 
     @property
@@ -61,7 +62,8 @@ class Hub(Mapping[str, Any]):
         return self._store
 
     def __getitem__(self, name: str) -> Any:
-        return Proxy(patiently(lambda: self._connection.lookup(name), _errors.NoObjectError, self._wait))
+        remote = patiently(lambda: self._connection.lookup(name), _errors.NoObjectError, self._wait)
+        return Proxy(remote, None if self._address is None else (self._address, name))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._connection.names())
@@ -133,7 +135,9 @@ class Hub(Mapping[str, Any]):
         return f"<andiron.Hub {self.peer}>"
 
     def __reduce__(self) -> Any:
-        raise TypeError("a hub is a connection of this process: connect anew in the other one")
+        if self._address is None:
+            raise TypeError("only a hub that was made by `andiron.connect` can be pickled: as its address")
+        return shared, (self._address,)
 
 
 def named_target(name: str, value: Any) -> _engine.Target:
@@ -169,7 +173,21 @@ def connect(
             chosen(address), timeout=timeout, retry=retry, cache=cache, secret_file=file, pump=pump
         )
 
-    return Hub(patiently(connected, _errors.UnavailableError, wait), wait)
+    return Hub(patiently(connected, _errors.UnavailableError, wait), wait, chosen(address))
+
+
+#: Hubs that were made for what was unpickled, by address.
+_shared: dict[str, Hub] = {}
+_shared_lock = threading.Lock()
+
+
+def shared(address: str) -> Hub:
+    """The hub of this process for what was pickled in another one."""
+    with _shared_lock:
+        hub = _shared.get(address)
+        if hub is None or hub.fileno() < 0:
+            hub = _shared[address] = connect(address)
+        return hub
 
 
 class Caller:
@@ -185,6 +203,10 @@ class Caller:
         """The connection on which the call came; `None` for a call within this process."""
         connection = self._context.connection()
         return None if connection is None else Hub(connection)
+
+    def on_end(self, hook: Callable[[], object]) -> None:
+        """Has this called when the connection on which the call came ends: to give back what the caller was given."""
+        self._context.on_end(hook)
 
     @property
     def cancelled(self) -> bool:

@@ -37,8 +37,8 @@ class Proxy:
 
     __slots__ = ("__dict__", "__weakref__", "_andiron")
 
-    def __init__(self, remote: Remote) -> None:
-        object.__setattr__(self, "_andiron", _Far(remote))
+    def __init__(self, remote: Remote, found: tuple[str, str] | None = None) -> None:
+        object.__setattr__(self, "_andiron", _Far(remote, found))
 
     def __getattr__(self, name: str) -> Any:
         far: _Far = object.__getattribute__(self, "_andiron")
@@ -89,6 +89,12 @@ class Proxy:
     def __hash__(self) -> int:
         return hash(remote_of(self))
 
+    def __reduce__(self) -> Any:
+        far: _Far = object.__getattribute__(self, "_andiron")
+        if far.found is None:
+            raise TypeError("only a proxy that was got by its name can be pickled: as address and name")
+        return unpickle, far.found
+
     def __repr__(self) -> str:
         return f"<{remote_of(self)!r}>"
 
@@ -96,10 +102,12 @@ class Proxy:
 class _Far:
     """What a proxy knows of its object."""
 
-    __slots__ = ("_interface", "_special", "remote")
+    __slots__ = ("_interface", "_special", "found", "remote")
 
-    def __init__(self, remote: Remote) -> None:
+    def __init__(self, remote: Remote, found: tuple[str, str] | None) -> None:
         self.remote = remote
+        #: The address and the name by which it was found.
+        self.found = found
         self._interface: dict[str, str | None] | None = None
         self._special: dict[str, Method] = {}
 
@@ -172,6 +180,13 @@ class Stream:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def unpickle(address: str, name: str) -> Any:
+    """What a pickled proxy stands for in this process."""
+    from andiron._hub import shared
+
+    return shared(address)[name]
 
 
 hooks.proxy = Proxy

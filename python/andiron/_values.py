@@ -123,11 +123,11 @@ def register(cls: T, name: str | None = None) -> T:
     >>> import dataclasses
     >>> @register
     ... @dataclasses.dataclass
-    ... class Track:
+    ... class Disc:
     ...     title: str
     >>> from andiron import decode, encode
-    >>> decode(encode(Track("Embers")))
-    Track(title='Embers')
+    >>> decode(encode(Disc("Embers")))
+    Disc(title='Embers')
     """
     name = name or cls.__qualname__.rpartition(".")[2]
     other = _classes.get(name)

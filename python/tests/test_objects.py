@@ -389,3 +389,44 @@ def test_a_dropped_proxy_is_given_back(serve):
     del proxies
     gc.collect()
     assert hub["make"]().volume == 10
+
+
+def test_a_class_has_an_instance_for_each_connection_which_ends_with_it(serve):
+    ended = threading.Event()
+
+    @andiron.expose
+    class Counter:
+        def __init__(self):
+            self.count = 0
+            andiron.caller().on_end(ended.set)
+
+        def next(self, by=1):
+            self.count += by
+            return self.count
+
+    hub = serve({"counter": Counter})
+    with andiron.connect(hub.peer.strip("'")) as other:
+        assert [hub["counter"].next(), hub["counter"].next(), other["counter"].next()] == [1, 2, 1]
+        with pytest.raises(andiron.BadArgumentsError):
+            other["counter"].next(1, 2)
+        with pytest.raises(andiron.NoMethodError):
+            other["counter"].previous()
+        assert not ended.is_set()
+    assert ended.wait(60)
+    assert hub["counter"].next() == 3
+
+
+def test_a_hub_and_a_proxy_are_pickled_as_where_they_are_found(hub):
+    import pickle
+
+    double = pickle.loads(pickle.dumps(hub["double"]))
+    assert double(2) == 4
+    assert pickle.loads(pickle.dumps(hub))["double"](3) == 6
+    with pytest.raises(TypeError, match="by its name"):
+        pickle.dumps(hub["player"].itself())
+
+
+def test_what_can_be_sent_can_be_asked(hub):
+    assert andiron.can_send({"a": [1, Player(), hub["double"], hub["double"].__call__]})
+    assert not andiron.can_send([threading.Lock()])
+    assert andiron.can_send(iter([1]))

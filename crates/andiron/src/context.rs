@@ -46,6 +46,20 @@ impl Context {
         self.0.link.clone().map(Hub::of)
     }
 
+    /// A number that all calls over the same connection have, and no other as long as that is open; 0 within this process.
+    #[doc(hidden)]
+    pub fn connection_key(&self) -> usize {
+        self.0.link.as_ref().map_or(0, |link| Arc::as_ptr(link) as usize)
+    }
+
+    /// Has this run when the connection on which the call came ends, at once if it has; never for a call within this process.
+    #[doc(hidden)]
+    pub fn on_end(&self, hook: impl FnOnce() + Send + 'static) {
+        if let Some(link) = &self.0.link {
+            link.on_close(move |_| hook());
+        }
+    }
+
     /// What the caller may do, by the secret that its connection began with. All rights where it came without one, or from within this process. The
     /// root and the store look at it themselves; other objects may.
     pub fn rights(&self) -> &Rights {

@@ -259,6 +259,23 @@ impl Context {
         self.0.time_left().map(|left| left.as_secs_f64())
     }
 
+    /// A number that all calls over the same connection have.
+    fn key(&self) -> usize {
+        self.0.connection_key()
+    }
+
+    /// Has this called when that connection ends.
+    fn on_end(&self, py: Python<'_>, hook: Py<PyAny>) {
+        let call = move || {
+            Python::try_attach(|py| {
+                if let Err(raised) = hook.call0(py) {
+                    raised.write_unraisable(py, None);
+                }
+            });
+        };
+        py.detach(|| self.0.on_end(call));
+    }
+
     /// The connection on which it came.
     fn connection(&self) -> Option<Connection> {
         self.0.hub().map(|hub| Connection::over(hub, false))

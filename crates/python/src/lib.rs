@@ -34,6 +34,12 @@ fn to_bytes<'py>(py: Python<'py>, value: &Bound<'py, PyAny>) -> PyResult<Bound<'
     Ok(PyBytes::new(py, &bytes))
 }
 
+/// Raises what is in the way of sending a value in a call.
+#[pyfunction]
+fn check(value: &Bound<'_, PyAny>) -> PyResult<()> {
+    encode::result(value, "the value").map(drop)
+}
+
 /// The value that these bytes hold.
 #[pyfunction(name = "decode")]
 fn from_bytes<'py>(py: Python<'py>, data: &[u8]) -> PyResult<Bound<'py, PyAny>> {
@@ -54,6 +60,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(install, module)?)?;
     module.add_function(wrap_pyfunction!(to_bytes, module)?)?;
     module.add_function(wrap_pyfunction!(from_bytes, module)?)?;
+    module.add_function(wrap_pyfunction!(check, module)?)?;
     module.add_function(wrap_pyfunction!(main, module)?)?;
     module.add_function(wrap_pyfunction!(hub::connect, module)?)?;
     module.add_function(wrap_pyfunction!(hub::current, module)?)?;
