@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from andiron import _engine, _errors
+from andiron import _engine, _errors, _fork
 from andiron._expose import target_of
 from andiron._proxy import Proxy
 from andiron._store import Store
@@ -53,13 +53,24 @@ class Hub(Mapping[str, Any]):
         self._wait = wait
         self._address = address
         self._store: Store | None = None
+        if address is not None:
+            _fork.inherits(self)
+
+    def forked(self) -> None:
+        """Hears that this process is a child of the one that connected."""
+        address = self._address
+        if address is not None:
+            _fork.Anew(self, "_connection", lambda: shared(address)._connection)
 
     @property
     def store(self) -> Store:
         """The store of the server."""
         if self._store is None:
-            self._store = Store(self._connection.store(), self._connection.store)
+            self._store = Store(self._engine_store(None), self._engine_store)
         return self._store
+
+    def _engine_store(self, author: str | None) -> _engine.StoreEngine:
+        return self._connection.store(author)
 
     def __getitem__(self, name: str) -> Any:
         remote = patiently(lambda: self._connection.lookup(name), _errors.NoObjectError, self._wait)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from andiron import _errors
+from andiron import _errors, _fork
 from andiron._engine import hooks
 
 TYPE_CHECKING = False
@@ -38,7 +38,10 @@ class Proxy:
     __slots__ = ("__dict__", "__weakref__", "_andiron")
 
     def __init__(self, remote: Remote, found: tuple[str, str] | None = None) -> None:
-        object.__setattr__(self, "_andiron", _Far(remote, found))
+        far = _Far(remote, found, self.__dict__)
+        object.__setattr__(self, "_andiron", far)
+        if found is not None:
+            _fork.inherits(far)
 
     def __getattr__(self, name: str) -> Any:
         far: _Far = object.__getattribute__(self, "_andiron")
@@ -102,14 +105,23 @@ class Proxy:
 class _Far:
     """What a proxy knows of its object."""
 
-    __slots__ = ("_interface", "_special", "found", "remote")
+    __slots__ = ("__weakref__", "_interface", "_special", "found", "kept", "remote")
 
-    def __init__(self, remote: Remote, found: tuple[str, str] | None) -> None:
+    def __init__(self, remote: Remote, found: tuple[str, str] | None, kept: dict[str, Any]) -> None:
         self.remote = remote
+        #: The handles that the proxy keeps.
+        self.kept = kept
         #: The address and the name by which it was found.
         self.found = found
         self._interface: dict[str, str | None] | None = None
         self._special: dict[str, Method] = {}
+
+    def forked(self) -> None:
+        found = self.found
+        if found is not None:
+            _fork.Anew(self, "remote", lambda: remote_of(unpickle(*found)))
+            self.kept.clear()
+            self._special.clear()
 
     def method(self, name: str) -> Method:
         return self.remote.method(name)
@@ -149,7 +161,8 @@ def _unknown(name: str, names: dict[str, str | None]) -> str:
 def remote_of(proxy: Proxy) -> Remote:
     """What an engine knows a proxy as."""
     far: _Far = object.__getattribute__(proxy, "_andiron")
-    return far.remote
+    remote: Remote = _fork.made(far.remote)
+    return remote
 
 
 def _special(proxy: Proxy, name: str) -> Method:

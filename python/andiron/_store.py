@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from andiron import _errors
+from andiron import _errors, _fork
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -58,15 +58,28 @@ class Store(MutableMapping[str, Any]):
     that nobody has; write ``with store.edit("a") as a: a.value["b"] = 1``.
     """
 
-    __slots__ = ("_engine", "_of")
+    __slots__ = ("__weakref__", "_author", "_engine", "_of")
 
-    def __init__(self, engine: StoreEngine, of: Callable[[str], StoreEngine]) -> None:
+    def __init__(
+        self, engine: StoreEngine, of: Callable[[str | None], StoreEngine], author: str | None = None
+    ) -> None:
         self._engine = engine
         self._of = of
+        self._author = author
+        _fork.inherits(self)
+
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def forked(self) -> None:
+        """Hears that this process is a child of the one that connected."""
+        _fork.Anew(self, "_engine", lambda: self._of(self._author))
 
     def author(self, author: str) -> Store:
         """The entries of another author. Without this the author is ``default``."""
-        return Store(self._of(author), self._of)
+        return Store(self._of(author), self._of, author)
 
     def __getitem__(self, name: str) -> Any:
         return self._engine.get(name)
@@ -96,6 +109,10 @@ class Store(MutableMapping[str, Any]):
 
     def __repr__(self) -> str:
         return "<andiron.Store>"
+
+    def __reduce__(self) -> Any:
+        hub = getattr(self._of, "__self__", None)
+        return stored, (hub, self._author)
 
     def pop(self, name: str, default: Any = _MISSING) -> Any:
         """Takes an entry out and gives its value, as one message."""
@@ -195,6 +212,12 @@ class Store(MutableMapping[str, Any]):
         ``present=False``: only of what changes from now on. ``since``: of what changed after that version; `ConflictError` where that is not known any more.
         """
         return Changes(self._engine.watch(pattern, present and since is None, since))
+
+
+def stored(hub: Any, author: str | None) -> Store:
+    """The store of a hub, for what was pickled."""
+    store: Store = hub.store
+    return store if author is None else store.author(author)
 
 
 class Changes:

@@ -76,3 +76,31 @@ def test_importing_is_light():
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
         == "\n"
     )
+
+
+def _work(objects, results):
+    hub, double, store, named = objects
+    store.incr("n")
+    results.put((double(21), named(1), hub["double"](4), store["n"] > 0))
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_a_process_of_multiprocessing_has_a_connection_of_its_own(serve, method):
+    import multiprocessing
+
+    context = multiprocessing.get_context(method)
+    hub = serve({"double": lambda x: 2 * x})
+    double, store = hub["double"], hub.store
+    assert double(1) == 2
+    store["n"] = 0
+    results = context.Queue()
+    objects = (hub, double, store, hub["double"])
+    children = [context.Process(target=_work, args=(objects, results)) for _ in range(3)]
+    for child in children:
+        child.start()
+    assert [results.get(timeout=60) for _ in children] == [(42, 2, 8, True)] * 3
+    for child in children:
+        child.join(60)
+        assert child.exitcode == 0
+    assert double(3) == 6
+    assert store["n"] == 3
