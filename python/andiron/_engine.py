@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import contextvars
 
-from andiron import _errors, _native, _values
+# In this order: where the engine cannot be loaded, the second one says so.
+from andiron import _errors, _interpreter, _native, _values  # noqa: F401
 from andiron._native import Connection, Inflow, Method, Outflow, Pending, Remote, Running, Target, Watch
 from andiron._native import Store as StoreEngine
 

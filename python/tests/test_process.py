@@ -104,3 +104,14 @@ def test_a_process_of_multiprocessing_has_a_connection_of_its_own(serve, method)
         assert child.exitcode == 0
     assert double(3) == 6
     assert store["n"] == 3
+
+
+def test_a_sub_interpreter_is_refused_in_words():
+    interpreters = pytest.importorskip("_xxsubinterpreters")
+    code = f"""
+import sys
+sys.path[:] = {sys.path!r}
+import andiron
+"""
+    with pytest.raises(Exception, match="sub-interpreter: use it from another process"):
+        interpreters.run_string(interpreters.create(), code)

@@ -1,0 +1,31 @@
+"""Where the native engine can be loaded: imported before it, this refuses elsewhere."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def _number() -> int:
+    """Of the interpreter that runs this; 0 is the main one."""
+    import importlib
+
+    for name in ("_interpreters", "_xxsubinterpreters"):  # from 3.13 on, and before
+        try:
+            current: Any = importlib.import_module(name).get_current()
+        except ImportError:
+            continue
+        return int(current[0] if isinstance(current, tuple) else current)
+    return 0
+
+
+def check() -> None:
+    """Refuses to go on in a sub-interpreter: the engine would hand out another interpreter's objects there."""
+    if _number() != 0:
+        raise ImportError(
+            "the native engine of andiron works in the main interpreter of a process only, and this is a sub-interpreter: use it from another process"
+        )
+
+
+check()
