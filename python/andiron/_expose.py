@@ -6,16 +6,17 @@ import functools
 import threading
 import types
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from andiron import _errors, _values
 from andiron._engine import Outflow, Target, check, current, hooks
 from andiron._proxy import SPECIAL, Proxy, remote_of
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any, TypeVar
 
-T = TypeVar("T")
+    T = TypeVar("T")
 
 _MARK = "__andiron_exposed__"
 #: Instances that were exposed and take no attributes, by their number. They are kept, as their numbers would be given to others.
@@ -51,8 +52,8 @@ def expose(what: T) -> T:
         setattr(what, _MARK, True)
         return what
     if isinstance(what, property):
-        exposed = _ExposedProperty(what.fget, what.fset, what.fdel, what.__doc__)
-        return cast("T", exposed)
+        exposed: Any = _ExposedProperty(what.fget, what.fset, what.fdel, what.__doc__)
+        return exposed  # type: ignore[no-any-return] # it is a property still
     if isinstance(what, (staticmethod, classmethod)):
         setattr(what.__func__, _MARK, True)
         return what

@@ -6,18 +6,19 @@ import os
 import threading
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
 
 from andiron import _engine, _errors, _fork
 from andiron._expose import target_of
 from andiron._proxy import Proxy
 from andiron._store import Store
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
+    from typing import Any, TypeVar
 
-T = TypeVar("T")
+    T = TypeVar("T")
 
 DEFAULT_ADDRESS = "andiron"
 
@@ -42,7 +43,7 @@ def patiently(attempt: Callable[[], T], unless: type[Exception], wait: float) ->
         pause = min(2 * pause, 0.2)
 
 
-class Hub(Mapping[str, Any]):
+class Hub(Mapping[str, "Any"]):
     """One connection, the same thing at both ends: a mapping of names to the objects of the other end, and to its store.
 
     Any thread may use it. ``with`` closes it.

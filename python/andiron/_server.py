@@ -6,13 +6,14 @@ import atexit
 import os
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any
 
 from andiron import _engine, _errors
 from andiron._hub import Hub, chosen, connect, named_target
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Any
 
 #: The pauses between two tries to find a server, in seconds: the first, and the longest.
 _PAUSES = 0.05, 1.0

@@ -2,44 +2,59 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 from collections.abc import MutableMapping
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from andiron import _errors, _fork
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from typing import Any, NamedTuple, TypeVar
 
     from andiron._engine import StoreEngine, Watch
 
+    T = TypeVar("T")
+
+    class _Entry(NamedTuple):
+        value: Any
+        version: int
+        timestamp: float
+        cached: bool
+
+    class _Change(NamedTuple):
+        name: str
+        entry: Entry | None
+        version: int
+        skipped: int
+        resume_from: int | None
+
+else:
+    _Entry = collections.namedtuple("_Entry", "value version timestamp cached")
+    _Change = collections.namedtuple("_Change", "name entry version skipped resume_from")
+
 _MISSING: Any = object()
-T = TypeVar("T")
 
 
-class Entry(NamedTuple):
-    """A stored value, and what is known about it."""
+class Entry(_Entry):
+    """A stored value, and what is known about it.
 
-    value: Any
-    #: Of the write that set it; a later write has a larger one.
-    version: int
-    #: When it was set, in seconds since the Unix epoch.
-    timestamp: float
-    #: It was known here to be current, and the store was not asked.
-    cached: bool
+    ``version`` is that of the write that set it; a later write has a larger one. ``timestamp``: when it was set, in seconds since the Unix epoch. ``cached``: it was known
+    here to be current, and the store was not asked.
+    """
+
+    __slots__ = ()
 
 
-class Change(NamedTuple):
-    """A change of an entry, or an entry that was there when a watch began."""
+class Change(_Change):
+    """A change of an entry, or an entry that was there when a watch began.
 
-    name: str
-    #: What it is now; `None`: it was removed.
-    entry: Entry | None
-    version: int
-    #: So many changes of the same entry came before this one and are told by it.
-    skipped: int
-    #: A watch may be resumed from here, by ``watch(since=..)``; `None` while entries follow that were there at the beginning.
-    resume_from: int | None
+    ``entry`` is what it is now; `None`: it was removed. ``skipped``: so many changes of the same entry came before this one and are told by it. ``resume_from``: from where a watch
+    may be resumed by ``watch(since=..)``; `None` while entries follow that were there at the beginning.
+    """
+
+    __slots__ = ()
 
 
 class Edit:
@@ -51,7 +66,7 @@ class Edit:
         self.value = value
 
 
-class Store(MutableMapping[str, Any]):
+class Store(MutableMapping[str, "Any"]):
     """The entries of one author as a mapping of names to values.
 
     A value that is read is the caller's own: to change it changes nobody else's, and nothing in the store. ``store["a"]["b"] = 1`` changes a copy
