@@ -54,6 +54,8 @@ class Hub(Mapping[str, "Any"]):
         self._wait = wait
         self._address = address
         self._store: Store | None = None
+        #: What ends with it.
+        self._ends: list[Callable[[], object]] = []
         if address is not None:
             _fork.inherits(self)
 
@@ -130,6 +132,8 @@ class Hub(Mapping[str, "Any"]):
     def close(self) -> None:
         """Ends the connection."""
         self._connection.close()
+        while self._ends:
+            self._ends.pop()()
 
     def __enter__(self) -> Hub:
         return self
@@ -165,6 +169,7 @@ def named_target(name: str, value: Any) -> _engine.Target:
 def connect(
     address: str | None = None,
     *,
+    objects: Mapping[str, Any] | None = None,
     wait: float = 0.0,
     timeout: float | None = None,
     retry: float | None = None,
@@ -174,10 +179,15 @@ def connect(
 ) -> Hub:
     """Connects to a server: by its name on this machine, or its address.
 
-    ``wait``: seconds that a server, and an object that is asked for by its name, is waited for where it is not there yet. ``timeout``: seconds that the connection
-    may take. ``retry``: connect anew when the connection is lost, and let a call wait so many seconds for that. ``cache``: bytes that are kept of what is read from the
-    store. ``pump=False``: no thread reads the connection where none waits for an answer; call `Hub.poll` or `Hub.run`.
+    ``objects``: a server with these and an empty store is made in this process, and ends with the hub: for tests. ``wait``: seconds that a server, and an object that is asked
+    for by its name, is waited for where it is not there yet. ``timeout``: seconds that the connection may take. ``retry``: connect anew when the connection is lost, and let a
+    call wait so many seconds for that. ``cache``: bytes that are kept of what is read from the store. ``pump=False``: no thread reads the connection where none waits for an
+    answer; call `Hub.poll` or `Hub.run`.
     """
+    if objects is not None:
+        from andiron._server import inside
+
+        return inside(objects)
     file = None if secret_file is None else os.fspath(secret_file)
 
     def connected() -> _engine.Connection:

@@ -9,11 +9,9 @@ if TYPE_CHECKING:
 
 def _number() -> int:
     """Of the interpreter that runs this; 0 is the main one."""
-    import importlib
-
     for name in ("_interpreters", "_xxsubinterpreters"):  # from 3.13 on, and before
         try:
-            current: Any = importlib.import_module(name).get_current()
+            current: Any = __import__(name).get_current()
         except ImportError:
             continue
         return int(current[0] if isinstance(current, tuple) else current)

@@ -84,6 +84,22 @@ class Server:
         return f"<andiron.Server {', '.join(self.addresses)}>"
 
 
+def inside(objects: Mapping[str, Any]) -> Hub:
+    """A hub of a server in this process, which has these objects and an empty store, and ends with the hub."""
+    import tempfile
+
+    folder = tempfile.TemporaryDirectory(prefix="andiron")
+    server = Server(objects, f"unix:{folder.name}/socket", state=False)
+
+    def end() -> None:
+        server.stop()
+        folder.cleanup()
+
+    hub = server.connect()
+    hub._ends.append(end)
+    return hub
+
+
 def serve(objects: Mapping[str, Any], address: str | None = None, **options: Any) -> None:
     """Offers objects under their names until the program ends.
 

@@ -430,3 +430,14 @@ def test_what_can_be_sent_can_be_asked(hub):
     assert andiron.can_send({"a": [1, Player(), hub["double"], hub["double"].__call__]})
     assert not andiron.can_send([threading.Lock()])
     assert andiron.can_send(iter([1]))
+
+
+def test_a_hub_of_this_process_needs_no_address(home):
+    with andiron.connect(objects={"double": lambda x: 2 * x}) as hub:
+        assert hub["double"](21) == 42
+        hub.store["x"] = 1
+        assert dict(hub.store) == {"x": 1}
+        folder = hub.peer
+    with pytest.raises(ConnectionError):
+        hub["double"]
+    assert not list(home.glob("andiron*")), folder
