@@ -51,11 +51,12 @@ from andiron._hub import Caller, Hub, caller, connect, timeout
 from andiron._proxy import Proxy, Stream
 from andiron._server import Server, serve
 from andiron._store import Change, Changes, Entry, Store
-from andiron._values import Extension, Member, Record, register
+from andiron._values import Array, Extension, Member, Record, register
 
 _engine.install()
 
 __all__ = [
+    "Array",
     "AuthenticationError",
     "BadArgumentsError",
     "Caller",

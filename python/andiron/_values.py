@@ -111,6 +111,27 @@ class Extension:
         return f"Extension({self.code}, {self.data!r})"
 
 
+class Array:
+    """An array of numbers where there is no numpy. It can be stored and sent on, and arrives as what it was."""
+
+    __slots__ = ("data", "format", "shape")
+
+    def __init__(self, format: str, shape: list[int], data: memoryview) -> None:  # noqa: A002 - as a memoryview has it
+        self.format = format
+        self.shape = shape
+        self.data = data
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Array):
+            return NotImplemented
+        return (self.format, self.shape, self.data) == (other.format, other.shape, other.data)
+
+    __hash__ = None  # type: ignore[assignment] # its bytes can be changed
+
+    def __repr__(self) -> str:
+        return f"Array({self.format!r}, {self.shape!r}, <{len(self.data)} bytes>)"
+
+
 _classes: dict[str, type] = {}
 _names: dict[type, str] = {}
 
@@ -203,6 +224,10 @@ def _array(value: Any) -> Reduced:
     return BUFFER, [value.dtype.str, list(value.shape), data]
 
 
+def _plain_array(value: Array) -> Reduced:
+    return BUFFER, [value.format, list(value.shape), value.data]
+
+
 def _record(value: Record) -> Reduced:
     return RECORD, [value._name, value._fields]
 
@@ -228,6 +253,7 @@ _REDUCERS: dict[tuple[str, str], Callable[[Any], Reduced]] = {
     ("builtins", "bytearray"): _bytearray,
     ("builtins", "memoryview"): _memoryview,
     ("numpy", "ndarray"): _array,
+    (__name__, "Array"): _plain_array,
     (__name__, "Record"): _record,
     (__name__, "Member"): _member,
     (__name__, "Extension"): _extension,
@@ -486,7 +512,7 @@ def _to_array(form: str, shape: list[int], data: memoryview) -> Any:
     try:
         import numpy
     except ImportError:
-        return Record("numpy.ndarray", {"format": form, "shape": shape, "data": bytes(data)})
+        return Array(form, shape, data)
     try:
         return numpy.frombuffer(data, dtype=form).reshape(shape)
     except (TypeError, ValueError) as error:

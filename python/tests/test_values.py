@@ -9,6 +9,7 @@ import decimal
 import enum
 import json
 import math
+import sys
 import threading
 import uuid
 import zoneinfo
@@ -227,6 +228,14 @@ def test_an_array_arrives_as_one():
     for strange in (numpy.array([object()]), numpy.zeros(1, dtype=[("a", "i4")])):
         with pytest.raises(TypeError, match="plain numbers"):
             andiron.encode(strange)
+
+
+def test_an_array_is_kept_where_there_is_no_numpy(monkeypatch):
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    data = andiron.encode(andiron.Array("<i2", [2], memoryview(b"abcd")))
+    found = andiron.decode(data)
+    assert found == andiron.Array("<i2", [2], memoryview(b"abcd"))
+    assert andiron.encode(found) == data
 
 
 BIG = 3 << 20
