@@ -47,6 +47,7 @@ def connect(
     cache: int | None = None,
     secret_file: str | None = None,
     pump: bool = True,
+    threads: int | None = None,
 ) -> Connection: ...
 def current() -> Context | None: ...
 def serve(
@@ -56,6 +57,7 @@ def serve(
     state: str | None = None,
     usual_state: bool = False,
     secret_file: str | None = None,
+    threads: int | None = None,
 ) -> Running: ...
 
 @final

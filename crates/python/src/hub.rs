@@ -19,6 +19,8 @@ pub(crate) struct Inner {
     pub(crate) hub: Hub,
     /// Calls may be read by a thread of its own.
     pumps: bool,
+    /// How many of them that thread has run at once, where there is a number.
+    threads: Option<usize>,
     pumping: AtomicBool,
     /// Who is told of the end of that thread.
     ends: Mutex<Vec<Py<PyAny>>>,
@@ -27,10 +29,11 @@ pub(crate) struct Inner {
 }
 
 impl Inner {
-    fn new(hub: Hub, pumps: bool) -> Arc<Inner> {
+    fn new(hub: Hub, pumps: bool, threads: Option<usize>) -> Arc<Inner> {
         Arc::new(Inner {
             hub,
             pumps,
+            threads,
             pumping: AtomicBool::new(false),
             ends: Mutex::default(),
             makes: PyOnceLock::new(),
@@ -73,7 +76,7 @@ impl Inner {
         let inner = self.clone();
         let thread = std::thread::Builder::new().name("andiron-pump".to_owned());
         let started = thread.spawn(move || {
-            let ended = inner.hub.run();
+            let ended = inner.hub.run_on(inner.threads);
             inner.pumping.store(false, Ordering::Release);
             Python::try_attach(|py| {
                 let error = ended.err().map(|error| to_python(py, &error).into_value(py));
@@ -99,7 +102,7 @@ pub(crate) struct Connection(pub(crate) Arc<Inner>);
 
 /// Connects to a server; to the one that the environment chooses where no address is given.
 #[pyfunction]
-#[pyo3(signature = (address, *, timeout=None, retry=None, cache=None, secret_file=None, pump=true))]
+#[pyo3(signature = (address, *, timeout=None, retry=None, cache=None, secret_file=None, pump=true, threads=None))]
 pub(crate) fn connect(
     py: Python<'_>,
     address: String,
@@ -108,6 +111,7 @@ pub(crate) fn connect(
     cache: Option<usize>,
     secret_file: Option<std::path::PathBuf>,
     pump: bool,
+    threads: Option<usize>,
 ) -> PyResult<Connection> {
     let mut connector = Connector::new(address);
     if let Some(timeout) = timeout {
@@ -123,7 +127,7 @@ pub(crate) fn connect(
         connector = connector.security(Security::default().secret_file(file));
     }
     let hub = py.detach(|| connector.connect()).map_err(|error| to_python(py, &error))?;
-    Ok(Connection::over(hub, pump))
+    Ok(Connection(Inner::new(hub, pump, threads)))
 }
 
 /// So many seconds; what is no time is none, and what is too long is long.
@@ -133,7 +137,7 @@ pub(crate) fn seconds(seconds: f64) -> Duration {
 
 impl Connection {
     pub(crate) fn over(hub: Hub, pump: bool) -> Connection {
-        Connection(Inner::new(hub, pump))
+        Connection(Inner::new(hub, pump, None))
     }
 }
 

@@ -8,6 +8,7 @@ use andiron_proto::{Body, CallRequest, Failure, StreamId};
 use super::{Hook, Link, OwnCall, State, Todo, only_object, wait};
 use crate::blob::Attached;
 use crate::call::Parcel;
+use crate::context::Annotations;
 use crate::stream::Items;
 use crate::sync::lock;
 use crate::{Error, ErrorKind, Result};
@@ -24,7 +25,7 @@ impl Link {
         hook: Option<Hook>,
         todo: &mut Todo,
     ) -> std::result::Result<u64, (Error, Option<Hook>)> {
-        let OutCall { callee, method, chain, deadline, parcel } = outgoing;
+        let OutCall { callee, method, chain, deadline, annotations, parcel } = outgoing;
         let (target, promise) = match self.callee(state, callee) {
             Ok(callee) => callee,
             Err(error) => return Err((error, hook)),
@@ -34,7 +35,7 @@ impl Link {
             Err(error) => return Err((error, hook)),
         };
         let refs = arguments.refs.clone();
-        let request = CallRequest { target, promise, method, chain, deadline, arguments };
+        let request = CallRequest { target, promise, method, chain, deadline, annotations, arguments };
         match state.session.call(Instant::now(), request) {
             Ok(id) => {
                 let read_for = hook.is_some();
@@ -146,13 +147,13 @@ impl Link {
         outgoing: OutCall<'_>,
         from: Option<(&Arc<Link>, u64)>,
     ) -> Result<bool> {
-        let OutCall { callee, method, chain, deadline, parcel } = outgoing;
+        let OutCall { callee, method, chain, deadline, annotations, parcel } = outgoing;
         let mut todo = Todo::default();
         let (target, promise) = self.callee(&state, callee)?;
         let sent = self.outgoing(&mut state, parcel, &mut todo).and_then(|(arguments, items)| {
             todo.drop_items(items); // the session refuses what is streamed one way
             let refs = arguments.refs.clone();
-            let request = CallRequest { target, promise, method, chain, deadline, arguments };
+            let request = CallRequest { target, promise, method, chain, deadline, annotations, arguments };
             state.session.notify(Instant::now(), request).map_err(|failure| {
                 self.forget_unsent(&mut state, &refs, &mut todo);
                 state.ended_or(failure.into())
@@ -298,6 +299,7 @@ pub(crate) struct OutCall<'a> {
     pub(crate) method: &'a str,
     pub(crate) chain: u64,
     pub(crate) deadline: Option<Instant>,
+    pub(crate) annotations: Annotations,
     pub(crate) parcel: OutParcel<'a>,
 }
 

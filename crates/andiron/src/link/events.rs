@@ -204,9 +204,10 @@ impl Link {
     }
 
     fn on_call(&self, state: &mut State, incoming: IncomingCall, todo: &mut Todo) {
-        let IncomingCall { id, target, promise, method, chain, deadline, notify, payload } = incoming;
+        let IncomingCall { id, target, promise, method, chain, deadline, annotations, notify, payload } =
+            incoming;
         let call_state = CallState::new(chain, deadline, Some(self.arc()));
-        let call_state = Arc::new(call_state.with_rights(self.rights().cloned()));
+        let call_state = Arc::new(call_state.with_rights(self.rights().cloned()).with_annotations(annotations));
         state.handling.insert(id, Handling::of(call_state.clone(), notify));
         let parcel = self.parcel(state, payload, Some(StreamId { own: false, call: id }));
         let call = Call::arrived((id, notify), method, parcel, call_state);

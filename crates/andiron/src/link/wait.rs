@@ -467,8 +467,9 @@ impl Link {
         Ok(())
     }
 
-    /// Has threads of its own read the connection and run its calls, until it ends. An error tells why it did, where nobody here closed it.
-    pub(crate) fn serve(&self) -> Result<()> {
+    /// Has threads of its own read the connection and run its calls, so many at once, until it ends. An error tells why it did, where nobody here
+    /// closed it.
+    pub(crate) fn serve(&self, threads: Option<usize>) -> Result<()> {
         self.check_fork()?;
         let (ended, wait) = std::sync::mpsc::channel();
         self.on_close(move |_| {
@@ -477,7 +478,7 @@ impl Link {
         if self.is_attached() {
             let _ = wait.recv(); // others read it: a server's threads, or another who serves
         } else {
-            let pool = Pool::new()?;
+            let pool = Pool::new(threads)?;
             pool.start()?;
             let attached = self.attach(&pool);
             if attached.is_ok() {
@@ -500,7 +501,7 @@ impl Link {
         let came = state.has_calls();
         state.runners += 1;
         drop(state);
-        self.run_incoming(false, || {});
+        self.run_incoming(false, || true);
         Ok(came)
     }
 

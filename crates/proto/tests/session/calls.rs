@@ -466,6 +466,35 @@ fn requests_that_cannot_be_sent_are_refused_here_and_the_session_goes_on() {
 }
 
 #[test]
+fn annotations_are_bounded_and_go_beside_as_many_references_as_there_is_room_for() {
+    let mut pair = Pair::with(20, Limits { frame: 4096, ..Limits::default() }, Limits::default());
+    let map = |length: usize| {
+        let mut map = vec![0x81, 0xa1, b'x', 0xc5];
+        map.extend_from_slice(&(length as u16).to_be_bytes());
+        map.resize(6 + length, 0);
+        Some(map.into())
+    };
+    let small = CallRequest { annotations: map(3000), ..request("x", b"") };
+    let to_small_frames = small.clone();
+    pair.call(SERVER, to_small_frames);
+    pair.run();
+    let heard = pair.one_call(CLIENT);
+    assert_eq!(heard.annotations, small.annotations);
+    let (now, mut refused) = (pair.now, Vec::new());
+    for (end, length) in [(SERVER, 4000), (CLIENT, 8187)] {
+        let request = CallRequest { annotations: map(length), ..request("x", b"") };
+        refused.push(pair.session(end).call(now, request).unwrap_err().kind);
+    }
+    assert_eq!(refused, [ErrorKind::TooLarge; 2]);
+    pair.call(CLIENT, CallRequest { annotations: map(8186), ..request("x", b"") });
+    pair.run();
+    assert!(pair.one_call(SERVER).annotations.is_some());
+    let objects: Vec<Ref> = (0..200).map(|_| Ref::Local(pair.session(SERVER).show().unwrap())).collect();
+    let many = CallRequest { annotations: map(3000), ..request_with("x", objects) };
+    assert_eq!(pair.session(SERVER).call(now, many).unwrap_err().kind, ErrorKind::TooLarge);
+}
+
+#[test]
 fn a_result_of_a_notify_is_dropped_whatever_its_size() {
     let mut pair = Pair::with(21, Limits { message: 5000, ..Limits::default() }, Limits::default());
     let id = pair.notify(CLIENT, request("big", b""));
