@@ -93,7 +93,9 @@ class Server:
 def at_least_one(threads: int | None) -> int | None:
     """How many threads there may be."""
     if threads is not None and threads < 1:
-        raise ValueError(f"threads={threads}: a server has one at least; without a number it has as many as it needs, up to 256")
+        raise ValueError(
+            f"threads={threads}: a server has one at least; without a number it has as many as it needs, up to 256"
+        )
     return threads
 
 

@@ -17,7 +17,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::call::{Call, LocalSlot, Parcel};
 use crate::context::{self, Annotations, CallState, Origin};
-use crate::engine::Message;
+use crate::engine::{Canceller, Message};
 use crate::line::{Again, Line, Named};
 use crate::link::{Callee, Link, OutCall, OutParcel, no_object};
 use crate::object::{DESCRIBE, Exposed, Object, admit};
@@ -176,8 +176,8 @@ impl Proxy {
             return self.start_encoded(method, args)?.wait_encoded();
         };
         let (body, carried) = args.into_carried();
-        let outcome = self.origin()
-            .and_then(|origin| self.call_from(&origin, remote, method, &body, carried));
+        let outcome =
+            self.origin().and_then(|origin| self.call_from(&origin, remote, method, &body, carried));
         let outcome = outcome.map(|parcel| Message(with_named_items(parcel, || self.what(method))));
         outcome.map_err(|error| self.name(error, method))
     }
@@ -604,6 +604,14 @@ impl CallUnderWay {
         self.link.wait(id, self.chain)
     }
 
+    fn wait_until(&mut self, until: Option<Instant>) -> Result<Option<Result<Parcel>>> {
+        let outcome = self.link.wait_until(self.id, self.chain, until)?;
+        if outcome.is_some() {
+            self.id = 0;
+        }
+        Ok(outcome)
+    }
+
     pub(crate) fn poll(&mut self, context: &task::Context<'_>) -> Poll<Result<Parcel>> {
         let outcome = ready!(self.link.poll_answer(self.id, context));
         self.id = 0;
@@ -639,6 +647,46 @@ impl Pending<Message> {
     pub fn wait_encoded(self) -> Result<Message> {
         let what = self.what.clone();
         self.wait_parcel().map(Message).map_err(|error| what.name(error))
+    }
+
+    /// The result, which is not decoded and waited for until then at most; `None`: it is not there yet. It is given once.
+    ///
+    /// # Errors
+    /// A signal ended the wait, and not the call.
+    #[doc(hidden)]
+    pub fn wait_encoded_until(&mut self, until: Option<Instant>) -> Result<Option<Result<Message>>> {
+        let outcome = match &mut self.state {
+            Waiting::Remote(call) => match call.wait_until(until)? {
+                Some(outcome) => outcome,
+                None => return Ok(None),
+            },
+            Waiting::Local(slot, deadline) => slot.wait(*deadline), // it has run already, as a rule
+            _ => return Ok(Some(std::mem::replace(self, Pending::over()).wait_encoded())),
+        };
+        self.state = Waiting::Done;
+        let outcome = outcome.map(|parcel| Message(with_named_items(parcel, || self.what.clone())));
+        Ok(Some(outcome.map_err(|error| self.what.name(error))))
+    }
+
+    /// What gives the call up while somebody waits for it.
+    #[doc(hidden)]
+    pub fn canceller(&self) -> Canceller {
+        Canceller(match &self.state {
+            Waiting::Remote(call) => Some((Arc::downgrade(&call.link), call.id)),
+            _ => None,
+        })
+    }
+
+    /// Lets the call go on although nobody wants its result.
+    #[doc(hidden)]
+    pub fn leave(mut self) {
+        if let Waiting::Remote(call) = &mut self.state {
+            call.leave();
+        }
+    }
+
+    fn over() -> Pending<Message> {
+        Pending { state: Waiting::Done, what: What { label: None, method: "".into() }, result: PhantomData }
     }
 }
 

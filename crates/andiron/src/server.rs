@@ -118,7 +118,12 @@ impl Server {
             connections: AtomicUsize::new(0),
             on_stop: OnceLock::new(),
         });
-        Ok(Server { pool: Pool::new(hosting.threads)?, listeners: Vec::new(), house, security: hosting.security })
+        Ok(Server {
+            pool: Pool::new(hosting.threads)?,
+            listeners: Vec::new(),
+            house,
+            security: hosting.security,
+        })
     }
 
     /// Listens at one more address.

@@ -77,7 +77,8 @@ impl Daemon {
                 .with_source(error)
         })?;
         // The name first: once it is held, nobody else counts versions for it.
-        let Options { store, state, durability, session: limits, security, connections, bytes, threads } = options;
+        let Options { store, state, durability, session: limits, security, connections, bytes, threads } =
+            options;
         let message = limits.message;
         let hosting = Hosting {
             names: true,

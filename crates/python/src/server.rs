@@ -37,7 +37,8 @@ pub(crate) fn serve(
         let state = if usual_state { andiron_daemon::state_folder(first)? } else { state };
         let security =
             secret_file.map_or_else(Security::default, |file| Security::default().secret_file(file));
-        let mut daemon = Daemon::bind_with(first, Options { state, security, threads, ..Options::default() })?;
+        let mut daemon =
+            Daemon::bind_with(first, Options { state, security, threads, ..Options::default() })?;
         for address in more {
             daemon = daemon.listen(address)?;
         }

@@ -11,7 +11,7 @@ use crate::call::Parcel;
 use crate::context::Annotations;
 use crate::stream::Items;
 use crate::sync::lock;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, engine};
 
 /// Answers that are held back to be sent together are sent from this many bytes: then the peer reads them while the rest is worked on.
 pub(super) const SEND_FROM: usize = 1 << 10;
@@ -165,6 +165,12 @@ impl Link {
             }
             state.passed_on.push_back(PassedOn { id: *id, back: Arc::downgrade(back), back_id });
         }
+        if let (Ok(id), None, Some(_)) = (&sent, from, engine::failed_notifies()) {
+            if state.notified.len() == NOTIFIED_KEPT {
+                state.notified.pop_front();
+            }
+            state.notified.push_back((*id, method.into()));
+        }
         if !wait::is_batching(self) || state.session.is_congested() {
             todo.extend(self.flush(&mut state));
         }
@@ -281,6 +287,9 @@ pub(super) struct PassedOn {
     pub(super) back: Weak<Link>,
     pub(super) back_id: u64,
 }
+
+/// Of so many one-way calls it is known what was called.
+const NOTIFIED_KEPT: usize = 1024;
 
 /// Of so many one-way calls that were passed on, a late failure still finds its way.
 const PASSED_ON_KEPT: usize = 1024;

@@ -259,7 +259,8 @@ impl Session {
             Head::Call { annotations, .. } => annotations.len(),
             _ => 0,
         };
-        (length + (names + annotations) as u64 + attachments as u64 * ATTACHMENT).min(self.config.limits.buffer / 4 * 3)
+        (length + (names + annotations) as u64 + attachments as u64 * ATTACHMENT)
+            .min(self.config.limits.buffer / 4 * 3)
     }
 
     /// Why a call is not taken, if so.

@@ -542,7 +542,7 @@ const ENTRY: usize = 9;
 /// The fixed fields, the longest method name and the counts of a tail.
 const LONGEST_HEAD: usize = 26 + 255 + 2 + 2 + 8 * MOST_PARTS + 16;
 
-/// Encodes an error so that it fits into `most` bytes: it loses its trace, then what it was made with, then its words, before it is lost.
+/// Encodes an error so that it fits into `most` bytes: it loses its trace, then what it was made with and has, then its words, before it is lost.
 fn failure_body(detail: &FailureDetail, most: usize) -> Vec<u8> {
     let mut detail = detail.clone();
     loop {
@@ -552,8 +552,9 @@ fn failure_body(detail: &FailureDetail, most: usize) -> Vec<u8> {
         }
         if !detail.trace.is_empty() {
             detail.trace.truncate(detail.trace.len() / 2);
-        } else if !detail.args.is_empty() {
+        } else if !(detail.args.is_empty() && detail.attributes.is_none()) {
             detail.args.clear();
+            detail.attributes = None;
         } else {
             halve(&mut detail.message);
             halve(&mut detail.type_name);

@@ -1,7 +1,7 @@
 //! Section 4: calls, notifies, deadlines and cancels.
 
 use andiron_proto::wire::{Kind, codecs};
-use andiron_proto::{CallRequest, ErrorKind, Event, Failure, FailureDetail, Limits, Outgoing, Role};
+use andiron_proto::{CallRequest, ErrorKind, Event, Failure, FailureDetail, Limits, Outgoing, Ref, Role};
 
 use crate::support::*;
 
@@ -98,6 +98,7 @@ fn a_failure_arrives_with_its_kind_and_all_it_says() {
             type_name: "OSError".into(),
             trace: vec!["line 1".to_owned(), "line 2".to_owned()],
             args: vec![28.into(), "the disk is full".into()],
+            attributes: Some(Box::new([("disk".to_owned(), "sda".into())].into())),
         };
         let failure = Failure { kind, detail };
         pair.fail(SERVER, call.id, &failure);

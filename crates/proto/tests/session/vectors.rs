@@ -175,8 +175,15 @@ impl<'a> Exchange<'a> {
                 let method = step["method"].as_str().unwrap();
                 let promise = step["promise"].as_bool().unwrap_or(false);
                 let annotations = step["annotations"].as_str().map(|hex| unhex(hex).into());
-                let request =
-                    CallRequest { target, promise, method, chain, deadline, annotations, arguments: outgoing };
+                let request = CallRequest {
+                    target,
+                    promise,
+                    method,
+                    chain,
+                    deadline,
+                    annotations,
+                    arguments: outgoing,
+                };
                 let made =
                     if what == "call" { session.call(now, request) } else { session.notify(now, request) };
                 assert_eq!(made.unwrap(), number("id"));
