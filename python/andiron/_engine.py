@@ -9,7 +9,18 @@ import contextvars
 
 # In this order: where the engine cannot be loaded, the second one says so.
 from andiron import _errors, _interpreter, _log, _native, _values  # noqa: F401
-from andiron._native import Connection, Inflow, Method, Outflow, Pending, Remote, Running, Target, Watch
+from andiron._native import (
+    Connection,
+    Context,
+    Inflow,
+    Method,
+    Outflow,
+    Pending,
+    Remote,
+    Running,
+    Target,
+    Watch,
+)
 from andiron._native import Store as StoreEngine
 
 TYPE_CHECKING = False
@@ -19,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Connection",
+    "Context",
     "Inflow",
     "Method",
     "Outflow",
@@ -28,7 +40,7 @@ __all__ = [
     "StoreEngine",
     "Target",
     "Watch",
-    "annotations",
+    "annotated",
     "check",
     "connect",
     "current",
@@ -53,9 +65,7 @@ deadline: contextvars.ContextVar[float | None] = contextvars.ContextVar("andiron
 
 
 #: What calls that are made now say beside their arguments: an encoded map.
-annotations: contextvars.ContextVar[bytes | None] = contextvars.ContextVar(
-    "andiron.annotations", default=None
-)
+annotated: contextvars.ContextVar[bytes | None] = contextvars.ContextVar("andiron.annotations", default=None)
 
 
 class _Hooks:
@@ -67,7 +77,7 @@ class _Hooks:
     error = staticmethod(_errors.failed)
     log = staticmethod(_log.log)
     deadline = deadline
-    annotations = annotations
+    annotations = annotated
     coroutine: Callable[[Any, Any], None]
     reduce: Callable[[Any], Any]
     proxy: Callable[[Remote], Any]
