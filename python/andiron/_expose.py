@@ -14,6 +14,7 @@ from andiron._proxy import SPECIAL, Proxy, remote_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import inspect
     from collections.abc import Callable
     from typing import Any, TypeVar
 
@@ -181,11 +182,28 @@ def _signature(name: str, function: Any, bound: bool) -> dict[str, Any]:
     except (TypeError, ValueError):  # nobody knows it
         return told
     parameters = list(signature.parameters.values())[1 if bound else 0 :]
-    told["parameters"] = [
-        {"name": parameter.name, "type": _type_name(parameter.annotation)} for parameter in parameters
-    ]
+    told["parameters"] = list(_parameters(parameters))
     told["returns"] = _type_name(signature.return_annotation)
     return told
+
+
+def _parameters(parameters: list[inspect.Parameter]) -> Iterator[dict[str, Any]]:
+    """Parameters as `describe` tells them: as Python writes them, with ``*`` and ``/`` among them."""
+    by_position = by_name = False
+    for parameter in parameters:
+        if by_position and parameter.kind is not parameter.POSITIONAL_ONLY:
+            yield {"name": "/", "type": ""}
+        by_position = parameter.kind is parameter.POSITIONAL_ONLY
+        if parameter.kind is parameter.KEYWORD_ONLY and not by_name:
+            yield {"name": "*", "type": ""}
+        by_name |= parameter.kind in (parameter.KEYWORD_ONLY, parameter.VAR_POSITIONAL)
+        stars = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
+        told = {"name": stars + parameter.name, "type": _type_name(parameter.annotation)}
+        if parameter.default is not parameter.empty:
+            told["optional"] = True
+        yield told
+    if by_position:
+        yield {"name": "/", "type": ""}
 
 
 def _type_name(annotation: Any) -> str:

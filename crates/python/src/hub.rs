@@ -301,7 +301,8 @@ impl Context {
 
     /// The connection on which it came.
     fn connection(&self, py: Python<'_>) -> PyResult<Connection> {
-        let none = || of_kind(py, ErrorKind::Unavailable, "the call came from this process, over no connection");
+        let none =
+            || of_kind(py, ErrorKind::Unavailable, "the call came from this process, over no connection");
         Ok(Connection::over(self.0.hub().ok_or_else(none)?, false))
     }
 }
