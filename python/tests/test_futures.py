@@ -283,6 +283,17 @@ def test_a_caller_is_the_hub_that_calls(serve):
     assert first.time_left is None
 
 
+def test_a_method_finds_what_its_caller_registered(serve):
+    hub = serve({"ask": lambda name: andiron.caller()[name]() + 1, "names": lambda: list(andiron.caller())})
+    hub.register("answer", lambda: 41)
+    other = andiron.connect(hub.peer.strip("'"))
+    assert hub["ask"]("answer") == 42
+    assert hub["names"]() == ["answer"]
+    with pytest.raises(LookupError, match="no object is named 'answer'"):
+        other["ask"]("answer")
+    assert other["names"]() == []
+
+
 def test_what_is_said_beside_the_arguments_is_heard_by_the_method(serve):
     def say():
         return andiron.caller().annotations
