@@ -289,8 +289,9 @@ def test_a_method_finds_what_its_caller_registered(serve):
     other = andiron.connect(hub.peer.strip("'"))
     assert hub["ask"]("answer") == 42
     assert hub["names"]() == ["answer"]
-    with pytest.raises(LookupError, match="no object is named 'answer'"):
+    with pytest.raises(andiron.RemoteError, match="no object is named 'answer'") as raised:
         other["ask"]("answer")
+    assert raised.value.type_name == "andiron.NoObjectError", "of the method's call, not of this one"
     assert other["names"]() == []
 
 
