@@ -134,7 +134,9 @@ def serve(
                 server.wait()
             return
         try:
-            with Hub(_engine.connect(chosen(address), threads=threads)) as hub:
+            secret_file = options.get("secret_file")
+            file = None if secret_file is None else os.fspath(secret_file)
+            with Hub(_engine.connect(chosen(address), secret_file=file, threads=threads)) as hub:
                 for name, value in objects.items():
                     hub.register(name, value)
                 pause = _PAUSES[0]

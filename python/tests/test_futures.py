@@ -334,6 +334,25 @@ def test_a_method_passes_on_what_was_said_only_by_saying_so(serve):
     assert heard[:3] == [{}, {}, {"trace": "abc"}], "and not by running on the thread of a block"
 
 
+def test_calls_of_a_callback_are_no_calls_of_the_block_on_whose_thread_it_runs(serve):
+    threads = []
+
+    def say():
+        caller = andiron.caller()
+        return caller.annotations, caller.time_left
+
+    def ask():
+        threads.append(threading.current_thread())
+        return hub["say"]()
+
+    hub = serve({"say": say, "call": lambda function: function()})
+    with andiron.annotations(trace="abc"), andiron.timeout(60):
+        annotations, left = hub["call"](ask)
+        assert (annotations, left is not None) == ({}, True), "the time is the caller's all the same"
+        assert hub["say"]()[0] == {"trace": "abc"}, "and the block goes on"
+    assert threads == [threading.current_thread()]
+
+
 def test_what_a_block_says_is_bounded_and_plain(serve):
     hub = serve({"double": lambda x: 2 * x})
     with (
