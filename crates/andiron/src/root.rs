@@ -65,6 +65,12 @@ impl Directory {
         lock(&self.addresses).clone()
     }
 
+    /// Nobody finds anything any more.
+    pub(crate) fn clear(&self) {
+        let gone = std::mem::take(&mut *lock(&self.names));
+        drop(gone); // without the lock: it may be the last handle of anything
+    }
+
     /// A connection has ended: the names that it brought are gone.
     fn forget(&self, owner: usize) {
         let mut gone = Vec::new();

@@ -271,12 +271,17 @@ impl Link {
     /// Takes note of names that were registered over this connection here.
     pub(crate) fn keep_names(&self, directory: &Arc<Directory>) {
         self.registered.get_or_init(|| directory.clone());
+        let directory = directory.clone();
+        self.on_close(move |_| directory.clear());
     }
 
     /// An object of this process was registered at the other end.
     pub(crate) fn registered(&self, name: &str, object: &Proxy) {
         if let (Some(directory), Target::Local(object)) = (self.registered.get(), object.target()) {
             let _ = directory.add(name, object.clone()); // the other end takes each name once
+            if self.ended().is_some() {
+                directory.clear(); // it ended meanwhile, and what clears it may have run before
+            }
         }
     }
 
