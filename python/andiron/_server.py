@@ -45,7 +45,7 @@ class Server:
         state: str | os.PathLike[str] | bool = True,
         secret_file: str | os.PathLike[str] | None = None,
     ) -> None:
-        """``state``: the folder of persistent entries; true: where an ``andiron serve`` of this name has them; false: nowhere."""
+        """``address``: one or several; of none at all, ``[]``, the clients are in this process, and reach it by `connect`. ``state``: the folder of persistent entries; true: where an ``andiron serve`` of this name has them; false: nowhere."""
         addresses = [chosen(address)] if address is None or isinstance(address, str) else list(address)
         self._running = _engine.serve(
             addresses,
@@ -86,17 +86,9 @@ class Server:
 
 def inside(objects: Mapping[str, Any]) -> Hub:
     """A hub of a server in this process, which has these objects and an empty store, and ends with the hub."""
-    import tempfile
-
-    folder = tempfile.TemporaryDirectory(prefix="andiron")
-    server = Server(objects, f"unix:{folder.name}/socket", state=False)
-
-    def end() -> None:
-        server.stop()
-        folder.cleanup()
-
+    server = Server(objects, [], state=False)
     hub = server.connect()
-    hub._ends.append(end)
+    hub._ends.append(server.stop)
     return hub
 
 

@@ -4,15 +4,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use andiron::{Connector, Context as CallContext, Error, Hub, Security};
+use andiron::{Connector, Context as CallContext, Error, Hub, Security, engine};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyTuple};
 
 use crate::error::to_python;
-use crate::hooks;
 use crate::object::Target;
-use crate::remote::{Inflow, Remote};
+use crate::remote::Remote;
 use crate::store::Store;
+
+/// Makes what users see: a proxy of a remote object, a stream of an inflow.
+pub(crate) type Makes = (Py<PyAny>, Py<PyAny>);
 
 /// What all that came over a connection shares.
 pub(crate) struct Inner {
@@ -23,7 +26,7 @@ pub(crate) struct Inner {
     /// Who is told of the end of that thread.
     ends: Mutex<Vec<Py<PyAny>>>,
     /// What makes proxies and streams of what comes over it, where that is not what the package gave.
-    makes: PyOnceLock<(Py<PyAny>, Py<PyAny>)>,
+    makes: PyOnceLock<Makes>,
 }
 
 impl Inner {
@@ -37,28 +40,9 @@ impl Inner {
         })
     }
 
-    /// What users see of an object that came over this connection, if it is one.
-    pub(crate) fn proxy<'py>(
-        connection: Option<&Arc<Inner>>,
-        py: Python<'py>,
-        remote: Bound<'py, Remote>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        match connection.and_then(|inner| inner.makes.get(py)) {
-            Some((proxy, _)) => proxy.bind(py).call1((remote,)),
-            None => hooks::hooks(py)?.proxy.bind(py).call1((remote,)),
-        }
-    }
-
-    /// The same of a stream.
-    pub(crate) fn stream<'py>(
-        connection: Option<&Arc<Inner>>,
-        py: Python<'py>,
-        items: Bound<'py, Inflow>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        match connection.and_then(|inner| inner.makes.get(py)) {
-            Some((_, stream)) => stream.bind(py).call1((items,)),
-            None => hooks::hooks(py)?.stream.bind(py).call1((items,)),
-        }
+    /// What makes what users see of what comes over this connection, where it is not what the package gave.
+    pub(crate) fn makes(&self, py: Python<'_>) -> Option<&Makes> {
+        self.makes.get(py)
     }
 
     /// From now on the other end holds an object of this one, so somebody has to read what it calls.
@@ -109,6 +93,19 @@ pub(crate) fn connect(
     secret_file: Option<std::path::PathBuf>,
     pump: bool,
 ) -> PyResult<Connection> {
+    let connector = connector(address, timeout, retry, cache, secret_file);
+    let hub = py.detach(|| connector.connect()).map_err(|error| to_python(py, &error))?;
+    Ok(Connection::over(hub, pump))
+}
+
+/// How to connect, as users say it.
+pub(crate) fn connector(
+    address: String,
+    timeout: Option<f64>,
+    retry: Option<f64>,
+    cache: Option<usize>,
+    secret_file: Option<std::path::PathBuf>,
+) -> Connector {
     let mut connector = Connector::new(address);
     if let Some(timeout) = timeout {
         connector = connector.timeout(seconds(timeout));
@@ -122,8 +119,7 @@ pub(crate) fn connect(
     if let Some(file) = secret_file {
         connector = connector.security(Security::default().secret_file(file));
     }
-    let hub = py.detach(|| connector.connect()).map_err(|error| to_python(py, &error))?;
-    Ok(Connection::over(hub, pump))
+    connector
 }
 
 /// So many seconds; what is no time is none, and what is too long is long.
@@ -149,6 +145,11 @@ impl Connection {
         let _ = self.0.makes.set(py, (proxy, stream)); // the first ones stay
     }
 
+    /// The same object as one that was looked up by this name here.
+    fn named(&self, remote: &Remote, name: &str) -> Remote {
+        Remote::new(engine::named(remote.proxy.clone(), &self.0.hub, name), Some(self.0.clone()))
+    }
+
     /// The object of this name.
     fn lookup(&self, py: Python<'_>, name: &str) -> PyResult<Remote> {
         let proxy = py.detach(|| self.0.hub.object(name)).map_err(|error| to_python(py, &error))?;
@@ -168,6 +169,11 @@ impl Connection {
             self.0.exported()
         });
         registered.map_err(|error| to_python(py, &error))
+    }
+
+    /// An object was registered by the root, and is to be again where the connection is made anew.
+    fn registered(&self, name: &str, target: &Target) {
+        engine::registered(&self.0.hub, name, &target.proxy);
     }
 
     /// The store as this author's.
@@ -239,7 +245,7 @@ impl Batch {
 
 /// The call that this thread handles.
 #[pyclass(frozen, module = "andiron._native")]
-pub(crate) struct Context(CallContext);
+pub(crate) struct Context(pub(crate) CallContext);
 
 /// The call that this thread handles, if it does.
 #[pyfunction]
@@ -274,6 +280,17 @@ impl Context {
             });
         };
         py.detach(|| self.0.on_end(call));
+    }
+
+    /// Calls a function as a part of the method: what that calls belongs to this call.
+    #[pyo3(signature = (function, *args, **kwargs))]
+    fn run<'py>(
+        &self,
+        function: &Bound<'py, PyAny>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        engine::within(&self.0, || function.call(args, kwargs))
     }
 
     /// The connection on which it came.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use andiron::engine::{Message, Messages};
+use andiron::engine::{self, Message, Messages};
 use andiron::{Error, ErrorKind, Proxy};
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
@@ -140,6 +140,16 @@ impl Method {
         self.with(args.py(), |proxy| proxy.notify_encoded(&self.name, message))
     }
 
+    /// Whether a call would have to wait for the next connection first.
+    fn is_lost(&self) -> bool {
+        engine::is_lost(&self.proxy)
+    }
+
+    /// Waits for the next connection, and the object there. `failed`: a call did not reach it, so it may be another one. Whether another call is worth it.
+    fn renew(&self, py: Python<'_>, failed: bool) -> PyResult<bool> {
+        self.with(py, |proxy| engine::renew(proxy, failed))
+    }
+
     /// Its name.
     #[getter]
     fn __name__(&self) -> &str {
@@ -177,11 +187,13 @@ impl Pending {
     }
 
     fn outcome(&self, py: Python<'_>, answer: Result<Message, Error>) -> PyResult<Py<PyAny>> {
-        let answer = answer.map_err(|error| to_python(py, &error))?;
-        match self.question.lock_py_attached(py).ok().and_then(|mut question| question.take()) {
-            Some(question) => question.answered(py, answer),
-            None => decode::message(py, &answer, self.connection.as_ref()).map(Bound::unbind),
+        if let Some(question) =
+            self.question.lock_py_attached(py).ok().and_then(|mut question| question.take())
+        {
+            return question.answered(py, answer);
         }
+        let answer = answer.map_err(|error| to_python(py, &error))?;
+        decode::message(py, &answer, self.connection.as_ref()).map(Bound::unbind)
     }
 
     fn swap(&self, py: Python<'_>, state: State) -> State {
