@@ -33,7 +33,9 @@ def begin(function: Callable[..., Any], answer: Answer) -> None:
     args, kwargs = arguments
     try:
         result = function(*args, **kwargs)
-    except BaseException as error:  # it does not take these
+    except BaseException as error:
+        if error.__traceback__ is not None:
+            error.__traceback__ = error.__traceback__.tb_next  # without this line: it is the caller's fault where nothing is left
         answer.error(error, (function, args, kwargs))
     else:
         go_on(result, answer)

@@ -132,6 +132,8 @@ pub(crate) struct State {
     holding: u32,
     notify_failed: Option<Error>,
     closed_here: bool,
+    /// This end said goodbye, and finishes what is under way.
+    takes_no_calls: bool,
     /// Own calls whose answer goes to a hook or a task: no thread waits for it.
     hooks: usize,
     /// A thread reads for them, since no thread waits.
@@ -235,6 +237,7 @@ impl Link {
             holding: 0,
             notify_failed: None,
             closed_here: false,
+            takes_no_calls: false,
             hooks: 0,
             reads_for_hooks: false,
             passed_on: VecDeque::new(),
