@@ -14,8 +14,9 @@ use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 
 use crate::error::{of_kind, to_python};
-use crate::hub::{Connection, connector};
-use crate::remote::{Inflow, Pending};
+use crate::hub::{Connection, Inner, connector};
+use crate::pending::Pending;
+use crate::remote::Inflow;
 
 /// What tasks of a loop wait for, on whatever connection. Other threads ring it when something is there.
 #[pyclass(frozen, module = "andiron._native")]
@@ -35,7 +36,7 @@ enum Awaited {
 impl Awaited {
     fn poll(&self, py: Python<'_>, waker: &Waker) -> bool {
         match self {
-            Awaited::Call(pending) => pending.get().poll(py, waker),
+            Awaited::Call(pending) => Pending::poll(pending.bind(py), waker),
             Awaited::Item(inflow) => inflow.get().poll(py, waker),
         }
     }
@@ -200,7 +201,9 @@ pub(crate) fn open(
     cache: Option<usize>,
     secret_file: Option<std::path::PathBuf>,
 ) -> PyResult<Driver> {
-    Driver::open(py, &connector(address, timeout, retry, cache, secret_file), bell, token)
+    let closed = Arc::default();
+    let connector = connector(address, timeout, retry, cache, secret_file, &closed);
+    Driver::open(py, &connector, closed, bell, token)
 }
 
 /// Seconds until the next step without bytes, whether room to write is waited for, whether the connection is over, and tokens of what is there.
@@ -210,6 +213,7 @@ impl Driver {
     pub(crate) fn open(
         py: Python<'_>,
         connector: &Connector,
+        closed: Arc<AtomicBool>,
         bell: Py<Bell>,
         token: Py<PyAny>,
     ) -> PyResult<Driver> {
@@ -220,7 +224,7 @@ impl Driver {
         let opened = py.detach(|| engine::Driver::open(connector, waker));
         let (hub, driver) = opened.map_err(|error| to_python(py, &error))?;
         bell.get().wait(py, number, Waiting::Step(token));
-        let connection = Py::new(py, Connection::over(hub, false))?;
+        let connection = Py::new(py, Connection(Inner::new(hub, false, None, closed)))?;
         Ok(Driver { driver: Mutex::new(Some(driver)), connection, bell, wake })
     }
 }

@@ -13,7 +13,7 @@ use pyo3::types::{PyDict, PyIterator, PyTuple, PyType};
 
 use crate::error::{of_exception, of_handler};
 use crate::hub::Context;
-use crate::{decode, encode, hooks};
+use crate::{decode, encode, hooks, log, options};
 
 /// An object that others may call, by `methods`: a dict of name to what is called. `missing(name)` raises the error for another name, or gives what is called. `value` is what this process gets where
 /// the object comes back to it.
@@ -72,7 +72,7 @@ impl Dynamic for Exported {
         let mut call = Some(call);
         Python::try_attach(|py| {
             if let Some(incoming) = call.take() {
-                self.answer(py, incoming);
+                options::aside(py, || self.answer(py, incoming));
             }
         });
         if let Some(call) = call {
@@ -104,7 +104,7 @@ impl Exported {
                 let later =
                     hooks::hooks(py).and_then(|hooks| hooks.coroutine.bind(py).call1((result, answer)));
                 if let Err(raised) = later {
-                    raised.write_unraisable(py, None); // and the answer is dropped, which tells the caller
+                    log::raised(py, "a method that waits cannot go on", &raised); // and the answer is dropped, which tells the caller
                 }
             }
             Ok(Outcome::Done(result)) => call.answer(encoded(&result)),
@@ -126,8 +126,13 @@ impl Exported {
         };
         let (args, kwargs) = decode::arguments(py, call.arguments(), None)?;
         call.begin();
-        let result = handler.call(&args, kwargs.as_ref()).map(Outcome::Done);
-        result.map_err(|error| of_handler(py, &error, Some(&handler), (&args, kwargs.as_ref())))
+        handler.call(&args, kwargs.as_ref()).map(Outcome::Done).map_err(|error| {
+            if call.is_notify() {
+                let text = format!("`{}`, which was called one way, raised", call.method());
+                log::raised(py, &text, &error);
+            }
+            of_handler(py, &error, Some(&handler), (&args, kwargs.as_ref()))
+        })
     }
 }
 
@@ -175,6 +180,9 @@ type Called<'py> = (Bound<'py, PyAny>, Bound<'py, PyTuple>, Option<Bound<'py, Py
 impl Answer {
     fn fail(&self, py: Python<'_>, raised: &PyErr, called: Option<&Called<'_>>) {
         if let Some(call) = self.take(py) {
+            if call.is_notify() {
+                log::raised(py, &format!("`{}`, which was called one way, raised", call.method()), raised);
+            }
             let error = match called {
                 Some((handler, args, kwargs)) => {
                     of_handler(py, raised, Some(handler), (args, kwargs.as_ref()))
@@ -235,7 +243,7 @@ impl Answer {
         if let Ok(call) = self.0.lock_py_attached(py)
             && let Some(call) = &*call
         {
-            call.on_cancel(move || call_hook(&hook));
+            call.on_cancel(move || call_hook(&hook, "what was to be called when a call is given up raised"));
         }
     }
 }
@@ -349,7 +357,7 @@ impl FeedTaker {
         let over = fed.over;
         drop(fed);
         if wanted {
-            call_hook(&self.hooks.wanted);
+            call_hook(&self.hooks.wanted, "what was to make the items of a stream raised");
         }
         match item {
             Some(item) => Poll::Ready(Some(item)),
@@ -367,14 +375,14 @@ impl Drop for FeedTaker {
             std::mem::take(&mut fed.items)
         });
         drop(rest);
-        call_hook(&self.hooks.closed);
+        call_hook(&self.hooks.closed, "what was to end a stream raised");
     }
 }
 
-fn call_hook(hook: &Py<PyAny>) {
+fn call_hook(hook: &Py<PyAny>, raised: &str) {
     Python::try_attach(|py| {
-        if let Err(raised) = hook.call0(py) {
-            raised.write_unraisable(py, None);
+        if let Err(error) = hook.call0(py) {
+            log::raised(py, raised, &error);
         }
     });
 }
@@ -401,7 +409,7 @@ impl Drop for Items {
             if let Ok(close) = self.0.bind(py).getattr("close")
                 && let Err(raised) = close.call0()
             {
-                raised.write_unraisable(py, Some(self.0.bind(py).as_any()));
+                log::raised(py, &format!("{} raised when it was closed", self.0.bind(py)), &raised);
             }
         });
     }

@@ -20,7 +20,7 @@ pub(crate) struct Running(Mutex<Option<andiron::Running>>);
 
 /// Starts a server with a store at these addresses; without any its clients are in this process. `state` is the folder of persistent entries; `usual_state`: the one that an `andiron serve` at the first address has.
 #[pyfunction]
-#[pyo3(signature = (addresses, objects, *, state=None, usual_state=false, secret_file=None))]
+#[pyo3(signature = (addresses, objects, *, state=None, usual_state=false, secret_file=None, threads=None))]
 pub(crate) fn serve(
     py: Python<'_>,
     addresses: Vec<String>,
@@ -28,6 +28,7 @@ pub(crate) fn serve(
     state: Option<PathBuf>,
     usual_state: bool,
     secret_file: Option<PathBuf>,
+    threads: Option<usize>,
 ) -> PyResult<Running> {
     let objects: Vec<_> =
         objects.into_iter().map(|(name, target)| (name, target.get().proxy.clone())).collect();
@@ -39,7 +40,7 @@ pub(crate) fn serve(
         };
         let security =
             secret_file.map_or_else(Security::default, |file| Security::default().secret_file(file));
-        let options = Options { state, security, ..Options::default() };
+        let options = Options { state, security, threads, ..Options::default() };
         let mut daemon = match first {
             Some(first) => Daemon::bind_with(first, options)?,
             None => Daemon::new(options)?,
@@ -79,7 +80,7 @@ impl Running {
 
     /// The same for a loop, as `open`.
     fn open(&self, py: Python<'_>, bell: Py<Bell>, token: Py<PyAny>) -> PyResult<Driver> {
-        Driver::open(py, &self.connector(py)?, bell, token)
+        Driver::open(py, &self.connector(py)?, std::sync::Arc::default(), bell, token)
     }
 }
 

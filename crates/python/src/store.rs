@@ -11,7 +11,8 @@ use pyo3::sync::MutexExt;
 
 use crate::error::{of_kind, to_python};
 use crate::hub::seconds;
-use crate::remote::{Pending, Remote};
+use crate::pending::Pending;
+use crate::remote::Remote;
 use crate::{decode, encode, hooks};
 
 /// The entries of one author.

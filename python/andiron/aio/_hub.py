@@ -7,7 +7,6 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, Any
 
-import andiron
 from andiron import _engine, _errors
 from andiron._hub import call_handled, chosen, named_target
 from andiron._server import Server as ThreadedServer
@@ -201,19 +200,30 @@ async def _inside(objects: Mapping[str, Any]) -> Hub:
     return hub
 
 
-class Caller(andiron.Caller):
-    """The call that a method is running for, of which the hub is one for tasks."""
+class Caller(Hub):
+    """The hub that calls, in a method: as `andiron.Caller`, for tasks."""
 
-    __slots__ = ()
+    def __init__(self, context: _engine.Context, connection: _engine.Connection) -> None:
+        super().__init__(connection, Calls())
+        self._context = context
 
     @property
-    def hub(self) -> Hub | None:  # type: ignore[override] # it is awaited
-        """The connection on which the call came; `None` for a call within this process."""
-        connection = self._context.connection()
-        return None if connection is None else Hub(connection, Calls())
+    def cancelled(self) -> bool:
+        """Whether nobody waits for the result any more."""
+        return self._context.is_cancelled()
+
+    @property
+    def time_left(self) -> float | None:
+        """Seconds that are left; `None` where the caller set no limit."""
+        return self._context.time_left()
+
+    def on_end(self, hook: Callable[[], object]) -> None:
+        """Has this called when the connection ends, on any thread: to give back what the caller was given."""
+        self._context.on_end(hook)
 
 
 def caller() -> Caller | None:
     """Who calls, in a method that others called; `None` elsewhere."""
     context = call_handled()
-    return None if context is None else Caller(context)
+    connection = None if context is None else context.connection()
+    return None if context is None or connection is None else Caller(context, connection)
