@@ -37,7 +37,7 @@ def _waits(function: Any) -> bool:
         function = function.__func__
     code = getattr(function, "__code__", None)
     if code is None:
-        code = getattr(getattr(type(function), "__call__", None), "__code__", None)
+        code = getattr(getattr(type(function), "__call__", None), "__code__", None)  # noqa: B004 - which one it is
     return code is not None and bool(code.co_flags & _WAITS)
 
 
@@ -84,7 +84,9 @@ def _go(loop: asyncio.AbstractEventLoop, step: Callable[..., None], what: Any, a
     try:
         loop.call_soon_threadsafe(step, what, answer)
     except RuntimeError:
-        answer.error(_errors.UnavailableError("the loop that runs this method is closed; the method did not run"))
+        answer.error(
+            _errors.UnavailableError("the loop that runs this method is closed; the method did not run")
+        )
 
 
 def _no_loop() -> _errors.Error:

@@ -67,7 +67,10 @@ class Hub:
         self._connection.registered(name, target)
 
     async def run(self) -> None:
-        """Waits for the end of the connection; raises why it ended, where nobody here closed it. Objects of this process are served all the time, whether this is awaited or not."""
+        """Waits for the end of the connection; raises why it ended, where nobody here closed it.
+
+        Objects of this process are served all the time, whether this is awaited or not.
+        """
         loop = self._calls
         if not isinstance(loop, Loop):
             raise _errors.UnsupportedError("this end of the connection is read by the threads of its server")
@@ -153,7 +156,10 @@ async def connect(
     cache: int | None = None,
     secret_file: str | os.PathLike[str] | None = None,
 ) -> Hub:
-    """Connects as `andiron.connect` does. The loop does it by itself, but for finding and reaching a host of a network, and what `retry` connects anew: these may block, and are done by other threads."""
+    """Connects as `andiron.connect` does.
+
+    The loop does it by itself, but for finding and reaching a host of a network, and what ``retry`` connects anew: these may block, and are done by other threads.
+    """
     if objects is not None:
         return await _inside(objects)
     where = chosen(address)

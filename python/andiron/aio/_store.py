@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from andiron._engine import Connection, Remote
-    from andiron.aio._tasks import Calls
     from andiron.aio._proxy import Stream
+    from andiron.aio._tasks import Calls
 
 #: The codec of values, and the name of the author where none is chosen.
 _NATIVE, _DEFAULT = 1, "default"
