@@ -63,6 +63,7 @@ class Server:
             threads=at_least_one(threads),
         )
         _running.add(self._running)
+        self._process = os.getpid()
         #: By which it is reached.
         self.addresses = self._running.addresses()
         self._stopped = threading.Event()
@@ -73,6 +74,10 @@ class Server:
 
     def wait(self) -> None:
         """Waits until another thread stops it."""
+        if self._process != os.getpid():
+            raise _errors.UnavailableError(
+                "this server was started before this process was forked and belongs to the parent; start another"
+            )
         self._stopped.wait()
 
     def stop(self) -> bool:

@@ -228,6 +228,12 @@ class Store(MutableMapping[str, "Any"]):
     def __repr__(self) -> str:
         return "<andiron.Store>"
 
+    def __copy__(self) -> Store:
+        return self
+
+    def __deepcopy__(self, _: object) -> Store:
+        return self
+
     def __reduce__(self) -> Any:
         hub = getattr(self._of, "__self__", None)
         return stored, (hub, self._author)
