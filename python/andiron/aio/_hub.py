@@ -13,7 +13,7 @@ from andiron._server import Server as ThreadedServer
 from andiron.aio._loop import Loop
 from andiron.aio._proxy import Proxy, Stream
 from andiron.aio._store import Store
-from andiron.aio._tasks import Calls, hold
+from andiron.aio._tasks import Calls, OfLoop, hold
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _PAUSES = 0.01, 0.2
 
 
-class Hub:
+class Hub(OfLoop):
     """One connection, read by the loop in which it was made: ``await hub["player"]`` gives the object of that name. ``async with`` closes it."""
 
     def __init__(self, connection: _engine.Connection, calls: Calls, wait: float = 0.0) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from andiron import _errors
+from andiron.aio._tasks import OfLoop
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Generator
@@ -74,7 +75,7 @@ class _Far:
         return self._interface.get(name)
 
 
-class Proxy:
+class Proxy(OfLoop):
     """An object of another process, whose methods are awaited.
 
     What can be done with it::

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from andiron import _engine, _errors, _values
 from andiron._store import Change, Entry
+from andiron.aio._tasks import OfLoop
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 _NATIVE, _DEFAULT = 1, "default"
 
 
-class Store:
+class Store(OfLoop):
     """The entries of one author: ``await store.get("x")``, ``await store.set("x", 20)``. What was read before, and is current, is given without a question."""
 
     def __init__(self, connection: Connection, remote: Remote, loop: Calls, author: str = _DEFAULT) -> None:
