@@ -200,9 +200,7 @@ def connect(
     file = None if secret_file is None else os.fspath(secret_file)
 
     def connected() -> _engine.Connection:
-        return _engine.connect(
-            where, timeout=timeout, retry=retry, cache=cache, secret_file=file, pump=pump
-        )
+        return _engine.connect(where, timeout=timeout, retry=retry, cache=cache, secret_file=file, pump=pump)
 
     place = _fork.Place(where, wait, timeout, retry, cache, file, pump)
     return Hub(patiently(connected, _errors.UnavailableError, wait), wait, place)

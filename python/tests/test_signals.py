@@ -102,9 +102,7 @@ def interrupted(client):
 @pytest.mark.parametrize("others", ["", OTHERS], ids=["alone", "beside others"])
 @pytest.mark.parametrize("what", WAITS)
 def test_ctrl_c_ends_a_wait(processes, home, server, what, others):
-    client = processes.python(
-        CODE.format(what=WAITS[what], others=others), f"unix:{home}/socket", str(home)
-    )
+    client = processes.python(CODE.format(what=WAITS[what], others=others), f"unix:{home}/socket", str(home))
     assert client.stdout.readline() == "begins\n"
     assert interrupted(client)
 
