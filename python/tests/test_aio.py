@@ -276,11 +276,13 @@ def test_who_is_not_there_is_told_of_at_once_or_waited_for(home, begin):
 
 def test_a_server_of_a_network_is_reached(home):
     async def main():
-        async with aio.Server({"double": lambda x: 2 * x}, "tcp://127.0.0.1:0", state=False) as server:
-            async with await aio.connect(server.addresses[0]) as hub:
-                assert await asyncio.gather(*map(await hub["double"], range(100))) == list(range(0, 200, 2))
-                await hub.store.set("x", 1)
-                assert await hub.store.get("x") == 1
+        async with (
+            aio.Server({"double": lambda x: 2 * x}, "tcp://127.0.0.1:0", state=False) as server,
+            await aio.connect(server.addresses[0]) as hub,
+        ):
+            assert await asyncio.gather(*map(await hub["double"], range(100))) == list(range(0, 200, 2))
+            await hub.store.set("x", 1)
+            assert await hub.store.get("x") == 1
 
     run(main())
 

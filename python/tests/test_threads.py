@@ -162,20 +162,36 @@ def test_another_thread_goes_on_while_one_waits(serve):
         thread.join()
 
 
-def test_a_stream_is_taken_by_several_threads_without_a_loss(hub):
-    items = hub["player"].count(500)
-    taken = []
+def test_one_thread_at_a_time_waits_for_an_item(serve):
+    begin = threading.Event()
 
-    def work(_):
-        try:
-            while True:
+    def numbers():
+        begin.wait(60)
+        yield 1
+
+    hub = serve({"numbers": numbers})
+    for items, release in (
+        (hub["numbers"](), begin.set),
+        (hub.store.watch("begins"), lambda: hub.store.set("begins", 1)),
+    ):
+        taken, heard = [], []
+
+        def take(items=items, taken=taken, heard=heard):
+            try:
                 taken.append(next(items))
-        except StopIteration:
-            pass
+            except RuntimeError as error:
+                heard.append(str(error))
 
-    together(work, 4)
-    assert sorted(taken) == sorted(set(taken))
-    assert len(taken) <= 500
+        threads = [threading.Thread(target=take) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        while not heard:
+            pass
+        release()
+        for thread in threads:
+            thread.join()
+        assert len(taken) == 1
+        assert ["another thread waits for the next item" in text for text in heard] == [True]
 
 
 def test_closing_a_hub_ends_what_other_threads_wait_for(serve):
@@ -189,13 +205,12 @@ def test_closing_a_hub_ends_what_other_threads_wait_for(serve):
     wait_there = hub["wait"]
 
     def work(number):
-        if number:
-            with pytest.raises(ConnectionError):
-                while True:
-                    wait_there()
-        else:
+        if number == 0:
             for _ in range(7):
                 assert began.acquire(timeout=60)
             hub.close()
+        while True:
+            wait_there()
 
-    together(work, 8)
+    with pytest.raises(ConnectionError):
+        together(work, 8)
