@@ -80,6 +80,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<remote::Inflow>()?;
     module.add_class::<server::Running>()?;
     module.add_class::<store::Store>()?;
+    module.add_class::<store::Entries>()?;
     module.add_class::<store::Watch>()?;
     module.add("KINDS", PyTuple::new(py, error::KINDS.iter().map(|(_, name)| *name))?)
 }

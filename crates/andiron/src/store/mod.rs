@@ -7,6 +7,7 @@ mod entry;
 mod list;
 mod put;
 mod watch;
+pub(crate) mod whole;
 pub(crate) mod wire;
 
 use std::sync::{Arc, Mutex, OnceLock};
@@ -150,6 +151,29 @@ impl Store {
         let Open((version, _timestamp)): Open<(u64, f64)> =
             self.call("set", &put.wanted(&self.author, true))?;
         Ok(version)
+    }
+
+    /// Sets another value of an entry that is there. What is left of its time stays, and it is persistent if it was, whatever the [`Put`] says. Gives its version.
+    ///
+    /// # Errors
+    /// `Conflict` where there is no such entry, or not of the version that it was to have, and as for [`set`](Store::set).
+    pub fn replace(&self, put: Put) -> Result<u64> {
+        let put = self.outgoing(put);
+        let _writes = self.writes(vec![put.key(&self.author)]);
+        let Open((version, _timestamp)): Open<(u64, f64)> =
+            self.call("replace", &put.replacing(&self.author))?;
+        Ok(version)
+    }
+
+    /// Sets a value where there is none of that name, and gives `None`; else gives the entry that is there, which stays as it is.
+    ///
+    /// # Errors
+    /// As for [`set`](Store::set).
+    pub fn set_default(&self, put: Put) -> Result<Option<Entry>> {
+        let put = self.outgoing(put);
+        let _writes = self.writes(vec![put.key(&self.author)]);
+        let Open(answer): Open<Answer> = self.call("set_default", &put.default(&self.author))?;
+        Ok(answer.entry())
     }
 
     /// Sets several values at once: all of them, under one version, or none. Gives that version; where there are none to set nothing is
@@ -317,7 +341,8 @@ impl Store {
         Ok(answer.entry())
     }
 
-    /// The entries of this author, sorted by name. They are asked for in pages as the iterator goes on.
+    /// What is known of the entries of this author, sorted by name. It is asked for in pages as the iterator goes on, so what changes meanwhile may or may not be in
+    /// it; [`entries`](Store::entries) gives them as they are at one moment.
     pub fn list(&self) -> impl Iterator<Item = Result<Listed>> + use<> {
         self.pages(Some(self.author.clone()))
     }
