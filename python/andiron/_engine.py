@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextvars
 
 # In this order: where the engine cannot be loaded, the second one says so.
-from andiron import _errors, _interpreter, _native, _values  # noqa: F401
+from andiron import _errors, _interpreter, _log, _native, _values  # noqa: F401
 from andiron._native import Connection, Inflow, Method, Outflow, Pending, Remote, Running, Target, Watch
 from andiron._native import Store as StoreEngine
 
@@ -28,6 +28,7 @@ __all__ = [
     "StoreEngine",
     "Target",
     "Watch",
+    "annotations",
     "check",
     "connect",
     "current",
@@ -36,7 +37,7 @@ __all__ = [
     "encode",
     "hooks",
     "serve",
-    "use_deadlines",
+    "use_options",
 ]
 
 connect = _native.connect
@@ -45,10 +46,16 @@ serve = _native.serve
 encode = _native.encode
 decode = _native.decode
 check = _native.check
-use_deadlines = _native.use_deadlines
+use_options = _native.use_options
 
 #: Until when, by `time.monotonic`, the calls that are made now may take.
 deadline: contextvars.ContextVar[float | None] = contextvars.ContextVar("andiron.deadline", default=None)
+
+
+#: What calls that are made now say beside their arguments: an encoded map.
+annotations: contextvars.ContextVar[bytes | None] = contextvars.ContextVar(
+    "andiron.annotations", default=None
+)
 
 
 class _Hooks:
@@ -58,7 +65,9 @@ class _Hooks:
     foreign = staticmethod(_values.foreign)
     failure = staticmethod(_errors.failure)
     error = staticmethod(_errors.failed)
+    log = staticmethod(_log.log)
     deadline = deadline
+    annotations = annotations
     coroutine: Callable[[Any, Any], None]
     reduce: Callable[[Any], Any]
     proxy: Callable[[Remote], Any]

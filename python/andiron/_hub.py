@@ -256,7 +256,7 @@ class timeout:  # noqa: N801 - it is used like a function
         self._seconds = seconds
 
     def __enter__(self) -> None:
-        _engine.use_deadlines()
+        _engine.use_options()
         until = time.monotonic() + self._seconds
         outer = _engine.deadline.get()
         self._token = _engine.deadline.set(until if outer is None else min(until, outer))

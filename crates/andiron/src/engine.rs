@@ -190,6 +190,11 @@ impl Incoming {
         self.call.answer_with(outcome);
     }
 
+    /// True where nobody waits for an answer.
+    pub fn is_notify(&self) -> bool {
+        self.call.is_notify()
+    }
+
     /// Has this run when nobody waits for the answer any more; at once if that is so.
     pub fn on_cancel(&self, hook: impl FnOnce() + Send + 'static) {
         self.call.state().on_cancel(hook);
@@ -220,6 +225,70 @@ impl<T: Dynamic> Object for DynamicObject<T> {
         });
         Vec::new()
     }
+}
+
+/// Gives up a call that somebody waits for.
+#[derive(Clone, Default)]
+pub struct Canceller(pub(crate) Option<(Weak<Link>, u64)>);
+
+impl Canceller {
+    /// Gives it up, if it is not over.
+    pub fn cancel(&self) {
+        if let Some((link, id)) = &self.0
+            && let Some(link) = link.upgrade()
+        {
+            link.cancel(*id);
+        }
+    }
+}
+
+impl fmt::Debug for Canceller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Canceller")
+    }
+}
+
+/// A one-way call that failed.
+#[derive(Debug)]
+pub struct FailedNotify {
+    /// What was called.
+    pub method: String,
+    /// Who was.
+    pub peer: String,
+    /// Why.
+    pub error: Error,
+}
+
+static LINES: OnceLock<fn(String)> = OnceLock::new();
+static FAILED_NOTIFIES: OnceLock<fn(FailedNotify)> = OnceLock::new();
+
+/// Has lines for people go there and not to the standard error output. Called on any thread, also while it holds locks, so it only takes note. The first one who says so
+/// is heard.
+pub fn tell_lines(to: fn(String)) {
+    LINES.get_or_init(|| to);
+}
+
+/// Has one-way calls that failed told there, as lines are in [`tell_lines`].
+pub fn tell_failed_notifies(to: fn(FailedNotify)) {
+    FAILED_NOTIFIES.get_or_init(|| to);
+}
+
+/// Where one-way calls that failed are told, if anywhere.
+pub(crate) fn failed_notifies() -> Option<fn(FailedNotify)> {
+    FAILED_NOTIFIES.get().copied()
+}
+
+/// Tells people something, in one line.
+pub fn line(text: String) {
+    match LINES.get() {
+        Some(tell) => tell(text),
+        None => eprintln!("andiron: {text}"),
+    }
+}
+
+/// Has something done in steps by those who run the calls of this connection, as far as it waits; the first one is done here.
+pub fn go_on(hub: &Hub, work: impl Future<Output = ()> + Send + 'static) {
+    crate::task::run(Some(&hub.link()), work);
 }
 
 /// Runs the body of a thread that runs methods.

@@ -51,6 +51,9 @@ pub struct Options {
     /// How many bytes of calls that are not finished all clients together may have here, where not 1 GiB; calls beyond are answered
     /// *overloaded*, and did not run.
     pub bytes: Option<u64>,
+    /// How many methods of this process's objects run at once, while further calls wait: with one, they run one after the other. Where there is no number it is 256, and calls beyond
+    /// are answered *overloaded*. Store and names are not among them.
+    pub threads: Option<usize>,
 }
 
 impl Daemon {
@@ -74,7 +77,8 @@ impl Daemon {
                 .with_source(error)
         })?;
         // The name first: once it is held, nobody else counts versions for it.
-        let Options { store, state, durability, session: limits, security, connections, bytes } = options;
+        let Options { store, state, durability, session: limits, security, connections, bytes, threads } =
+            options;
         let message = limits.message;
         let hosting = Hosting {
             names: true,
@@ -83,6 +87,7 @@ impl Daemon {
             security,
             connections,
             bytes,
+            threads,
             ..Hosting::default()
         };
         let server = Server::host(address, hosting)?;

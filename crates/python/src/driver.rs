@@ -14,7 +14,8 @@ use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 
 use crate::hub::Connection;
-use crate::remote::{Inflow, Pending};
+use crate::pending::Pending;
+use crate::remote::Inflow;
 
 /// Drives a connection that is only just made, on the thread of its event loop.
 #[pyclass(frozen, module = "andiron._native")]
@@ -35,7 +36,7 @@ enum Awaited {
 impl Awaited {
     fn poll(&self, py: Python<'_>, waker: &Waker) -> bool {
         match self {
-            Awaited::Call(pending) => pending.get().poll(py, waker),
+            Awaited::Call(pending) => Pending::poll(pending.bind(py), waker),
             Awaited::Item(inflow) => inflow.get().poll(py, waker),
         }
     }

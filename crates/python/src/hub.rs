@@ -4,21 +4,25 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use andiron::{Connector, Context as CallContext, Error, Hub, Security};
+use andiron::{Connector, Context as CallContext, Error, Hub, Security, Signal};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
 use crate::error::to_python;
-use crate::hooks;
 use crate::object::Target;
 use crate::remote::{Inflow, Remote};
 use crate::store::Store;
+use crate::{decode, hooks, log};
 
 /// What all that came over a connection shares.
 pub(crate) struct Inner {
     pub(crate) hub: Hub,
     /// Calls may be read by a thread of its own.
     pumps: bool,
+    /// How many of them that thread has run at once, where there is a number.
+    threads: Option<usize>,
+    /// This end closed it.
+    closed: Arc<AtomicBool>,
     pumping: AtomicBool,
     /// Who is told of the end of that thread.
     ends: Mutex<Vec<Py<PyAny>>>,
@@ -27,10 +31,12 @@ pub(crate) struct Inner {
 }
 
 impl Inner {
-    fn new(hub: Hub, pumps: bool) -> Arc<Inner> {
+    fn new(hub: Hub, pumps: bool, threads: Option<usize>, closed: Arc<AtomicBool>) -> Arc<Inner> {
         Arc::new(Inner {
             hub,
             pumps,
+            threads,
+            closed,
             pumping: AtomicBool::new(false),
             ends: Mutex::default(),
             makes: PyOnceLock::new(),
@@ -73,14 +79,14 @@ impl Inner {
         let inner = self.clone();
         let thread = std::thread::Builder::new().name("andiron-pump".to_owned());
         let started = thread.spawn(move || {
-            let ended = inner.hub.run();
+            let ended = inner.hub.run_on(inner.threads);
             inner.pumping.store(false, Ordering::Release);
             Python::try_attach(|py| {
                 let error = ended.err().map(|error| to_python(py, &error).into_value(py));
                 let ends = inner.ends.lock().map(|mut ends| std::mem::take(&mut *ends)).unwrap_or_default();
                 for end in ends {
                     if let Err(raised) = end.call1(py, (&error,)) {
-                        raised.write_unraisable(py, None);
+                        log::raised(py, "who waits for the end of a connection raised", &raised);
                     }
                 }
             });
@@ -99,7 +105,8 @@ pub(crate) struct Connection(pub(crate) Arc<Inner>);
 
 /// Connects to a server; to the one that the environment chooses where no address is given.
 #[pyfunction]
-#[pyo3(signature = (address, *, timeout=None, retry=None, cache=None, secret_file=None, pump=true))]
+#[pyo3(signature = (address, *, timeout=None, retry=None, cache=None, secret_file=None, pump=true, threads=None))]
+#[allow(clippy::too_many_arguments)] // they are keywords
 pub(crate) fn connect(
     py: Python<'_>,
     address: String,
@@ -108,13 +115,15 @@ pub(crate) fn connect(
     cache: Option<usize>,
     secret_file: Option<std::path::PathBuf>,
     pump: bool,
+    threads: Option<usize>,
 ) -> PyResult<Connection> {
-    let mut connector = Connector::new(address);
+    let mut connector = Connector::new(address.clone());
     if let Some(timeout) = timeout {
         connector = connector.timeout(seconds(timeout));
     }
+    let closed = Arc::new(AtomicBool::new(false));
     if let Some(retry) = retry {
-        connector = connector.retry(seconds(retry));
+        connector = connector.retry(seconds(retry)).on_signal(teller(&address, &closed));
     }
     if let Some(cache) = cache {
         connector = connector.cache(cache);
@@ -123,7 +132,21 @@ pub(crate) fn connect(
         connector = connector.security(Security::default().secret_file(file));
     }
     let hub = py.detach(|| connector.connect()).map_err(|error| to_python(py, &error))?;
-    Ok(Connection::over(hub, pump))
+    Ok(Connection(Inner::new(hub, pump, threads, closed)))
+}
+
+/// Tells of connections that are lost, and that others take their place.
+fn teller(address: &str, closed: &Arc<AtomicBool>) -> impl Fn(Signal<'_>) + Send + Sync + use<> {
+    let (peer, closed) = (format!("'{address}'"), closed.clone());
+    move |signal| match signal {
+        _ if closed.load(Ordering::Relaxed) => {}
+        Signal::Disconnected(error) => {
+            let error = Error::new(error.kind(), error.message().to_owned());
+            log::later(log::Note::Lost(peer.clone(), error));
+        }
+        Signal::Reconnected => log::later(log::Note::Reconnected(peer.clone())),
+        _ => {}
+    }
 }
 
 /// So many seconds; what is no time is none, and what is too long is long.
@@ -133,7 +156,7 @@ pub(crate) fn seconds(seconds: f64) -> Duration {
 
 impl Connection {
     pub(crate) fn over(hub: Hub, pump: bool) -> Connection {
-        Connection(Inner::new(hub, pump))
+        Connection(Inner::new(hub, pump, None, Arc::default()))
     }
 }
 
@@ -207,13 +230,8 @@ impl Connection {
 
     /// Ends the connection.
     fn close(&self, py: Python<'_>) {
+        self.0.closed.store(true, Ordering::Relaxed);
         py.detach(|| self.0.hub.close());
-    }
-
-    /// Why the last one-way call that the other end complained about failed.
-    fn take_notify_error(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        let error = self.0.hub.take_notify_error()?;
-        Some(to_python(py, &error).into_value(py).into_any())
     }
 }
 
@@ -259,6 +277,11 @@ impl Context {
         self.0.time_left().map(|left| left.as_secs_f64())
     }
 
+    /// What the caller said beside the arguments: a map, or `None`.
+    fn annotations<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        self.0.encoded_annotations().map(|annotations| decode::from_bytes(py, annotations)).transpose()
+    }
+
     /// A number that all calls over the same connection have.
     fn key(&self) -> usize {
         self.0.connection_key()
@@ -269,7 +292,7 @@ impl Context {
         let call = move || {
             Python::try_attach(|py| {
                 if let Err(raised) = hook.call0(py) {
-                    raised.write_unraisable(py, None);
+                    log::raised(py, &format!("{hook}, called at the end of a connection, raised"), &raised);
                 }
             });
         };

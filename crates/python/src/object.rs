@@ -11,7 +11,7 @@ use pyo3::sync::{MutexExt, PyOnceLock};
 use pyo3::types::{PyDict, PyIterator, PyType};
 
 use crate::error::{of_exception, of_handler};
-use crate::{decode, encode, hooks};
+use crate::{decode, encode, hooks, log, options};
 
 /// An object that others may call, by `methods`: a dict of name to what is called. `missing(name)` raises the error for another name, or gives what is called. `value` is what this process gets where
 /// the object comes back to it.
@@ -70,7 +70,7 @@ impl Dynamic for Exported {
         let mut call = Some(call);
         Python::try_attach(|py| {
             if let Some(incoming) = call.take() {
-                self.answer(py, incoming);
+                options::aside(py, || self.answer(py, incoming));
             }
         });
         if let Some(call) = call {
@@ -88,7 +88,7 @@ impl Exported {
                 let later =
                     hooks::hooks(py).and_then(|hooks| hooks.coroutine.bind(py).call1((result, answer)));
                 if let Err(raised) = later {
-                    raised.write_unraisable(py, None); // and the answer is dropped, which tells the caller
+                    log::raised(py, "a method that waits cannot go on", &raised); // and the answer is dropped, which tells the caller
                 }
             }
             Ok(result) => call.answer(encoded(&result)),
@@ -106,8 +106,13 @@ impl Exported {
             Err(error) => return Err(of_exception(py, &error)),
         };
         call.begin();
-        let result = handler.call(&args, kwargs.as_ref());
-        result.map_err(|error| of_handler(py, &error, Some(&handler), (&args, kwargs.as_ref())))
+        handler.call(&args, kwargs.as_ref()).map_err(|error| {
+            if call.is_notify() {
+                let text = format!("`{}`, which was called one way, raised", call.method());
+                log::raised(py, &text, &error);
+            }
+            of_handler(py, &error, Some(&handler), (&args, kwargs.as_ref()))
+        })
     }
 }
 
@@ -156,7 +161,7 @@ impl Answer {
             call.on_cancel(move || {
                 Python::try_attach(|py| {
                     if let Err(raised) = hook.call0(py) {
-                        raised.write_unraisable(py, None);
+                        log::raised(py, "what was to be called when a call is given up raised", &raised);
                     }
                 });
             });
@@ -205,7 +210,7 @@ impl Drop for Items {
             if let Ok(close) = self.0.bind(py).getattr("close")
                 && let Err(raised) = close.call0()
             {
-                raised.write_unraisable(py, Some(self.0.bind(py).as_any()));
+                log::raised(py, &format!("{} raised when it was closed", self.0.bind(py)), &raised);
             }
         });
     }

@@ -19,7 +19,7 @@ pub(crate) struct Running(Mutex<Option<andiron::Running>>);
 
 /// Starts a server with a store at these addresses. `state` is the folder of persistent entries; `usual_state`: the one that an `andiron serve` at the first address has.
 #[pyfunction]
-#[pyo3(signature = (addresses, objects, *, state=None, usual_state=false, secret_file=None))]
+#[pyo3(signature = (addresses, objects, *, state=None, usual_state=false, secret_file=None, threads=None))]
 pub(crate) fn serve(
     py: Python<'_>,
     addresses: Vec<String>,
@@ -27,6 +27,7 @@ pub(crate) fn serve(
     state: Option<PathBuf>,
     usual_state: bool,
     secret_file: Option<PathBuf>,
+    threads: Option<usize>,
 ) -> PyResult<Running> {
     let objects: Vec<_> =
         objects.into_iter().map(|(name, target)| (name, target.get().proxy.clone())).collect();
@@ -36,7 +37,8 @@ pub(crate) fn serve(
         let state = if usual_state { andiron_daemon::state_folder(first)? } else { state };
         let security =
             secret_file.map_or_else(Security::default, |file| Security::default().secret_file(file));
-        let mut daemon = Daemon::bind_with(first, Options { state, security, ..Options::default() })?;
+        let mut daemon =
+            Daemon::bind_with(first, Options { state, security, threads, ..Options::default() })?;
         for address in more {
             daemon = daemon.listen(address)?;
         }

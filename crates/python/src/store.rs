@@ -13,7 +13,7 @@ use pyo3::types::PyString;
 
 use crate::error::{of_kind, to_python};
 use crate::hub::seconds;
-use crate::remote::Pending;
+use crate::pending::Pending;
 use crate::{decode, encode, hooks};
 
 /// The entries of one author.
