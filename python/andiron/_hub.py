@@ -245,8 +245,17 @@ class Caller:
 
 def caller() -> Caller | None:
     """Who calls, in a method that others called; `None` elsewhere."""
-    context = _engine.current()
+    context = call_handled()
     return None if context is None else Caller(context)
+
+
+def call_handled() -> _engine.Context | None:
+    """The call that this thread, or this task, handles."""
+    context = _engine.current()
+    if context is None:
+        running = _engine.running.get()
+        context = None if running is None else running.context
+    return context
 
 
 class timeout:  # noqa: N801 - it is used like a function

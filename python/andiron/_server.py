@@ -46,7 +46,9 @@ class Server:
         secret_file: str | os.PathLike[str] | None = None,
         threads: int | None = None,
     ) -> None:
-        """``state``: the folder of persistent entries; true: where an ``andiron serve`` of this name has them; false: nowhere.
+        """``address``: one or several; of none at all, ``[]``, the clients are in this process, and reach it by `connect`.
+
+        ``state``: the folder of persistent entries; true: where an ``andiron serve`` of this name has them; false: nowhere.
 
         ``threads``: how many methods run at once, while further calls wait; with 1 they run one after the other. Without it 256 do, and calls beyond these are answered by
         an `OverloadedError`. What the store is asked is answered beside them.
@@ -101,17 +103,9 @@ def at_least_one(threads: int | None) -> int | None:
 
 def inside(objects: Mapping[str, Any]) -> Hub:
     """A hub of a server in this process, which has these objects and an empty store, and ends with the hub."""
-    import tempfile
-
-    folder = tempfile.TemporaryDirectory(prefix="andiron")
-    server = Server(objects, f"unix:{folder.name}/socket", state=False)
-
-    def end() -> None:
-        server.stop()
-        folder.cleanup()
-
+    server = Server(objects, [], state=False)
     hub = server.connect()
-    hub._ends.append(end)
+    hub._ends.append(server.stop)
     return hub
 
 

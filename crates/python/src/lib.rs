@@ -72,7 +72,11 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(server::serve, module)?)?;
     module.add_class::<hub::Connection>()?;
     module.add_class::<hub::Batch>()?;
+    module.add_function(wrap_pyfunction!(driver::open, module)?)?;
+    module.add_class::<driver::Bell>()?;
     module.add_class::<driver::Driver>()?;
+    module.add_class::<object::Later>()?;
+    module.add_class::<object::Feed>()?;
     module.add_class::<object::Answer>()?;
     module.add_class::<hub::Context>()?;
     module.add_class::<memory::Memory>()?;

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-use andiron::engine::{Message, Messages};
+use andiron::engine::{self, Message, Messages};
 use andiron::{Error, Proxy};
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
@@ -126,6 +126,16 @@ impl Method {
             py.detach(|| connection.exported()).map_err(|error| to_python(py, &error))?;
         }
         self.with(py, |proxy| proxy.notify_encoded(&self.name, message))
+    }
+
+    /// Whether a call would have to wait for the next connection first.
+    fn is_lost(&self) -> bool {
+        engine::is_lost(&self.proxy)
+    }
+
+    /// Waits for the next connection, and the object there. `failed`: a call did not reach it, so it may be another one. Whether another call is worth it.
+    fn renew(&self, py: Python<'_>, failed: bool) -> PyResult<bool> {
+        self.with(py, |proxy| engine::renew(proxy, failed))
     }
 
     /// Its name.
