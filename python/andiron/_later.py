@@ -84,7 +84,9 @@ def _go(loop: asyncio.AbstractEventLoop, step: Callable[..., None], what: Any, a
     try:
         loop.call_soon_threadsafe(step, what, answer)
     except RuntimeError:
-        answer.error(_errors.UnavailableError("the loop that runs this method is closed; the method did not run"))
+        answer.error(
+            _errors.UnavailableError("the loop that runs this method is closed; the method did not run")
+        )
 
 
 def _no_loop() -> _errors.Error:

@@ -115,6 +115,7 @@ def open(
     cache: int | None = None,
     secret_file: str | None = None,
 ) -> Driver: ...
+
 @final
 class Driver:
     def connection(self) -> Connection: ...

@@ -497,7 +497,7 @@ pub fn is_lost(proxy: &Proxy) -> bool {
 /// Why there is no other.
 pub fn renew(proxy: &Proxy, failed: bool) -> Result<bool> {
     let Some(named) = proxy.name_held() else { return Ok(false) };
-    let deadline = named.deadline(&context::origin(proxy.timeout_of_calls())?);
+    let deadline = named.deadline(&context::origin(proxy.timeout_of_calls(), None)?);
     match named.found().filter(|_| failed) {
         Some(found) => named.after(&found, deadline).map(|other| other.is_some()),
         None => named.remote(deadline).map(|_| true),

@@ -13,7 +13,7 @@ use crate::error::to_python;
 use crate::object::Target;
 use crate::remote::Remote;
 use crate::store::Store;
-use crate::{decode, hooks, log};
+use crate::{decode, log};
 
 /// Makes what users see: a proxy of a remote object, a stream of an inflow.
 pub(crate) type Makes = (Py<PyAny>, Py<PyAny>);

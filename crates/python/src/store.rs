@@ -340,7 +340,9 @@ pub(crate) enum Question {
 impl Question {
     pub(crate) fn answered(self, py: Python<'_>, answer: Result<Message, Error>) -> PyResult<Py<PyAny>> {
         let entry = match self {
-            Question::Entry(store, name, asking) => answer.and_then(|answer| store.finish(&name, asking, answer)),
+            Question::Entry(store, name, asking) => {
+                answer.and_then(|answer| store.finish(&name, asking, answer))
+            }
             Question::Board(store, looking) => store.seen(looking, answer).map(|()| None),
         };
         match entry.map_err(|error| to_python(py, &error))? {
