@@ -43,6 +43,12 @@ def patiently(attempt: Callable[[], T], unless: type[Exception], wait: float) ->
         pause = min(2 * pause, 0.2)
 
 
+def wait_for(event: threading.Event) -> None:
+    """Waits for an event. A lock of Python's sleeps over a Ctrl-C that came just before; this looks again."""
+    while not event.wait(1.0):
+        pass
+
+
 class Hub(Mapping[str, "Any"]):
     """One connection, the same thing at both ends: a mapping of names to the objects of the other end, and to its store.
 
@@ -110,7 +116,7 @@ class Hub(Mapping[str, "Any"]):
             ended.set()
 
         self._connection.pump(end)
-        ended.wait()
+        wait_for(ended)
         if outcome[0] is not None:
             raise outcome[0]
 

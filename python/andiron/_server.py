@@ -8,7 +8,7 @@ import threading
 import weakref
 
 from andiron import _engine, _errors
-from andiron._hub import Hub, chosen, named_target
+from andiron._hub import Hub, chosen, named_target, wait_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Server:
             raise _errors.UnavailableError(
                 "this server was started before this process was forked and belongs to the parent; start another"
             )
-        self._stopped.wait()
+        wait_for(self._stopped)
 
     def stop(self) -> bool:
         """Takes no further calls and ends all connections. True if all calls under way were finished in time."""

@@ -289,8 +289,10 @@ def test_a_server_of_a_network_is_reached(home):
 
 def test_a_handshake_that_is_not_answered_is_given_up(home):
     async def main():
-        heard = asyncio.Event()
-        silent = await asyncio.start_unix_server(lambda *_: heard.set(), f"{home}/silent")
+        heard, kept = asyncio.Event(), []
+        silent = await asyncio.start_unix_server(
+            lambda *ends: (kept.append(ends), heard.set()), f"{home}/silent"
+        )
         with pytest.raises(andiron.UnavailableError, match="does not answer"):
             await aio.connect(f"unix:{home}/silent", timeout=0.1)
         heard.clear()
@@ -299,6 +301,8 @@ def test_a_handshake_that_is_not_answered_is_given_up(home):
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
+        for _, writer in kept:
+            writer.close()
         silent.close()
 
     run(main())

@@ -1,5 +1,6 @@
 """The package as a process has it: the command, what an import takes, sub-interpreters."""
 
+import re
 import subprocess
 import sys
 
@@ -39,12 +40,31 @@ def test_importing_is_light():
     )
 
 
-def test_a_sub_interpreter_is_refused_in_words():
-    interpreters = pytest.importorskip("_xxsubinterpreters")
+@pytest.mark.parametrize("first", ["import andiron", ""], ids=["beside the main one", "alone"])
+@pytest.mark.parametrize("module", ["andiron", "andiron._native"])
+def test_a_sub_interpreter_is_refused_in_words(processes, module, first):
     code = f"""
-import sys
-sys.path[:] = {sys.path!r}
-import andiron
-"""
-    with pytest.raises(Exception, match="sub-interpreter: use it from another process"):
-        interpreters.run_string(interpreters.create(), code)
+        import sys
+        try:
+            import _interpreters as interpreters
+        except ImportError:  # before 3.13
+            import _xxsubinterpreters as interpreters
+        {first}
+        inside = f'''
+        import sys
+        sys.path[:] = {{sys.path!r}}
+        try:
+            import {module}
+        except ImportError as error:
+            print("ImportError:", error, flush=True)
+        '''
+        import textwrap
+        told = interpreters.run_string(interpreters.create(), textwrap.dedent(inside))
+        assert told is None, told
+        import andiron
+        print(andiron.decode(andiron.encode("the main one works")))
+    """
+    out, err = processes.python(code).communicate(timeout=60)
+    refused, works = out.splitlines()
+    assert re.fullmatch("ImportError: the native engine of andiron works in the main interpreter .*", refused)
+    assert (works, err) == ("the main one works", "")
