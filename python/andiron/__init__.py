@@ -47,13 +47,15 @@ from andiron._errors import (
     UnsupportedError,
 )
 from andiron._expose import can_send, expose
-from andiron._hub import Caller, Hub, caller, connect, timeout
+from andiron._hub import Annotations, Caller, Hub, caller, connect, timeout
 from andiron._proxy import Proxy, Stream
 from andiron._server import Server, serve
 from andiron._store import Change, Changes, Entry, Snapshot, Stats, Store
 from andiron._values import Array, Extension, Member, Record, register
 
 _engine.install()
+
+annotations = Annotations
 
 __all__ = [
     "Array",
@@ -93,6 +95,7 @@ __all__ = [
     "UnavailableError",
     "UnknownError",
     "UnsupportedError",
+    "annotations",
     "caller",
     "can_send",
     "connect",

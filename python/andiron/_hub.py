@@ -84,7 +84,11 @@ class Hub(Mapping[str, "Any"]):
         return self._connection.store(author)
 
     def __getitem__(self, name: str) -> Any:
-        remote = patiently(lambda: self._connection.lookup(name), _errors.NoObjectError, self._wait)
+        try:
+            remote = patiently(lambda: self._connection.lookup(name), _errors.NoObjectError, self._wait)
+        except _errors.NoObjectError:
+            text = f"no object is named '{name}': {_errors.hint(name, self._connection.names(), 'there are')}"
+            raise _errors.NoObjectError(text) from None
         return Proxy(remote, None if self._place is None else (self._place, name))
 
     def __iter__(self) -> Iterator[str]:
@@ -241,35 +245,46 @@ def shared(place: _fork.Place) -> Hub:
     return _shared.hub(_fork.Place(*place))
 
 
-class Caller:
-    """The call that a method is running for."""
+class Caller(Hub):
+    """The hub that calls, in a method: the connection on which the call came, as its other end has it. ``andiron.caller()["name"]`` calls its objects back.
 
-    __slots__ = ("_context",)
+    Callers of the same connection are equal. What is said of the call itself holds for the one that asked for its caller.
+    """
 
-    def __init__(self, context: Any) -> None:
+    def __init__(self, context: _engine.Context) -> None:
+        super().__init__(context.connection())
         self._context = context
 
     @property
-    def hub(self) -> Hub | None:
-        """The connection on which the call came; `None` for a call within this process."""
-        connection = self._context.connection()
-        return None if connection is None else Hub(connection)
+    def annotations(self) -> dict[str, Any]:
+        """What the caller said beside the arguments, with `andiron.annotations`.
 
-    def on_end(self, hook: Callable[[], object]) -> None:
-        """Has this called when the connection on which the call came ends: to give back what the caller was given."""
-        self._context.on_end(hook)
+        Calls that the method makes do not say it by themselves; it may pass it on: ``with andiron.annotations(**andiron.caller().annotations): ...``.
+        """
+        return self._context.annotations() or {}
 
     @property
     def cancelled(self) -> bool:
         """Whether nobody waits for the result any more."""
-        cancelled: bool = self._context.is_cancelled()
-        return cancelled
+        return self._context.is_cancelled()
 
     @property
     def time_left(self) -> float | None:
         """Seconds that are left; `None` where the caller set no limit."""
-        left: float | None = self._context.time_left()
-        return left
+        return self._context.time_left()
+
+    def on_end(self, hook: Callable[[], object]) -> None:
+        """Has this called when the connection ends: to give back what the caller was given, as ``andiron.caller().on_end(file.close)``."""
+        self._context.on_end(hook)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Caller) and self._context.key() == other._context.key()
+
+    def __hash__(self) -> int:
+        return hash(self._context.key())
+
+    def __repr__(self) -> str:
+        return f"<andiron.Caller {self.peer}>"
 
 
 def caller() -> Caller | None:
@@ -301,3 +316,24 @@ class timeout:  # noqa: N801 - it is used like a function
 
     def __exit__(self, *_: object) -> None:
         _engine.deadline.reset(self._token)
+
+
+class Annotations:
+    """Has the calls that are made in the block say something beside their arguments: ``with andiron.annotations(trace="abc"): ...``.
+
+    The method reads it by ``andiron.caller().annotations``; a daemon on the way passes it on. Blocks within blocks add to it. Values are those of the codec, without
+    objects that could be called, at most 8192 bytes together.
+    """
+
+    def __init__(self, **annotations: Any) -> None:
+        self._encoded = _engine.encode(annotations)
+        self._own = annotations
+
+    def __enter__(self) -> None:
+        _engine.use_options()
+        outer = _engine.annotated.get()
+        both = self._encoded if outer is None else _engine.encode(_engine.decode(outer) | self._own)
+        self._token = _engine.annotated.set(both)
+
+    def __exit__(self, *_: object) -> None:
+        _engine.annotated.reset(self._token)

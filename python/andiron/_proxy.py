@@ -27,7 +27,8 @@ SPECIAL = {
 class Proxy:
     """An object of another process: its methods are called there, its properties read and set there.
 
-    A proxy has no public name of its own. What is called is kept, so a second call of the same method costs no search for it::
+    A proxy has no public name of its own; one of a function has the two of a method, ``start`` and ``notify``. What is called is kept, so a second call of the same
+    method costs no search for it::
 
         player = hub["player"]
         player.seek(12.5)
@@ -45,6 +46,8 @@ class Proxy:
 
     def __getattr__(self, name: str) -> Any:
         far: _Far = object.__getattribute__(self, "_andiron")
+        if name in ("start", "notify") and far.is_function_without(name):
+            return getattr(far.special("$call"), name)
         kind = far.kind_of(name)
         if kind is not None:
             return far.method(name)()
@@ -145,23 +148,21 @@ class _Far:
             self._interface = {method["name"]: method.get("property") for method in told["methods"]}
         return self._interface
 
+    def is_function_without(self, name: str) -> bool:
+        """Whether it can be called, and has nothing of this name."""
+        names = self.names()
+        return "$call" in names and name not in names
+
     def kind_of(self, name: str) -> str | None:
         """What can be done with a property; `None` for a method."""
         if name.startswith("_"):
             raise _errors.NoMethodError(f"`{name}`: names that begin with `_` are never exposed")
         names = self.names()
         if name not in names:
-            raise _errors.NoMethodError(_unknown(name, names))
+            raise _errors.NoMethodError(
+                f"the object has no method `{name}`: {_errors.hint(name, names, 'it has')}"
+            )
         return names[name]
-
-
-def _unknown(name: str, names: dict[str, str | None]) -> str:
-    import difflib
-
-    near = difflib.get_close_matches(name, names, 1)
-    known = ", ".join(f"`{known}`" for known in names if not known.startswith("$")) or "none at all"
-    hint = f"do you mean `{near[0]}`?" if near else f"it has {known}"
-    return f"the object has no method `{name}`: {hint}"
 
 
 def remote_of(proxy: Proxy) -> Remote:

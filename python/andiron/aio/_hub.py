@@ -56,7 +56,11 @@ class Hub(OfLoop):
         return self._lookup(name)
 
     async def _lookup(self, name: str) -> Any:
-        return await patiently(lambda: self._look_up(name), _errors.NoObjectError, self._wait)
+        try:
+            return await patiently(lambda: self._look_up(name), _errors.NoObjectError, self._wait)
+        except _errors.NoObjectError:
+            text = f"no object is named '{name}': {_errors.hint(name, await self.names(), 'there are')}"
+            raise _errors.NoObjectError(text) from None
 
     async def _look_up(self, name: str) -> Any:
         found = await self._calls.call(self._root.method("lookup"), name)
@@ -118,7 +122,7 @@ class Hub(OfLoop):
         await self.close()
 
     def __repr__(self) -> str:
-        return f"<andiron.aio.Hub {self.peer}>"
+        return f"<andiron.aio.{type(self).__name__} {self.peer}>"
 
     async def _find_store(self) -> None:
         """Knows the store, and what shows its writes, so that nothing later has to be waited for."""
@@ -218,9 +222,14 @@ async def _inside(objects: Mapping[str, Any]) -> Hub:
 class Caller(Hub):
     """The hub that calls, in a method: as `andiron.Caller`, for tasks."""
 
-    def __init__(self, context: _engine.Context, connection: _engine.Connection) -> None:
-        super().__init__(connection, Calls())
+    def __init__(self, context: _engine.Context) -> None:
+        super().__init__(context.connection(), Calls())
         self._context = context
+
+    @property
+    def annotations(self) -> dict[str, Any]:
+        """What the caller said beside the arguments, with `andiron.annotations`."""
+        return self._context.annotations() or {}
 
     @property
     def cancelled(self) -> bool:
@@ -240,5 +249,4 @@ class Caller(Hub):
 def caller() -> Caller | None:
     """Who calls, in a method that others called; `None` elsewhere."""
     context = call_handled()
-    connection = None if context is None else context.connection()
-    return None if context is None or connection is None else Caller(context, connection)
+    return None if context is None else Caller(context)
