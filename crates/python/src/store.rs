@@ -67,7 +67,7 @@ fn kind_of(value: &Bound<'_, PyAny>) -> String {
 }
 
 fn put(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Put> {
-    Ok(Put::bytes(name, encode::to_bytes(value)?, codecs::NATIVE))
+    Ok(Put::bytes(name, encode::to_blob(value)?, codecs::NATIVE))
 }
 
 fn value<'py>(py: Python<'py>, entry: &Entry) -> PyResult<Bound<'py, PyAny>> {
