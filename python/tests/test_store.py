@@ -113,7 +113,9 @@ def test_an_edit_of_what_is_not_there_begins_with_the_default(store):
 
 def test_what_no_block_can_change_is_changed_by_a_function(store):
     store["n"] = 1
-    with pytest.raises(TypeError, match=r"'n' is a int, which no block can change: use store\.change"):
+    with pytest.raises(
+        TypeError, match=r"'n' is of the type int, which no block can change: use store\.change"
+    ):
         store.edit("n").__enter__()
     assert store.change("n", lambda n: n + 1) == 2
 

@@ -299,7 +299,9 @@ impl Store {
 
 /// Entries with their names as they come.
 #[pyclass(frozen, module = "andiron._native")]
-pub(crate) struct Entries(Mutex<Option<Box<dyn Iterator<Item = Result<(String, Entry), Error>> + Send>>>);
+pub(crate) struct Entries(Mutex<Option<NamedEntries>>);
+
+type NamedEntries = Box<dyn Iterator<Item = Result<(String, Entry), Error>> + Send>;
 
 #[pymethods]
 impl Entries {
