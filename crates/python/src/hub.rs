@@ -12,7 +12,7 @@ use crate::error::to_python;
 use crate::hooks;
 use crate::object::Target;
 use crate::remote::{Inflow, Remote};
-use crate::store::Store;
+use crate::store::{Name, Store};
 
 /// What all that came over a connection shares.
 pub(crate) struct Inner {
@@ -172,9 +172,9 @@ impl Connection {
 
     /// The store as this author's.
     #[pyo3(signature = (author=None))]
-    fn store(&self, author: Option<&str>) -> Store {
+    fn store(&self, author: Option<Name>) -> Store {
         let store = self.0.hub.store();
-        Store::new(author.map_or_else(|| store.clone(), |author| store.author(author)))
+        Store::new(author.map_or_else(|| store.clone(), |author| store.author(&author)))
     }
 
     /// Has a thread read the connection and run its calls until it ends; then `ended` is called with the error, or with `None`.
