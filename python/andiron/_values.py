@@ -567,7 +567,12 @@ def foreign(codec: int, data: bytes) -> Any:
     if codec == 2:
         import json
 
-        return json.loads(data)
+        try:
+            return json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise _errors.EncodingError(
+                f"the value is to be JSON, and cannot be read as such: {error}"
+            ) from None
     if codec == 3:
         return data
     raise _errors.EncodingError(f"the value is in codec {codec}, which this program does not know")
