@@ -157,7 +157,7 @@ impl Link {
         chain: u64,
         number: u64,
     ) -> Result<Parcel> {
-        let (mut looked, mut gave_up) = (false, false);
+        let (mut looked, mut woken, mut gave_up) = (false, false, false);
         let outcome = loop {
             // What came before the answer runs before the answer is taken.
             if let Some(job) = state.take_chained(chain) {
@@ -170,7 +170,8 @@ impl Link {
             if looked && what.until().is_some_and(|until| until <= Instant::now()) {
                 break Ok(Parcel::default());
             }
-            if looked && interrupt::is_watched() && !matches!(what, WaitFor::Hooks) {
+            if woken && interrupt::is_watched() && !matches!(what, WaitFor::Hooks) {
+                woken = false;
                 drop(state);
                 let asked = interrupt::asked();
                 state = self.lock();
@@ -178,8 +179,9 @@ impl Link {
                     gave_up = true;
                     break Err(interrupted());
                 }
+                continue; // what is waited for may have come meanwhile
             }
-            looked = true;
+            (looked, woken) = (true, true);
             if state.reader {
                 state = self.sleep(state, what, number);
             } else {
