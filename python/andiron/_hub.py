@@ -245,8 +245,17 @@ class Caller:
 
 def caller() -> Caller | None:
     """Who calls, in a method that others called; `None` elsewhere."""
-    context = _engine.current()
+    context = call_handled()
     return None if context is None else Caller(context)
+
+
+def call_handled() -> _engine.Context | None:
+    """The call that this thread, or this task, handles."""
+    context = _engine.current()
+    if context is None:
+        running = _engine.running.get()
+        context = None if running is None else running.context
+    return context
 
 
 class timeout:  # noqa: N801 - it is used like a function
@@ -256,7 +265,7 @@ class timeout:  # noqa: N801 - it is used like a function
         self._seconds = seconds
 
     def __enter__(self) -> None:
-        _engine.use_deadlines()
+        _engine.use_options()
         until = time.monotonic() + self._seconds
         outer = _engine.deadline.get()
         self._token = _engine.deadline.set(until if outer is None else min(until, outer))

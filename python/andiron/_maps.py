@@ -19,8 +19,8 @@ class Sealed(mmap.mmap):
 class Building(mmap.mmap):
     """Memory that is filled here, to be sealed then."""
 
-    #: `None`: it was sealed, and what is mapped is a copy.
-    room: Room | None
+    #: Missing when it was sealed, and what is mapped is a copy.
+    room: Room
 
 
 def own(memory: Memory) -> memoryview | None:

@@ -100,12 +100,11 @@ def _frozen(data: memoryview, of: Any, length: int) -> memoryview:
     from andiron import _maps
 
     building = _root(of)
-    if isinstance(building, _maps.Building) and building.room is not None and len(building) == length:
-        # A view keeps the map where it is meanwhile.
-        room, building.room = building.room, None
-        memory = room.freeze(memoryview(building))
-    else:
-        memory = _native.freeze(data)
+    # Of several threads one has the room, and the others a copy.
+    whole = isinstance(building, _maps.Building) and len(building) == length
+    room = vars(building).pop("room", None) if whole else None
+    # A view keeps the map where it is meanwhile.
+    memory = _native.freeze(data) if room is None else room.freeze(memoryview(building))
     return memoryview(_maps.sealed(memory))
 
 

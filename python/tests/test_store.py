@@ -334,7 +334,7 @@ WRITER = """
 def writer(serve, processes):
     """Another process that writes at a word, and its store here."""
     hub = serve({})
-    code = "import sys; sys.argv[1:] = [%r]" % hub.peer.strip("'")
+    code = f"import sys; sys.argv[1:] = [{hub.peer}]"
     process = processes.python(code + textwrap.dedent(WRITER))
 
     def write(what, wait=True):
@@ -382,7 +382,7 @@ def test_what_was_written_before_is_what_is_read_from_then_on(writer):
                 assert entry.value["round"] >= latest
                 latest = entry.value["round"]
                 entry.value["deep"].append("mine alone")
-        return latest
+        return store["x"]["round"]
 
     def write_and_read(number):
         if number:
@@ -406,7 +406,7 @@ def test_what_one_reader_changes_no_other_sees_however_deep(store):
     readers[0]["a"][0]["b"].add(2)
     readers[1]["a"][1][0] = 0
     readers[2].clear()
-    assert readers[3:] + [store["x"]] == [{"a": [{"b": {1}}, bytearray(b"c")]}] * 4
+    assert [*readers[3:], store["x"]] == [{"a": [{"b": {1}}, bytearray(b"c")]}] * 4
 
 
 def test_values_in_other_codecs_are_read_or_told_of(serve):

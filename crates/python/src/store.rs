@@ -13,7 +13,8 @@ use pyo3::types::PyString;
 
 use crate::error::{of_kind, to_python};
 use crate::hub::seconds;
-use crate::remote::Pending;
+use crate::pending::Pending;
+use crate::remote::Remote;
 use crate::{decode, encode, hooks};
 
 /// The entries of one author.
@@ -114,11 +115,20 @@ impl Store {
         self.read(py, &name)?.map(|entry| tuple(py, &entry)).transpose()
     }
 
+    /// Has this be the object that is the store, and asks for what shows its writes, where that was not done: then this has to be awaited, and nothing later has to wait.
+    fn look(&self, py: Python<'_>, remote: &Remote) -> PyResult<Option<Pending>> {
+        let object = remote.proxy.clone();
+        let begun = py.detach(|| self.0.look(object)).map_err(|error| to_python(py, &error))?;
+        Ok(begun.map(|(looking, pending)| {
+            Pending::new(pending, None, Some(Question::Board(self.0.clone(), looking)))
+        }))
+    }
+
     /// Begins to ask for an entry, whether it is known here or not; the result is what `entry` gives.
     fn start(&self, py: Python<'_>, name: Name) -> PyResult<Pending> {
         let begun = py.detach(|| self.0.begin(&name));
         let (asking, pending) = begun.map_err(|error| to_python(py, &error))?;
-        let question = Question { store: self.0.clone(), name: name.0, asking };
+        let question = Question::Entry(self.0.clone(), name.0, asking);
         Ok(Pending::new(pending, None, Some(question)))
     }
 
@@ -322,18 +332,22 @@ impl Entries {
     }
 }
 
-/// An entry that was asked for.
-pub(crate) struct Question {
-    store: andiron::Store,
-    name: String,
-    asking: andiron::Asking,
+/// What the store was asked.
+pub(crate) enum Question {
+    /// For the entry of this name.
+    Entry(andiron::Store, String, andiron::Asking),
+    Board(andiron::Store, andiron::Looking),
 }
 
 impl Question {
-    pub(crate) fn answered(self, py: Python<'_>, answer: Message) -> PyResult<Py<PyAny>> {
-        let Question { store, name, asking } = self;
-        let entry = store.finish(&name, asking, answer).map_err(|error| to_python(py, &error))?;
-        match entry {
+    pub(crate) fn answered(self, py: Python<'_>, answer: Result<Message, Error>) -> PyResult<Py<PyAny>> {
+        let entry = match self {
+            Question::Entry(store, name, asking) => {
+                answer.and_then(|answer| store.finish(&name, asking, answer))
+            }
+            Question::Board(store, looking) => store.seen(looking, answer).map(|()| None),
+        };
+        match entry.map_err(|error| to_python(py, &error))? {
             None => Ok(py.None()),
             Some(entry) => Ok(tuple(py, &entry)?.into_pyobject(py)?.into_any().unbind()),
         }

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     from andiron._engine import Connection, Remote
-    from andiron.aio._loop import Loop
     from andiron.aio._proxy import Stream
+    from andiron.aio._tasks import Calls
 
     T = TypeVar("T")
 
@@ -26,7 +26,7 @@ _LONGEST = 2**63
 class Store:
     """The entries of one author: ``await store.get("x")``, ``await store.set("x", 20)``. What was read before, and is current, is given without a question."""
 
-    def __init__(self, connection: Connection, remote: Remote, loop: Loop, author: str = _DEFAULT) -> None:
+    def __init__(self, connection: Connection, remote: Remote, loop: Calls, author: str = _DEFAULT) -> None:
         self._connection = connection
         self._remote = remote
         self._loop = loop

@@ -95,6 +95,10 @@ pub struct Asking {
     source: Option<Arc<Source>>,
 }
 
+/// A question for the board of a store; see [`Store::look`].
+#[doc(hidden)]
+pub struct Looking(Arc<Link>);
+
 impl Store {
     pub(crate) fn of(hub: Hub) -> Store {
         let common = hub.common().clone();
@@ -261,7 +265,7 @@ impl Store {
             let Open(answer): Open<Answer> = self.read("get", &(key.name, 0u64, key.author))?;
             return cache.learn(key, ask, None, answer);
         }
-        let alive = context::origin(None).and_then(|origin| self.hub.line().alive(origin.deadline));
+        let alive = context::origin(None, None).and_then(|origin| self.hub.line().alive(origin.deadline));
         let link = alive.map_err(|error| error.during("store.get"))?;
         let source = match cache.source(&link) {
             Some(source) => source,
@@ -294,6 +298,32 @@ impl Store {
             .map_err(|error| Error::new(ErrorKind::Encoding, error.to_string()).with_source(error))?;
         let pending = self.object()?.start_encoded("get", args)?;
         Ok((Asking { ask, source }, pending))
+    }
+
+    /// Has this proxy be the store, and asks for its board where there may be one that was not asked for; what comes of it is for [`seen`](Store::seen). Nothing here waits.
+    #[doc(hidden)]
+    pub fn look(&self, object: Proxy) -> Result<Option<(Looking, Pending<Message>)>> {
+        let (cache, link) = (self.common.cache(), self.hub.link());
+        let before = lock(&self.common.object).replace(object.clone());
+        drop(before); // outside of the lock: it may be the last handle
+        if cache.source(&link).is_some() {
+            return Ok(None);
+        }
+        if !cache.wants_board(&link) {
+            cache.set_source(&link, None);
+            return Ok(None);
+        }
+        let args = Message::encode(|out| codec::encode_args(&(), out))
+            .map_err(|error| Error::new(ErrorKind::Encoding, error.to_string()).with_source(error))?;
+        Ok(Some((Looking(link), object.start_encoded("board", args)?)))
+    }
+
+    /// What the store answered.
+    #[doc(hidden)]
+    pub fn seen(&self, looking: Looking, answer: Result<Message>) -> Result<()> {
+        let board = no_board(answer.and_then(|answer| crate::proxy::decode(answer.0)))?;
+        self.common.cache().set_source(&looking.0, board);
+        Ok(())
     }
 
     /// The entry of this name, that was asked for.
