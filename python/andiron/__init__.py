@@ -50,7 +50,7 @@ from andiron._expose import can_send, expose
 from andiron._hub import Caller, Hub, caller, connect, timeout
 from andiron._proxy import Proxy, Stream
 from andiron._server import Server, serve
-from andiron._store import Change, Changes, Entry, Store
+from andiron._store import Change, Changes, Entry, Snapshot, Stats, Store
 from andiron._values import Array, Extension, Member, Record, register
 
 _engine.install()
@@ -85,6 +85,8 @@ __all__ = [
     "RemoteError",
     "RemoteTraceback",
     "Server",
+    "Snapshot",
+    "Stats",
     "Store",
     "Stream",
     "TooLargeError",

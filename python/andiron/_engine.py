@@ -8,8 +8,24 @@ from __future__ import annotations
 import contextvars
 
 # In this order: where the engine cannot be loaded, the second one says so.
-from andiron import _errors, _interpreter, _native, _values  # noqa: F401
-from andiron._native import Connection, Inflow, Method, Outflow, Pending, Remote, Running, Target, Watch
+from andiron import _errors, _interpreter, _log, _native, _values  # noqa: F401
+from andiron._native import (
+    Answer,
+    Bell,
+    Connection,
+    Context,
+    Driver,
+    Feed,
+    Inflow,
+    Later,
+    Method,
+    Outflow,
+    Pending,
+    Remote,
+    Running,
+    Target,
+    Watch,
+)
 from andiron._native import Store as StoreEngine
 
 TYPE_CHECKING = False
@@ -18,8 +34,14 @@ if TYPE_CHECKING:
     from typing import Any
 
 __all__ = [
+    "Answer",
+    "Bell",
     "Connection",
+    "Context",
+    "Driver",
+    "Feed",
     "Inflow",
+    "Later",
     "Method",
     "Outflow",
     "Pending",
@@ -28,6 +50,7 @@ __all__ = [
     "StoreEngine",
     "Target",
     "Watch",
+    "annotated",
     "check",
     "connect",
     "current",
@@ -35,20 +58,39 @@ __all__ = [
     "decode",
     "encode",
     "hooks",
+    "open_for_loop",
+    "running",
     "serve",
-    "use_deadlines",
+    "use_options",
 ]
 
 connect = _native.connect
+open_for_loop = _native.open
 current = _native.current
 serve = _native.serve
 encode = _native.encode
 decode = _native.decode
 check = _native.check
-use_deadlines = _native.use_deadlines
+use_options = _native.use_options
 
 #: Until when, by `time.monotonic`, the calls that are made now may take.
 deadline: contextvars.ContextVar[float | None] = contextvars.ContextVar("andiron.deadline", default=None)
+
+#: The call whose ``async def`` method the present task runs.
+running: contextvars.ContextVar[RunningCall | None] = contextvars.ContextVar("andiron.running", default=None)
+
+
+class RunningCall:
+    """A call that is handled in a task, until it is answered: then what the task began goes on for itself."""
+
+    __slots__ = ("context",)
+
+    def __init__(self, context: Context | None) -> None:
+        self.context = context
+
+
+#: What calls that are made now say beside their arguments: an encoded map.
+annotated: contextvars.ContextVar[bytes | None] = contextvars.ContextVar("andiron.annotations", default=None)
 
 
 class _Hooks:
@@ -58,8 +100,10 @@ class _Hooks:
     foreign = staticmethod(_values.foreign)
     failure = staticmethod(_errors.failure)
     error = staticmethod(_errors.failed)
+    log = staticmethod(_log.log)
     deadline = deadline
-    coroutine: Callable[[Any, Any], None]
+    annotations = annotated
+    coroutine: Callable[[Any, Answer], None]
     reduce: Callable[[Any], Any]
     proxy: Callable[[Remote], Any]
     stream: Callable[[Inflow], Any]

@@ -227,6 +227,7 @@ def failed(
     type_name: str | None,
     trace: Sequence[str],
     args: Sequence[Any],
+    attributes: Mapping[str, Any] | None = None,
 ) -> Exception:
     """The exception for what a call ended with."""
     error: Exception | None = None
@@ -236,6 +237,11 @@ def failed(
             error = _made(cls, message, args)
     if error is None:
         error = _of_kind(kind, message, operation, context, type_name, args)
+    for name, value in (attributes or {}).items():
+        try:
+            setattr(error, name, value)
+        except (AttributeError, TypeError):  # one that is made of its arguments
+            pass
     if trace:
         error.__cause__ = RemoteTraceback(*trace)
     return error
@@ -265,32 +271,65 @@ def _of_kind(
     return error
 
 
-Failure = tuple[str, str, str, list[str], "list[Any]"]
+Failure = tuple[str, str, str, list[str], "list[Any]", "dict[str, Any]"]
 
 
 def failure(
     error: BaseException, handler: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None
 ) -> Failure:
-    """Kind, message, type, trace and arguments of what a handler raised, as its caller is to see it."""
+    """Kind, message, type, trace, arguments and attributes of what a handler raised, as its caller is to see it."""
     if isinstance(error, Error) and (error.operation is None or error.kind in _HOLDS):
         type_name = error.type_name if isinstance(error, RemoteError) else ""
-        return error.kind, Error.__str__(error), type_name, [], []
-    if error.__traceback__ is None and isinstance(error, TypeError) and _misfits(handler, args, kwargs):
-        return "bad arguments", str(error), "", [], []
+        return error.kind, Error.__str__(error), type_name, [], [], {}
+    if error.__traceback__ is None and isinstance(error, TypeError):
+        misfit = misfit_of(handler, args, kwargs)
+        if misfit is not None:
+            return "bad arguments", misfit, "", [], [], {}
     import traceback
 
     trace = traceback.format_exception(type(error), error, error.__traceback__)
-    return "application", str(error), name_of(type(error)), trace, list(error.args)
+    attributes = attributes_of(error)
+    return "application", _words(error), name_of(type(error)), trace, _sendable(error.args), attributes
 
 
-def _misfits(handler: Any, args: Iterable[Any], kwargs: Mapping[str, Any] | None) -> bool:
-    """Whether a handler cannot be called so. It is asked only where calling it failed before it began."""
+def _words(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # whatever its own `__str__` raises
+        return f"<a {type(error).__name__} that cannot be printed>"
+
+
+def _can_travel(value: Any) -> bool:
+    from andiron._engine import encode
+
+    try:
+        encode(value)
+    except Exception:  # whatever its class raises
+        return False
+    return True
+
+
+def _sendable(args: Sequence[Any]) -> list[Any]:
+    """What an exception was made with; of what cannot travel how it looks."""
+    return [part if _can_travel(part) else repr(part) for part in args]
+
+
+def attributes_of(error: BaseException) -> dict[str, Any]:
+    """What an exception has of its own and can travel, with its notes."""
+    kept = {str(name): part for name, part in vars(error).items() if name[:1] != "_" or name == "__notes__"}
+    return {name: part for name, part in kept.items() if _can_travel(part)}
+
+
+def misfit_of(handler: Any, args: Iterable[Any], kwargs: Mapping[str, Any] | None) -> str | None:
+    """Why a handler cannot be called so, if so."""
     import inspect
 
     try:
-        inspect.signature(handler).bind(*args, **(kwargs or {}))
-    except TypeError:
-        return True
-    except ValueError:  # nobody knows its signature
-        return False
-    return False
+        signature = inspect.signature(handler)
+    except (TypeError, ValueError):  # nobody knows it
+        return None
+    try:
+        signature.bind(*args, **(kwargs or {}))
+    except TypeError as error:
+        return f"{error}: it takes {signature}"
+    return None

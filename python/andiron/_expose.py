@@ -7,7 +7,7 @@ import threading
 import types
 from collections.abc import Iterator
 
-from andiron import _errors, _values
+from andiron import _errors, _later, _values
 from andiron._engine import Outflow, Target, check, current, hooks
 from andiron._proxy import SPECIAL, Proxy, remote_of
 
@@ -172,7 +172,7 @@ def _missing(name: str, methods: dict[str, Any], method: str) -> Any:
 
 def target_of(value: Any) -> Target | None:
     """An object as others call it; `None` where it is nothing that is called."""
-    known = Target.known(value)
+    known = value if isinstance(value, Target) else Target.known(value)
     if known is not None:
         return known
     methods: dict[str, Callable[..., Any]]
@@ -186,7 +186,8 @@ def target_of(value: Any) -> Target | None:
         methods, name = methods_of(value), type(value).__name__
     else:
         return None
-    return Target(value, methods, functools.partial(_missing, name, methods))
+    later = _later.in_loop(methods, _later.running_loop())
+    return Target(value, later, functools.partial(_missing, name, methods))
 
 
 class _Instances:
@@ -196,6 +197,7 @@ class _Instances:
         self._cls = cls
         self._lock = threading.Lock()
         self._methods: dict[int, dict[str, Any]] = {}
+        self._loop = _later.running_loop()
 
     def method(self, name: str) -> Any:
         methods = self._of_caller()
@@ -208,7 +210,7 @@ class _Instances:
             methods = self._methods.get(key)
             if methods is not None:
                 return methods
-            methods = self._methods[key] = methods_of(self._cls())
+            methods = self._methods[key] = _later.in_loop(methods_of(self._cls()), self._loop)
         if context is not None:
             context.on_end(lambda: self._methods.pop(key, None))
         return methods
@@ -220,7 +222,7 @@ def can_send(value: Any) -> bool:
     >>> can_send({"a": [1, (2,)]}), can_send(print), can_send(object())
     (True, True, False)
     """
-    if isinstance(value, Iterator):
+    if isinstance(value, Iterator) or _later.is_stream(value):
         return True
     try:
         check(value)
@@ -249,6 +251,8 @@ def _reduce(value: Any) -> Any:
         return target
     if isinstance(value, Iterator):
         return Outflow(value)
+    if _later.is_stream(value):
+        return _later.fed(value)
     return _refusal(value)
 
 
@@ -261,20 +265,4 @@ def _refusal(value: Any) -> str:
     return f"{name} is no value that travels; expose it to have it called, or register its class"
 
 
-#: Those who have ``async def`` methods go on, the latest first; each tells whether it does.
-runners: list[Callable[[Any, Any], bool]] = []
-
-
-def _coroutine(coroutine: Any, answer: Any) -> None:
-    if any(runner(coroutine, answer) for runner in reversed(runners)):
-        return
-    coroutine.close()
-    answer.error(
-        _errors.UnsupportedError(
-            "the method is an `async def`, which a loop has to run: serve it by `andiron.aio`"
-        )
-    )
-
-
-hooks.coroutine = _coroutine
 hooks.reduce = _reduce

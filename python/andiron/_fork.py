@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import collections
 import os
 import weakref
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, Protocol
+    from typing import Any, NamedTuple, Protocol
 
     class Heir(Protocol):
         """Who has something that a forked child has to make anew."""
 
         def forked(self) -> None:
             """Hears that this process is a child, in which nothing of the engine's works."""
+
+    class Place(NamedTuple):
+        """Where and how one connects: all that another process has to know, and nothing that is secret."""
+
+        address: str
+        wait: float
+        timeout: float | None
+        retry: float | None
+        cache: int | None
+        secret_file: str | None
+        pump: bool
+
+else:
+    Place = collections.namedtuple("Place", "address wait timeout retry cache secret_file pump")
 
 
 class Anew:

@@ -49,21 +49,23 @@ class Hub(Mapping[str, "Any"]):
     Any thread may use it. ``with`` closes it.
     """
 
-    def __init__(self, connection: _engine.Connection, wait: float = 0.0, address: str | None = None) -> None:
+    def __init__(
+        self, connection: _engine.Connection, wait: float = 0.0, place: _fork.Place | None = None
+    ) -> None:
         self._connection = connection
         self._wait = wait
-        self._address = address
+        self._place = place
         self._store: Store | None = None
         #: What ends with it.
         self._ends: list[Callable[[], object]] = []
-        if address is not None:
+        if place is not None:
             _fork.inherits(self)
 
     def forked(self) -> None:
         """Hears that this process is a child of the one that connected."""
-        address = self._address
-        if address is not None:
-            _fork.Anew(self, "_connection", lambda: shared(address)._connection)
+        place = self._place
+        if place is not None:
+            _fork.Anew(self, "_connection", lambda: shared(place)._connection)
 
     @property
     def store(self) -> Store:
@@ -77,7 +79,7 @@ class Hub(Mapping[str, "Any"]):
 
     def __getitem__(self, name: str) -> Any:
         remote = patiently(lambda: self._connection.lookup(name), _errors.NoObjectError, self._wait)
-        return Proxy(remote, None if self._address is None else (self._address, name))
+        return Proxy(remote, None if self._place is None else (self._place, name))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._connection.names())
@@ -151,9 +153,15 @@ class Hub(Mapping[str, "Any"]):
         return f"<andiron.Hub {self.peer}>"
 
     def __reduce__(self) -> Any:
-        if self._address is None:
-            raise TypeError("only a hub that was made by `andiron.connect` can be pickled: as its address")
-        return shared, (self._address,)
+        if self._place is None:
+            raise TypeError("only a hub that `andiron.connect` made of an address can be pickled: as that")
+        return shared, (self._place,)
+
+    def __copy__(self) -> Hub:
+        return self
+
+    def __deepcopy__(self, _: object) -> Hub:
+        return self
 
 
 def named_target(name: str, value: Any) -> _engine.Target:
@@ -188,28 +196,47 @@ def connect(
         from andiron._server import inside
 
         return inside(objects)
+    where = chosen(address)
     file = None if secret_file is None else os.fspath(secret_file)
 
     def connected() -> _engine.Connection:
         return _engine.connect(
-            chosen(address), timeout=timeout, retry=retry, cache=cache, secret_file=file, pump=pump
+            where, timeout=timeout, retry=retry, cache=cache, secret_file=file, pump=pump
         )
 
-    return Hub(patiently(connected, _errors.UnavailableError, wait), wait, chosen(address))
+    place = _fork.Place(where, wait, timeout, retry, cache, file, pump)
+    return Hub(patiently(connected, _errors.UnavailableError, wait), wait, place)
 
 
-#: Hubs that were made for what was unpickled, by address.
-_shared: dict[str, Hub] = {}
-_shared_lock = threading.Lock()
+class _Shared:
+    """Hubs that were made for what was unpickled, or was there before a fork."""
+
+    def __init__(self) -> None:
+        self.forked()
+        _fork.inherits(self)
+
+    def forked(self) -> None:
+        """Has none any more. The lock may be held by a thread that is not there."""
+        self._hubs: dict[_fork.Place, Hub] = {}
+        self._lock = threading.Lock()
+
+    def hub(self, place: _fork.Place) -> Hub:
+        """The one for this place."""
+        with self._lock:
+            hub = self._hubs.get(place)
+            if hub is None or (place.retry is None and hub.fileno() < 0):
+                address, *options = place
+                names = place._fields[1:]
+                hub = self._hubs[place] = connect(address, **dict(zip(names, options, strict=True)))
+            return hub
 
 
-def shared(address: str) -> Hub:
+_shared = _Shared()
+
+
+def shared(place: _fork.Place) -> Hub:
     """The hub of this process for what was pickled in another one."""
-    with _shared_lock:
-        hub = _shared.get(address)
-        if hub is None or hub.fileno() < 0:
-            hub = _shared[address] = connect(address)
-        return hub
+    return _shared.hub(_fork.Place(*place))
 
 
 class Caller:
@@ -245,8 +272,17 @@ class Caller:
 
 def caller() -> Caller | None:
     """Who calls, in a method that others called; `None` elsewhere."""
-    context = _engine.current()
+    context = call_handled()
     return None if context is None else Caller(context)
+
+
+def call_handled() -> _engine.Context | None:
+    """The call that this thread, or this task, handles."""
+    context = _engine.current()
+    if context is None:
+        running = _engine.running.get()
+        context = None if running is None else running.context
+    return context
 
 
 class timeout:  # noqa: N801 - it is used like a function
@@ -256,7 +292,7 @@ class timeout:  # noqa: N801 - it is used like a function
         self._seconds = seconds
 
     def __enter__(self) -> None:
-        _engine.use_deadlines()
+        _engine.use_options()
         until = time.monotonic() + self._seconds
         outer = _engine.deadline.get()
         self._token = _engine.deadline.set(until if outer is None else min(until, outer))

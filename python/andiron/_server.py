@@ -8,7 +8,7 @@ import threading
 import weakref
 
 from andiron import _engine, _errors
-from andiron._hub import Hub, chosen, connect, named_target
+from andiron._hub import Hub, chosen, named_target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,8 +44,15 @@ class Server:
         *,
         state: str | os.PathLike[str] | bool = True,
         secret_file: str | os.PathLike[str] | None = None,
+        threads: int | None = None,
     ) -> None:
-        """``state``: the folder of persistent entries; true: where an ``andiron serve`` of this name has them; false: nowhere."""
+        """``state``: the folder of persistent entries; true: where an ``andiron serve`` of this name has them; false: nowhere.
+
+        ``address``: one or several; with none at all, ``[]``, its clients are in this process, and reach it by `connect`.
+
+        ``threads``: how many methods run at once, while further calls wait; with 1 they run one after the other. Without it 256 do, and calls beyond these are answered by
+        an `OverloadedError`. What the store is asked is answered beside them.
+        """
         addresses = [chosen(address)] if address is None or isinstance(address, str) else list(address)
         self._running = _engine.serve(
             addresses,
@@ -53,8 +60,10 @@ class Server:
             state=None if isinstance(state, bool) else os.fspath(state),
             usual_state=state is True,
             secret_file=None if secret_file is None else os.fspath(secret_file),
+            threads=at_least_one(threads),
         )
         _running.add(self._running)
+        self._process = os.getpid()
         #: By which it is reached.
         self.addresses = self._running.addresses()
         self._stopped = threading.Event()
@@ -65,6 +74,10 @@ class Server:
 
     def wait(self) -> None:
         """Waits until another thread stops it."""
+        if self._process != os.getpid():
+            raise _errors.UnavailableError(
+                "this server was started before this process was forked and belongs to the parent; start another"
+            )
         self._stopped.wait()
 
     def stop(self) -> bool:
@@ -84,32 +97,35 @@ class Server:
         return f"<andiron.Server {', '.join(self.addresses)}>"
 
 
+def at_least_one(threads: int | None) -> int | None:
+    """How many threads there may be."""
+    if threads is not None and threads < 1:
+        raise ValueError(
+            f"threads={threads}: a server has one at least; without a number it has as many as it needs, up to 256"
+        )
+    return threads
+
+
 def inside(objects: Mapping[str, Any]) -> Hub:
     """A hub of a server in this process, which has these objects and an empty store, and ends with the hub."""
-    import tempfile
-
-    folder = tempfile.TemporaryDirectory(prefix="andiron")
-    server = Server(objects, f"unix:{folder.name}/socket", state=False)
-
-    def end() -> None:
-        server.stop()
-        folder.cleanup()
-
+    server = Server(objects, [], state=False)
     hub = server.connect()
-    hub._ends.append(end)
+    hub._ends.append(server.stop)
     return hub
 
 
-def serve(objects: Mapping[str, Any], address: str | None = None, **options: Any) -> None:
+def serve(
+    objects: Mapping[str, Any], address: str | None = None, *, threads: int | None = None, **options: Any
+) -> None:
     """Offers objects under their names until the program ends.
 
     Where nobody listens at the address, this process hosts them, other processes' names and a store, with the options of `Server`. Where a server runs there, they are
-    registered at it; when it goes, another is found or made.
+    registered at it; when it goes, another is found or made. ``threads`` is as for `Server` in both cases.
     """
     pause = _PAUSES[0]
     while True:
         try:
-            server = Server(objects, address, **options)
+            server = Server(objects, address, threads=threads, **options)
         except _errors.ConflictError:
             pass  # a server is there, or was just now
         else:
@@ -117,7 +133,7 @@ def serve(objects: Mapping[str, Any], address: str | None = None, **options: Any
                 server.wait()
             return
         try:
-            with connect(address) as hub:
+            with Hub(_engine.connect(chosen(address), threads=threads)) as hub:
                 for name, value in objects.items():
                     hub.register(name, value)
                 pause = _PAUSES[0]

@@ -43,7 +43,7 @@ def test_what_is_read_is_the_readers_own(store):
     mine["b"] = 2
     assert store["a"] == {"b": 1}
     with store.edit("a") as a:
-        a.value["b"] = 3
+        a["b"] = 3
     assert store["a"] == {"b": 3}
 
 
@@ -71,12 +71,70 @@ def test_a_write_over_another_version_is_a_conflict(store):
     with pytest.raises(andiron.ConflictError):
         store.set("x", 2, if_version=0)
     store.set("x", 3, if_version=version)
-    edit = store.edit("x")
-    edit.__enter__()
-    store["x"] = 4
-    with pytest.raises(andiron.ConflictError):
-        edit.__exit__(None, None, None)
-    assert store["x"] == 4
+    assert store["x"] == 3
+
+
+def test_an_edit_is_written_back_where_nothing_was_raised_and_nobody_wrote_meanwhile(store):
+    store["x"] = {"a": 1}
+    with store.edit("x") as x:
+        x["b"] = 2
+    assert store["x"] == {"a": 1, "b": 2}
+    with pytest.raises(ZeroDivisionError), store.edit("x") as x:
+        x.clear()
+        raise ZeroDivisionError
+    assert store["x"] == {"a": 1, "b": 2}
+    version = store.entry("x").version
+    with pytest.raises(andiron.ConflictError, match=r"'x' was changed .* edit it again"):  # noqa: SIM117
+        with store.edit("x") as x:
+            x["c"] = 3
+            store["x"] = {"d": 4}
+    assert store["x"] == {"d": 4}
+    assert store.entry("x").version > version
+    with pytest.raises(andiron.ConflictError, match="removed"), store.edit("x") as x:
+        del store["x"]
+    assert "x" not in store
+
+
+def test_an_edit_of_what_is_not_there_begins_with_the_default(store):
+    with pytest.raises(KeyError, match="x"):
+        store.edit("x").__enter__()
+    default = []
+    with store.edit("x", default) as x:
+        x.append(1)
+    assert (store["x"], default) == ([1], [])
+    with pytest.raises(andiron.ConflictError, match="set by somebody else"), store.edit("y", []) as y:
+        y.append(1)
+        store["y"] = [2]
+    assert store["y"] == [2]
+    assert store.change("z", lambda z: [*z, 1], [0]) == [0, 1]
+    with pytest.raises(KeyError):
+        store.change("nothing", lambda value: value)
+
+
+def test_what_no_block_can_change_is_changed_by_a_function(store):
+    store["n"] = 1
+    with pytest.raises(TypeError, match=r"'n' is a int, which no block can change: use store\.change"):
+        store.edit("n").__enter__()
+    assert store.change("n", lambda n: n + 1) == 2
+
+
+def test_what_is_edited_keeps_its_time_and_stays_persistent(home):
+    address, state = f"unix:{home}/socket", home / "kept"
+    with andiron.Server({}, address, state=state) as server:
+        store = server.connect().store
+        store.set("kept", [1], persist=True)
+        with store.edit("kept") as kept:
+            kept.append(2)
+        assert store.change("kept", lambda kept: [*kept, 3]) == [1, 2, 3]
+        with store.watch("short", present=False) as changes:
+            store.set("short", [1], ttl=0.05)
+            with store.edit("short") as short:
+                short.append(2)
+            while (change := next(changes)).entry is not None:
+                assert change.entry.value in ([1], [1, 2])
+        assert dict(store) == {"kept": [1, 2, 3]}
+    with andiron.Server({}, address, state=state) as server:
+        assert dict(server.connect().store) == {"kept": [1, 2, 3]}
 
 
 def test_counting_from_many_threads_loses_nothing(store):

@@ -233,7 +233,8 @@ impl Call {
         };
         let (state, method) = (self.state.clone(), std::mem::take(&mut self.method));
         let parcel = std::mem::take(&mut self.parcel).into();
-        let call = OutCall { callee, method: &method, chain: state.chain, deadline: state.deadline, parcel };
+        let (chain, deadline, annotations) = (state.chain, state.deadline, state.annotations.clone());
+        let call = OutCall { callee, method: &method, chain, deadline, annotations, parcel };
         if self.is_notify() {
             let sent = to.pass_on(state_there, call, self.link().zip(self.id()));
             return self.settle(sent.map(|()| Parcel::default().into()));

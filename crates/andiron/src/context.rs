@@ -7,6 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use andiron_proto::codec::{DecodeError, Decoder, Token};
+use serde::de::{DeserializeOwned, IgnoredAny};
+
 use crate::link::Link;
 use crate::sync::lock;
 use crate::{Error, ErrorKind, Hub, Result, Rights};
@@ -60,11 +63,44 @@ impl Context {
         }
     }
 
+    /// What the caller said beside the arguments under this name, with [`Proxy::with_annotations`](crate::Proxy::with_annotations). Calls that are made in this one do not
+    /// say it by themselves.
+    ///
+    /// # Errors
+    /// `BadArguments` where it is something else than asked for.
+    pub fn annotation<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
+        let read = find(self.encoded_annotations().unwrap_or(NONE), name);
+        read.map_err(|error| {
+            Error::new(ErrorKind::BadArguments, format!("the annotation `{name}` cannot be read: {error}"))
+        })
+    }
+
+    /// All of them, encoded, where there are any.
+    #[doc(hidden)]
+    pub fn encoded_annotations(&self) -> Option<&[u8]> {
+        self.0.annotations.as_deref()
+    }
+
     /// What the caller may do, by the secret that its connection began with. All rights where it came without one, or from within this process. The
     /// root and the store look at it themselves; other objects may.
     pub fn rights(&self) -> &Rights {
         self.0.rights.as_deref().unwrap_or(Rights::full())
     }
+}
+
+/// No annotations.
+const NONE: &[u8] = &[0x80];
+
+fn find<T: DeserializeOwned>(annotations: &[u8], name: &str) -> Result<Option<T>, DecodeError> {
+    let mut decoder = Decoder::new(annotations);
+    let Token::Map(count) = decoder.token()? else { return Ok(None) };
+    for _ in 0..count {
+        if decoder.decode::<&str>()? == name {
+            return decoder.decode().map(Some);
+        }
+        decoder.decode::<IgnoredAny>()?;
+    }
+    Ok(None)
 }
 
 impl fmt::Debug for Context {
@@ -89,6 +125,7 @@ pub(crate) struct CallState {
     pub(crate) link: Option<Arc<Link>>,
     /// `None`: all.
     pub(crate) rights: Option<Arc<Rights>>,
+    pub(crate) annotations: Annotations,
     cancelled: AtomicBool,
     /// Stops what was started on behalf of this call.
     on_cancel: Mutex<Hooks>,
@@ -104,12 +141,17 @@ struct Hooks {
 impl CallState {
     pub(crate) fn new(chain: u64, deadline: Option<Instant>, link: Option<Arc<Link>>) -> CallState {
         let (cancelled, on_cancel) = (AtomicBool::new(false), Mutex::default());
-        CallState { chain, deadline, link, rights: None, cancelled, on_cancel }
+        CallState { chain, deadline, link, rights: None, annotations: None, cancelled, on_cancel }
     }
 
     /// The same for a caller who may do no more than this.
     pub(crate) fn with_rights(self, rights: Option<Arc<Rights>>) -> CallState {
         CallState { rights, ..self }
+    }
+
+    /// The same of which the caller says this.
+    pub(crate) fn with_annotations(self, annotations: Annotations) -> CallState {
+        CallState { annotations, ..self }
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
@@ -188,18 +230,22 @@ pub(crate) fn enter<R>(call: Arc<CallState>, handler: impl FnOnce() -> R) -> R {
     handler()
 }
 
+/// What is said beside the arguments of a call: an encoded map, or nothing.
+pub(crate) type Annotations = Option<Arc<[u8]>>;
+
 /// What a call that is made now belongs to.
 pub(crate) struct Origin {
     pub(crate) chain: u64,
     pub(crate) deadline: Option<Instant>,
+    pub(crate) annotations: Annotations,
     pub(crate) call: Option<Arc<CallState>>,
 }
 
-/// The chain and deadline for a call that is made now and may take `timeout`.
-pub(crate) fn origin(timeout: Option<Duration>) -> Result<Origin> {
+/// The chain and deadline for a call that is made now, may take `timeout`, and says this.
+pub(crate) fn origin(timeout: Option<Duration>, annotations: Annotations) -> Result<Origin> {
     let own = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let Some(call) = CURRENT.with_borrow(Option::clone) else {
-        return Ok(Origin { chain: new_chain(), deadline: own, call: None });
+        return Ok(Origin { chain: new_chain(), deadline: own, annotations, call: None });
     };
     if call.is_cancelled() {
         return Err(Error::new(
@@ -211,7 +257,7 @@ pub(crate) fn origin(timeout: Option<Duration>) -> Result<Origin> {
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, b) => a.or(b),
     };
-    Ok(Origin { chain: call.chain, deadline, call: Some(call) })
+    Ok(Origin { chain: call.chain, deadline, annotations, call: Some(call) })
 }
 
 /// A random number from 0 to 1, for what should differ between processes.

@@ -1,6 +1,7 @@
 //! The one error that users of this crate see.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
@@ -40,6 +41,8 @@ struct Inner {
     remote_type: Cow<'static, str>,
     remote_trace: Vec<String>,
     remote_args: Vec<Value>,
+    #[allow(clippy::box_collection)] // as in a `FailureDetail`
+    remote_attributes: Option<Box<BTreeMap<String, Value>>>,
     /// A call of this process ended with it.
     from_call: bool,
 }
@@ -56,6 +59,7 @@ impl Error {
             remote_type: Cow::Borrowed(""),
             remote_trace: Vec::new(),
             remote_args: Vec::new(),
+            remote_attributes: None,
             from_call: false,
         }))
     }
@@ -140,6 +144,12 @@ impl Error {
         &self.0.remote_args
     }
 
+    /// What else belongs to the error of the method, by name.
+    pub fn remote_attributes(&self) -> impl Iterator<Item = (&str, &Value)> {
+        let attributes = self.0.remote_attributes.iter();
+        attributes.flat_map(|attributes| attributes.iter().map(|(name, value)| (name.as_str(), value)))
+    }
+
     /// The causes whose words stand neither in the message nor in a cause before them.
     fn further_causes(&self) -> Vec<String> {
         let mut told = self.0.message.to_string();
@@ -171,6 +181,7 @@ impl Error {
                 type_name: inner.remote_type.clone(),
                 trace,
                 args: inner.remote_args.clone(),
+                attributes: inner.remote_attributes.clone(),
             },
         }
     }
@@ -212,11 +223,12 @@ impl Error {
 
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Error {
-        let FailureDetail { message, type_name, trace, args } = failure.detail;
+        let FailureDetail { message, type_name, trace, args, attributes } = failure.detail;
         let mut error = Error::new(failure.kind, message);
         error.0.remote_type = type_name;
         error.0.remote_trace = trace;
         error.0.remote_args = args;
+        error.0.remote_attributes = attributes;
         error
     }
 }

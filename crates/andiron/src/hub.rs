@@ -158,9 +158,15 @@ impl Hub {
     /// # Errors
     /// Why the connection ended, where nobody here closed it.
     pub fn run(&self) -> Result<()> {
+        self.run_on(None)
+    }
+
+    /// The same with so many methods at once, while further calls wait.
+    #[doc(hidden)]
+    pub fn run_on(&self, threads: Option<usize>) -> Result<()> {
         loop {
             let link = self.link();
-            let ended = link.serve();
+            let ended = link.serve(threads);
             if ended.is_err() && self.line.closed_here() {
                 return Ok(());
             }

@@ -272,7 +272,7 @@ impl Source for Listener {
                 Ok(None) => return true,
                 // The waiting client stays in the queue, and the socket readable: looking again at once would only spin.
                 Err(error @ (AcceptError::Exhausted(_) | AcceptError::Os(_))) => {
-                    eprintln!("andiron: {error}; trying again in a second");
+                    crate::engine::line(format!("{error}; trying again in a second"));
                     return false;
                 }
             }
@@ -288,14 +288,14 @@ impl Source for Listener {
         }
         match claim.renew() {
             Ok(socket) => {
-                eprintln!("andiron: the socket was removed; made anew at {}", path.display());
+                crate::engine::line(format!("the socket was removed; made anew at {}", path.display()));
                 door.socket = Arc::new(socket);
                 true
             }
             Err(error) => {
-                eprintln!(
-                    "andiron: the socket was removed and cannot be made anew: {error}; trying again in a second"
-                );
+                crate::engine::line(format!(
+                    "the socket was removed and cannot be made anew: {error}; trying again in a second"
+                ));
                 false
             }
         }

@@ -86,7 +86,7 @@ struct Told {
 impl Complaints {
     fn tell(&self, of: &str, why: &str) {
         if let Some(untold) = self.untold(why, Instant::now()) {
-            eprintln!("{}", line(of, why, untold));
+            crate::engine::line(line(of, why, untold));
         }
     }
 
@@ -107,7 +107,7 @@ impl Complaints {
 fn line(of: &str, why: &str, untold: u64) -> String {
     let why: String = why.chars().take(300).map(|c| if c.is_control() { ' ' } else { c }).collect();
     let more = if untold == 0 { String::new() } else { format!(" (and {untold} more before it)") };
-    format!("andiron: a connection was refused: {of}: {why}{more}")
+    format!("a connection was refused: {of}: {why}{more}")
 }
 
 #[cfg(test)]
@@ -172,7 +172,7 @@ mod tests {
         let line = line("tls 10.0.0.1:5", "bad\nandiron: all is well\x1b[2J", 3);
         assert_eq!(
             line,
-            "andiron: a connection was refused: tls 10.0.0.1:5: bad andiron: all is well [2J (and 3 more before it)"
+            "a connection was refused: tls 10.0.0.1:5: bad andiron: all is well [2J (and 3 more before it)"
         );
     }
 }

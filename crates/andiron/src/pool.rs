@@ -61,6 +61,8 @@ pub(crate) struct Pool {
     ready: Mutex<VecDeque<Arc<Link>>>,
     threads: AtomicUsize,
     handlers: AtomicUsize,
+    /// Where no more handlers than were asked for run at once.
+    places: Option<Places>,
     desks: Mutex<Vec<Arc<Desk>>>,
     monitor: Monitor,
     stopping: AtomicBool,
@@ -75,6 +77,20 @@ struct Monitor {
     wake: Condvar,
 }
 
+/// Places for handlers, where there is a number of them; connections whose calls find none wait in order.
+struct Places {
+    number: usize,
+    state: Mutex<PlacesState>,
+}
+
+#[derive(Default)]
+struct PlacesState {
+    taken: usize,
+    waiting: VecDeque<Arc<Link>>,
+    /// Nobody gets one any more.
+    closed: bool,
+}
+
 /// What one thread is at, for the monitor.
 #[derive(Default)]
 struct Desk {
@@ -85,7 +101,8 @@ struct Desk {
 }
 
 impl Pool {
-    pub(crate) fn new() -> Result<Arc<Pool>> {
+    /// Runs `threads` handlers at once, and has further calls wait; without that, 256, and further calls are refused.
+    pub(crate) fn new(threads: Option<usize>) -> Result<Arc<Pool>> {
         let poller = Poller::new().map_err(cannot_start)?;
         let waker = Waker::new().map_err(cannot_start)?;
         poller.add(&waker, WAKER, Interest::READ).map_err(cannot_start)?;
@@ -99,6 +116,7 @@ impl Pool {
             ready: Mutex::default(),
             threads: AtomicUsize::new(0),
             handlers: AtomicUsize::new(0),
+            places: threads.map(|number| Places { number: number.max(1), state: Mutex::default() }),
             desks: Mutex::default(),
             monitor: Monitor::default(),
             stopping: AtomicBool::new(false),
@@ -156,8 +174,10 @@ impl Pool {
         self.monitor.rouse();
         lock(&self.sources).clear();
         // For these no thread comes any more.
-        for link in std::mem::take(&mut *lock(&self.ready)) {
-            link.run_incoming(true, || {});
+        let mut left = std::mem::take(&mut *lock(&self.ready));
+        left.extend(self.places.iter().flat_map(Places::close));
+        for link in left {
+            link.run_incoming(true, || true);
         }
     }
 
@@ -293,11 +313,12 @@ impl Pool {
     fn serve(&self, link: &Arc<Link>, desk: &Desk, buffer: &mut [u8]) {
         let mut next = link.read_ready(buffer);
         for _ in 0..MOST_READS {
-            if next != Next::Leave {
-                self.run_calls(link, desk);
-            }
+            let ran = next != Next::Leave && self.run_calls(link, desk);
             if next != Next::RunAndKeep {
                 return;
+            }
+            if !ran {
+                return link.let_go();
             }
             next = link.read_again(buffer);
         }
@@ -307,15 +328,33 @@ impl Pool {
         link.let_go();
     }
 
-    /// Runs the calls that wait at a connection until none is left.
-    fn run_calls(&self, link: &Arc<Link>, desk: &Desk) {
+    /// Runs the calls that wait at a connection until none is left. False where there was no place for that: whoever leaves one runs them.
+    fn run_calls(&self, link: &Arc<Link>, desk: &Desk) -> bool {
+        let Some(places) = &self.places else {
+            self.run_calls_of(link, desk);
+            return true;
+        };
+        if !places.take(link) {
+            return false;
+        }
+        self.run_calls_of(link, desk);
+        while let Some(next) = places.leave() {
+            self.run_calls_of(&next, desk);
+        }
+        true
+    }
+
+    fn run_calls_of(&self, link: &Arc<Link>, desk: &Desk) {
         *lock(&desk.link) = Some(link.clone());
         // A bound that may be overstepped by as many threads as look at the same moment. SeqCst: see `Monitor`.
         let running = self.handlers.fetch_add(1, Ordering::SeqCst);
         self.monitor.rouse();
-        link.run_incoming(running >= MOST_HANDLERS, || {
+        let refuse = self.places.as_ref().map_or(running >= MOST_HANDLERS, Places::is_closed);
+        link.run_incoming(refuse, || {
             // Written by this thread alone, read by the monitor, which only compares.
             desk.begun.store(desk.begun.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+            // Where others wait for the place each has it for one call.
+            !self.places.as_ref().is_some_and(Places::are_wanted)
         });
         self.handlers.fetch_sub(1, Ordering::Relaxed);
         let done = lock(&desk.link).take();
@@ -359,7 +398,8 @@ impl Pool {
             link.look_after(is_stuck);
         }
         let threads = self.threads.load(Ordering::Relaxed);
-        if stuck >= threads && threads <= MOST_HANDLERS {
+        let most = self.places.as_ref().map_or(MOST_HANDLERS, |places| places.number);
+        if stuck >= threads && threads <= most {
             // Without another thread the calls wait for those that run.
             let _ = self.add_thread();
         }
@@ -381,6 +421,42 @@ impl Pool {
             }
         }
         lock(&self.started).retain(|thread| !thread.is_finished());
+    }
+}
+
+impl Places {
+    /// True where the calls of this connection can be run now. Else they wait for [`leave`](Places::leave).
+    fn take(&self, link: &Arc<Link>) -> bool {
+        let mut state = lock(&self.state);
+        if state.taken >= self.number && !state.closed {
+            state.waiting.push_back(link.clone());
+            return false;
+        }
+        state.taken += 1;
+        true
+    }
+
+    /// Gives a place to who waits for one longest.
+    fn leave(&self) -> Option<Arc<Link>> {
+        let mut state = lock(&self.state);
+        let next = state.waiting.pop_front();
+        state.taken -= usize::from(next.is_none());
+        next
+    }
+
+    fn are_wanted(&self) -> bool {
+        !lock(&self.state).waiting.is_empty()
+    }
+
+    fn is_closed(&self) -> bool {
+        lock(&self.state).closed
+    }
+
+    /// Those who wait, and will not get one.
+    fn close(&self) -> VecDeque<Arc<Link>> {
+        let mut state = lock(&self.state);
+        state.closed = true;
+        std::mem::take(&mut state.waiting)
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{self, Poll, ready};
 use std::time::{Duration, Instant};
 
-use andiron_proto::codec;
+use andiron_proto::codec::{self, Decoder, Token};
 use andiron_proto::wire::codecs;
 use andiron_proto::{Body, ErrorKind};
 use bytes::Bytes;
@@ -16,8 +16,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::call::{Call, LocalSlot, Parcel};
-use crate::context::{self, CallState, Origin};
-use crate::engine::Message;
+use crate::context::{self, Annotations, CallState, Origin};
+use crate::engine::{Canceller, Message};
 use crate::line::{Again, Line, Named};
 use crate::link::{Callee, Link, OutCall, OutParcel, no_object};
 use crate::object::{DESCRIBE, Exposed, Object, admit};
@@ -35,6 +35,7 @@ use crate::{Error, Expose, Interface, Result};
 pub struct Proxy {
     target: Target,
     timeout: Option<Duration>,
+    annotations: Annotations,
     label: Option<Arc<str>>,
     /// The name by which it is found again over the next connection.
     named: Option<Arc<Named>>,
@@ -49,7 +50,7 @@ impl Proxy {
     }
 
     pub(crate) fn of(target: Target) -> Proxy {
-        Proxy { target, timeout: None, label: None, named: None, idempotent: false }
+        Proxy { target, timeout: None, annotations: None, label: None, named: None, idempotent: false }
     }
 
     pub(crate) fn root(link: Arc<Link>) -> Proxy {
@@ -81,6 +82,14 @@ impl Proxy {
         self.labelled(name)
     }
 
+    pub(crate) fn name_held(&self) -> Option<&Arc<Named>> {
+        self.named.as_ref()
+    }
+
+    pub(crate) fn timeout_of_calls(&self) -> Option<Duration> {
+        self.timeout
+    }
+
     pub(crate) fn target(&self) -> &Target {
         &self.target
     }
@@ -90,6 +99,49 @@ impl Proxy {
     /// [`current`](crate::current) for the time left.
     pub fn with_timeout(&self, timeout: Duration) -> Proxy {
         Proxy { timeout: Some(timeout), ..self.clone() }
+    }
+
+    /// The same object with something that is said beside the arguments of each call, such as where in a trace it belongs: a map of text to values, or a struct, of
+    /// at most 8192 bytes. The method can read it by [`Context::annotation`](crate::Context::annotation); the daemon passes it on.
+    ///
+    /// ```
+    /// # struct Player;
+    /// #[andiron::expose]
+    /// impl Player {
+    ///     fn trace(&self) -> Option<String> {
+    ///         andiron::current()?.annotation("trace").ok()?
+    ///     }
+    /// }
+    /// # fn main() -> andiron::Result<()> {
+    /// # let server = andiron::Server::new()?.object("player", Player)?.start()?;
+    /// # let player: andiron::Proxy = server.connect()?.object("player")?;
+    /// let player = PlayerProxy::from(player.with_annotations(&[("trace", "abc")].into_iter().collect::<std::collections::BTreeMap<_, _>>())?);
+    /// assert_eq!(player.trace()?.as_deref(), Some("abc"));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// `Encoding` where they cannot be encoded, or are no map.
+    pub fn with_annotations(&self, annotations: &(impl Serialize + ?Sized)) -> Result<Proxy> {
+        let refused = |why: String| {
+            let text = format!("the annotations cannot be encoded: {why}");
+            Error::new(ErrorKind::Encoding, text)
+        };
+        let bytes = codec::to_vec(annotations).map_err(|error| refused(error.to_string()))?;
+        match Decoder::new(&bytes).token() {
+            Ok(Token::Map(_)) => Ok(self.with_encoded_annotations(bytes.into())),
+            _ => Err(refused("they are no map".to_owned())),
+        }
+    }
+
+    /// The same of a map that is encoded.
+    #[doc(hidden)]
+    pub fn with_encoded_annotations(&self, annotations: Arc<[u8]>) -> Proxy {
+        Proxy { annotations: Some(annotations), ..self.clone() }
+    }
+
+    fn origin(&self) -> Result<Origin> {
+        context::origin(self.timeout, self.annotations.clone())
     }
 
     /// The same proxy, whose calls may be repeated although they may have run: over a connection that [retries](crate::Connector::retry) they
@@ -114,7 +166,7 @@ impl Proxy {
     /// What the method returned as its error, or why the call could not be made; see [`ErrorKind`].
     pub fn call<R: DeserializeOwned>(&self, method: &str, args: &(impl Serialize + ?Sized)) -> Result<R> {
         let Target::Remote(remote) = &self.target else { return self.start(method, args)?.wait() };
-        let outcome = context::origin(self.timeout).and_then(|origin| {
+        let outcome = self.origin().and_then(|origin| {
             let (body, carried) = self.encode(args)?;
             self.call_from(&origin, remote, method, &body, carried)
         });
@@ -132,8 +184,8 @@ impl Proxy {
             return self.start_encoded(method, args)?.wait_encoded();
         };
         let (body, carried) = args.into_carried();
-        let outcome = context::origin(self.timeout)
-            .and_then(|origin| self.call_from(&origin, remote, method, &body, carried));
+        let outcome =
+            self.origin().and_then(|origin| self.call_from(&origin, remote, method, &body, carried));
         let outcome = outcome.map(|parcel| Message(with_named_items(parcel, || self.what(method))));
         outcome.map_err(|error| self.name(error, method))
     }
@@ -162,7 +214,7 @@ impl Proxy {
         method: &str,
         args: &(impl Serialize + ?Sized),
     ) -> Result<Pending<R>> {
-        let origin = context::origin(self.timeout).map_err(|error| self.name(error, method))?;
+        let origin = self.origin().map_err(|error| self.name(error, method))?;
         let (body, carried) = self.encode(args).map_err(|error| self.name(error, method))?;
         self.start_from(&origin, method, body.into(), carried)
     }
@@ -173,7 +225,7 @@ impl Proxy {
     /// As there.
     #[doc(hidden)]
     pub fn start_encoded(&self, method: &str, args: Message) -> Result<Pending<Message>> {
-        let origin = context::origin(self.timeout).map_err(|error| self.name(error, method))?;
+        let origin = self.origin().map_err(|error| self.name(error, method))?;
         let (body, carried) = args.into_carried();
         self.start_from(&origin, method, body, carried)
     }
@@ -227,7 +279,7 @@ impl Proxy {
     /// As there.
     #[doc(hidden)]
     pub fn notify_encoded(&self, method: &str, args: Message) -> Result<()> {
-        let origin = context::origin(self.timeout).map_err(|error| self.name(error, method))?;
+        let origin = self.origin().map_err(|error| self.name(error, method))?;
         let (body, carried) = args.into_carried();
         self.notify_from(&origin, method, &body, carried, |link, call| link.notify(call))
     }
@@ -238,7 +290,7 @@ impl Proxy {
         args: &(impl Serialize + ?Sized),
         send: impl FnMut(&Arc<Link>, OutCall<'_>) -> Result<()>,
     ) -> Result<()> {
-        let origin = context::origin(self.timeout).map_err(|error| self.name(error, method))?;
+        let origin = self.origin().map_err(|error| self.name(error, method))?;
         let (body, carried) = self.encode(args).map_err(|error| self.name(error, method))?;
         self.notify_from(&origin, method, &body, carried, send)
     }
@@ -297,7 +349,7 @@ impl Proxy {
         let Some(named) = &self.named else {
             return self.start(method, args).unwrap_or_else(Pending::failed);
         };
-        let begun = context::origin(self.timeout).and_then(|origin| Ok((origin, self.encode(args)?)));
+        let begun = self.origin().and_then(|origin| Ok((origin, self.encode(args)?)));
         let state = match begun {
             Ok((origin, (body, carried))) => {
                 let again = Again::new(carried, self.idempotent);
@@ -407,7 +459,8 @@ pub(crate) fn out_call<'a>(
     let Carried { targets, attached, stream } = carried;
     let body = Body::Slice(body);
     let parcel = OutParcel { codec: codecs::NATIVE, body, targets, attached, stream };
-    OutCall { callee, method, chain: origin.chain, deadline: origin.deadline, parcel }
+    let (chain, deadline, annotations) = (origin.chain, origin.deadline, origin.annotations.clone());
+    OutCall { callee, method, chain, deadline, annotations, parcel }
 }
 
 /// Where a call goes.
@@ -465,7 +518,8 @@ fn call_local(
     let stream = stream.map(|stream| Box::new(Mutex::new(Some(stream))));
     let parcel = Parcel { codec: codecs::NATIVE, body, targets, attached, stream };
     let link = origin.call.as_ref().and_then(|call| call.link.clone());
-    let state = Arc::new(CallState::new(origin.chain, origin.deadline, link));
+    let state = CallState::new(origin.chain, origin.deadline, link);
+    let state = Arc::new(state.with_annotations(origin.annotations.clone()));
     let call = Call::local(slot.clone(), method.to_owned(), parcel, state);
     admit(object.clone(), call).run();
     slot
@@ -558,6 +612,14 @@ impl CallUnderWay {
         self.link.wait(id, self.chain)
     }
 
+    fn wait_until(&mut self, until: Option<Instant>) -> Result<Option<Result<Parcel>>> {
+        let outcome = self.link.wait_until(self.id, self.chain, until)?;
+        if outcome.is_some() {
+            self.id = 0;
+        }
+        Ok(outcome)
+    }
+
     pub(crate) fn poll(&mut self, context: &task::Context<'_>) -> Poll<Result<Parcel>> {
         let outcome = ready!(self.link.poll_answer(self.id, context));
         self.id = 0;
@@ -593,6 +655,46 @@ impl Pending<Message> {
     pub fn wait_encoded(self) -> Result<Message> {
         let what = self.what.clone();
         self.wait_parcel().map(Message).map_err(|error| what.name(error))
+    }
+
+    /// The result, which is not decoded and waited for until then at most; `None`: it is not there yet. It is given once.
+    ///
+    /// # Errors
+    /// A signal ended the wait, and not the call.
+    #[doc(hidden)]
+    pub fn wait_encoded_until(&mut self, until: Option<Instant>) -> Result<Option<Result<Message>>> {
+        let outcome = match &mut self.state {
+            Waiting::Remote(call) => match call.wait_until(until)? {
+                Some(outcome) => outcome,
+                None => return Ok(None),
+            },
+            Waiting::Local(slot, deadline) => slot.wait(*deadline), // it has run already, as a rule
+            _ => return Ok(Some(std::mem::replace(self, Pending::over()).wait_encoded())),
+        };
+        self.state = Waiting::Done;
+        let outcome = outcome.map(|parcel| Message(with_named_items(parcel, || self.what.clone())));
+        Ok(Some(outcome.map_err(|error| self.what.name(error))))
+    }
+
+    /// What gives the call up while somebody waits for it.
+    #[doc(hidden)]
+    pub fn canceller(&self) -> Canceller {
+        Canceller(match &self.state {
+            Waiting::Remote(call) => Some((Arc::downgrade(&call.link), call.id)),
+            _ => None,
+        })
+    }
+
+    /// Lets the call go on although nobody wants its result.
+    #[doc(hidden)]
+    pub fn leave(mut self) {
+        if let Waiting::Remote(call) = &mut self.state {
+            call.leave();
+        }
+    }
+
+    fn over() -> Pending<Message> {
+        Pending { state: Waiting::Done, what: What { label: None, method: "".into() }, result: PhantomData }
     }
 }
 

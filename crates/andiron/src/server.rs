@@ -118,7 +118,12 @@ impl Server {
             connections: AtomicUsize::new(0),
             on_stop: OnceLock::new(),
         });
-        Ok(Server { pool: Pool::new()?, listeners: Vec::new(), house, security: hosting.security })
+        Ok(Server {
+            pool: Pool::new(hosting.threads)?,
+            listeners: Vec::new(),
+            house,
+            security: hosting.security,
+        })
     }
 
     /// Listens at one more address.
@@ -276,6 +281,8 @@ pub struct Hosting {
     pub connections: Option<usize>,
     /// How many bytes of calls that are not finished all clients together may have here, where not 1 GiB.
     pub bytes: Option<u64>,
+    /// How many methods run at once, while further calls wait; where there is no number, 256, and further calls are *overloaded*.
+    pub threads: Option<usize>,
 }
 
 /// A server that runs. Dropping it stops it.

@@ -51,6 +51,9 @@ pub struct Options {
     /// How many bytes of calls that are not finished all clients together may have here, where not 1 GiB; calls beyond are answered
     /// *overloaded*, and did not run.
     pub bytes: Option<u64>,
+    /// How many methods of this process's objects run at once, while further calls wait: with one, they run one after the other. Where there is no number it is 256, and calls beyond
+    /// are answered *overloaded*. Store and names are not among them.
+    pub threads: Option<usize>,
 }
 
 impl Daemon {
@@ -62,19 +65,39 @@ impl Daemon {
         Daemon::bind_with(address, Options::default())
     }
 
+    /// Listens nowhere, before it is told to [`listen`](Daemon::listen): its clients are in this process, and reach it by [`Running::connect`]. As
+    /// [`Server::new`], with a store.
+    ///
+    /// ```
+    /// let running = andiron_daemon::Daemon::new(Default::default())?.start()?;
+    /// running.connect()?.store().set("x", &20)?;
+    /// # Ok::<(), andiron::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`bind_with`](Daemon::bind_with), but for those of addresses.
+    pub fn new(options: Options) -> Result<Daemon> {
+        Daemon::hosting(None, options)
+    }
+
     /// As [`bind`](Daemon::bind), with a say in what it holds and accepts.
     ///
     /// # Errors
     /// As for [`bind`](Daemon::bind). Where a folder for the state is given and cannot be used: `Conflict` where another process uses it, `Quota` where its disk is full,
     /// else `Unavailable`.
     pub fn bind_with(address: &str, options: Options) -> Result<Daemon> {
+        Daemon::hosting(Some(address), options)
+    }
+
+    fn hosting(address: Option<&str>, options: Options) -> Result<Daemon> {
         let mut incarnation = [0; 16];
         andiron_sys::random::fill(&mut incarnation).map_err(|error| {
             Error::new(ErrorKind::Unavailable, format!("the system gives no random bytes: {error}"))
                 .with_source(error)
         })?;
         // The name first: once it is held, nobody else counts versions for it.
-        let Options { store, state, durability, session: limits, security, connections, bytes } = options;
+        let Options { store, state, durability, session: limits, security, connections, bytes, threads } =
+            options;
         let message = limits.message;
         let hosting = Hosting {
             names: true,
@@ -83,9 +106,13 @@ impl Daemon {
             security,
             connections,
             bytes,
+            threads,
             ..Hosting::default()
         };
-        let server = Server::host(address, hosting)?;
+        let server = match address {
+            Some(address) => Server::host(address, hosting)?,
+            None => Server::hosting(hosting)?,
+        };
         let disk = state.map(|folder| Ok::<_, Error>((state::open(&folder)?, folder))).transpose()?;
         // One more, so that no version of an earlier life is where this one begins.
         let high_water = disk.as_ref().map_or(0, |(disk, _)| disk.high_water().saturating_add(1));

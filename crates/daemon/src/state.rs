@@ -68,13 +68,13 @@ pub(crate) fn load(
     })?;
     for unreadable in loaded.unreadable.iter().take(NAMED) {
         let (author, name) = (&unreadable.key.author, &unreadable.key.name);
-        eprintln!(
-            "andiron: the entry {name:?} of {author:?} cannot be read and is left as it is until it is set again or deleted: {}",
+        andiron::engine::line(format!(
+            "the entry {name:?} of {author:?} cannot be read and is left as it is until it is set again or deleted: {}",
             unreadable.why
-        );
+        ));
     }
     if let Some(more) = loaded.unreadable.len().checked_sub(NAMED + 1) {
-        eprintln!("andiron: nor can {} others", more + 1);
+        andiron::engine::line(format!("nor can {} others", more + 1));
     }
     // So that what is written from now on need not wait for that. Where it fails the first write tries again.
     let high_water = engine.version().saturating_add(ROOM);

@@ -1,6 +1,7 @@
 //! How a call fails, as it travels.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -109,6 +110,10 @@ pub struct FailureDetail {
     /// What the application's error was made with, for languages whose errors can be made anew from that.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<Value>,
+    /// What else belongs to it, by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[allow(clippy::box_collection)] // few have any, and failures are moved about
+    pub attributes: Option<Box<BTreeMap<String, Value>>>,
 }
 
 /// A failed call: the kind and its detail.

@@ -1,11 +1,17 @@
 //! The heads and tails of message frames (`spec/PROTOCOL.md`, section 3): between header and body.
 
 use bytes::Bytes;
+use serde::de::IgnoredAny;
 
+use crate::codec::{Decoder, Token};
 use crate::wire::{Kind, flags};
 
 /// Parts behind one value: as many as descriptors beside one.
 pub(crate) const MOST_PARTS: usize = 64;
+/// So many bytes may annotations have.
+pub(crate) const MOST_ANNOTATIONS: usize = 8 << 10;
+/// Ahead of them: a map of one field, which is named so.
+const ANNOTATIONS: &[u8] = b"\x81\xabannotations";
 
 /// One entry of a message's reference table, as this end sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,8 +25,8 @@ pub enum Ref {
 /// The fixed part in front of a message's tail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Head<'a> {
-    /// Of a call or a notify.
-    Call { target: u64, chain: u64, timeout_us: u64, codec: u8, method: &'a str },
+    /// Of a call or a notify. The annotations, which are among the further fields, are one map in the native codec, or nothing.
+    Call { target: u64, chain: u64, timeout_us: u64, codec: u8, method: &'a str, annotations: &'a [u8] },
     /// Of a result or an item.
     Value { codec: u8 },
     /// Of an error or an end with one.
@@ -49,7 +55,7 @@ pub(crate) struct Message<'a> {
 impl Head<'_> {
     fn len(&self) -> usize {
         match self {
-            Head::Call { method, .. } => 26 + method.len(),
+            Head::Call { method, annotations, .. } => 26 + method.len() + further_len(annotations),
             Head::Value { .. } => 1,
             Head::Failure { .. } => 2,
         }
@@ -57,7 +63,7 @@ impl Head<'_> {
 
     fn write(&self, out: &mut Vec<u8>) {
         match *self {
-            Head::Call { target, chain, timeout_us, codec, method } => {
+            Head::Call { target, chain, timeout_us, codec, method, annotations } => {
                 let mut fixed = [0; 26];
                 fixed[..8].copy_from_slice(&target.to_be_bytes());
                 fixed[8..16].copy_from_slice(&chain.to_be_bytes());
@@ -66,11 +72,22 @@ impl Head<'_> {
                 fixed[25] = method.len() as u8; // the session refuses longer names
                 out.extend_from_slice(&fixed);
                 out.extend_from_slice(method.as_bytes());
+                if !annotations.is_empty() {
+                    let length = (ANNOTATIONS.len() + annotations.len()) as u16; // the session refuses longer ones
+                    out.extend_from_slice(&length.to_be_bytes());
+                    out.extend_from_slice(ANNOTATIONS);
+                    out.extend_from_slice(annotations);
+                }
             }
             Head::Value { codec } => out.push(codec),
             Head::Failure { kind } => out.extend_from_slice(&kind.to_be_bytes()),
         }
     }
+}
+
+/// How long the further fields of a call are, which stand behind its head.
+pub(crate) fn further_len(annotations: &[u8]) -> usize {
+    if annotations.is_empty() { 0 } else { 2 + ANNOTATIONS.len() + annotations.len() }
 }
 
 /// What a message names beside its value.
@@ -87,9 +104,11 @@ pub(crate) fn overhead(head: &Head<'_>, named: Named<'_>, long: bool) -> usize {
     head.len() + table(named.refs.len(), 9) + table(named.parts.len(), 8) + if long { 16 } else { 0 }
 }
 
-/// The flags that this tail needs.
-pub(crate) fn tail_flags(Named { refs, parts }: Named<'_>, long: bool) -> u8 {
-    (if refs.is_empty() { 0 } else { flags::REFS })
+/// The flags that this head and tail need.
+pub(crate) fn tail_flags(head: &Head<'_>, Named { refs, parts }: Named<'_>, long: bool) -> u8 {
+    let extra = matches!(head, Head::Call { annotations, .. } if !annotations.is_empty());
+    (if extra { flags::EXTRA } else { 0 })
+        | (if refs.is_empty() { 0 } else { flags::REFS })
         | (if parts.is_empty() { 0 } else { flags::PARTS })
         | (if long { flags::LONG } else { 0 })
 }
@@ -124,7 +143,7 @@ pub(crate) fn write(head: &Head<'_>, named: Named<'_>, long: Option<Long>, out: 
 /// Reads the payload of a message frame; the error is the sentence for the peer.
 pub(crate) fn parse<'a>(kind: Kind, frame_flags: u8, payload: &'a [u8]) -> Result<Message<'a>, String> {
     let mut reader = Reader { rest: payload };
-    let head = match kind {
+    let mut head = match kind {
         Kind::Call | Kind::Notify => {
             let (target, chain, timeout_us) = (reader.u64()?, reader.u64()?, reader.u64()?);
             let (codec, length) = (reader.u8()?, reader.u8()?);
@@ -133,14 +152,17 @@ pub(crate) fn parse<'a>(kind: Kind, frame_flags: u8, payload: &'a [u8]) -> Resul
             if method.is_empty() {
                 return Err("a call without a method name".to_owned());
             }
-            Head::Call { target, chain, timeout_us, codec, method }
+            Head::Call { target, chain, timeout_us, codec, method, annotations: &[] }
         }
         Kind::Error | Kind::End => Head::Failure { kind: reader.u16()? },
         _ => Head::Value { codec: reader.u8()? },
     };
     if frame_flags & flags::EXTRA != 0 {
         let length = reader.u16()?;
-        reader.take(length.into())?; // no field is defined yet: all are unknown, and skipped
+        let fields = reader.take(length.into())?;
+        if let Head::Call { annotations, .. } = &mut head {
+            *annotations = annotations_in(fields).unwrap_or_default();
+        }
     }
     let mut refs = Vec::new();
     if frame_flags & flags::REFS != 0 {
@@ -177,6 +199,23 @@ pub(crate) fn parse<'a>(kind: Kind, frame_flags: u8, payload: &'a [u8]) -> Resul
         return Err("the parts behind a value are longer than the body that they are in".to_owned());
     }
     Ok(Message { head, refs, parts, long, body: reader.rest })
+}
+
+/// The annotations among further fields. What is no map of that form, or too long, has none; whoever wants them looks into them.
+fn annotations_in(fields: &[u8]) -> Option<&[u8]> {
+    let mut decoder = Decoder::new(fields);
+    let Token::Map(count) = decoder.token().ok()? else { return None };
+    let mut found = None;
+    for _ in 0..count {
+        let name = decoder.decode::<&str>().ok()?;
+        let from = decoder.position();
+        decoder.decode::<IgnoredAny>().ok()?;
+        if name == "annotations" {
+            found = Some(&fields[from..decoder.position()]);
+        }
+    }
+    let is_map = |value: &&[u8]| matches!(Decoder::new(value).token(), Ok(Token::Map(_)));
+    found.filter(|value| value.len() <= MOST_ANNOTATIONS).filter(is_map)
 }
 
 struct Reader<'a> {
@@ -312,7 +351,10 @@ mod tests {
     fn message_meaning(kind: Kind, bits: u8, payload: &[u8], fields: &mut Value) {
         let message = parse(kind, bits, payload).unwrap();
         match message.head {
-            Head::Call { target, chain, timeout_us, codec, method } => {
+            Head::Call { target, chain, timeout_us, codec, method, annotations } => {
+                if !annotations.is_empty() {
+                    fields["annotations"] = json!(hex(annotations));
+                }
                 fields["target"] = json!(target);
                 fields["chain"] = json!(chain);
                 fields["timeout"] = json!(timeout_us);
@@ -336,7 +378,14 @@ mod tests {
         if bits & flags::PARTS != 0 {
             fields["parts"] = json!(message.parts);
         }
-        let written_so = bits & flags::EXTRA == 0 && (bits & flags::REFS == 0 || !message.refs.is_empty());
+        let only_annotations = match message.head {
+            Head::Call { method, annotations, .. } if bits & flags::EXTRA != 0 => {
+                let length = &payload[26 + method.len()..][..2];
+                further_len(annotations) == 2 + usize::from(u16::from_be_bytes([length[0], length[1]]))
+            }
+            _ => bits & flags::EXTRA == 0,
+        };
+        let written_so = only_annotations && (bits & flags::REFS == 0 || !message.refs.is_empty());
         if written_so {
             // What is read as the peer's was written as the own.
             let turned = |entry: &Ref| match *entry {
@@ -349,7 +398,8 @@ mod tests {
             let mut written = Vec::new();
             write(&message.head, named, message.long, &mut written);
             assert_eq!(written.len(), overhead(&message.head, named, long));
-            assert_eq!(tail_flags(named, long), bits & (flags::REFS | flags::PARTS | flags::LONG));
+            let tail = flags::EXTRA | flags::REFS | flags::PARTS | flags::LONG;
+            assert_eq!(tail_flags(&message.head, named, long), bits & tail);
             written.extend_from_slice(message.body);
             assert_eq!(hex(&written), hex(payload), "written again");
         }

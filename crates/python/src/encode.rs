@@ -10,7 +10,7 @@ use pyo3::types::{
 use crate::error::of_kind;
 use crate::hooks;
 use crate::memory::{BY_REFERENCE_FROM, frozen};
-use crate::object::{Outflow, Target};
+use crate::object::{Feed, Outflow, Target};
 use crate::remote::Remote;
 
 /// The extensions that are containers of their own.
@@ -266,7 +266,12 @@ impl<'a> Writer<'a> {
             return written;
         }
         if let Ok(outflow) = reduced.cast_exact::<Outflow>() {
-            return self.stream(outflow.get());
+            let items = outflow.get().items()?;
+            return self.stream(|| engine::place_stream(items));
+        }
+        if let Ok(feed) = reduced.cast_exact::<Feed>() {
+            let items = feed.get().items(py)?;
+            return self.stream(|| engine::place_awaited_stream(items));
         }
         let Ok((code, payload)) = reduced.extract::<(i8, Bound<'_, PyAny>)>() else {
             return Err(say(reduced.extract::<String>()?));
@@ -324,11 +329,11 @@ impl<'a> Writer<'a> {
         Ok(self.out.ext(REF, &position.to_be_bytes())?)
     }
 
-    fn stream(&mut self, outflow: &Outflow) -> Written {
+    fn stream(&mut self, place: impl FnOnce() -> Result<(), String>) -> Written {
         if self.nil {
             return Err(say("a stream behind a None: they could not be told apart; put the stream first"));
         }
-        engine::place_stream(outflow.items()?).map_err(say)?;
+        place().map_err(say)?;
         self.out.nil();
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Errors on their way into Python, and exceptions on their way out.
 
 use andiron::{Error, ErrorKind};
-use andiron_proto::codec::{self, Value};
+use andiron_proto::codec;
 use andiron_proto::{Failure, FailureDetail};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -53,9 +53,15 @@ fn made(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
         let bytes = codec::to_vec(value).map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
         args.append(decode::from_bytes(py, &bytes)?)?;
     }
+    let attributes = PyDict::new(py);
+    for (name, value) in error.remote_attributes() {
+        let bytes = codec::to_vec(value).map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
+        attributes.set_item(name, decode::from_bytes(py, &bytes)?)?;
+    }
     let trace = PyList::new(py, error.remote_trace())?;
     let (message, operation) = (error.message(), error.operation());
-    let error = (name_of(error.kind()), message, operation, context, error.remote_type(), trace, args);
+    let error =
+        (name_of(error.kind()), message, operation, context, error.remote_type(), trace, args, attributes);
     Ok(PyErr::from_value(hooks::hooks(py)?.error.bind(py).call1(error)?))
 }
 
@@ -84,6 +90,9 @@ pub(crate) fn of_exception(py: Python<'_>, raised: &PyErr) -> Error {
     of_handler(py, raised, None, (&PyTuple::empty(py), None))
 }
 
+/// Kind, message, type, trace, arguments and attributes.
+type Told<'py> = (String, String, String, Vec<String>, Bound<'py, PyAny>, Bound<'py, PyAny>);
+
 fn told(
     py: Python<'_>,
     raised: &PyErr,
@@ -96,16 +105,20 @@ fn told(
         args,
         kwargs,
     ))?;
-    let (kind, message, type_name, trace, args): (String, String, String, Vec<String>, Bound<'_, PyAny>) =
-        failure.extract()?;
+    let (kind, message, type_name, trace, args, attributes): Told<'_> = failure.extract()?;
     let kind = KINDS.iter().find(|(_, name)| *name == kind).map_or(ErrorKind::Internal, |(kind, _)| *kind);
-    // An exception that was made with what cannot travel travels without it.
-    let args = encode::to_bytes(&args).ok().and_then(|bytes| codec::from_slice::<Vec<Value>>(&bytes).ok());
+    // What cannot travel was left out by the package.
+    let args = encode::to_bytes(&args).ok().and_then(|bytes| codec::from_slice(&bytes).ok());
+    let attributes = match attributes.is_truthy()? {
+        true => encode::to_bytes(&attributes).ok().and_then(|bytes| codec::from_slice(&bytes).ok()),
+        false => None,
+    };
     let detail = FailureDetail {
         message: message.into(),
         type_name: type_name.into(),
         trace,
         args: args.unwrap_or_default(),
+        attributes,
     };
     Ok(Failure { kind, detail }.into())
 }

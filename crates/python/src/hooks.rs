@@ -24,6 +24,10 @@ pub(crate) struct Hooks {
     pub(crate) coroutine: Py<PyAny>,
     /// `error(kind, message, operation, context, type, trace, args)`: the exception for what a call ended with.
     pub(crate) error: Py<PyAny>,
+    /// `log(level, text, exception)`: tells what nobody asked for and somebody should know.
+    pub(crate) log: Py<PyAny>,
+    /// A context variable: what calls that are made now say beside their arguments, as an encoded map.
+    pub(crate) annotations: Py<PyAny>,
     /// A context variable: until when, by `time.monotonic()`, calls that are made now may take.
     pub(crate) deadline: Py<PyAny>,
 }

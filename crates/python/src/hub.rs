@@ -4,61 +4,52 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use andiron::{Connector, Context as CallContext, Error, Hub, Security};
+use andiron::{Connector, Context as CallContext, Error, Hub, Security, Signal, engine};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyTuple};
 
 use crate::error::to_python;
-use crate::hooks;
 use crate::object::Target;
-use crate::remote::{Inflow, Remote};
+use crate::remote::Remote;
 use crate::store::Store;
+use crate::{decode, log};
+
+/// Makes what users see: a proxy of a remote object, a stream of an inflow.
+pub(crate) type Makes = (Py<PyAny>, Py<PyAny>);
 
 /// What all that came over a connection shares.
 pub(crate) struct Inner {
     pub(crate) hub: Hub,
     /// Calls may be read by a thread of its own.
     pumps: bool,
+    /// How many of them that thread has run at once, where there is a number.
+    threads: Option<usize>,
+    /// This end closed it.
+    closed: Arc<AtomicBool>,
     pumping: AtomicBool,
     /// Who is told of the end of that thread.
     ends: Mutex<Vec<Py<PyAny>>>,
     /// What makes proxies and streams of what comes over it, where that is not what the package gave.
-    makes: PyOnceLock<(Py<PyAny>, Py<PyAny>)>,
+    makes: PyOnceLock<Makes>,
 }
 
 impl Inner {
-    fn new(hub: Hub, pumps: bool) -> Arc<Inner> {
+    pub(crate) fn new(hub: Hub, pumps: bool, threads: Option<usize>, closed: Arc<AtomicBool>) -> Arc<Inner> {
         Arc::new(Inner {
             hub,
             pumps,
+            threads,
+            closed,
             pumping: AtomicBool::new(false),
             ends: Mutex::default(),
             makes: PyOnceLock::new(),
         })
     }
 
-    /// What users see of an object that came over this connection, if it is one.
-    pub(crate) fn proxy<'py>(
-        connection: Option<&Arc<Inner>>,
-        py: Python<'py>,
-        remote: Bound<'py, Remote>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        match connection.and_then(|inner| inner.makes.get(py)) {
-            Some((proxy, _)) => proxy.bind(py).call1((remote,)),
-            None => hooks::hooks(py)?.proxy.bind(py).call1((remote,)),
-        }
-    }
-
-    /// The same of a stream.
-    pub(crate) fn stream<'py>(
-        connection: Option<&Arc<Inner>>,
-        py: Python<'py>,
-        items: Bound<'py, Inflow>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        match connection.and_then(|inner| inner.makes.get(py)) {
-            Some((_, stream)) => stream.bind(py).call1((items,)),
-            None => hooks::hooks(py)?.stream.bind(py).call1((items,)),
-        }
+    /// What makes what users see of what comes over this connection, where it is not what the package gave.
+    pub(crate) fn makes(&self, py: Python<'_>) -> Option<&Makes> {
+        self.makes.get(py)
     }
 
     /// From now on the other end holds an object of this one, so somebody has to read what it calls.
@@ -73,14 +64,14 @@ impl Inner {
         let inner = self.clone();
         let thread = std::thread::Builder::new().name("andiron-pump".to_owned());
         let started = thread.spawn(move || {
-            let ended = inner.hub.run();
+            let ended = inner.hub.run_on(inner.threads);
             inner.pumping.store(false, Ordering::Release);
             Python::try_attach(|py| {
                 let error = ended.err().map(|error| to_python(py, &error).into_value(py));
                 let ends = inner.ends.lock().map(|mut ends| std::mem::take(&mut *ends)).unwrap_or_default();
                 for end in ends {
                     if let Err(raised) = end.call1(py, (&error,)) {
-                        raised.write_unraisable(py, None);
+                        log::raised(py, "who waits for the end of a connection raised", &raised);
                     }
                 }
             });
@@ -99,7 +90,8 @@ pub(crate) struct Connection(pub(crate) Arc<Inner>);
 
 /// Connects to a server; to the one that the environment chooses where no address is given.
 #[pyfunction]
-#[pyo3(signature = (address, *, timeout=None, retry=None, cache=None, secret_file=None, pump=true))]
+#[pyo3(signature = (address, *, timeout=None, retry=None, cache=None, secret_file=None, pump=true, threads=None))]
+#[allow(clippy::too_many_arguments)] // they are keywords
 pub(crate) fn connect(
     py: Python<'_>,
     address: String,
@@ -108,13 +100,29 @@ pub(crate) fn connect(
     cache: Option<usize>,
     secret_file: Option<std::path::PathBuf>,
     pump: bool,
+    threads: Option<usize>,
 ) -> PyResult<Connection> {
-    let mut connector = Connector::new(address);
+    let closed = Arc::default();
+    let connector = connector(address, timeout, retry, cache, secret_file, &closed);
+    let hub = py.detach(|| connector.connect()).map_err(|error| to_python(py, &error))?;
+    Ok(Connection(Inner::new(hub, pump, threads, closed)))
+}
+
+/// How to connect, as users say it. `closed` is set where they close it.
+pub(crate) fn connector(
+    address: String,
+    timeout: Option<f64>,
+    retry: Option<f64>,
+    cache: Option<usize>,
+    secret_file: Option<std::path::PathBuf>,
+    closed: &Arc<AtomicBool>,
+) -> Connector {
+    let mut connector = Connector::new(address.clone());
     if let Some(timeout) = timeout {
         connector = connector.timeout(seconds(timeout));
     }
     if let Some(retry) = retry {
-        connector = connector.retry(seconds(retry));
+        connector = connector.retry(seconds(retry)).on_signal(teller(&address, closed));
     }
     if let Some(cache) = cache {
         connector = connector.cache(cache);
@@ -122,8 +130,21 @@ pub(crate) fn connect(
     if let Some(file) = secret_file {
         connector = connector.security(Security::default().secret_file(file));
     }
-    let hub = py.detach(|| connector.connect()).map_err(|error| to_python(py, &error))?;
-    Ok(Connection::over(hub, pump))
+    connector
+}
+
+/// Tells of connections that are lost, and that others take their place.
+fn teller(address: &str, closed: &Arc<AtomicBool>) -> impl Fn(Signal<'_>) + Send + Sync + use<> {
+    let (peer, closed) = (format!("'{address}'"), closed.clone());
+    move |signal| match signal {
+        _ if closed.load(Ordering::Relaxed) => {}
+        Signal::Disconnected(error) => {
+            let error = Error::new(error.kind(), error.message().to_owned());
+            log::later(log::Note::Lost(peer.clone(), error));
+        }
+        Signal::Reconnected => log::later(log::Note::Reconnected(peer.clone())),
+        _ => {}
+    }
 }
 
 /// So many seconds; what is no time is none, and what is too long is long.
@@ -133,7 +154,7 @@ pub(crate) fn seconds(seconds: f64) -> Duration {
 
 impl Connection {
     pub(crate) fn over(hub: Hub, pump: bool) -> Connection {
-        Connection(Inner::new(hub, pump))
+        Connection(Inner::new(hub, pump, None, Arc::default()))
     }
 }
 
@@ -147,6 +168,11 @@ impl Connection {
     /// By what proxies and streams are made of what comes over it.
     fn makes(&self, py: Python<'_>, proxy: Py<PyAny>, stream: Py<PyAny>) {
         let _ = self.0.makes.set(py, (proxy, stream)); // the first ones stay
+    }
+
+    /// The same object as one that was looked up by this name here.
+    fn named(&self, remote: &Remote, name: &str) -> Remote {
+        Remote::new(engine::named(remote.proxy.clone(), &self.0.hub, name), Some(self.0.clone()))
     }
 
     /// The object of this name.
@@ -168,6 +194,11 @@ impl Connection {
             self.0.exported()
         });
         registered.map_err(|error| to_python(py, &error))
+    }
+
+    /// An object was registered by the root, and is to be again where the connection is made anew.
+    fn registered(&self, name: &str, target: &Target) {
+        engine::registered(&self.0.hub, name, &target.proxy);
     }
 
     /// The store as this author's.
@@ -207,13 +238,8 @@ impl Connection {
 
     /// Ends the connection.
     fn close(&self, py: Python<'_>) {
+        self.0.closed.store(true, Ordering::Relaxed);
         py.detach(|| self.0.hub.close());
-    }
-
-    /// Why the last one-way call that the other end complained about failed.
-    fn take_notify_error(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        let error = self.0.hub.take_notify_error()?;
-        Some(to_python(py, &error).into_value(py).into_any())
     }
 }
 
@@ -239,7 +265,7 @@ impl Batch {
 
 /// The call that this thread handles.
 #[pyclass(frozen, module = "andiron._native")]
-pub(crate) struct Context(CallContext);
+pub(crate) struct Context(pub(crate) CallContext);
 
 /// The call that this thread handles, if it does.
 #[pyfunction]
@@ -259,6 +285,11 @@ impl Context {
         self.0.time_left().map(|left| left.as_secs_f64())
     }
 
+    /// What the caller said beside the arguments: a map, or `None`.
+    fn annotations<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        self.0.encoded_annotations().map(|annotations| decode::from_bytes(py, annotations)).transpose()
+    }
+
     /// A number that all calls over the same connection have.
     fn key(&self) -> usize {
         self.0.connection_key()
@@ -269,11 +300,22 @@ impl Context {
         let call = move || {
             Python::try_attach(|py| {
                 if let Err(raised) = hook.call0(py) {
-                    raised.write_unraisable(py, None);
+                    log::raised(py, &format!("{hook}, called at the end of a connection, raised"), &raised);
                 }
             });
         };
         py.detach(|| self.0.on_end(call));
+    }
+
+    /// Calls a function as a part of the method: what that calls belongs to this call.
+    #[pyo3(signature = (function, *args, **kwargs))]
+    fn run<'py>(
+        &self,
+        function: &Bound<'py, PyAny>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        engine::within(&self.0, || function.call(args, kwargs))
     }
 
     /// The connection on which it came.

@@ -9,8 +9,11 @@ mod encode;
 mod error;
 mod hooks;
 mod hub;
+mod log;
 mod memory;
 mod object;
+mod options;
+mod pending;
 mod remote;
 mod server;
 mod signals;
@@ -23,6 +26,7 @@ use pyo3::types::{PyBytes, PyTuple};
 #[pyfunction]
 fn install(py: Python<'_>, hooks: hooks::Hooks) {
     hooks::install(py, hooks);
+    log::install();
     signals::watch();
     signals::keep_threads();
 }
@@ -64,11 +68,15 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(main, module)?)?;
     module.add_function(wrap_pyfunction!(hub::connect, module)?)?;
     module.add_function(wrap_pyfunction!(hub::current, module)?)?;
-    module.add_function(wrap_pyfunction!(remote::use_deadlines, module)?)?;
+    module.add_function(wrap_pyfunction!(options::use_options, module)?)?;
     module.add_function(wrap_pyfunction!(server::serve, module)?)?;
     module.add_class::<hub::Connection>()?;
     module.add_class::<hub::Batch>()?;
+    module.add_function(wrap_pyfunction!(driver::open, module)?)?;
+    module.add_class::<driver::Bell>()?;
     module.add_class::<driver::Driver>()?;
+    module.add_class::<object::Later>()?;
+    module.add_class::<object::Feed>()?;
     module.add_class::<object::Answer>()?;
     module.add_class::<hub::Context>()?;
     module.add_class::<memory::Memory>()?;
@@ -76,10 +84,11 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<object::Outflow>()?;
     module.add_class::<remote::Remote>()?;
     module.add_class::<remote::Method>()?;
-    module.add_class::<remote::Pending>()?;
+    module.add_class::<pending::Pending>()?;
     module.add_class::<remote::Inflow>()?;
     module.add_class::<server::Running>()?;
     module.add_class::<store::Store>()?;
+    module.add_class::<store::Entries>()?;
     module.add_class::<store::Watch>()?;
     module.add("KINDS", PyTuple::new(py, error::KINDS.iter().map(|(_, name)| *name))?)
 }

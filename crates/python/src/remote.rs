@@ -1,42 +1,19 @@
 //! Objects of other processes, calls under way, and streams that come.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
-use andiron::engine::{Message, Messages};
-use andiron::{Error, ErrorKind, Proxy};
+use andiron::engine::{self, Message, Messages};
+use andiron::{Error, Proxy};
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::{PyDict, PyTuple};
 
-use crate::error::{of_kind, to_python};
-use crate::hub::{Inner, seconds};
-use crate::store::Question;
-use crate::{decode, encode, hooks};
-
-/// The context variable of deadlines was set at some time, and is looked at from then on.
-static DEADLINES: AtomicBool = AtomicBool::new(false);
-
-/// Deadlines are used from now on.
-#[pyfunction]
-pub(crate) fn use_deadlines() {
-    DEADLINES.store(true, Ordering::Relaxed);
-}
-
-/// How long a call may take that is made now.
-fn time_left(py: Python<'_>) -> PyResult<Option<Duration>> {
-    if !DEADLINES.load(Ordering::Relaxed) {
-        return Ok(None);
-    }
-    let deadline = hooks::hooks(py)?.deadline.bind(py).call_method1("get", (py.None(),))?;
-    if deadline.is_none() {
-        return Ok(None);
-    }
-    let now: f64 = py.import("time")?.call_method0("monotonic")?.extract()?;
-    Ok(Some(seconds(deadline.extract::<f64>()? - now)))
-}
+use crate::error::to_python;
+use crate::hub::Inner;
+use crate::options::{annotations, time_left};
+use crate::pending::Pending;
+use crate::{decode, encode};
 
 /// An object of another process.
 #[pyclass(frozen, weakref, module = "andiron._native")]
@@ -102,9 +79,16 @@ impl Method {
         py: Python<'_>,
         run: impl FnOnce(&Proxy) -> Result<R, Error> + Send,
     ) -> PyResult<R> {
-        let done = match time_left(py)? {
-            None => py.detach(|| run(&self.proxy)),
-            Some(left) => py.detach(|| run(&self.proxy.with_timeout(left))),
+        let done = match (time_left(py)?, annotations(py)?) {
+            (None, None) => py.detach(|| run(&self.proxy)),
+            (left, annotations) => {
+                let proxy = left.map_or_else(|| self.proxy.clone(), |left| self.proxy.with_timeout(left));
+                let proxy = match annotations {
+                    Some(annotations) => proxy.with_encoded_annotations(annotations),
+                    None => proxy,
+                };
+                py.detach(|| run(&proxy))
+            }
         };
         done.map_err(|error| to_python(py, &error))
     }
@@ -136,8 +120,22 @@ impl Method {
     /// Calls it one way.
     #[pyo3(signature = (*args, **kwargs))]
     fn notify(&self, args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
-        let message = self.arguments(args, kwargs)?;
-        self.with(args.py(), |proxy| proxy.notify_encoded(&self.name, message))
+        let (py, message) = (args.py(), self.arguments(args, kwargs)?);
+        if let Some(connection) = &self.connection {
+            // Somebody has to read that it failed.
+            py.detach(|| connection.exported()).map_err(|error| to_python(py, &error))?;
+        }
+        self.with(py, |proxy| proxy.notify_encoded(&self.name, message))
+    }
+
+    /// Whether a call would have to wait for the next connection first.
+    fn is_lost(&self) -> bool {
+        engine::is_lost(&self.proxy)
+    }
+
+    /// Waits for the next connection, and the object there. `failed`: a call did not reach it, so it may be another one. Whether another call is worth it.
+    fn renew(&self, py: Python<'_>, failed: bool) -> PyResult<bool> {
+        self.with(py, |proxy| engine::renew(proxy, failed))
     }
 
     /// Its name.
@@ -148,101 +146,6 @@ impl Method {
 
     fn __repr__(&self) -> String {
         format!("<remote method {} of {:?}>", self.name, self.proxy)
-    }
-}
-
-/// A call under way.
-#[pyclass(frozen, module = "andiron._native")]
-pub(crate) struct Pending {
-    state: Mutex<State>,
-    connection: Option<Arc<Inner>>,
-    /// It asks for an entry of the store.
-    question: Mutex<Option<Question>>,
-}
-
-enum State {
-    UnderWay(andiron::Pending<Message>),
-    Done(PyResult<Py<PyAny>>),
-    /// Somebody waits for it, or it was given up.
-    Taken,
-}
-
-impl Pending {
-    pub(crate) fn new(
-        pending: andiron::Pending<Message>,
-        connection: Option<Arc<Inner>>,
-        question: Option<Question>,
-    ) -> Pending {
-        Pending { state: Mutex::new(State::UnderWay(pending)), connection, question: Mutex::new(question) }
-    }
-
-    fn outcome(&self, py: Python<'_>, answer: Result<Message, Error>) -> PyResult<Py<PyAny>> {
-        let answer = answer.map_err(|error| to_python(py, &error))?;
-        match self.question.lock_py_attached(py).ok().and_then(|mut question| question.take()) {
-            Some(question) => question.answered(py, answer),
-            None => decode::message(py, &answer, self.connection.as_ref()).map(Bound::unbind),
-        }
-    }
-
-    fn swap(&self, py: Python<'_>, state: State) -> State {
-        let mut held = self.state.lock_py_attached(py).unwrap_or_else(|held| held.into_inner());
-        std::mem::replace(&mut *held, state)
-    }
-
-    /// Whether the result is there; else the waker is told when it is.
-    pub(crate) fn poll(&self, py: Python<'_>, waker: &Waker) -> bool {
-        let mut pending = match self.swap(py, State::Taken) {
-            State::UnderWay(pending) => pending,
-            other => {
-                self.swap(py, other);
-                return true;
-            }
-        };
-        let (polled, pending) =
-            py.detach(move || (pending.poll_encoded(&mut Context::from_waker(waker)), pending));
-        match polled {
-            Poll::Pending => {
-                self.swap(py, State::UnderWay(pending));
-                false
-            }
-            Poll::Ready(answer) => {
-                let outcome = self.outcome(py, answer);
-                self.swap(py, State::Done(outcome));
-                true
-            }
-        }
-    }
-}
-
-#[pymethods]
-impl Pending {
-    /// Waits for the result.
-    fn result(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let outcome = match self.swap(py, State::Taken) {
-            State::UnderWay(pending) => {
-                let answer = py.detach(|| pending.wait_encoded());
-                self.outcome(py, answer)
-            }
-            State::Done(outcome) => outcome,
-            State::Taken => {
-                let text = "the result of this call is waited for by another thread, or it was given up";
-                return Err(of_kind(py, ErrorKind::Cancelled, text));
-            }
-        };
-        let again = match &outcome {
-            Ok(value) => Ok(value.clone_ref(py)),
-            Err(raised) => Err(raised.clone_ref(py)),
-        };
-        self.swap(py, State::Done(again));
-        outcome
-    }
-
-    /// Gives the call up.
-    fn cancel(&self, py: Python<'_>) {
-        match self.swap(py, State::Taken) {
-            State::UnderWay(pending) => py.detach(|| pending.cancel()),
-            other => drop(self.swap(py, other)),
-        }
     }
 }
 

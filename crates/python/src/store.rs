@@ -1,17 +1,20 @@
 //! The store.
 
+use std::ops::Deref;
 use std::sync::Mutex;
 
 use andiron::engine::Message;
 use andiron::{Change, Durability, Entry, Error, ErrorKind, Put};
 use andiron_proto::wire::codecs;
-use pyo3::exceptions::PyKeyError;
+use pyo3::exceptions::{PyKeyError, PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
+use pyo3::types::PyString;
 
 use crate::error::{of_kind, to_python};
 use crate::hub::seconds;
-use crate::remote::Pending;
+use crate::pending::Pending;
+use crate::remote::Remote;
 use crate::{decode, encode, hooks};
 
 /// The entries of one author.
@@ -34,6 +37,40 @@ impl Store {
     }
 }
 
+/// The name of an entry or a snapshot: a str that is text.
+struct Name(String);
+
+impl Deref for Name {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Name {
+    type Error = PyErr;
+
+    fn extract(name: Borrowed<'a, 'py, PyAny>) -> PyResult<Name> {
+        let text = name.cast::<PyString>().map_err(|_| {
+            PyTypeError::new_err(format!("a name in the store is a str, and this is {}", kind_of(&name)))
+        })?;
+        let text = text.to_str().map_err(|_| {
+            let text = "a name in the store is text, and this one holds half of a surrogate pair";
+            of_kind(name.py(), ErrorKind::Encoding, text)
+        })?;
+        Ok(Name(text.to_owned()))
+    }
+}
+
+fn kind_of(value: &Bound<'_, PyAny>) -> String {
+    value.get_type().name().map_or_else(|_| "something else".to_owned(), |name| format!("a {name}"))
+}
+
+fn put(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Put> {
+    Ok(Put::bytes(name, encode::to_bytes(value)?, codecs::NATIVE))
+}
+
 fn value<'py>(py: Python<'py>, entry: &Entry) -> PyResult<Bound<'py, PyAny>> {
     if entry.codec == codecs::NATIVE {
         return decode::from_blob(py, &entry.bytes);
@@ -53,10 +90,10 @@ fn durability(py: Python<'_>, name: Option<&str>) -> PyResult<Option<Durability>
 #[pymethods]
 impl Store {
     /// The value of this name. Raises `KeyError`.
-    fn get<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
-        match self.read(py, name)? {
+    fn get<'py>(&self, py: Python<'py>, name: Name) -> PyResult<Bound<'py, PyAny>> {
+        match self.read(py, &name)? {
             Some(entry) => value(py, &entry),
-            None => Err(PyKeyError::new_err(name.to_owned())),
+            None => Err(PyKeyError::new_err(name.0)),
         }
     }
 
@@ -64,37 +101,46 @@ impl Store {
     fn get_or<'py>(
         &self,
         py: Python<'py>,
-        name: &str,
+        name: Name,
         default: Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        match self.read(py, name)? {
+        match self.read(py, &name)? {
             Some(entry) => value(py, &entry),
             None => Ok(default),
         }
     }
 
     /// Value, version, timestamp and whether the store was not asked; or `None`.
-    fn entry<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Option<EntryTuple<'py>>> {
-        self.read(py, name)?.map(|entry| tuple(py, &entry)).transpose()
+    fn entry<'py>(&self, py: Python<'py>, name: Name) -> PyResult<Option<EntryTuple<'py>>> {
+        self.read(py, &name)?.map(|entry| tuple(py, &entry)).transpose()
+    }
+
+    /// Has this be the object that is the store, and asks for what shows its writes, where that was not done: then this has to be awaited, and nothing later has to wait.
+    fn look(&self, py: Python<'_>, remote: &Remote) -> PyResult<Option<Pending>> {
+        let object = remote.proxy.clone();
+        let begun = py.detach(|| self.0.look(object)).map_err(|error| to_python(py, &error))?;
+        Ok(begun.map(|(looking, pending)| {
+            Pending::new(pending, None, Some(Question::Board(self.0.clone(), looking)))
+        }))
     }
 
     /// Begins to ask for an entry, whether it is known here or not; the result is what `entry` gives.
-    fn start(&self, py: Python<'_>, name: String) -> PyResult<Pending> {
+    fn start(&self, py: Python<'_>, name: Name) -> PyResult<Pending> {
         let begun = py.detach(|| self.0.begin(&name));
         let (asking, pending) = begun.map_err(|error| to_python(py, &error))?;
-        let question = Question { store: self.0.clone(), name, asking };
+        let question = Question::Entry(self.0.clone(), name.0, asking);
         Ok(Pending::new(pending, None, Some(question)))
     }
 
     /// The entry where it is known here to be current, in a tuple of one; else `None`.
-    fn known<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Option<(Option<EntryTuple<'py>>,)>> {
-        let Some(known) = self.0.current(name) else { return Ok(None) };
+    fn known<'py>(&self, py: Python<'py>, name: Name) -> PyResult<Option<(Option<EntryTuple<'py>>,)>> {
+        let Some(known) = self.0.current(&name) else { return Ok(None) };
         Ok(Some((known.map(|entry| tuple(py, &entry)).transpose()?,)))
     }
 
     /// Whether there is such an entry.
-    fn has(&self, py: Python<'_>, name: &str) -> PyResult<bool> {
-        Ok(self.read(py, name)?.is_some())
+    fn has(&self, py: Python<'_>, name: Name) -> PyResult<bool> {
+        Ok(self.read(py, &name)?.is_some())
     }
 
     /// Sets a value; gives its version.
@@ -103,14 +149,14 @@ impl Store {
     fn set(
         &self,
         py: Python<'_>,
-        name: &str,
+        name: Name,
         value: &Bound<'_, PyAny>,
         persist: bool,
         ttl: Option<f64>,
         if_version: Option<u64>,
         durability: Option<&str>,
     ) -> PyResult<u64> {
-        let mut put = Put::bytes(name, encode::to_bytes(value)?, codecs::NATIVE);
+        let mut put = put(&name, value)?;
         if persist {
             put = put.persist();
         }
@@ -129,10 +175,33 @@ impl Store {
         py.detach(|| self.0.set_with(put)).map_err(|error| to_python(py, &error))
     }
 
+    /// Sets the value of an entry that is there, and leaves it as it is otherwise; gives its version.
+    fn replace(
+        &self,
+        py: Python<'_>,
+        name: Name,
+        value: &Bound<'_, PyAny>,
+        if_version: u64,
+    ) -> PyResult<u64> {
+        let put = put(&name, value)?.if_version(if_version);
+        py.detach(|| self.0.replace(put)).map_err(|error| to_python(py, &error))
+    }
+
+    /// Sets a value where there is none; gives the entry that is there.
+    fn set_default<'py>(
+        &self,
+        py: Python<'py>,
+        name: Name,
+        value: &Bound<'py, PyAny>,
+    ) -> PyResult<Option<EntryTuple<'py>>> {
+        let put = put(&name, value)?;
+        let found = py.detach(|| self.0.set_default(put)).map_err(|error| to_python(py, &error))?;
+        found.map(|entry| tuple(py, &entry)).transpose()
+    }
+
     /// Sets several values at once; gives their version.
-    fn set_many(&self, py: Python<'_>, items: Vec<(String, Bound<'_, PyAny>)>) -> PyResult<u64> {
-        let puts =
-            items.iter().map(|(name, value)| Ok(Put::bytes(name, encode::to_bytes(value)?, codecs::NATIVE)));
+    fn set_many(&self, py: Python<'_>, items: Vec<(Name, Bound<'_, PyAny>)>) -> PyResult<u64> {
+        let puts = items.iter().map(|(name, value)| put(name, value));
         let puts: Vec<Put> = puts.collect::<PyResult<_>>()?;
         py.detach(|| self.0.set_many(puts)).map_err(|error| to_python(py, &error))
     }
@@ -142,31 +211,83 @@ impl Store {
     fn delete<'py>(
         &self,
         py: Python<'py>,
-        name: &str,
+        name: Name,
         if_version: Option<u64>,
     ) -> PyResult<Option<EntryTuple<'py>>> {
         let deleted = py.detach(|| match if_version {
-            None => self.0.delete(name),
-            Some(version) => self.0.delete_if_version(name, version),
+            None => self.0.delete(&name),
+            Some(version) => self.0.delete_if_version(&name, version),
         });
         deleted.map_err(|error| to_python(py, &error))?.map(|entry| tuple(py, &entry)).transpose()
     }
 
     /// Adds to a whole number; gives what it is now.
-    fn incr(&self, py: Python<'_>, name: &str, by: i64) -> PyResult<i64> {
-        py.detach(|| self.0.incr(name, by)).map_err(|error| to_python(py, &error))
+    fn incr(&self, py: Python<'_>, name: Name, by: &Bound<'_, PyAny>) -> PyResult<i64> {
+        let by = by.extract::<i64>().map_err(|error| match error.is_instance_of::<PyOverflowError>(py) {
+            true => {
+                let text = "counting goes by 64 bits: use `change` to add more than that";
+                of_kind(py, ErrorKind::BadArguments, text)
+            }
+            false => error,
+        })?;
+        py.detach(|| self.0.incr(&name, by)).map_err(|error| to_python(py, &error))
     }
 
     /// Has an entry outlive the server, or not any more; whether there is one.
-    fn persist(&self, py: Python<'_>, name: &str, persist: bool) -> PyResult<bool> {
-        py.detach(|| self.0.persist(name, persist)).map_err(|error| to_python(py, &error))
+    fn persist(&self, py: Python<'_>, name: Name, persist: bool) -> PyResult<bool> {
+        py.detach(|| self.0.persist(&name, persist)).map_err(|error| to_python(py, &error))
     }
 
-    /// The names, sorted.
+    /// How many entries there are.
+    fn count(&self, py: Python<'_>) -> PyResult<u64> {
+        py.detach(|| self.0.count()).map_err(|error| to_python(py, &error))
+    }
+
+    /// The names as they are at one moment, sorted.
     fn names(&self, py: Python<'_>) -> PyResult<Vec<String>> {
-        let names =
-            py.detach(|| self.0.list().map(|row| row.map(|row| row.name)).collect::<Result<_, Error>>());
+        let names = py.detach(|| self.0.names()?.collect::<Result<_, Error>>());
         names.map_err(|error| to_python(py, &error))
+    }
+
+    /// All entries as they are at one moment, sorted by name.
+    fn entries(&self, py: Python<'_>) -> PyResult<Entries> {
+        let entries = py.detach(|| self.0.entries()).map_err(|error| to_python(py, &error))?;
+        Ok(Entries(Mutex::new(Some(Box::new(entries)))))
+    }
+
+    /// Takes out the entry whose name comes first.
+    fn delete_first<'py>(&self, py: Python<'py>) -> PyResult<Option<(String, EntryTuple<'py>)>> {
+        let deleted = py.detach(|| self.0.delete_first()).map_err(|error| to_python(py, &error))?;
+        deleted.map(|(name, entry)| Ok((name, tuple(py, &entry)?))).transpose()
+    }
+
+    /// Has the server keep the entries as they are, under this name; how many there were.
+    fn save(&self, py: Python<'_>, snapshot: Name) -> PyResult<u64> {
+        py.detach(|| self.0.save(&snapshot)).map_err(|error| to_python(py, &error))
+    }
+
+    /// Sets entries as a snapshot has them; how many there were.
+    fn load(&self, py: Python<'_>, snapshot: Name) -> PyResult<u64> {
+        py.detach(|| self.0.load(&snapshot)).map_err(|error| to_python(py, &error))
+    }
+
+    /// The snapshots: name, when it was saved, entries and bytes.
+    fn snapshots(&self, py: Python<'_>) -> PyResult<Vec<(String, f64, u64, u64)>> {
+        let snapshots = py.detach(|| self.0.snapshots()).map_err(|error| to_python(py, &error))?;
+        let rows = snapshots.into_iter().map(|row| (row.name, row.timestamp, row.entries, row.bytes));
+        Ok(rows.collect())
+    }
+
+    /// Deletes a snapshot.
+    fn delete_snapshot(&self, py: Python<'_>, snapshot: Name) -> PyResult<()> {
+        py.detach(|| self.0.delete_snapshot(&snapshot)).map_err(|error| to_python(py, &error))
+    }
+
+    /// Entries, bytes, authors, hits, questions and evicted of the whole store.
+    fn stats(&self, py: Python<'_>) -> PyResult<(u64, u64, u64, u64, u64, u64)> {
+        let stats = py.detach(|| self.0.stats()).map_err(|error| to_python(py, &error))?;
+        let andiron::Stats { entries, bytes, authors, hits, questions, evicted } = stats;
+        Ok((entries, bytes, authors, hits, questions, evicted))
     }
 
     /// Removes the entries; how many there were.
@@ -186,18 +307,43 @@ impl Store {
     }
 }
 
-/// An entry that was asked for.
-pub(crate) struct Question {
-    store: andiron::Store,
-    name: String,
-    asking: andiron::Asking,
+/// Entries with their names as they come.
+#[pyclass(frozen, module = "andiron._native")]
+pub(crate) struct Entries(Mutex<Option<Box<dyn Iterator<Item = Result<(String, Entry), Error>> + Send>>>);
+
+#[pymethods]
+impl Entries {
+    fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<(String, EntryTuple<'py>)>> {
+        let taken = self.0.lock_py_attached(py).ok().and_then(|mut entries| entries.take());
+        let Some(mut entries) = taken else { return Ok(None) };
+        let (next, entries) = py.detach(move || (entries.next(), entries));
+        let Some(next) = next else { return Ok(None) };
+        let (name, entry) = next.map_err(|error| to_python(py, &error))?;
+        if let Ok(mut place) = self.0.lock_py_attached(py) {
+            *place = Some(entries);
+        }
+        Ok(Some((name, tuple(py, &entry)?)))
+    }
+}
+
+/// What the store was asked.
+pub(crate) enum Question {
+    /// For the entry of this name.
+    Entry(andiron::Store, String, andiron::Asking),
+    Board(andiron::Store, andiron::Looking),
 }
 
 impl Question {
-    pub(crate) fn answered(self, py: Python<'_>, answer: Message) -> PyResult<Py<PyAny>> {
-        let Question { store, name, asking } = self;
-        let entry = store.finish(&name, asking, answer).map_err(|error| to_python(py, &error))?;
-        match entry {
+    pub(crate) fn answered(self, py: Python<'_>, answer: Result<Message, Error>) -> PyResult<Py<PyAny>> {
+        let entry = match self {
+            Question::Entry(store, name, asking) => answer.and_then(|answer| store.finish(&name, asking, answer)),
+            Question::Board(store, looking) => store.seen(looking, answer).map(|()| None),
+        };
+        match entry.map_err(|error| to_python(py, &error))? {
             None => Ok(py.None()),
             Some(entry) => Ok(tuple(py, &entry)?.into_pyobject(py)?.into_any().unbind()),
         }

@@ -94,7 +94,12 @@ impl<V: Value> Store<V> {
             Op::SetMany(puts) => {
                 puts.iter().any(|put| put.persist || self.persistent > 0 && is_kept(put.key))
             }
-            Op::Increment { key, .. } | Op::Delete { key, .. } => self.persistent > 0 && is_kept(*key),
+            Op::Increment { key, .. } | Op::Delete { key, .. } | Op::Replace(Put { key, .. }) => {
+                self.persistent > 0 && is_kept(*key)
+            }
+            Op::DeleteFirst { author } => {
+                self.persistent > 0 && self.first(author).is_some_and(|stored| stored.persistent)
+            }
             Op::Clear { .. } => self.persistent > 0,
             Op::Persist { .. } | Op::ExpireOne { .. } | Op::Restore { .. } => true,
             Op::Get { .. } | Op::List { .. } | Op::Expire { .. } => false,
@@ -147,6 +152,18 @@ impl<V: Value> Store<V> {
                 let timestamp = now.wall.as_secs_f64();
                 Ok(Plan { reply: Reply::Counted { version, timestamp, value }, ..plan })
             }
+            Op::Replace(put) => {
+                let put = self.replacing(put)?;
+                self.plan_set(vec![put], now.wall, version, effects)
+            }
+            Op::DeleteFirst { author } => {
+                let Some(stored) = self.first(author) else {
+                    return Ok(Plan::done(Reply::DeletedFirst(None)));
+                };
+                let (key, kept) = (Key::from(KeyRef::new(author, stored.name)), stored.persistent);
+                let reply = Reply::DeletedFirst(Some((key.clone(), stored.entry(self.steady))));
+                Ok(Plan { what: What::Remove(key, kept), reply, version, reserved: Vec::new() })
+            }
             Op::Delete { key, if_version } => {
                 self.check_version(key, if_version)?;
                 // One whose time is over is missing, and still has to go.
@@ -156,7 +173,7 @@ impl<V: Value> Store<V> {
                 Ok(Plan { what: What::Remove(key.into(), kept), reply, version, reserved: Vec::new() })
             }
             Op::Clear { author } => {
-                let count = self.held_by(author).0 - self.due_of(author);
+                let count = self.held_by(author).0 - self.due_of(author, self.steady);
                 let what = What::Clear(author.map(Arc::from));
                 Ok(Plan { what, reply: Reply::Cleared { count }, version, reserved: Vec::new() })
             }

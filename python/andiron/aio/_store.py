@@ -6,22 +6,23 @@ from typing import TYPE_CHECKING, Any
 
 from andiron import _engine, _errors, _values
 from andiron._store import Change, Entry
+from andiron.aio._tasks import OfLoop
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from andiron._engine import Connection, Remote
-    from andiron.aio._loop import Loop
     from andiron.aio._proxy import Stream
+    from andiron.aio._tasks import Calls
 
 #: The codec of values, and the name of the author where none is chosen.
 _NATIVE, _DEFAULT = 1, "default"
 
 
-class Store:
+class Store(OfLoop):
     """The entries of one author: ``await store.get("x")``, ``await store.set("x", 20)``. What was read before, and is current, is given without a question."""
 
-    def __init__(self, connection: Connection, remote: Remote, loop: Loop, author: str = _DEFAULT) -> None:
+    def __init__(self, connection: Connection, remote: Remote, loop: Calls, author: str = _DEFAULT) -> None:
         self._connection = connection
         self._remote = remote
         self._loop = loop

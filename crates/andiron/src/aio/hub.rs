@@ -152,7 +152,7 @@ impl Hub {
 
     /// A connection that is not over, as far as is known.
     pub(super) async fn alive(&self) -> Result<Arc<Link>> {
-        alive(self.0.line(), context::origin(None)?.deadline).await
+        alive(self.0.line(), context::origin(None, None)?.deadline).await
     }
 
     pub(super) fn link(&self) -> Arc<Link> {

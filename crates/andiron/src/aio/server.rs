@@ -299,7 +299,7 @@ async fn accept(listener: Arc<Listener>, mut door: Door, guests: Arc<Guests>) {
             }
             Ok(None) => ready.clear_ready(),
             Err(error @ (AcceptError::Exhausted(_) | AcceptError::Os(_))) => {
-                eprintln!("andiron: {error}; trying again in a second");
+                crate::engine::line(format!("{error}; trying again in a second"));
                 tokio::time::sleep(CARE).await;
             }
         }

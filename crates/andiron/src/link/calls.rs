@@ -8,9 +8,10 @@ use andiron_proto::{Body, CallRequest, Failure, StreamId};
 use super::{Hook, Link, OwnCall, State, Todo, only_object, wait};
 use crate::blob::Attached;
 use crate::call::Parcel;
+use crate::context::Annotations;
 use crate::stream::Items;
 use crate::sync::lock;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, engine};
 
 /// Answers that are held back to be sent together are sent from this many bytes: then the peer reads them while the rest is worked on.
 pub(super) const SEND_FROM: usize = 1 << 10;
@@ -24,7 +25,7 @@ impl Link {
         hook: Option<Hook>,
         todo: &mut Todo,
     ) -> std::result::Result<u64, (Error, Option<Hook>)> {
-        let OutCall { callee, method, chain, deadline, parcel } = outgoing;
+        let OutCall { callee, method, chain, deadline, annotations, parcel } = outgoing;
         let (target, promise) = match self.callee(state, callee) {
             Ok(callee) => callee,
             Err(error) => return Err((error, hook)),
@@ -34,7 +35,7 @@ impl Link {
             Err(error) => return Err((error, hook)),
         };
         let refs = arguments.refs.clone();
-        let request = CallRequest { target, promise, method, chain, deadline, arguments };
+        let request = CallRequest { target, promise, method, chain, deadline, annotations, arguments };
         match state.session.call(Instant::now(), request) {
             Ok(id) => {
                 let read_for = hook.is_some();
@@ -146,13 +147,13 @@ impl Link {
         outgoing: OutCall<'_>,
         from: Option<(&Arc<Link>, u64)>,
     ) -> Result<bool> {
-        let OutCall { callee, method, chain, deadline, parcel } = outgoing;
+        let OutCall { callee, method, chain, deadline, annotations, parcel } = outgoing;
         let mut todo = Todo::default();
         let (target, promise) = self.callee(&state, callee)?;
         let sent = self.outgoing(&mut state, parcel, &mut todo).and_then(|(arguments, items)| {
             todo.drop_items(items); // the session refuses what is streamed one way
             let refs = arguments.refs.clone();
-            let request = CallRequest { target, promise, method, chain, deadline, arguments };
+            let request = CallRequest { target, promise, method, chain, deadline, annotations, arguments };
             state.session.notify(Instant::now(), request).map_err(|failure| {
                 self.forget_unsent(&mut state, &refs, &mut todo);
                 state.ended_or(failure.into())
@@ -163,6 +164,12 @@ impl Link {
                 state.passed_on.pop_front();
             }
             state.passed_on.push_back(PassedOn { id: *id, back: Arc::downgrade(back), back_id });
+        }
+        if let (Ok(id), None, Some(_)) = (&sent, from, engine::failed_notifies()) {
+            if state.notified.len() == NOTIFIED_KEPT {
+                state.notified.pop_front();
+            }
+            state.notified.push_back((*id, method.into()));
         }
         if !wait::is_batching(self) || state.session.is_congested() {
             todo.extend(self.flush(&mut state));
@@ -281,6 +288,9 @@ pub(super) struct PassedOn {
     pub(super) back_id: u64,
 }
 
+/// Of so many one-way calls it is known what was called.
+const NOTIFIED_KEPT: usize = 1024;
+
 /// Of so many one-way calls that were passed on, a late failure still finds its way.
 const PASSED_ON_KEPT: usize = 1024;
 
@@ -298,6 +308,7 @@ pub(crate) struct OutCall<'a> {
     pub(crate) method: &'a str,
     pub(crate) chain: u64,
     pub(crate) deadline: Option<Instant>,
+    pub(crate) annotations: Annotations,
     pub(crate) parcel: OutParcel<'a>,
 }
 

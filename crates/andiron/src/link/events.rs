@@ -13,7 +13,7 @@ use crate::object::{Admitted, Object, admit};
 use crate::stream::Items;
 use crate::sync::contained;
 use crate::target::Target;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, engine};
 
 /// What is to be done when the lock is given back, in order.
 #[derive(Default)]
@@ -177,7 +177,7 @@ impl Link {
                                 .remove(index)
                                 .map(|call| Do::TellFailed(call.back, call.back_id, failure)),
                         ),
-                        None => state.notify_failed = Some(failure.into()),
+                        None => self.on_notify_failed(state, id, failure.into()),
                     }
                 }
                 Event::Opened(_) => {
@@ -203,10 +203,24 @@ impl Link {
         todo
     }
 
+    /// An own one-way call failed.
+    fn on_notify_failed(&self, state: &mut State, id: u64, error: Error) {
+        if let Some(tell) = engine::failed_notifies() {
+            let index = state.notified.binary_search_by_key(&id, |(of, _)| *of);
+            let method = index.ok().and_then(|index| state.notified.remove(index));
+            let method = method.map_or_else(String::new, |(_, method)| method.into());
+            tell(engine::FailedNotify { method, peer: self.peer_label().to_owned(), error });
+        } else {
+            state.notify_failed = Some(error);
+        }
+    }
+
     fn on_call(&self, state: &mut State, incoming: IncomingCall, todo: &mut Todo) {
-        let IncomingCall { id, target, promise, method, chain, deadline, notify, payload } = incoming;
+        let IncomingCall { id, target, promise, method, chain, deadline, annotations, notify, payload } =
+            incoming;
         let call_state = CallState::new(chain, deadline, Some(self.arc()));
-        let call_state = Arc::new(call_state.with_rights(self.rights().cloned()));
+        let call_state =
+            Arc::new(call_state.with_rights(self.rights().cloned()).with_annotations(annotations));
         state.handling.insert(id, Handling::of(call_state.clone(), notify));
         let parcel = self.parcel(state, payload, Some(StreamId { own: false, call: id }));
         let call = Call::arrived((id, notify), method, parcel, call_state);

@@ -360,19 +360,26 @@ impl Link {
         left.into_iter().for_each(Admitted::run);
     }
 
-    /// Runs the calls that wait until none is left. `refuse`: there are too many handlers already. `began` is called for each.
-    pub(crate) fn run_incoming(&self, refuse: bool, began: impl Fn()) {
+    /// Runs the calls that wait until none is left. `refuse`: there are too many handlers already. `began` is called for each, and tells whether
+    /// this thread may go on behind it; else it asks for another turn.
+    pub(crate) fn run_incoming(&self, refuse: bool, began: impl Fn() -> bool) {
         let mut state = self.lock();
         state.called_up = false;
-        let mut todo = Todo::default();
+        let (mut todo, mut yields) = (Todo::default(), false);
         while let Some(admitted) = self.next_call(&mut state, refuse, &mut todo) {
             drop(state);
             std::mem::take(&mut todo).run();
-            began();
+            yields = !began();
             admitted.run();
             state = self.lock();
+            if yields {
+                break;
+            }
         }
         state.runners = state.runners.saturating_sub(1);
+        if yields {
+            self.dispatch(&mut state);
+        }
         todo.extend(self.flush(&mut state));
         self.arm(&mut state);
         drop(state);

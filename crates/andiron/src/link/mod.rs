@@ -131,7 +131,11 @@ pub(crate) struct State {
     /// While this is not 0 answers are not sent one by one.
     holding: u32,
     notify_failed: Option<Error>,
+    /// The latest one-way calls, by number, where it is told somewhere which of them fail.
+    notified: VecDeque<(u64, Box<str>)>,
     closed_here: bool,
+    /// This end said goodbye, and finishes what is under way.
+    takes_no_calls: bool,
     /// Own calls whose answer goes to a hook or a task: no thread waits for it.
     hooks: usize,
     /// A thread reads for them, since no thread waits.
@@ -234,7 +238,9 @@ impl Link {
             kept: false,
             holding: 0,
             notify_failed: None,
+            notified: VecDeque::new(),
             closed_here: false,
+            takes_no_calls: false,
             hooks: 0,
             reads_for_hooks: false,
             passed_on: VecDeque::new(),

@@ -141,7 +141,7 @@ impl Link {
         if state.has_calls() && state.runners == 0 {
             state.runners += 1;
             drop(state);
-            self.run_incoming(false, || {});
+            self.run_incoming(false, || true);
         }
     }
 

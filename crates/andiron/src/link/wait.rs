@@ -71,6 +71,8 @@ impl Waiter {
 pub(super) enum WaitFor {
     /// The answer to a call.
     Answer(u64),
+    /// That the answer to a call is there, for whoever takes it, no longer than until then.
+    Answered(u64, Option<Instant>),
     /// The end of the handshake.
     Opened,
     /// Calls of the peer, no longer than until then.
@@ -86,7 +88,7 @@ pub(super) enum WaitFor {
 impl WaitFor {
     fn until(&self) -> Option<Instant> {
         match self {
-            WaitFor::Calls(until) | WaitFor::Room(until) => *until,
+            WaitFor::Answered(_, until) | WaitFor::Calls(until) | WaitFor::Room(until) => *until,
             _ => None,
         }
     }
@@ -104,6 +106,28 @@ impl Link {
         }
         drop(state);
         self.wait_for(&WaitFor::Answer(id), chain)
+    }
+
+    /// Waits for the answer to a call of this chain no longer than until then; `None`: it is not there.
+    ///
+    /// # Errors
+    /// A signal ended the wait, and not the call.
+    pub(crate) fn wait_until(
+        &self,
+        id: u64,
+        chain: u64,
+        until: Option<Instant>,
+    ) -> Result<Option<Result<Parcel>>> {
+        self.check_fork()?;
+        let mut state = self.lock();
+        if state.chained.is_empty()
+            && let Some(outcome) = state.outcome(&WaitFor::Answer(id))
+        {
+            return Ok(Some(outcome));
+        }
+        drop(state);
+        self.wait_for(&WaitFor::Answered(id, until), chain)?;
+        Ok(self.lock().outcome(&WaitFor::Answer(id)))
     }
 
     /// Waits for the answer to a call of [`call_to_wait`](Link::call_to_wait).
@@ -255,7 +279,7 @@ impl Link {
         }
         let Some(wake) = state.falls_asleep(number) else { return state };
         match what {
-            WaitFor::Answer(id) => {
+            WaitFor::Answer(id) | WaitFor::Answered(id, _) => {
                 if let Some(call) = state.calls.get_mut(id) {
                     call.sleeper = Some(Sleeper::Thread(wake.clone()));
                 }
@@ -469,8 +493,9 @@ impl Link {
         Ok(())
     }
 
-    /// Has threads of its own read the connection and run its calls, until it ends. An error tells why it did, where nobody here closed it.
-    pub(crate) fn serve(&self) -> Result<()> {
+    /// Has threads of its own read the connection and run its calls, so many at once, until it ends. An error tells why it did, where nobody here
+    /// closed it.
+    pub(crate) fn serve(&self, threads: Option<usize>) -> Result<()> {
         self.check_fork()?;
         let (ended, wait) = std::sync::mpsc::channel();
         self.on_close(move |_| {
@@ -479,7 +504,7 @@ impl Link {
         if self.is_attached() {
             let _ = wait.recv(); // others read it: a server's threads, or another who serves
         } else {
-            let pool = Pool::new()?;
+            let pool = Pool::new(threads)?;
             pool.start()?;
             let attached = self.attach(&pool);
             if attached.is_ok() {
@@ -502,7 +527,7 @@ impl Link {
         let came = state.has_calls();
         state.runners += 1;
         drop(state);
-        self.run_incoming(false, || {});
+        self.run_incoming(false, || true);
         Ok(came)
     }
 
@@ -607,6 +632,10 @@ impl State {
                 self.ended.as_ref().map(|ended| Err(Error::new(ended.kind(), ended.message().to_owned())))
             }
             WaitFor::Calls(_) if self.has_calls() => Some(Ok(Parcel::default())),
+            WaitFor::Answered(id, _) => {
+                let there = self.calls.get(id).is_none_or(|call| call.outcome.is_some());
+                there.then(|| Ok(Parcel::default()))
+            }
             WaitFor::Hooks => (self.hooks == 0 || self.ended.is_some()).then(|| Ok(Parcel::default())),
             WaitFor::Room(_) => self.has_room().then(|| Ok(Parcel::default())),
             WaitFor::Item(stream) => {

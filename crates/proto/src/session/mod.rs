@@ -160,6 +160,8 @@ pub struct IncomingCall {
     pub chain: u64,
     /// When the caller will have given up.
     pub deadline: Option<Instant>,
+    /// What the caller says beside the arguments: a map of text to values in the native codec.
+    pub annotations: Option<Arc<[u8]>>,
     /// True if no answer is wanted. Then [`Session::done`] or [`Session::fail`] ends it.
     pub notify: bool,
     /// The arguments.

@@ -1,5 +1,6 @@
 //! What arrives: frames to events.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -163,7 +164,7 @@ impl Session {
         attachments: Vec<Attachment>,
         cut_off: bool,
     ) -> Result<(), String> {
-        let Head::Call { target, chain, timeout_us, codec, method } = message.head else {
+        let Head::Call { target, chain, timeout_us, codec, method, annotations } = message.head else {
             return Err("a call without its head".to_owned());
         };
         let (promise, stream) = (header.flags & flags::PROMISE != 0, header.flags & flags::STREAM != 0);
@@ -224,6 +225,7 @@ impl Session {
             method: method.to_owned(),
             chain,
             deadline,
+            annotations: Some(annotations).filter(|annotations| !annotations.is_empty()).map(Arc::from),
             notify,
             payload: Payload {
                 codec,
@@ -253,7 +255,12 @@ impl Session {
     /// What a call counts for against the buffer: never all of it, so that small calls still pass beside the largest one.
     fn cost(&self, length: u64, message: &Message<'_>, attachments: usize) -> u64 {
         let names = message.refs.len() * size_of::<Ref>();
-        (length + names as u64 + attachments as u64 * ATTACHMENT).min(self.config.limits.buffer / 4 * 3)
+        let annotations = match message.head {
+            Head::Call { annotations, .. } => annotations.len(),
+            _ => 0,
+        };
+        (length + (names + annotations) as u64 + attachments as u64 * ATTACHMENT)
+            .min(self.config.limits.buffer / 4 * 3)
     }
 
     /// Why a call is not taken, if so.

@@ -1,6 +1,7 @@
 //! What this end does: calls, answers, cancels, releases.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -10,7 +11,7 @@ use super::streams::{STREAMS, StreamId};
 use super::{Event, OwnCall, Payload, Session, Side, TheirCall};
 use crate::codec;
 use crate::failure::{ErrorKind, Failure, FailureDetail};
-use crate::message::{self, Body, Head, Long, MOST_PARTS, Named, Ref};
+use crate::message::{self, Body, Head, Long, MOST_ANNOTATIONS, MOST_PARTS, Named, Ref};
 use crate::wire::{Header, Kind, Reason, codecs, flags};
 
 /// A body on its way out, with what it names.
@@ -82,6 +83,8 @@ pub struct CallRequest<'a> {
     pub chain: u64,
     /// When to give up.
     pub deadline: Option<Instant>,
+    /// What is said beside the arguments: a map of text to values in the native codec, which names no objects; at most 8192 bytes.
+    pub annotations: Option<Arc<[u8]>>,
     /// The arguments.
     pub arguments: Outgoing<'a>,
 }
@@ -96,6 +99,7 @@ pub(super) struct Held {
     method: String,
     chain: u64,
     deadline: Option<Instant>,
+    annotations: Option<Arc<[u8]>>,
     arguments: Outgoing<'static>,
 }
 
@@ -125,7 +129,7 @@ impl Session {
         if request.method.is_empty() || request.method.len() > 255 {
             return Err(Failure::new(ErrorKind::NoMethod, "a method name has 1 to 255 bytes"));
         }
-        self.check(&request.arguments)?;
+        self.check_call(&request)?;
         self.check_features(kind, &request)?;
         self.references.count(&request.arguments.refs);
         self.last_own += 1;
@@ -146,6 +150,7 @@ impl Session {
                 method: request.method.to_owned(),
                 chain: request.chain,
                 deadline: request.deadline,
+                annotations: request.annotations,
                 arguments: request.arguments.into_owned(),
             });
         }
@@ -170,6 +175,7 @@ impl Session {
                 method: &held.method,
                 chain: held.chain,
                 deadline: held.deadline,
+                annotations: held.annotations,
                 arguments: held.arguments,
             };
             self.send_call(now, held.id, held.kind, request);
@@ -197,6 +203,7 @@ impl Session {
             timeout_us,
             codec,
             method: request.method,
+            annotations: request.annotations.as_deref().unwrap_or_default(),
         };
         let promise = if request.promise { flags::PROMISE } else { 0 };
         let stream = if stream { flags::STREAM } else { 0 };
@@ -402,9 +409,26 @@ impl Session {
         Ok(())
     }
 
+    fn check_call(&self, request: &CallRequest<'_>) -> Result<(), Failure> {
+        let annotations = request.annotations.as_deref().unwrap_or_default();
+        let room = (self.peer.limits.frame as usize).saturating_sub(LONGEST_HEAD);
+        let most = MOST_ANNOTATIONS.min(room.saturating_sub(message::further_len(&[0])));
+        if annotations.len() > most {
+            let text = format!("annotations of {} bytes; at most {most} go beside a call", annotations.len());
+            return Err(Failure::new(ErrorKind::TooLarge, text));
+        }
+        self.check_beside(&request.arguments, message::further_len(annotations))
+    }
+
     pub(super) fn check(&self, outgoing: &Outgoing<'_>) -> Result<(), Failure> {
+        self.check_beside(outgoing, 0)
+    }
+
+    /// Whether the peer takes this beside so many bytes of further fields.
+    fn check_beside(&self, outgoing: &Outgoing<'_>, further: usize) -> Result<(), Failure> {
         let limits = &self.peer.limits;
-        let most_refs = MOST_REFS.min((limits.frame as usize - LONGEST_HEAD) / ENTRY);
+        let room = (limits.frame as usize).saturating_sub(LONGEST_HEAD + further);
+        let most_refs = MOST_REFS.min(room / ENTRY);
         let text = if outgoing.body.len() as u64 > limits.message {
             format!("a message of {} bytes; the other end takes {}", outgoing.body.len(), limits.message)
         } else if outgoing.refs.len() > most_refs {
@@ -460,7 +484,7 @@ impl Session {
         let header = Header {
             length: length as u32, // within the peer's frame limit
             kind,
-            flags: frame.flags | message::tail_flags(named, long),
+            flags: frame.flags | message::tail_flags(head, named, long),
             attachments: attachments.len() as u16, // at most 64
             id,
         };
@@ -518,7 +542,7 @@ const ENTRY: usize = 9;
 /// The fixed fields, the longest method name and the counts of a tail.
 const LONGEST_HEAD: usize = 26 + 255 + 2 + 2 + 8 * MOST_PARTS + 16;
 
-/// Encodes an error so that it fits into `most` bytes: it loses its trace, then what it was made with, then its words, before it is lost.
+/// Encodes an error so that it fits into `most` bytes: it loses its trace, then what it was made with and has, then its words, before it is lost.
 fn failure_body(detail: &FailureDetail, most: usize) -> Vec<u8> {
     let mut detail = detail.clone();
     loop {
@@ -528,8 +552,9 @@ fn failure_body(detail: &FailureDetail, most: usize) -> Vec<u8> {
         }
         if !detail.trace.is_empty() {
             detail.trace.truncate(detail.trace.len() / 2);
-        } else if !detail.args.is_empty() {
+        } else if !(detail.args.is_empty() && detail.attributes.is_none()) {
             detail.args.clear();
+            detail.attributes = None;
         } else {
             halve(&mut detail.message);
             halve(&mut detail.type_name);

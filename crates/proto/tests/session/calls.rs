@@ -1,7 +1,7 @@
 //! Section 4: calls, notifies, deadlines and cancels.
 
 use andiron_proto::wire::{Kind, codecs};
-use andiron_proto::{CallRequest, ErrorKind, Event, Failure, FailureDetail, Limits, Outgoing, Role};
+use andiron_proto::{CallRequest, ErrorKind, Event, Failure, FailureDetail, Limits, Outgoing, Ref, Role};
 
 use crate::support::*;
 
@@ -98,6 +98,7 @@ fn a_failure_arrives_with_its_kind_and_all_it_says() {
             type_name: "OSError".into(),
             trace: vec!["line 1".to_owned(), "line 2".to_owned()],
             args: vec![28.into(), "the disk is full".into()],
+            attributes: Some(Box::new([("disk".to_owned(), "sda".into())].into())),
         };
         let failure = Failure { kind, detail };
         pair.fail(SERVER, call.id, &failure);
@@ -463,6 +464,35 @@ fn requests_that_cannot_be_sent_are_refused_here_and_the_session_goes_on() {
     let id = pair.call(CLIENT, request(&"m".repeat(255), &[0; 5000]));
     pair.run();
     assert_eq!(pair.one_call(SERVER).id, id);
+}
+
+#[test]
+fn annotations_are_bounded_and_go_beside_as_many_references_as_there_is_room_for() {
+    let mut pair = Pair::with(20, Limits { frame: 4096, ..Limits::default() }, Limits::default());
+    let map = |length: usize| {
+        let mut map = vec![0x81, 0xa1, b'x', 0xc5];
+        map.extend_from_slice(&(length as u16).to_be_bytes());
+        map.resize(6 + length, 0);
+        Some(map.into())
+    };
+    let small = CallRequest { annotations: map(3000), ..request("x", b"") };
+    let to_small_frames = small.clone();
+    pair.call(SERVER, to_small_frames);
+    pair.run();
+    let heard = pair.one_call(CLIENT);
+    assert_eq!(heard.annotations, small.annotations);
+    let (now, mut refused) = (pair.now, Vec::new());
+    for (end, length) in [(SERVER, 4000), (CLIENT, 8187)] {
+        let request = CallRequest { annotations: map(length), ..request("x", b"") };
+        refused.push(pair.session(end).call(now, request).unwrap_err().kind);
+    }
+    assert_eq!(refused, [ErrorKind::TooLarge; 2]);
+    pair.call(CLIENT, CallRequest { annotations: map(8186), ..request("x", b"") });
+    pair.run();
+    assert!(pair.one_call(SERVER).annotations.is_some());
+    let objects: Vec<Ref> = (0..200).map(|_| Ref::Local(pair.session(SERVER).show().unwrap())).collect();
+    let many = CallRequest { annotations: map(3000), ..request_with("x", objects) };
+    assert_eq!(pair.session(SERVER).call(now, many).unwrap_err().kind, ErrorKind::TooLarge);
 }
 
 #[test]

@@ -174,7 +174,16 @@ impl<'a> Exchange<'a> {
                 let (target, chain) = (number("target"), number("chain"));
                 let method = step["method"].as_str().unwrap();
                 let promise = step["promise"].as_bool().unwrap_or(false);
-                let request = CallRequest { target, promise, method, chain, deadline, arguments: outgoing };
+                let annotations = step["annotations"].as_str().map(|hex| unhex(hex).into());
+                let request = CallRequest {
+                    target,
+                    promise,
+                    method,
+                    chain,
+                    deadline,
+                    annotations,
+                    arguments: outgoing,
+                };
                 let made =
                     if what == "call" { session.call(now, request) } else { session.notify(now, request) };
                 assert_eq!(made.unwrap(), number("id"));
@@ -262,6 +271,7 @@ fn same_event(event: Event, expected: &Value, place: &str) {
             fields["method"] = json!(call.method);
             fields["notify"] = json!(call.notify);
             fields["promise"] = json!(call.promise);
+            fields["annotations"] = json!(hex(call.annotations.as_deref().unwrap_or_default()));
             fields
         }
         Event::Cancelled { id } => json!({ "event": "cancelled", "id": id }),
