@@ -6,7 +6,8 @@ import struct
 import sys
 from collections.abc import Callable
 
-from andiron import _errors
+from andiron import _errors, _memory
+from andiron._memory import Array
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ DECIMAL, DATETIME, DATE, TIME, TIMEDELTA, UUID, EXCEPTION, RECORD, BUFFER, ENUM 
     16,
 )
 TIMESTAMP = -1
+
+#: The name of the records that numbers of numpy are.
+SCALAR = "numpy.scalar"
 
 _EPOCH_DAYS = 719163  # of 1970-01-01, counted from 0001-01-01, which is 1
 _DAY = 86_400_000_000
@@ -111,27 +115,6 @@ class Extension:
         return f"Extension({self.code}, {self.data!r})"
 
 
-class Array:
-    """An array of numbers where there is no numpy. It can be stored and sent on, and arrives as what it was."""
-
-    __slots__ = ("data", "format", "shape")
-
-    def __init__(self, format: str, shape: list[int], data: memoryview) -> None:  # noqa: A002 - as a memoryview has it
-        self.format = format
-        self.shape = shape
-        self.data = data
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Array):
-            return NotImplemented
-        return (self.format, self.shape, self.data) == (other.format, other.shape, other.data)
-
-    __hash__ = None  # type: ignore[assignment] # its bytes can be changed
-
-    def __repr__(self) -> str:
-        return f"Array({self.format!r}, {self.shape!r}, <{len(self.data)} bytes>)"
-
-
 _classes: dict[str, type] = {}
 _names: dict[type, str] = {}
 
@@ -209,19 +192,29 @@ def _time(value: dt.time) -> Reduced:
 
 
 def _bytearray(value: bytearray) -> Reduced:
-    return BUFFER, ["B", [len(value)], memoryview(value)]
+    return BUFFER, _memory.parts_of_bytearray(value)
 
 
 def _memoryview(value: memoryview) -> Reduced:
-    data = value.cast("B") if value.c_contiguous and value.nbytes else memoryview(value.tobytes())
-    return BUFFER, [value.format, list(value.shape or ()), data]
+    return BUFFER, _memory.parts_of_view(value)
 
 
 def _array(value: Any) -> Reduced:
-    if value.dtype.hasobject or value.dtype.names:
-        raise TypeError(f"an array of {value.dtype} cannot be sent: only one of plain numbers")
-    data = value.data.cast("B") if value.flags.c_contiguous and value.nbytes else memoryview(value.tobytes())
-    return BUFFER, [value.dtype.str, list(value.shape), data]
+    return BUFFER, _memory.parts_of_array(value)
+
+
+def _scalar(value: Any) -> Reduced:
+    """A number of numpy, which has a type that a plain one has not."""
+    _, [form, _, data] = _array(value.reshape(()))
+    return RECORD, [SCALAR, {"dtype": form, "data": bytes(data)}]
+
+
+def _to_scalar(fields: dict[str, Any]) -> Any:
+    try:
+        array = _memory.made_of(fields["dtype"], [], fields["data"])
+        return array[()]
+    except (KeyError, TypeError, AttributeError):
+        raise _malformed("a number of numpy is made of other parts") from None
 
 
 def _plain_array(value: Array) -> Reduced:
@@ -253,7 +246,7 @@ _REDUCERS: dict[tuple[str, str], Callable[[Any], Reduced]] = {
     ("builtins", "bytearray"): _bytearray,
     ("builtins", "memoryview"): _memoryview,
     ("numpy", "ndarray"): _array,
-    (__name__, "Array"): _plain_array,
+    ("andiron._memory", "Array"): _plain_array,
     (__name__, "Record"): _record,
     (__name__, "Member"): _member,
     (__name__, "Extension"): _extension,
@@ -266,6 +259,9 @@ def reduce(value: Any) -> Reduced | None:
     reducer = _REDUCERS.get((cls.__module__, cls.__qualname__))
     if reducer is not None:
         return reducer(value)
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and isinstance(value, numpy.generic):
+        return _scalar(value)
     if isinstance(value, BaseException):
         attributes = {str(name): part for name, part in vars(value).items() if name[:1] != "_"}
         return EXCEPTION, [_errors.name_of(cls), list(value.args), attributes]
@@ -432,6 +428,14 @@ def _parts(payload: list[Any], what: str, *types: type | tuple[type, ...]) -> It
     return iter(payload)
 
 
+def _has_numpy() -> bool:
+    try:
+        import numpy  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
 def _named(fields: dict[Any, Any], what: str) -> dict[str, Any]:
     if not all(type(name) is str for name in fields):
         raise _malformed(f"a field of a {what} has a name that is no text")
@@ -456,7 +460,7 @@ def _to_instance(payload: list[Any]) -> Any:
     _named(fields, "record")
     cls = _classes.get(name)
     if cls is None:
-        return Record(name, fields)
+        return _to_scalar(fields) if name == SCALAR and _has_numpy() else Record(name, fields)
     try:
         if hasattr(cls, "__dataclass_fields__") or hasattr(cls, "_fields"):
             return cls(**fields)
@@ -482,41 +486,7 @@ def _to_buffer(payload: list[Any]) -> Any:
     form, shape, data = _parts(payload, "buffer", str, list, object)
     if not all(type(length) is int and length >= 0 for length in shape):
         raise _malformed("the shape of a buffer is made of lengths")
-    if form == "B" and len(shape) == 1:
-        if shape[0] != len(data):
-            raise _malformed("a buffer is longer or shorter than its shape")
-        return bytearray(data) if isinstance(data, bytes) else _mapped(data)
-    view = memoryview(bytearray(data)) if isinstance(data, bytes) else _mapped(data)
-    if len(form) > 2 and form[0] in "<>|=":
-        return _to_array(form, shape, view)
-    try:
-        return view.cast(form, shape)
-    except (TypeError, ValueError) as error:
-        raise _malformed(f"a buffer of format {form!r} and shape {shape}: {error}") from None
-
-
-def _mapped(memory: Any) -> memoryview:
-    """Memory that came by reference, as the own copy of who got it: a page is copied when it is written."""
-    place = memory.place()
-    if place is None:
-        return memoryview(bytearray(bytes(memory)))
-    import mmap
-
-    descriptor, offset = place
-    end = offset + len(memory)
-    mapped = mmap.mmap(descriptor, end, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE)
-    return memoryview(mapped)[offset:]
-
-
-def _to_array(form: str, shape: list[int], data: memoryview) -> Any:
-    try:
-        import numpy
-    except ImportError:
-        return Array(form, shape, data)
-    try:
-        return numpy.frombuffer(data, dtype=form).reshape(shape)
-    except (TypeError, ValueError) as error:
-        raise _malformed(f"a buffer of format {form!r} and shape {shape}: {error}") from None
+    return _memory.made_of(form, shape, data)
 
 
 _RESTORERS: dict[int, Callable[[Any], Any]] = {

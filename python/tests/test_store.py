@@ -79,12 +79,12 @@ def test_an_edit_is_written_back_where_nothing_was_raised_and_nobody_wrote_meanw
     with store.edit("x") as x:
         x["b"] = 2
     assert store["x"] == {"a": 1, "b": 2}
-    with pytest.raises(ZeroDivisionError), store.edit("x") as x:
+    with pytest.raises(ZeroDivisionError), store.edit("x") as x:  # noqa: PT012
         x.clear()
         raise ZeroDivisionError
     assert store["x"] == {"a": 1, "b": 2}
     version = store.entry("x").version
-    with pytest.raises(andiron.ConflictError, match=r"'x' was changed .* edit it again"):  # noqa: SIM117
+    with pytest.raises(andiron.ConflictError, match=r"'x' was changed .* edit it again"):  # noqa: SIM117, PT012
         with store.edit("x") as x:
             x["c"] = 3
             store["x"] = {"d": 4}
@@ -102,7 +102,7 @@ def test_an_edit_of_what_is_not_there_begins_with_the_default(store):
     with store.edit("x", default) as x:
         x.append(1)
     assert (store["x"], default) == ([1], [])
-    with pytest.raises(andiron.ConflictError, match="set by somebody else"), store.edit("y", []) as y:
+    with pytest.raises(andiron.ConflictError, match="set by somebody else"), store.edit("y", []) as y:  # noqa: PT012
         y.append(1)
         store["y"] = [2]
     assert store["y"] == [2]
@@ -113,7 +113,9 @@ def test_an_edit_of_what_is_not_there_begins_with_the_default(store):
 
 def test_what_no_block_can_change_is_changed_by_a_function(store):
     store["n"] = 1
-    with pytest.raises(TypeError, match=r"'n' is a int, which no block can change: use store\.change"):
+    with pytest.raises(
+        TypeError, match=r"'n' is of the type int, which no block can change: use store\.change"
+    ):
         store.edit("n").__enter__()
     assert store.change("n", lambda n: n + 1) == 2
 

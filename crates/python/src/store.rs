@@ -68,7 +68,7 @@ fn kind_of(value: &Bound<'_, PyAny>) -> String {
 }
 
 fn put(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Put> {
-    Ok(Put::bytes(name, encode::to_bytes(value)?, codecs::NATIVE))
+    Ok(Put::bytes(name, encode::to_blob(value)?, codecs::NATIVE))
 }
 
 fn value<'py>(py: Python<'py>, entry: &Entry) -> PyResult<Bound<'py, PyAny>> {
@@ -309,7 +309,9 @@ impl Store {
 
 /// Entries with their names as they come.
 #[pyclass(frozen, module = "andiron._native")]
-pub(crate) struct Entries(Mutex<Option<Box<dyn Iterator<Item = Result<(String, Entry), Error>> + Send>>>);
+pub(crate) struct Entries(Mutex<Option<NamedEntries>>);
+
+type NamedEntries = Box<dyn Iterator<Item = Result<(String, Entry), Error>> + Send>;
 
 #[pymethods]
 impl Entries {
