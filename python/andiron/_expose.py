@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
-import threading
 import types
-from collections.abc import Iterator
+from _collections_abc import Iterator
+from _thread import allocate_lock
 
 from andiron import _errors, _later, _values
 from andiron._engine import Outflow, Target, check, current, hooks
@@ -14,9 +13,12 @@ from andiron._proxy import SPECIAL, Proxy, remote_of
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from functools import partial
     from typing import Any, TypeVar
 
     T = TypeVar("T")
+else:
+    from _functools import partial  # the module that has it by its public name takes long to import
 
 _MARK = "__andiron_exposed__"
 #: Instances that were exposed and take no attributes, by their number. They are kept, as their numbers would be given to others.
@@ -27,7 +29,7 @@ _FUNCTIONS = (
     types.BuiltinFunctionType,
     types.MethodType,
     types.MethodWrapperType,
-    functools.partial,
+    partial,
 )
 
 
@@ -101,14 +103,14 @@ def methods_of(value: Any) -> dict[str, Any]:
     for name, member in names.items():
         if isinstance(member, property):
             properties[name] = member
-            methods[name] = functools.partial(_get, value, name)
+            methods[name] = partial(_get, value, name)
         else:
             methods[SPECIAL.get(name, name)] = getattr(value, name)
     if any(member.fset for member in properties.values()):
-        methods["$set"] = functools.partial(_set, value, properties)
+        methods["$set"] = partial(_set, value, properties)
     if "__iter__" in names:
-        methods["$iterate"] = functools.partial(iter, value)
-    methods["$describe"] = functools.partial(_describe, value, names)
+        methods["$iterate"] = partial(iter, value)
+    methods["$describe"] = partial(_describe, value, names)
     return methods
 
 
@@ -177,7 +179,7 @@ def target_of(value: Any) -> Target | None:
         return known
     methods: dict[str, Callable[..., Any]]
     if isinstance(value, _FUNCTIONS):
-        describe = functools.partial(_describe_function, value)
+        describe = partial(_describe_function, value)
         methods = {"$call": value, "$describe": describe}
         name = getattr(value, "__name__", "function")
     elif isinstance(value, type):
@@ -187,7 +189,7 @@ def target_of(value: Any) -> Target | None:
     else:
         return None
     later = _later.in_loop(methods, _later.running_loop())
-    return Target(value, later, functools.partial(_missing, name, methods))
+    return Target(value, later, partial(_missing, name, methods))
 
 
 class _Instances:
@@ -195,7 +197,7 @@ class _Instances:
 
     def __init__(self, cls: type) -> None:
         self._cls = cls
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
         self._methods: dict[int, dict[str, Any]] = {}
         self._loop = _later.running_loop()
 

@@ -129,9 +129,12 @@ impl Exported {
     fn result<'py>(&self, py: Python<'py>, call: &Incoming) -> Result<Outcome<'py>> {
         let handler = match self.parts().methods.bind(py).get_item(call.method()) {
             Ok(Some(handler)) => handler,
-            Ok(None) => {
-                self.parts().missing.bind(py).call1((call.method(),)).map_err(|error| of_exception(py, &error))?
-            }
+            Ok(None) => self
+                .parts()
+                .missing
+                .bind(py)
+                .call1((call.method(),))
+                .map_err(|error| of_exception(py, &error))?,
             Err(error) => return Err(of_exception(py, &error)),
         };
         let handler = match handler.cast_into_exact::<Later>() {
