@@ -225,9 +225,7 @@ class _Shared:
         with self._lock:
             hub = self._hubs.get(place)
             if hub is None or (place.retry is None and hub.fileno() < 0):
-                address, *options = place
-                names = place._fields[1:]
-                hub = self._hubs[place] = connect(address, **dict(zip(names, options, strict=True)))
+                hub = self._hubs[place] = connect(**place._asdict())
             return hub
 
 

@@ -46,9 +46,9 @@ class Server:
         secret_file: str | os.PathLike[str] | None = None,
         threads: int | None = None,
     ) -> None:
-        """``state``: the folder of persistent entries; true: where an ``andiron serve`` of this name has them; false: nowhere.
+        """``address``: one or several; of none at all, ``[]``, the clients are in this process, and reach it by `connect`.
 
-        ``address``: one or several; with none at all, ``[]``, its clients are in this process, and reach it by `connect`.
+        ``state``: the folder of persistent entries; true: where an ``andiron serve`` of this name has them; false: nowhere.
 
         ``threads``: how many methods run at once, while further calls wait; with 1 they run one after the other. Without it 256 do, and calls beyond these are answered by
         an `OverloadedError`. What the store is asked is answered beside them.

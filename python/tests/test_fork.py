@@ -183,7 +183,11 @@ def test_pools_of_processes_take_hubs_proxies_and_stores(address, method):
 @pytest.fixture
 def secret(home):
     path = home / "the.secret"
-    subprocess.run([sys.executable, "-m", "andiron", "secret", "new", "--secret-file", path], check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "andiron", "secret", "new", "--secret-file", path],
+        check=True,
+        capture_output=True,
+    )
     return path
 
 

@@ -2,7 +2,6 @@
 
 import base64
 import collections
-import contextlib
 import dataclasses
 import datetime
 import decimal
@@ -14,9 +13,7 @@ import threading
 import uuid
 import zoneinfo
 
-import hypothesis
 import pytest
-from hypothesis import strategies
 
 import andiron
 from conftest import ROOT
@@ -284,42 +281,3 @@ def test_a_stored_array_is_mapped_where_it_lies(far):
     mine[:] = 0
     assert (other == numpy.arange(BIG // 4)).all()
     assert not mine.any()
-
-
-plain = strategies.recursive(
-    strategies.none()
-    | strategies.booleans()
-    | strategies.integers()
-    | strategies.floats(allow_nan=False)
-    | strategies.complex_numbers(allow_nan=False)
-    | strategies.text(strategies.characters(exclude_categories=("Cs",)))
-    | strategies.binary()
-    | strategies.decimals(allow_nan=False)
-    | strategies.datetimes(timezones=strategies.none() | strategies.just(datetime.timezone.utc))
-    | strategies.dates()
-    | strategies.times()
-    | strategies.timedeltas()
-    | strategies.uuids(),
-    lambda inner: (
-        strategies.lists(inner)
-        | strategies.dictionaries(strategies.text("ab"), inner)
-        | strategies.tuples(inner, inner)
-        | strategies.sets(strategies.integers())
-        | strategies.frozensets(strategies.binary())
-    ),
-)
-
-
-@hypothesis.given(plain)
-@hypothesis.settings(deadline=None)
-def test_any_plain_value_comes_back_equal(value):
-    found = andiron.decode(andiron.encode(value))
-    assert found == value
-    assert type(found) is type(value)
-
-
-@hypothesis.given(strategies.binary())
-@hypothesis.settings(deadline=None)
-def test_any_bytes_are_read_or_refused(data):
-    with contextlib.suppress(andiron.EncodingError):
-        andiron.decode(data)

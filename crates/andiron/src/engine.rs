@@ -291,11 +291,6 @@ impl<T: Dynamic> Object for DynamicObject<T> {
     }
 }
 
-/// Runs something as a part of the handler of a call: what it calls belongs to that call.
-pub fn within<R>(call: &context::Context, part: impl FnOnce() -> R) -> R {
-    context::enter(call.0.clone(), part)
-}
-
 /// Gives up a call that somebody waits for.
 #[derive(Clone, Default)]
 pub struct Canceller(pub(crate) Option<(Weak<Link>, u64)>);
@@ -358,6 +353,11 @@ pub fn line(text: String) {
 /// Has something done in steps by those who run the calls of this connection, as far as it waits; the first one is done here.
 pub fn go_on(hub: &Hub, work: impl Future<Output = ()> + Send + 'static) {
     crate::task::run(Some(&hub.link()), work);
+}
+
+/// Runs something as a part of the handler of a call: what it calls belongs to that call.
+pub fn within<R>(call: &context::Context, part: impl FnOnce() -> R) -> R {
+    context::enter(call.0.clone(), part)
 }
 
 /// Runs the body of a thread that runs methods.

@@ -14,7 +14,7 @@ use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 
 use crate::error::{of_kind, to_python};
-use crate::hub::{Connection, Inner, connector};
+use crate::hub::{Connection, connector};
 use crate::pending::Pending;
 use crate::remote::Inflow;
 
@@ -224,7 +224,7 @@ impl Driver {
         let opened = py.detach(|| engine::Driver::open(connector, waker));
         let (hub, driver) = opened.map_err(|error| to_python(py, &error))?;
         bell.get().wait(py, number, Waiting::Step(token));
-        let connection = Py::new(py, Connection(Inner::new(hub, false, None, closed)))?;
+        let connection = Py::new(py, Connection::of_loop(hub, closed))?;
         Ok(Driver { driver: Mutex::new(Some(driver)), connection, bell, wake })
     }
 }

@@ -108,7 +108,7 @@ pub(crate) fn connect(
     Ok(Connection(Inner::new(hub, pump, threads, closed)))
 }
 
-/// How to connect, as users say it. `closed` is set where they close it.
+/// How to connect, as users say it. `closed` is told where this end closes the connection.
 pub(crate) fn connector(
     address: String,
     timeout: Option<f64>,
@@ -155,6 +155,11 @@ pub(crate) fn seconds(seconds: f64) -> Duration {
 impl Connection {
     pub(crate) fn over(hub: Hub, pump: bool) -> Connection {
         Connection(Inner::new(hub, pump, None, Arc::default()))
+    }
+
+    /// One that a loop reads.
+    pub(crate) fn of_loop(hub: Hub, closed: Arc<AtomicBool>) -> Connection {
+        Connection(Inner::new(hub, false, None, closed))
     }
 }
 

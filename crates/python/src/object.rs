@@ -260,7 +260,7 @@ impl Answer {
         if let Ok(call) = self.0.lock_py_attached(py)
             && let Some(call) = &*call
         {
-            call.on_cancel(move || call_hook(&hook, "what was to be called when a call is given up raised"));
+            call.on_cancel(move || call_hook(&hook));
         }
     }
 }
@@ -374,7 +374,7 @@ impl FeedTaker {
         let over = fed.over;
         drop(fed);
         if wanted {
-            call_hook(&self.hooks.wanted, "what was to make the items of a stream raised");
+            call_hook(&self.hooks.wanted);
         }
         match item {
             Some(item) => Poll::Ready(Some(item)),
@@ -392,14 +392,14 @@ impl Drop for FeedTaker {
             std::mem::take(&mut fed.items)
         });
         drop(rest);
-        call_hook(&self.hooks.closed, "what was to end a stream raised");
+        call_hook(&self.hooks.closed);
     }
 }
 
-fn call_hook(hook: &Py<PyAny>, raised: &str) {
+fn call_hook(hook: &Py<PyAny>) {
     Python::try_attach(|py| {
-        if let Err(error) = hook.call0(py) {
-            log::raised(py, raised, &error);
+        if let Err(raised) = hook.call0(py) {
+            log::raised(py, "what was to be called at the end of a call or a stream raised", &raised);
         }
     });
 }

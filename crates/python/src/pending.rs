@@ -105,9 +105,8 @@ impl Pending {
     }
 
     fn outcome(&self, py: Python<'_>, answer: Result<Message, Error>) -> PyResult<Py<PyAny>> {
-        if let Some(question) =
-            self.question.lock_py_attached(py).ok().and_then(|mut question| question.take())
-        {
+        let question = self.question.lock_py_attached(py).ok().and_then(|mut question| question.take());
+        if let Some(question) = question {
             return question.answered(py, answer);
         }
         let answer = answer.map_err(|error| to_python(py, &error))?;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use andiron::{Error, ErrorKind, Security};
 use andiron_daemon::{Daemon, Options};
@@ -85,7 +85,7 @@ impl Running {
 
     /// The same for a loop, as `open`.
     fn open(&self, py: Python<'_>, bell: Py<Bell>, token: Py<PyAny>) -> PyResult<Driver> {
-        Driver::open(py, &self.connector(py)?, std::sync::Arc::default(), bell, token)
+        Driver::open(py, &self.connector(py)?, Arc::default(), bell, token)
     }
 }
 

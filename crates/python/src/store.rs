@@ -1,17 +1,16 @@
 //! The store.
 
 use std::ops::Deref;
-use std::sync::Mutex;
 
 use andiron::engine::Message;
 use andiron::{Change, Durability, Entry, Error, ErrorKind, Put};
 use andiron_proto::wire::codecs;
 use pyo3::exceptions::{PyKeyError, PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::sync::MutexExt;
 use pyo3::types::PyString;
 
 use crate::error::{of_kind, to_python};
+use crate::flow::Flow;
 use crate::hub::seconds;
 use crate::pending::Pending;
 use crate::remote::Remote;
@@ -264,7 +263,7 @@ impl Store {
     /// All entries as they are at one moment, sorted by name.
     fn entries(&self, py: Python<'_>) -> PyResult<Entries> {
         let entries = py.detach(|| self.0.entries()).map_err(|error| to_python(py, &error))?;
-        Ok(Entries(Mutex::new(Some(Box::new(entries)))))
+        Ok(Entries(Flow::new(Box::new(entries))))
     }
 
     /// Takes out the entry whose name comes first.
@@ -315,15 +314,15 @@ impl Store {
             None => self.0.watch_with(pattern, false, present),
         });
         let watch = watch.map_err(|error| to_python(py, &error))?;
-        Ok(Watch(Mutex::new(Some(watch))))
+        Ok(Watch(Flow::new(watch)))
     }
 }
 
 /// Entries with their names as they come.
 #[pyclass(frozen, module = "andiron._native")]
-pub(crate) struct Entries(Mutex<Option<NamedEntries>>);
+pub(crate) struct Entries(Flow<Listed>);
 
-type NamedEntries = Box<dyn Iterator<Item = Result<(String, Entry), Error>> + Send>;
+type Listed = Box<dyn Iterator<Item = Result<(String, Entry), Error>> + Send>;
 
 #[pymethods]
 impl Entries {
@@ -332,14 +331,13 @@ impl Entries {
     }
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<(String, EntryTuple<'py>)>> {
-        let taken = self.0.lock_py_attached(py).ok().and_then(|mut entries| entries.take());
-        let Some(mut entries) = taken else { return Ok(None) };
+        let Some(mut entries) = self.0.take(py)? else { return Ok(None) };
         let (next, entries) = py.detach(move || (entries.next(), entries));
-        let Some(next) = next else { return Ok(None) };
-        let (name, entry) = next.map_err(|error| to_python(py, &error))?;
-        if let Ok(mut place) = self.0.lock_py_attached(py) {
-            *place = Some(entries);
-        }
+        let Some(Ok((name, entry))) = next else {
+            self.0.close(py);
+            return next.transpose().map(|_| None).map_err(|error| to_python(py, &error));
+        };
+        self.0.put_back(py, entries);
         Ok(Some((name, tuple(py, &entry)?)))
     }
 }
@@ -368,7 +366,7 @@ impl Question {
 
 /// Changes as they come.
 #[pyclass(frozen, module = "andiron._native")]
-pub(crate) struct Watch(Mutex<Option<andiron::Watch>>);
+pub(crate) struct Watch(Flow<andiron::Watch>);
 
 /// Name, entry or `None`, version, how many changes were skipped, and from where it may be resumed.
 type ChangeTuple<'py> = (String, Option<EntryTuple<'py>>, u64, u64, Option<u64>);
@@ -380,22 +378,20 @@ impl Watch {
     }
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<ChangeTuple<'py>>> {
-        let taken = self.0.lock_py_attached(py).ok().and_then(|mut watch| watch.take());
-        let Some(mut watch) = taken else { return Ok(None) };
+        let Some(mut watch) = self.0.take(py)? else { return Ok(None) };
         let (change, watch) = py.detach(move || (watch.next(), watch));
-        let Some(change) = change else { return Ok(None) };
-        let Change { name, entry, version, skipped, resume_from, .. } =
-            change.map_err(|error| to_python(py, &error))?;
-        if let Ok(mut place) = self.0.lock_py_attached(py) {
-            *place = Some(watch);
-        }
+        let Some(Ok(change)) = change else {
+            self.0.close(py);
+            return change.transpose().map(|_| None).map_err(|error| to_python(py, &error));
+        };
+        self.0.put_back(py, watch);
+        let Change { name, entry, version, skipped, resume_from, .. } = change;
         let entry = entry.map(|entry| tuple(py, &entry)).transpose()?;
         Ok(Some((name, entry, version, skipped, resume_from)))
     }
 
     /// Ends it.
     fn close(&self, py: Python<'_>) {
-        let watch = self.0.lock_py_attached(py).ok().and_then(|mut watch| watch.take());
-        py.detach(|| drop(watch));
+        self.0.close(py);
     }
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from andiron import _engine, _errors
@@ -34,7 +35,15 @@ class Hub(OfLoop):
         self._store: Store | None = None
         #: What ends with it, and may block.
         self._ends: list[Callable[[], object]] = []
-        connection.makes(lambda remote: Proxy(remote, calls), lambda items: Stream(items, calls))
+        # The connection does not keep what keeps it.
+        known = weakref.ref(calls)
+
+        def caller() -> Calls:
+            calls = known()
+            assert calls is not None, "what came over the connection is read by who calls"
+            return calls
+
+        connection.makes(lambda remote: Proxy(remote, caller()), lambda items: Stream(items, caller()))
 
     @property
     def store(self) -> Store:

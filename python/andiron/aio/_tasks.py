@@ -70,7 +70,9 @@ class OfLoop:
     __slots__ = ()
 
     def __reduce__(self) -> Any:
-        raise TypeError(f"{self!r} belongs to its event loop and cannot be pickled: connect where it is wanted")
+        raise TypeError(
+            f"{self!r} belongs to its event loop and cannot be pickled: connect where it is wanted"
+        )
 
     def __copy__(self) -> Self:
         return self

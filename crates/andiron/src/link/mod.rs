@@ -200,6 +200,7 @@ impl Link {
     pub(crate) fn new(role: Role, config: Config, wire: Wire) -> Arc<Link> {
         andiron_sys::fork::watch();
         let Wire { socket, tls, binding, label, local, secrets } = wire;
+        wait::look_for_signals(&socket);
         let attachments = if local { Limits::MOST_ATTACHMENTS } else { 0 };
         let mut config = Config { limits: Limits { attachments, ..config.limits }, ..config };
         config.features.extend([STREAMS, PROMISES].map(str::to_owned));
