@@ -100,12 +100,11 @@ def _frozen(data: memoryview, of: Any, length: int) -> memoryview:
     from andiron import _maps
 
     building = _root(of)
-    if isinstance(building, _maps.Building) and building.room is not None and len(building) == length:
-        # A view keeps the map where it is meanwhile.
-        room, building.room = building.room, None
-        memory = room.freeze(memoryview(building))
-    else:
-        memory = _native.freeze(data)
+    # Of several threads one has the room, and the others a copy.
+    whole = isinstance(building, _maps.Building) and len(building) == length
+    room = vars(building).pop("room", None) if whole else None
+    # A view keeps the map where it is meanwhile.
+    memory = _native.freeze(data) if room is None else room.freeze(memoryview(building))
     return memoryview(_maps.sealed(memory))
 
 
@@ -128,6 +127,19 @@ def _memory_of(of: Any, length: int) -> Memory | None:
         return None
     contiguous = of.c_contiguous if isinstance(of, memoryview) else of.flags.c_contiguous
     return sealed.memory if contiguous else None
+
+
+def _unchanged(array: Any) -> Memory | None:
+    """The sealed memory of which an array is the own copy of who got it, where nothing was written to that."""
+    if "andiron._maps" not in sys.modules:
+        return None
+    from andiron import _maps
+
+    own = _root(array)
+    if not isinstance(own, _maps.Own) or len(own) != array.nbytes or not array.flags.c_contiguous:
+        return None
+    address: int = array.__array_interface__["data"][0]
+    return own.memory if own.memory.is_unchanged(address) else None
 
 
 def _is_array(value: Any) -> bool:
@@ -173,7 +185,7 @@ def parts_of_view(view: memoryview) -> list[Any]:
 def parts_of_array(array: Any) -> list[Any]:
     """The same of an array of numpy."""
     _check_array(array)
-    data = None if array.flags.writeable else _memory_of(array, array.nbytes)
+    data = _unchanged(array) if array.flags.writeable else _memory_of(array, array.nbytes)
     return [array.dtype.str, list(array.shape), data or _bytes_of_array(array)]
 
 

@@ -45,8 +45,8 @@ class Record:
     """An instance of a class that is not registered here. It can be stored and sent on, and arrives as what it was.
 
     >>> point = Record("Point", {"x": 1, "y": 2})
-    >>> point.x, point
-    (1, Record('Point', {'x': 1, 'y': 2}))
+    >>> point.x, vars(point), point.__name__
+    (1, {'x': 1, 'y': 2}, 'Point')
     """
 
     __slots__ = ("_fields", "_name")
@@ -55,18 +55,32 @@ class Record:
         self._name = name
         self._fields = dict(fields)
 
+    @property
+    def __name__(self) -> str:
+        """The name of the class."""
+        return self._name
+
+    @property
+    def __dict__(self) -> dict[str, Any]:  # type: ignore[override] # as `vars` gives it
+        """The fields."""
+        return dict(self._fields)
+
     def __getattr__(self, name: str) -> Any:
         try:
             return self._fields[name]
         except KeyError:
             raise AttributeError(f"this {self._name} has no field {name!r}") from None
 
+    def __reduce__(self) -> Any:
+        return Record, (self._name, self._fields)
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Record):
             return NotImplemented
         return (self._name, self._fields) == (other._name, other._fields)
 
-    __hash__ = None  # type: ignore[assignment] # fields may be anything
+    def __hash__(self) -> int:
+        return hash((self._name, frozenset(self._fields.items())))
 
     def __repr__(self) -> str:
         return f"Record({self._name!r}, {self._fields!r})"
@@ -115,6 +129,9 @@ class Extension:
         return f"Extension({self.code}, {self.data!r})"
 
 
+#: Whose instances are values by themselves.
+_PLAIN = (int, float, complex, str, bytes, bytearray, list, dict, tuple, set, frozenset)
+
 _classes: dict[str, type] = {}
 _names: dict[type, str] = {}
 
@@ -141,6 +158,10 @@ def register(cls: T, name: str | None = None) -> T:
         if not issubclass(cls, Exception):
             raise TypeError(f"{cls!r} is no Exception, and others never travel")
         _errors.registered[name] = cls
+    elif _is_plain(cls):
+        raise TypeError(f"{cls!r} is a plain value of a kind of its own, and these never travel as such")
+    if name == SCALAR:
+        raise ValueError(f"{name!r} is the name of numbers of numpy; give {cls!r} another one")
     _classes[name] = cls
     _names[cls] = name
     return cls
@@ -272,16 +293,42 @@ def _instance(value: Any, cls: type) -> Reduced | None:
     name = _names.get(cls, cls.__qualname__.rpartition(".")[2])
     enum = sys.modules.get("enum")
     if enum is not None and isinstance(value, enum.Enum):
-        return ENUM, [name, value.name, value.value]
+        return ENUM, [name, _flags(value) if isinstance(value, enum.Flag) else value.name, value.value]
+    if _is_plain(cls):
+        return None
+    fields = _field_names(cls)
+    if fields is not None:
+        return RECORD, [name, {field: getattr(value, field) for field in fields}]
+    if cls not in _names:
+        return None
+    if not hasattr(value, "__dict__"):
+        raise TypeError(f"{cls.__qualname__} has slots: make it a dataclass to have it travel")
+    return RECORD, [name, dict(vars(value))]
+
+
+def _field_names(cls: type) -> list[str] | None:
+    """Of a dataclass or a named tuple."""
     if hasattr(cls, "__dataclass_fields__"):
         import dataclasses
 
-        return RECORD, [name, {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}]
-    if isinstance(value, tuple) and hasattr(cls, "_fields"):
-        return RECORD, [name, dict(zip(cls._fields, value, strict=True))]
-    if cls in _names:
-        return RECORD, [name, dict(vars(value))]
-    return None
+        return [field.name for field in dataclasses.fields(cls)]
+    return list(cls._fields) if issubclass(cls, tuple) and hasattr(cls, "_fields") else None
+
+
+def _is_plain(cls: type) -> bool:
+    """Whether instances are values by themselves, of which their attributes do not tell all."""
+    named = issubclass(cls, tuple) and hasattr(cls, "_fields")
+    return issubclass(cls, _PLAIN) and not named and not hasattr(cls, "__members__")
+
+
+def _flags(value: Any) -> str:
+    """The name of a combination, which not every version of Python has."""
+    bits = [
+        member
+        for member in type(value).__members__.values()
+        if member.value and not member.value & (member.value - 1)
+    ]
+    return "|".join(member.name for member in bits if member.value & value.value)
 
 
 def restore(code: int, payload: Any) -> Any:
@@ -461,14 +508,23 @@ def _to_instance(payload: list[Any]) -> Any:
     cls = _classes.get(name)
     if cls is None:
         return _to_scalar(fields) if name == SCALAR and _has_numpy() else Record(name, fields)
+    known = _field_names(cls)
+    if known is not None and set(known) != set(fields):
+        raise _malformed(
+            f"no {name} can be made of what came: it has the fields {', '.join(known)} here, and {', '.join(fields)} at its sender"
+        )
+    if known is not None and issubclass(cls, tuple):
+        return tuple.__new__(cls, [fields[field] for field in known])
     try:
-        if hasattr(cls, "__dataclass_fields__") or hasattr(cls, "_fields"):
-            return cls(**fields)
+        # As it was, and not made anew: nothing is run.
         made: Any = object.__new__(cls)
-        vars(made).update(fields)
-        return made
+        if known is None:
+            vars(made).update(fields)
+        for field in known or ():
+            object.__setattr__(made, field, fields[field])
     except TypeError as error:
         raise _malformed(f"no {name} can be made of what came: {error}") from error
+    return made
 
 
 def _to_member(payload: list[Any]) -> Any:
@@ -476,9 +532,11 @@ def _to_member(payload: list[Any]) -> Any:
     cls: Any = _classes.get(name)
     if cls is None:
         return Member(name, member, value)
+    import enum
+
     try:
-        return cls[member]
-    except KeyError:
+        return cls(value) if issubclass(cls, enum.Flag) else cls[member]
+    except (KeyError, ValueError, TypeError):
         raise _malformed(f"the enumeration {name} has no member {member!r} here") from None
 
 
@@ -509,7 +567,12 @@ def foreign(codec: int, data: bytes) -> Any:
     if codec == 2:
         import json
 
-        return json.loads(data)
+        try:
+            return json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise _errors.EncodingError(
+                f"the value is to be JSON, and cannot be read as such: {error}"
+            ) from None
     if codec == 3:
         return data
     raise _errors.EncodingError(f"the value is in codec {codec}, which this program does not know")

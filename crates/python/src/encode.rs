@@ -2,7 +2,7 @@
 
 use andiron::{Blob, ErrorKind, engine};
 use andiron_proto::codec::{EncodeError, Encoder};
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::{PyAttributeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{
     PyBool, PyBytes, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PyMemoryView, PySet, PyString, PyTuple,
@@ -26,6 +26,8 @@ const ENUM: i8 = 16;
 
 /// Characters of a key in what is said of a value that cannot be sent.
 const LONGEST_SHOWN: usize = 40;
+/// Parts in what is said of where it stands.
+const MOST_PARTS: usize = 16;
 
 /// The longest integer, in bytes.
 const LONGEST_INT: usize = 65536;
@@ -110,7 +112,7 @@ impl Fault {
 
     #[cold]
     fn raise(self, py: Python<'_>, what: &str) -> PyErr {
-        let mut place: String = self.path.iter().rev().map(String::as_str).collect();
+        let mut place = shortened(&self.path);
         if !place.is_empty() {
             place = format!("at {place}: ");
         }
@@ -397,6 +399,9 @@ impl<'a> Writer<'a> {
     }
 
     fn object(&mut self, proxy: &andiron::Proxy) -> Written {
+        if self.place != Place::Beside {
+            return Err(say("what others call can be sent in a call or its result, and cannot be stored"));
+        }
         let position = engine::place(proxy).map_err(say)?;
         Ok(self.out.ext(REF, &position.to_be_bytes())?)
     }
@@ -414,9 +419,24 @@ impl<'a> Writer<'a> {
 /// What the package says why it makes nothing of a value. What was raised for other reasons goes on.
 #[cold]
 fn refused(py: Python<'_>, raised: PyErr) -> Fault {
-    match raised.is_instance_of::<PyTypeError>(py) || raised.is_instance_of::<PyValueError>(py) {
+    let is_why = raised.is_instance_of::<PyTypeError>(py)
+        || raised.is_instance_of::<PyValueError>(py)
+        || raised.is_instance_of::<PyAttributeError>(py);
+    match is_why {
         true => say(raised.value(py).to_string()),
         false => raised.into(),
+    }
+}
+
+/// All parts from the outside to the inside, or of many the first and the last ones.
+#[cold]
+fn shortened(path: &[String]) -> String {
+    let parts = path.iter().rev().map(String::as_str);
+    match path.len().checked_sub(MOST_PARTS) {
+        None | Some(0) => parts.collect(),
+        Some(_) => {
+            parts.clone().take(MOST_PARTS / 2).chain(["..."]).chain(parts.skip(path.len() - 2)).collect()
+        }
     }
 }
 

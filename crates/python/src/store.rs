@@ -54,8 +54,8 @@ impl Store {
     }
 }
 
-/// The name of an entry or a snapshot: a str that is text.
-struct Name<'a>(&'a str);
+/// The name of an entry, a snapshot or an author: a str that is text.
+pub(crate) struct Name<'a>(&'a str);
 
 impl Deref for Name<'_> {
     type Target = str;
@@ -74,14 +74,14 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Name<'a> {
                 let text = "a name in the store is text, and this one holds half of a surrogate pair";
                 return of_kind(name.py(), ErrorKind::Encoding, text);
             }
-            PyTypeError::new_err(format!("a name in the store is a str, and this is {}", kind_of(&name)))
+            PyTypeError::new_err(format!("a name in the store is a str, not {}", kind_of(&name)))
         })?;
         Ok(Name(text))
     }
 }
 
 fn kind_of(value: &Bound<'_, PyAny>) -> String {
-    value.get_type().name().map_or_else(|_| "something else".to_owned(), |name| format!("a {name}"))
+    value.get_type().name().map_or_else(|_| "something else".to_owned(), |name| name.to_string())
 }
 
 fn put(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Put> {
@@ -308,10 +308,10 @@ impl Store {
 
     /// Changes of entries whose name fits.
     #[pyo3(signature = (pattern, present=true, since=None))]
-    fn watch(&self, py: Python<'_>, pattern: &str, present: bool, since: Option<u64>) -> PyResult<Watch> {
+    fn watch(&self, py: Python<'_>, pattern: Name<'_>, present: bool, since: Option<u64>) -> PyResult<Watch> {
         let watch = py.detach(|| match since {
-            Some(version) => self.0.watch_since(pattern, false, version),
-            None => self.0.watch_with(pattern, false, present),
+            Some(version) => self.0.watch_since(&pattern, false, version),
+            None => self.0.watch_with(&pattern, false, present),
         });
         let watch = watch.map_err(|error| to_python(py, &error))?;
         Ok(Watch(Flow::new(watch)))
