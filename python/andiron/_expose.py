@@ -203,7 +203,13 @@ def _parameters(parameters: list[inspect.Parameter]) -> Iterator[dict[str, Any]]
         if parameter.kind is parameter.KEYWORD_ONLY and not by_name:
             yield {"name": "*", "type": ""}
         by_name |= parameter.kind in (parameter.KEYWORD_ONLY, parameter.VAR_POSITIONAL)
-        stars = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
+        stars = (
+            "**"
+            if parameter.kind is parameter.VAR_KEYWORD
+            else "*"
+            if parameter.kind is parameter.VAR_POSITIONAL
+            else ""
+        )
         told = {"name": stars + parameter.name, "type": _type_name(parameter.annotation)}
         if parameter.default is not parameter.empty:
             told["optional"] = True
