@@ -57,6 +57,16 @@ def buffer(length: int) -> memoryview:
     return memoryview(_maps.building(_native.Room(length), length))
 
 
+def stored(value: Any) -> bytes | memoryview:
+    """A value as it is stored: where some of it is big it goes by reference, and is copied once."""
+    data = _native.encode_stored(value)
+    if isinstance(data, bytes):
+        return data
+    from andiron import _maps
+
+    return memoryview(_maps.sealed(data))
+
+
 def freeze(value: T) -> T:
     """An array, or the `memoryview` of a buffer, that never changes: it goes by reference to other processes of this machine, at the same cost at any size and any number of times.
 

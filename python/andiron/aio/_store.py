@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from andiron import _engine, _errors, _values
+from andiron import _engine, _errors, _memory, _values
 from andiron._store import _MISSING, Change, Edit, Entry, Snapshot, Stats
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Store:
         if ttl is not None and not ttl > 0:
             raise _errors.BadArgumentsError("a ttl is more than 0 seconds")
         micros = None if ttl is None else max(1, int(min(ttl * 1e6, _LONGEST)))
-        data = _engine.encode(value)
+        data = _memory.stored(value)
         version: int
         version, *_ = await self._call(
             "set", name, data, _NATIVE, self._author, micros, if_version, persist, durability
@@ -75,7 +75,7 @@ class Store:
 
     async def setdefault(self, name: str, default: Any = None) -> Any:
         """The value of this name, which is set to the default where there is none."""
-        row = await self._call("set_default", name, _engine.encode(default), _NATIVE, self._author)
+        row = await self._call("set_default", name, _memory.stored(default), _NATIVE, self._author)
         entry = _entry(row)
         return default if entry is None else entry.value
 
@@ -84,7 +84,7 @@ class Store:
     ) -> None:
         """Sets several values at once: all of them or none."""
         items = dict(values, **more).items()
-        entries = [[name, _engine.encode(value), _NATIVE, self._author] for name, value in items]
+        entries = [[name, _memory.stored(value), _NATIVE, self._author] for name, value in items]
         await self._call("set_many", entries)
 
     async def delete(self, name: str, *, if_version: int | None = None) -> bool:
@@ -216,7 +216,7 @@ class AsyncEdit(Edit):
         """Writes another one in its place."""
         try:
             if self._version:
-                args = [self._name, _engine.encode(value), _NATIVE, self._of._author, self._version]
+                args = [self._name, _memory.stored(value), _NATIVE, self._of._author, self._version]
                 await self._of._call("replace", *args)
             else:
                 await self._of.set(self._name, value, if_version=0)
