@@ -52,7 +52,7 @@ fn encode_stored<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> 
 /// Raises what is in the way of sending a value in a call.
 #[pyfunction]
 fn check(value: &Bound<'_, PyAny>) -> PyResult<()> {
-    encode::result(value, "the value").map(drop)
+    encode::check(value)
 }
 
 /// The value that these bytes hold.
