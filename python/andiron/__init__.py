@@ -47,7 +47,7 @@ from andiron._errors import (
     UnsupportedError,
 )
 from andiron._expose import can_send, expose
-from andiron._hub import Caller, Hub, caller, connect, timeout
+from andiron._hub import Annotations, Caller, Hub, caller, connect, timeout
 from andiron._memory import Array, buffer, freeze
 from andiron._proxy import Proxy, Stream
 from andiron._server import Server, serve
@@ -55,6 +55,8 @@ from andiron._store import Change, Changes, Entry, Snapshot, Stats, Store
 from andiron._values import Extension, Member, Record, register
 
 _engine.install()
+
+annotations = Annotations
 
 __all__ = [
     "Array",
@@ -94,6 +96,7 @@ __all__ = [
     "UnavailableError",
     "UnknownError",
     "UnsupportedError",
+    "annotations",
     "buffer",
     "caller",
     "can_send",

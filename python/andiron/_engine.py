@@ -50,7 +50,7 @@ __all__ = [
     "StoreEngine",
     "Target",
     "Watch",
-    "annotations",
+    "annotated",
     "check",
     "connect",
     "current",
@@ -90,9 +90,7 @@ class RunningCall:
 
 
 #: What calls that are made now say beside their arguments: an encoded map.
-annotations: contextvars.ContextVar[bytes | None] = contextvars.ContextVar(
-    "andiron.annotations", default=None
-)
+annotated: contextvars.ContextVar[bytes | None] = contextvars.ContextVar("andiron.annotations", default=None)
 
 
 class _Hooks:
@@ -104,7 +102,7 @@ class _Hooks:
     error = staticmethod(_errors.failed)
     log = staticmethod(_log.log)
     deadline = deadline
-    annotations = annotations
+    annotations = annotated
     coroutine: Callable[[Any, Answer], None]
     reduce: Callable[[Any], Any]
     proxy: Callable[[Remote], Any]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -238,13 +239,23 @@ def failed(
     if error is None:
         error = _of_kind(kind, message, operation, context, type_name, args)
     for name, value in (attributes or {}).items():
-        try:
-            setattr(error, name, value)
-        except (AttributeError, TypeError):  # one that is made of its arguments
-            pass
+        _set_attribute(error, name, value)
     if trace:
         error.__cause__ = RemoteTraceback(*trace)
     return error
+
+
+def _set_attribute(error: Exception, name: str, value: Any) -> None:
+    """Gives an exception what the one had that was raised, but nothing that would change what it does."""
+    if name == "__notes__":
+        if isinstance(value, list) and all(isinstance(note, str) for note in value):
+            vars(error)[name] = value  # as `add_note` does, from Python 3.11 on
+        return
+    of_class = getattr(type(error), name, None)
+    if name.startswith("_") or callable(of_class) or (isinstance(error, Error) and hasattr(Error, name)):
+        return
+    with contextlib.suppress(AttributeError, TypeError, ValueError):  # it has a mind of its own
+        setattr(error, name, value)
 
 
 def _made(cls: type[Exception], message: str, args: Sequence[Any]) -> Exception | None:
@@ -269,6 +280,17 @@ def _of_kind(
         error.type_name = type_name or ""
         error.remote_args = tuple(args)
     return error
+
+
+def hint(name: str, known: Iterable[str], has: str) -> str:
+    """What one may have meant by a name that nothing has, among those that are known."""
+    import difflib
+
+    shown = [other for other in known if not other.startswith("$")]
+    near = difflib.get_close_matches(name, shown, 1)
+    if near:
+        return f"do you mean `{near[0]}`?"
+    return f"{has} {', '.join(f'`{other}`' for other in shown) or 'none at all'}"
 
 
 Failure = tuple[str, str, str, list[str], "list[Any]", "dict[str, Any]"]

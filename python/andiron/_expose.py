@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import functools
-import threading
 import types
-from collections.abc import Iterator
+import weakref
+from _collections_abc import Iterator
+from _thread import allocate_lock
 
 from andiron import _errors, _later, _values
 from andiron._engine import Outflow, Target, check, current, hooks
@@ -13,21 +13,36 @@ from andiron._proxy import SPECIAL, Proxy, remote_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import inspect
     from collections.abc import Callable
+    from functools import _lru_cache_wrapper as CachedFunction
+    from functools import partial
     from typing import Any, TypeVar
 
     T = TypeVar("T")
+else:
+    from _functools import _lru_cache_wrapper as CachedFunction
+    from _functools import partial  # the module that has it by its public name takes long to import
 
 _MARK = "__andiron_exposed__"
 #: Instances that were exposed and take no attributes, by their number. They are kept, as their numbers would be given to others.
 _marked: dict[int, object] = {}
 
+#: Whether a class shows anything, as long as nothing more is exposed.
+_shows: weakref.WeakKeyDictionary[type, bool] = weakref.WeakKeyDictionary()
+
+#: The extensions that are instances of some class.
+_OF_CLASSES = (_values.EXCEPTION, _values.RECORD, _values.ENUM)
+
 _FUNCTIONS = (
     types.FunctionType,
     types.BuiltinFunctionType,
     types.MethodType,
+    types.MethodDescriptorType,
+    types.ClassMethodDescriptorType,
     types.MethodWrapperType,
-    functools.partial,
+    CachedFunction,
+    partial,
 )
 
 
@@ -48,6 +63,7 @@ def expose(what: T) -> T:
     >>> sorted(methods_of(Player()))
     ['$describe', 'seek']
     """
+    _shows.clear()
     if isinstance(what, type):
         setattr(what, _MARK, True)
         return what
@@ -78,14 +94,20 @@ def _names(cls: type, everything: bool) -> dict[str, Any]:
             marked = isinstance(member, _ExposedProperty) or getattr(plain, _MARK, False) is True
             callable_or_property = isinstance(member, property) or callable(plain)
             shown = (whole or marked) and callable_or_property and not isinstance(plain, type)
-            if name in names or (shown and _is_public(name)):
+            if callable_or_property and (name in names or (shown and _is_public(name))):
                 names[name] = member
+            else:
+                names.pop(name, None)  # as `name = None` takes a method away
     return names
 
 
 def is_exposed(value: object) -> bool:
     """Whether an object has something that others may call."""
-    return _is_marked(value) or bool(_names(type(value), False))
+    cls = type(value)
+    shows = _shows.get(cls)
+    if shows is None:
+        shows = _shows[cls] = bool(_names(cls, False))
+    return shows or _is_marked(value)
 
 
 def _is_marked(value: object) -> bool:
@@ -101,15 +123,32 @@ def methods_of(value: Any) -> dict[str, Any]:
     for name, member in names.items():
         if isinstance(member, property):
             properties[name] = member
-            methods[name] = functools.partial(_get, value, name)
+            methods[name] = partial(_get, value, name)
         else:
-            methods[SPECIAL.get(name, name)] = getattr(value, name)
+            methods[SPECIAL.get(name, name)] = _checked(getattr(value, name))
     if any(member.fset for member in properties.values()):
-        methods["$set"] = functools.partial(_set, value, properties)
+        methods["$set"] = partial(_set, value, properties)
     if "__iter__" in names:
-        methods["$iterate"] = functools.partial(iter, value)
-    methods["$describe"] = functools.partial(_describe, value, names)
+        methods["$iterate"] = partial(iter, value)
+    methods["$describe"] = partial(_describe, value, names)
     return methods
+
+
+def _checked(method: Any) -> Any:
+    """A method that refuses other arguments than those of its signature before anything runs: where a decorator takes all, that has to be done for it."""
+    if not hasattr(method, "__wrapped__"):
+        return method
+
+    import functools
+
+    @functools.wraps(method)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        misfit = _errors.misfit_of(method, args, kwargs)
+        if misfit is not None:
+            raise _errors.BadArgumentsError(misfit)
+        return method(*args, **kwargs)
+
+    return checked
 
 
 def _get(value: Any, name: str) -> Any:
@@ -149,11 +188,28 @@ def _signature(name: str, function: Any, bound: bool) -> dict[str, Any]:
     except (TypeError, ValueError):  # nobody knows it
         return told
     parameters = list(signature.parameters.values())[1 if bound else 0 :]
-    told["parameters"] = [
-        {"name": parameter.name, "type": _type_name(parameter.annotation)} for parameter in parameters
-    ]
+    told["parameters"] = list(_parameters(parameters))
     told["returns"] = _type_name(signature.return_annotation)
     return told
+
+
+def _parameters(parameters: list[inspect.Parameter]) -> Iterator[dict[str, Any]]:
+    """Parameters as `describe` tells them: as Python writes them, with ``*`` and ``/`` among them."""
+    by_position = by_name = False
+    for parameter in parameters:
+        if by_position and parameter.kind is not parameter.POSITIONAL_ONLY:
+            yield {"name": "/", "type": ""}
+        by_position = parameter.kind is parameter.POSITIONAL_ONLY
+        if parameter.kind is parameter.KEYWORD_ONLY and not by_name:
+            yield {"name": "*", "type": ""}
+        by_name |= parameter.kind in (parameter.KEYWORD_ONLY, parameter.VAR_POSITIONAL)
+        stars = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
+        told = {"name": stars + parameter.name, "type": _type_name(parameter.annotation)}
+        if parameter.default is not parameter.empty:
+            told["optional"] = True
+        yield told
+    if by_position:
+        yield {"name": "/", "type": ""}
 
 
 def _type_name(annotation: Any) -> str:
@@ -165,9 +221,8 @@ def _type_name(annotation: Any) -> str:
 
 
 def _missing(name: str, methods: dict[str, Any], method: str) -> Any:
-    shown = [known for known in methods if not known.startswith("$")]
-    known = ", ".join(f"`{known}`" for known in shown) or "none at all"
-    raise _errors.NoMethodError(f"`{name}` has no method `{method}`: it has {known}")
+    hint = _errors.hint(method, methods, "it has")
+    raise _errors.NoMethodError(f"`{name}` has no method `{method}`: {hint}")
 
 
 def target_of(value: Any) -> Target | None:
@@ -177,7 +232,7 @@ def target_of(value: Any) -> Target | None:
         return known
     methods: dict[str, Callable[..., Any]]
     if isinstance(value, _FUNCTIONS):
-        describe = functools.partial(_describe_function, value)
+        describe = partial(_describe_function, value)
         methods = {"$call": value, "$describe": describe}
         name = getattr(value, "__name__", "function")
     elif isinstance(value, type):
@@ -187,7 +242,7 @@ def target_of(value: Any) -> Target | None:
     else:
         return None
     later = _later.in_loop(methods, _later.running_loop())
-    return Target(value, later, functools.partial(_missing, name, methods))
+    return Target(value, later, partial(_missing, name, methods))
 
 
 class _Instances:
@@ -195,7 +250,7 @@ class _Instances:
 
     def __init__(self, cls: type) -> None:
         self._cls = cls
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
         self._methods: dict[int, dict[str, Any]] = {}
         self._loop = _later.running_loop()
 
@@ -244,7 +299,8 @@ def _reduce(value: Any) -> Any:
     if remote is not None:
         return remote(value)
     reduced = _values.reduce(value)
-    if reduced is not None:
+    # What is marked as something to be called is no value, whatever its class is otherwise.
+    if reduced is not None and not (reduced[0] in _OF_CLASSES and is_exposed(value)):
         return reduced
     target = target_of(value)
     if target is not None:

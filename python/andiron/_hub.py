@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
-from collections.abc import Mapping
+from _collections_abc import Mapping
+from _thread import allocate_lock
 
 from andiron import _engine, _errors, _fork
 from andiron._expose import target_of
@@ -43,27 +43,35 @@ def patiently(attempt: Callable[[], T], unless: type[Exception], wait: float) ->
         pause = min(2 * pause, 0.2)
 
 
+def wait_for(event: threading.Event) -> None:
+    """Waits for an event. A lock of Python's sleeps over a Ctrl-C that came just before; this looks again."""
+    while not event.wait(1.0):
+        pass
+
+
 class Hub(Mapping[str, "Any"]):
     """One connection, the same thing at both ends: a mapping of names to the objects of the other end, and to its store.
 
     Any thread may use it. ``with`` closes it.
     """
 
-    def __init__(self, connection: _engine.Connection, wait: float = 0.0, address: str | None = None) -> None:
+    def __init__(
+        self, connection: _engine.Connection, wait: float = 0.0, place: _fork.Place | None = None
+    ) -> None:
         self._connection = connection
         self._wait = wait
-        self._address = address
+        self._place = place
         self._store: Store | None = None
         #: What ends with it.
         self._ends: list[Callable[[], object]] = []
-        if address is not None:
+        if place is not None:
             _fork.inherits(self)
 
     def forked(self) -> None:
         """Hears that this process is a child of the one that connected."""
-        address = self._address
-        if address is not None:
-            _fork.Anew(self, "_connection", lambda: shared(address)._connection)
+        place = self._place
+        if place is not None:
+            _fork.Anew(self, "_connection", lambda: shared(place)._connection)
 
     @property
     def store(self) -> Store:
@@ -76,8 +84,12 @@ class Hub(Mapping[str, "Any"]):
         return self._connection.store(author)
 
     def __getitem__(self, name: str) -> Any:
-        remote = patiently(lambda: self._connection.lookup(name), _errors.NoObjectError, self._wait)
-        return Proxy(remote, None if self._address is None else (self._address, name))
+        try:
+            remote = patiently(lambda: self._connection.lookup(name), _errors.NoObjectError, self._wait)
+        except _errors.NoObjectError:
+            text = f"no object is named '{name}': {_errors.hint(name, self._connection.names(), 'there are')}"
+            raise _errors.NoObjectError(text) from None
+        return Proxy(remote, None if self._place is None else (self._place, name))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._connection.names())
@@ -100,7 +112,9 @@ class Hub(Mapping[str, "Any"]):
 
     def run(self) -> None:
         """Serves the objects of this process until the connection ends; raises why it did, where nobody here closed it."""
-        ended = threading.Event()
+        from threading import Event
+
+        ended = Event()
         outcome: list[BaseException | None] = []
 
         def end(error: BaseException | None) -> None:
@@ -108,7 +122,7 @@ class Hub(Mapping[str, "Any"]):
             ended.set()
 
         self._connection.pump(end)
-        ended.wait()
+        wait_for(ended)
         if outcome[0] is not None:
             raise outcome[0]
 
@@ -151,9 +165,15 @@ class Hub(Mapping[str, "Any"]):
         return f"<andiron.Hub {self.peer}>"
 
     def __reduce__(self) -> Any:
-        if self._address is None:
-            raise TypeError("only a hub that was made by `andiron.connect` can be pickled: as its address")
-        return shared, (self._address,)
+        if self._place is None:
+            raise TypeError("only a hub that `andiron.connect` made of an address can be pickled: as that")
+        return shared, (self._place,)
+
+    def __copy__(self) -> Hub:
+        return self
+
+    def __deepcopy__(self, _: object) -> Hub:
+        return self
 
 
 def named_target(name: str, value: Any) -> _engine.Target:
@@ -188,59 +208,85 @@ def connect(
         from andiron._server import inside
 
         return inside(objects)
+    where = chosen(address)
     file = None if secret_file is None else os.fspath(secret_file)
 
     def connected() -> _engine.Connection:
-        return _engine.connect(
-            chosen(address), timeout=timeout, retry=retry, cache=cache, secret_file=file, pump=pump
-        )
+        return _engine.connect(where, timeout=timeout, retry=retry, cache=cache, secret_file=file, pump=pump)
 
-    return Hub(patiently(connected, _errors.UnavailableError, wait), wait, chosen(address))
-
-
-#: Hubs that were made for what was unpickled, by address.
-_shared: dict[str, Hub] = {}
-_shared_lock = threading.Lock()
+    place = _fork.Place(where, wait, timeout, retry, cache, file, pump)
+    return Hub(patiently(connected, _errors.UnavailableError, wait), wait, place)
 
 
-def shared(address: str) -> Hub:
+class _Shared:
+    """Hubs that were made for what was unpickled, or was there before a fork."""
+
+    def __init__(self) -> None:
+        self.forked()
+        _fork.inherits(self)
+
+    def forked(self) -> None:
+        """Has none any more. The lock may be held by a thread that is not there."""
+        self._hubs: dict[_fork.Place, Hub] = {}
+        self._lock = allocate_lock()
+
+    def hub(self, place: _fork.Place) -> Hub:
+        """The one for this place."""
+        with self._lock:
+            hub = self._hubs.get(place)
+            if hub is None or (place.retry is None and hub.fileno() < 0):
+                hub = self._hubs[place] = connect(**place._asdict())
+            return hub
+
+
+_shared = _Shared()
+
+
+def shared(place: _fork.Place) -> Hub:
     """The hub of this process for what was pickled in another one."""
-    with _shared_lock:
-        hub = _shared.get(address)
-        if hub is None or hub.fileno() < 0:
-            hub = _shared[address] = connect(address)
-        return hub
+    return _shared.hub(_fork.Place(*place))
 
 
-class Caller:
-    """The call that a method is running for."""
+class Caller(Hub):
+    """The hub that calls, in a method: the connection on which the call came, as its other end has it. ``andiron.caller()["name"]`` calls its objects back.
 
-    __slots__ = ("_context",)
+    Callers of the same connection are equal. What is said of the call itself holds for the one that asked for its caller.
+    """
 
-    def __init__(self, context: Any) -> None:
+    def __init__(self, context: _engine.Context) -> None:
+        super().__init__(context.connection())
         self._context = context
 
     @property
-    def hub(self) -> Hub | None:
-        """The connection on which the call came; `None` for a call within this process."""
-        connection = self._context.connection()
-        return None if connection is None else Hub(connection)
+    def annotations(self) -> dict[str, Any]:
+        """What the caller said beside the arguments, with `andiron.annotations`.
 
-    def on_end(self, hook: Callable[[], object]) -> None:
-        """Has this called when the connection on which the call came ends: to give back what the caller was given."""
-        self._context.on_end(hook)
+        Calls that the method makes do not say it by themselves; it may pass it on: ``with andiron.annotations(**andiron.caller().annotations): ...``.
+        """
+        return self._context.annotations() or {}
 
     @property
     def cancelled(self) -> bool:
         """Whether nobody waits for the result any more."""
-        cancelled: bool = self._context.is_cancelled()
-        return cancelled
+        return self._context.is_cancelled()
 
     @property
     def time_left(self) -> float | None:
         """Seconds that are left; `None` where the caller set no limit."""
-        left: float | None = self._context.time_left()
-        return left
+        return self._context.time_left()
+
+    def on_end(self, hook: Callable[[], object]) -> None:
+        """Has this called when the connection ends: to give back what the caller was given, as ``andiron.caller().on_end(file.close)``."""
+        self._context.on_end(hook)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Caller) and self._context.key() == other._context.key()
+
+    def __hash__(self) -> int:
+        return hash(self._context.key())
+
+    def __repr__(self) -> str:
+        return f"<andiron.Caller {self.peer}>"
 
 
 def caller() -> Caller | None:
@@ -272,3 +318,24 @@ class timeout:  # noqa: N801 - it is used like a function
 
     def __exit__(self, *_: object) -> None:
         _engine.deadline.reset(self._token)
+
+
+class Annotations:
+    """Has the calls that are made in the block say something beside their arguments: ``with andiron.annotations(trace="abc"): ...``.
+
+    The method reads it by ``andiron.caller().annotations``; a daemon on the way passes it on. Blocks within blocks add to it. Values are those of the codec, without
+    objects that could be called, at most 8192 bytes together.
+    """
+
+    def __init__(self, **annotations: Any) -> None:
+        self._encoded = _engine.encode(annotations)
+        self._own = annotations
+
+    def __enter__(self) -> None:
+        _engine.use_options()
+        outer = _engine.annotated.get()
+        both = self._encoded if outer is None else _engine.encode(_engine.decode(outer) | self._own)
+        self._token = _engine.annotated.set(both)
+
+    def __exit__(self, *_: object) -> None:
+        _engine.annotated.reset(self._token)

@@ -27,7 +27,8 @@ SPECIAL = {
 class Proxy:
     """An object of another process: its methods are called there, its properties read and set there.
 
-    A proxy has no public name of its own. What is called is kept, so a second call of the same method costs no search for it::
+    A proxy has no public name of its own; one of a function has the two of a method, ``start`` and ``notify``. What is called is kept, so a second call of the same
+    method costs no search for it::
 
         player = hub["player"]
         player.seek(12.5)
@@ -37,7 +38,7 @@ class Proxy:
 
     __slots__ = ("__dict__", "__weakref__", "_andiron")
 
-    def __init__(self, remote: Remote, found: tuple[str, str] | None = None) -> None:
+    def __init__(self, remote: Remote, found: tuple[_fork.Place, str] | None = None) -> None:
         far = _Far(remote, found, self.__dict__)
         object.__setattr__(self, "_andiron", far)
         if found is not None:
@@ -45,6 +46,8 @@ class Proxy:
 
     def __getattr__(self, name: str) -> Any:
         far: _Far = object.__getattribute__(self, "_andiron")
+        if name in ("start", "notify") and far.is_function_without(name):
+            return getattr(far.special("$call"), name)
         kind = far.kind_of(name)
         if kind is not None:
             return far.method(name)()
@@ -98,6 +101,12 @@ class Proxy:
             raise TypeError("only a proxy that was got by its name can be pickled: as address and name")
         return unpickle, far.found
 
+    def __copy__(self) -> Proxy:
+        return self
+
+    def __deepcopy__(self, _: object) -> Proxy:
+        return self
+
     def __repr__(self) -> str:
         return f"<{remote_of(self)!r}>"
 
@@ -107,11 +116,11 @@ class _Far:
 
     __slots__ = ("__weakref__", "_interface", "_special", "found", "kept", "remote")
 
-    def __init__(self, remote: Remote, found: tuple[str, str] | None, kept: dict[str, Any]) -> None:
+    def __init__(self, remote: Remote, found: tuple[_fork.Place, str] | None, kept: dict[str, Any]) -> None:
         self.remote = remote
         #: The handles that the proxy keeps.
         self.kept = kept
-        #: The address and the name by which it was found.
+        #: The server and the name by which it was found.
         self.found = found
         self._interface: dict[str, str | None] | None = None
         self._special: dict[str, Method] = {}
@@ -139,23 +148,21 @@ class _Far:
             self._interface = {method["name"]: method.get("property") for method in told["methods"]}
         return self._interface
 
+    def is_function_without(self, name: str) -> bool:
+        """Whether it can be called, and has nothing of this name."""
+        names = self.names()
+        return "$call" in names and name not in names
+
     def kind_of(self, name: str) -> str | None:
         """What can be done with a property; `None` for a method."""
         if name.startswith("_"):
             raise _errors.NoMethodError(f"`{name}`: names that begin with `_` are never exposed")
         names = self.names()
         if name not in names:
-            raise _errors.NoMethodError(_unknown(name, names))
+            raise _errors.NoMethodError(
+                f"the object has no method `{name}`: {_errors.hint(name, names, 'it has')}"
+            )
         return names[name]
-
-
-def _unknown(name: str, names: dict[str, str | None]) -> str:
-    import difflib
-
-    near = difflib.get_close_matches(name, names, 1)
-    known = ", ".join(f"`{known}`" for known in names if not known.startswith("$")) or "none at all"
-    hint = f"do you mean `{near[0]}`?" if near else f"it has {known}"
-    return f"the object has no method `{name}`: {hint}"
 
 
 def remote_of(proxy: Proxy) -> Remote:
@@ -195,11 +202,11 @@ class Stream:
         self.close()
 
 
-def unpickle(address: str, name: str) -> Any:
+def unpickle(place: _fork.Place, name: str) -> Any:
     """What a pickled proxy stands for in this process."""
     from andiron._hub import shared
 
-    return shared(address)[name]
+    return shared(place)[name]
 
 
 hooks.proxy = Proxy

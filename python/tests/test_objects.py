@@ -317,7 +317,7 @@ def test_a_timeout_holds_for_the_block_and_is_inherited(serve):
 
 def test_a_method_calls_its_caller_back(serve):
     def ask():
-        return andiron.caller().hub["answer"]() + 1
+        return andiron.caller()["answer"]() + 1
 
     hub = serve({"ask": ask})
     with pytest.raises(andiron.NoObjectError):

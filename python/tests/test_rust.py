@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 
 import pytest
 
@@ -53,6 +54,85 @@ def test_rust_calls_an_object_in_python(daemon, rust):
         assert hub.store["moved"] == 6.25
 
 
+def test_the_shell_writes_a_typed_class_of_an_object(daemon, rust, command, tmp_path):
+    @andiron.expose
+    class Shelf:
+        """Holds discs."""
+
+        def __len__(self) -> int:
+            return 3
+
+        def __getitem__(self, index: int) -> str:
+            return "Embers"
+
+        def __iter__(self):
+            yield "Embers"
+
+        @property
+        def owner(self) -> str:
+            return "me"
+
+        @owner.setter
+        def owner(self, owner: str) -> None: ...
+
+        @property
+        def size(self):
+            return 3
+
+        def discs(self, first: int = 0, *, titles: "list[str] | None" = None) -> "Iterator[int]":  # noqa: F821
+            """All discs.
+
+            From the `first` on.
+            """
+            yield from range(first, 3)
+
+        def put(self, disc, /, *more, **further: int):
+            return disc
+
+    with andiron.connect(wait=30) as hub:
+        hub.register("shelf", Shelf())
+        rust("player")
+        assert hub["player"] is not None or andiron.connect(wait=30)["player"]
+        written = subprocess.run(
+            [command, "describe", "--python"], capture_output=True, text=True, check=True
+        ).stdout
+        one = subprocess.run(
+            [command, "describe", "shelf", "--python"], capture_output=True, text=True, check=True
+        )
+    assert "class Shelf(Protocol):" in one.stdout
+    assert "class Player(Protocol):" in written
+    assert "    def seek(self, seconds: float) -> float:" in written
+    assert (
+        "    def discs(self, first: int = ..., *, titles: list[str] | None = ...) -> Iterator[int]:" in written
+    )
+    assert "    def put(self, disc: Any, /, *more: Any, **further: int) -> None: ..." in written
+    assert "    @owner.setter" in written
+    assert "    def size(self) -> Any: ..." in written
+    (tmp_path / "written.py").write_text(written)
+    (tmp_path / "use.py").write_text(
+        "import andiron\n"
+        "from written import Player, Shelf\n"
+        "shelf: Shelf = andiron.connect()['shelf']\n"
+        "player: Player = andiron.connect()['player']\n"
+        "length: int = len(shelf)\n"
+        "title: str = shelf[0]\n"
+        "shelf.owner = shelf.owner.upper()\n"
+        "numbers: list[int] = list(shelf.discs(titles=['x']))\n"
+        "there: float = player.seek(1)\n"
+        "there = player.seak(1)\n"
+    )
+    checked = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--config-file=", "use.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    errors = [line for line in checked.stdout.splitlines() if "error:" in line]
+    assert len(errors) == 1, checked.stdout
+    assert 'use.py:10: error: "Player" has no attribute "seak"' in errors[0]
+
+
 def test_the_shell_sees_values_objects_and_errors_of_python(daemon, command):
     class Shelf:
         @andiron.expose
@@ -75,7 +155,7 @@ def test_the_shell_sees_values_objects_and_errors_of_python(daemon, command):
         }
         assert shell("set", "y", '{"$tuple": [1, {"$set": [2]}]}').returncode == 0
         assert hub.store["y"] == (1, {2})
-        assert "discs(first: int)" in shell("describe", "shelf").stdout
+        assert "discs(first: int = ..)" in shell("describe", "shelf").stdout
         assert shell("call", "shelf", "discs", "1").stdout == "1\n2\n"
         failed = shell("call", "shelf", "fail")
         assert failed.returncode == 1

@@ -65,6 +65,9 @@ pub struct Method {
     /// True where a call may be repeated although it may have run.
     #[serde(default)]
     pub idempotent: bool,
+    /// Of a property of an object in another language: `read`, or `read and set`. Its name is a method that reads it, and `$set` sets it. Else empty.
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    pub property: Cow<'static, str>,
 }
 
 /// One parameter of a [`Method`].
@@ -75,6 +78,9 @@ pub struct Parameter {
     /// Its type as its language writes it.
     #[serde(default, rename = "type")]
     pub type_name: Cow<'static, str>,
+    /// True where it may be left out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub optional: bool,
 }
 
 impl Interface {
@@ -109,6 +115,13 @@ impl fmt::Display for Interface {
 
 impl fmt::Display for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.property.is_empty() {
+            write!(f, "{}", self.name)?;
+            if !self.returns.is_empty() {
+                write!(f, ": {}", self.returns)?;
+            }
+            return write!(f, "  [property: {}]", self.property);
+        }
         write!(f, "{}(", self.name)?;
         for (index, parameter) in self.parameters.iter().enumerate() {
             let comma = if index == 0 { "" } else { ", " };
@@ -133,7 +146,8 @@ impl fmt::Display for Parameter {
         match &*self.type_name {
             "" => f.write_str(&self.name),
             type_name => write!(f, "{}: {type_name}", self.name),
-        }
+        }?;
+        f.write_str(if self.optional { " = .." } else { "" })
     }
 }
 
@@ -167,6 +181,7 @@ mod tests {
                     parameters: Cow::Owned(vec![Parameter {
                         name: "seconds".into(),
                         type_name: "f64".into(),
+                        optional: true,
                     }]),
                     returns: "f64".into(),
                     ..Method::default()
@@ -174,18 +189,24 @@ mod tests {
                 Method {
                     name: "log".into(),
                     parameters: Cow::Owned(vec![
-                        Parameter { name: "line".into(), type_name: "String".into() },
+                        Parameter { name: "line".into(), type_name: "String".into(), optional: false },
                         Parameter { name: "level".into(), ..Parameter::default() },
                     ]),
                     oneway: true,
+                    ..Method::default()
+                },
+                Method {
+                    name: "volume".into(),
+                    returns: "int".into(),
+                    property: "read".into(),
                     ..Method::default()
                 },
             ]),
         };
         assert_eq!(
             interface.to_string(),
-            "Player: Plays things.\n\n    One at a time.\n  seek(seconds: f64) -> f64\n      Moves to `seconds`.\n      \
-             Returns the new position.\n  log(line: String, level)  [one-way]\n"
+            "Player: Plays things.\n\n    One at a time.\n  seek(seconds: f64 = ..) -> f64\n      Moves to `seconds`.\n      \
+             Returns the new position.\n  log(line: String, level)  [one-way]\n  volume: int  [property: read]\n"
         );
     }
 }

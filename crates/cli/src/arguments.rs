@@ -339,6 +339,9 @@ pub(crate) enum Command {
         /// The object's name; another server's address and `/` may stand before it.
         #[arg(value_name = "[ADDRESS/]OBJECT")]
         object: Option<String>,
+        /// Print it as a typed class in Python: `player: Player = hub["player"]` is checked by that.
+        #[arg(long, conflicts_with = "json")]
+        python: bool,
     },
     /// Find out what is wrong, and how to mend it.
     ///

@@ -20,6 +20,7 @@ mod failure;
 mod given;
 mod objects;
 mod progress;
+mod python;
 mod reader;
 mod secret;
 mod serve;
@@ -103,7 +104,8 @@ fn run(arguments: Arguments, out: &mut impl io::Write) -> Result<(), Failure> {
             let call = Call { object, method, arguments, timeout };
             objects::call(server, call, json, out)
         }
-        Command::Describe { object } => objects::describe(server, object.as_deref(), json, out),
+        Command::Describe { object, python: true } => objects::stub(server, object.as_deref(), out),
+        Command::Describe { object, .. } => objects::describe(server, object.as_deref(), json, out),
         Command::Doctor => doctor::doctor(server, json, out),
         Command::Secret(command) => secret::secret(command, secret_file, json, out),
         Command::Completions { shell } => {

@@ -14,7 +14,7 @@ use crate::address::Chosen;
 use crate::failure::Failure;
 use crate::given::{DESCRIBE_TIMEOUT, Given};
 use crate::reader::while_read;
-use crate::text;
+use crate::{python, text};
 
 /// How much later than a call the whole command is given up: whoever knows why the call failed is to tell it first.
 const GRACE: Duration = Duration::from_millis(250);
@@ -156,6 +156,22 @@ pub(crate) fn describe(
         }
     }
     Ok(())
+}
+
+/// The same as classes in Python; without an object of all that can be described.
+pub(crate) fn stub(server: &Chosen, object: Option<&str>, out: &mut impl Write) -> Result<(), Failure> {
+    let interfaces = if let Some(object) = object {
+        let (hub, object) = server.connect_to(object)?;
+        vec![(object.to_owned(), hub.object::<Proxy>(object)?.describe()?)]
+    } else {
+        let hub = server.connect()?;
+        let described = |name: String| {
+            let object: Proxy = hub.object(&name).ok()?;
+            Some((name, object.with_timeout(DESCRIBE_TIMEOUT).describe().ok()?))
+        };
+        hub.names()?.into_iter().filter_map(described).collect()
+    };
+    Ok(write!(out, "{}", python::module(&interfaces))?)
 }
 
 fn print(interface: &Interface, indent: &str, out: &mut impl Write) -> Result<(), Failure> {

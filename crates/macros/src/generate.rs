@@ -151,10 +151,12 @@ fn interface(object: &Object) -> TokenStream {
         let Method { conditions, name, doc, oneway, idempotent, exclusive, returns, .. } = method;
         let parameters = method.parameters.iter().map(|parameter| {
             let Parameter { name, type_name, .. } = parameter;
+            let optional = type_name.starts_with("Option<");
             quote! {
                 ::andiron::Parameter {
                     name: ::std::borrow::Cow::Borrowed(#name),
                     type_name: ::std::borrow::Cow::Borrowed(#type_name),
+                    optional: #optional,
                 }
             }
         });
@@ -171,6 +173,7 @@ fn interface(object: &Object) -> TokenStream {
                 oneway: #oneway,
                 exclusive: #exclusive,
                 idempotent: #idempotent,
+                property: ::std::borrow::Cow::Borrowed(""),
             }
         }
     });

@@ -4,12 +4,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use andiron::{Connector, Context as CallContext, Error, Hub, Security, Signal, engine};
+use andiron::{Connector, Context as CallContext, Error, ErrorKind, Hub, Security, Signal, engine};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple};
 
-use crate::error::to_python;
+use crate::error::{of_kind, to_python};
 use crate::object::Target;
 use crate::remote::Remote;
 use crate::store::{Name, Store};
@@ -35,7 +35,7 @@ pub(crate) struct Inner {
 }
 
 impl Inner {
-    fn new(hub: Hub, pumps: bool, threads: Option<usize>, closed: Arc<AtomicBool>) -> Arc<Inner> {
+    pub(crate) fn new(hub: Hub, pumps: bool, threads: Option<usize>, closed: Arc<AtomicBool>) -> Arc<Inner> {
         Arc::new(Inner {
             hub,
             pumps,
@@ -79,7 +79,7 @@ impl Inner {
         started.map(drop).map_err(|error| {
             self.pumping.store(false, Ordering::Release);
             let text = format!("no thread can be started to read the connection: {error}");
-            Error::new(andiron::ErrorKind::Overloaded, text)
+            Error::new(ErrorKind::Overloaded, text)
         })
     }
 }
@@ -208,7 +208,7 @@ impl Connection {
 
     /// The store as this author's.
     #[pyo3(signature = (author=None))]
-    fn store(&self, author: Option<Name>) -> Store {
+    fn store(&self, author: Option<Name<'_>>) -> Store {
         let store = self.0.hub.store();
         Store::new(author.map_or_else(|| store.clone(), |author| store.author(&author)))
     }
@@ -324,7 +324,9 @@ impl Context {
     }
 
     /// The connection on which it came.
-    fn connection(&self) -> Option<Connection> {
-        self.0.hub().map(|hub| Connection::over(hub, false))
+    fn connection(&self, py: Python<'_>) -> PyResult<Connection> {
+        let none =
+            || of_kind(py, ErrorKind::Unavailable, "the call came from this process, over no connection");
+        Ok(Connection::over(self.0.hub().ok_or_else(none)?, false))
     }
 }

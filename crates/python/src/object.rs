@@ -27,7 +27,7 @@ impl Target {
     #[new]
     fn new(value: Py<PyAny>, methods: Py<PyDict>, missing: Py<PyAny>) -> Target {
         let place = value.as_ptr() as usize;
-        let proxy = engine::local(Exported { value, methods, missing });
+        let proxy = engine::local(Exported(Some(Parts { value, methods, missing })));
         if let (Some(weak), Ok(mut known)) = (engine::downgrade(&proxy), KNOWN.lock()) {
             known.insert(place, weak);
         }
@@ -45,26 +45,40 @@ impl Target {
 /// Objects that others have, by where they lie, which is their own place as long as they are kept.
 static KNOWN: LazyLock<Mutex<HashMap<usize, WeakObject>>> = LazyLock::new(Mutex::default);
 
-struct Exported {
+/// `None` while it is dropped.
+struct Exported(Option<Parts>);
+
+struct Parts {
     value: Py<PyAny>,
     methods: Py<PyDict>,
     missing: Py<PyAny>,
 }
 
+impl Exported {
+    fn parts(&self) -> &Parts {
+        self.0.as_ref().expect("only its end takes them")
+    }
+}
+
+/// Attached to the interpreter: a process is forked by who is, so no lock that is taken here is held then, by a thread that the child has not.
 impl Drop for Exported {
     fn drop(&mut self) {
-        let place = self.value.as_ptr() as usize;
-        if let Ok(mut known) = KNOWN.lock()
-            && known.get(&place).is_some_and(WeakObject::is_gone)
-        {
-            known.remove(&place);
-        }
+        let parts = self.0.take();
+        Python::try_attach(|_| {
+            let place = parts.as_ref().map_or(0, |parts| parts.value.as_ptr() as usize);
+            if let Ok(mut known) = KNOWN.lock()
+                && known.get(&place).is_some_and(WeakObject::is_gone)
+            {
+                known.remove(&place);
+            }
+            drop(parts);
+        });
     }
 }
 
 /// What this process knows an own object as.
 pub(crate) fn own<'py>(py: Python<'py>, proxy: &Proxy) -> Option<Bound<'py, PyAny>> {
-    engine::downcast::<Exported>(proxy).map(|exported| exported.value.bind(py).clone())
+    engine::downcast::<Exported>(proxy).map(|exported| exported.parts().value.bind(py).clone())
 }
 
 impl Dynamic for Exported {
@@ -113,11 +127,14 @@ impl Exported {
     }
 
     fn result<'py>(&self, py: Python<'py>, call: &Incoming) -> Result<Outcome<'py>> {
-        let handler = match self.methods.bind(py).get_item(call.method()) {
+        let handler = match self.parts().methods.bind(py).get_item(call.method()) {
             Ok(Some(handler)) => handler,
-            Ok(None) => {
-                self.missing.bind(py).call1((call.method(),)).map_err(|error| of_exception(py, &error))?
-            }
+            Ok(None) => self
+                .parts()
+                .missing
+                .bind(py)
+                .call1((call.method(),))
+                .map_err(|error| of_exception(py, &error))?,
             Err(error) => return Err(of_exception(py, &error)),
         };
         let handler = match handler.cast_into_exact::<Later>() {
@@ -180,6 +197,9 @@ type Called<'py> = (Bound<'py, PyAny>, Bound<'py, PyTuple>, Option<Bound<'py, Py
 impl Answer {
     fn fail(&self, py: Python<'_>, raised: &PyErr, called: Option<&Called<'_>>) {
         if let Some(call) = self.take(py) {
+            if call.is_notify() {
+                log::raised(py, &format!("`{}`, which was called one way, raised", call.method()), raised);
+            }
             let error = match called {
                 Some((handler, args, kwargs)) => {
                     of_handler(py, raised, Some(handler), (args, kwargs.as_ref()))

@@ -10,6 +10,7 @@ use pyo3::sync::MutexExt;
 use pyo3::types::{PyDict, PyTuple};
 
 use crate::error::to_python;
+use crate::flow::Flow;
 use crate::hub::Inner;
 use crate::options::{annotations, time_left};
 use crate::pending::Pending;
@@ -152,7 +153,7 @@ impl Method {
 /// The items of a stream that came.
 #[pyclass(frozen, module = "andiron._native")]
 pub(crate) struct Inflow {
-    items: Mutex<Option<Messages>>,
+    items: Flow<Messages>,
     /// An item that was polled.
     polled: Mutex<Option<Option<Result<Message, Error>>>>,
     connection: Option<Arc<Inner>>,
@@ -160,25 +161,14 @@ pub(crate) struct Inflow {
 
 impl Inflow {
     pub(crate) fn new(items: Messages, connection: Option<Arc<Inner>>) -> Inflow {
-        Inflow { items: Mutex::new(Some(items)), polled: Mutex::default(), connection }
-    }
-
-    /// It is taken out while it is waited for, so that nobody waits for the lock.
-    fn take(&self, py: Python<'_>) -> Option<Messages> {
-        self.items.lock_py_attached(py).ok().and_then(|mut items| items.take())
-    }
-
-    fn put_back(&self, py: Python<'_>, items: Messages) {
-        if let Ok(mut place) = self.items.lock_py_attached(py) {
-            *place = Some(items);
-        }
+        Inflow { items: Flow::new(items), polled: Mutex::default(), connection }
     }
 
     /// Whether the next item, or the end, is there; else the waker is told when it is.
     pub(crate) fn poll(&self, py: Python<'_>, waker: &Waker) -> bool {
-        let Some(mut items) = self.take(py) else { return true };
+        let Ok(Some(mut items)) = self.items.take(py) else { return true }; // who takes it hears why
         let (polled, items) = py.detach(move || (items.poll_next(&mut Context::from_waker(waker)), items));
-        self.put_back(py, items);
+        self.items.put_back(py, items);
         let Poll::Ready(item) = polled else { return false };
         if let Ok(mut place) = self.polled.lock_py_attached(py) {
             *place = Some(item);
@@ -198,9 +188,9 @@ impl Inflow {
         let item = match polled {
             Some(item) => item,
             None => {
-                let Some(mut items) = self.take(py) else { return Ok(None) };
+                let Some(mut items) = self.items.take(py)? else { return Ok(None) };
                 let (item, items) = py.detach(move || (items.next(), items));
-                self.put_back(py, items);
+                self.items.put_back(py, items);
                 item
             }
         };
@@ -213,7 +203,6 @@ impl Inflow {
 
     /// Wants no more items.
     fn close(&self, py: Python<'_>) {
-        let items = self.take(py);
-        py.detach(|| drop(items));
+        self.items.close(py);
     }
 }

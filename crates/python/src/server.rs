@@ -16,7 +16,11 @@ use crate::object::Target;
 
 /// A server that runs.
 #[pyclass(frozen, weakref, module = "andiron._native")]
-pub(crate) struct Running(Mutex<Option<andiron::Running>>);
+pub(crate) struct Running {
+    running: Mutex<Option<andiron::Running>>,
+    /// The fork generation that it belongs to.
+    generation: u32,
+}
 
 /// Starts a server with a store at these addresses; without any its clients are in this process. `state` is the folder of persistent entries; `usual_state`: the one that an `andiron serve` at the first address has.
 #[pyfunction]
@@ -53,7 +57,8 @@ pub(crate) fn serve(
         }
         daemon.start()
     });
-    started.map(|running| Running(Mutex::new(Some(running)))).map_err(|error: Error| to_python(py, &error))
+    let running = started.map_err(|error: Error| to_python(py, &error))?;
+    Ok(Running { running: Mutex::new(Some(running)), generation: andiron_sys::fork::generation() })
 }
 
 #[pymethods]
@@ -61,13 +66,13 @@ impl Running {
     /// Ends all; tells whether all calls were finished.
     fn stop(&self, py: Python<'_>) -> bool {
         // It is dropped as well: then its files are another one's to open.
-        let running = self.0.lock_py_attached(py).ok().and_then(|mut running| running.take());
+        let running = self.running.lock_py_attached(py).ok().and_then(|mut running| self.own(running.take()));
         py.detach(|| running.is_none_or(|running| running.stop()))
     }
 
     /// By which it is reached.
     fn addresses(&self, py: Python<'_>) -> Vec<String> {
-        let running = self.0.lock_py_attached(py);
+        let running = self.running.lock_py_attached(py);
         running.ok().and_then(|running| Some(running.as_ref()?.addresses())).unwrap_or_default()
     }
 
@@ -86,9 +91,25 @@ impl Running {
 
 impl Running {
     fn connector(&self, py: Python<'_>) -> PyResult<andiron::Connector> {
-        let running = self.0.lock_py_attached(py).ok();
+        let running = self.running.lock_py_attached(py).ok();
         let connector = running.and_then(|running| Some(running.as_ref()?.connector()));
         let stopped = || of_kind(py, ErrorKind::Unavailable, "the server has stopped; start another one");
         connector.ok_or_else(stopped)
+    }
+
+    /// What this process may end. In a forked child not even its files may be closed in order, since they are the parent's.
+    fn own(&self, running: Option<andiron::Running>) -> Option<andiron::Running> {
+        if self.generation == andiron_sys::fork::generation() {
+            return running;
+        }
+        std::mem::forget(running);
+        None
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let running = self.running.get_mut().ok().and_then(Option::take);
+        drop(self.own(running));
     }
 }

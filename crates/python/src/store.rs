@@ -1,20 +1,20 @@
 //! The store.
 
 use std::ops::Deref;
-use std::sync::Mutex;
 
 use andiron::engine::Message;
 use andiron::{Change, Durability, Entry, Error, ErrorKind, Put};
 use andiron_proto::wire::codecs;
 use pyo3::exceptions::{PyKeyError, PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::sync::MutexExt;
 use pyo3::types::PyString;
 
 use crate::error::{of_kind, to_python};
+use crate::flow::Flow;
 use crate::hub::seconds;
 use crate::pending::Pending;
 use crate::remote::Remote;
+use crate::template::Template;
 use crate::{decode, encode, hooks};
 
 /// The entries of one author.
@@ -29,6 +29,23 @@ impl Store {
         Store(store)
     }
 
+    /// The value of this name, if there is one: what was made of it before, where it is current.
+    fn value<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let Some(kept) = self.0.kept(name) else {
+            let entry = py.detach(|| self.0.entry(name)).map_err(|error| to_python(py, &error))?;
+            return entry.map(|entry| value(py, &entry)).transpose();
+        };
+        if let Some(made) = kept.made::<Template>() {
+            return made.value(py).map(Some);
+        }
+        let Some(entry) = kept.entry() else { return Ok(None) };
+        let (template, value) = Template::of(value(py, entry)?, entry.bytes.len())?;
+        if let Some(template) = template {
+            kept.make(template);
+        }
+        Ok(Some(value))
+    }
+
     fn read(&self, py: Python<'_>, name: &str) -> PyResult<Option<Entry>> {
         match self.0.current(name) {
             Some(entry) => Ok(entry),
@@ -38,28 +55,28 @@ impl Store {
 }
 
 /// The name of an entry, a snapshot or an author: a str that is text.
-pub(crate) struct Name(String);
+pub(crate) struct Name<'a>(&'a str);
 
-impl Deref for Name {
+impl Deref for Name<'_> {
     type Target = str;
 
     fn deref(&self) -> &str {
-        &self.0
+        self.0
     }
 }
 
-impl<'a, 'py> FromPyObject<'a, 'py> for Name {
+impl<'a, 'py> FromPyObject<'a, 'py> for Name<'a> {
     type Error = PyErr;
 
-    fn extract(name: Borrowed<'a, 'py, PyAny>) -> PyResult<Name> {
-        let text = name.cast::<PyString>().map_err(|_| {
+    fn extract(name: Borrowed<'a, 'py, PyAny>) -> PyResult<Name<'a>> {
+        let text = <&'a str as FromPyObject<'a, 'py>>::extract(name).map_err(|_| {
+            if name.is_instance_of::<PyString>() {
+                let text = "a name in the store is text, and this one holds half of a surrogate pair";
+                return of_kind(name.py(), ErrorKind::Encoding, text);
+            }
             PyTypeError::new_err(format!("a name in the store is a str, not {}", kind_of(&name)))
         })?;
-        let text = text.to_str().map_err(|_| {
-            let text = "a name in the store is text, and this one holds half of a surrogate pair";
-            of_kind(name.py(), ErrorKind::Encoding, text)
-        })?;
-        Ok(Name(text.to_owned()))
+        Ok(Name(text))
     }
 }
 
@@ -90,28 +107,22 @@ fn durability(py: Python<'_>, name: Option<&str>) -> PyResult<Option<Durability>
 #[pymethods]
 impl Store {
     /// The value of this name. Raises `KeyError`.
-    fn get<'py>(&self, py: Python<'py>, name: Name) -> PyResult<Bound<'py, PyAny>> {
-        match self.read(py, &name)? {
-            Some(entry) => value(py, &entry),
-            None => Err(PyKeyError::new_err(name.0)),
-        }
+    fn get<'py>(&self, py: Python<'py>, name: Name<'_>) -> PyResult<Bound<'py, PyAny>> {
+        self.value(py, &name)?.ok_or_else(|| PyKeyError::new_err(name.0.to_owned()))
     }
 
     /// The value of this name, or the other one.
     fn get_or<'py>(
         &self,
         py: Python<'py>,
-        name: Name,
+        name: Name<'_>,
         default: Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        match self.read(py, &name)? {
-            Some(entry) => value(py, &entry),
-            None => Ok(default),
-        }
+        Ok(self.value(py, &name)?.unwrap_or(default))
     }
 
     /// Value, version, timestamp and whether the store was not asked; or `None`.
-    fn entry<'py>(&self, py: Python<'py>, name: Name) -> PyResult<Option<EntryTuple<'py>>> {
+    fn entry<'py>(&self, py: Python<'py>, name: Name<'_>) -> PyResult<Option<EntryTuple<'py>>> {
         self.read(py, &name)?.map(|entry| tuple(py, &entry)).transpose()
     }
 
@@ -125,21 +136,21 @@ impl Store {
     }
 
     /// Begins to ask for an entry, whether it is known here or not; the result is what `entry` gives.
-    fn start(&self, py: Python<'_>, name: Name) -> PyResult<Pending> {
+    fn start(&self, py: Python<'_>, name: Name<'_>) -> PyResult<Pending> {
         let begun = py.detach(|| self.0.begin(&name));
         let (asking, pending) = begun.map_err(|error| to_python(py, &error))?;
-        let question = Question::Entry(self.0.clone(), name.0, asking);
+        let question = Question::Entry(self.0.clone(), name.0.to_owned(), asking);
         Ok(Pending::new(pending, None, Some(question)))
     }
 
     /// The entry where it is known here to be current, in a tuple of one; else `None`.
-    fn known<'py>(&self, py: Python<'py>, name: Name) -> PyResult<Option<(Option<EntryTuple<'py>>,)>> {
+    fn known<'py>(&self, py: Python<'py>, name: Name<'_>) -> PyResult<Option<(Option<EntryTuple<'py>>,)>> {
         let Some(known) = self.0.current(&name) else { return Ok(None) };
         Ok(Some((known.map(|entry| tuple(py, &entry)).transpose()?,)))
     }
 
     /// Whether there is such an entry.
-    fn has(&self, py: Python<'_>, name: Name) -> PyResult<bool> {
+    fn has(&self, py: Python<'_>, name: Name<'_>) -> PyResult<bool> {
         Ok(self.read(py, &name)?.is_some())
     }
 
@@ -149,7 +160,7 @@ impl Store {
     fn set(
         &self,
         py: Python<'_>,
-        name: Name,
+        name: Name<'_>,
         value: &Bound<'_, PyAny>,
         persist: bool,
         ttl: Option<f64>,
@@ -179,7 +190,7 @@ impl Store {
     fn replace(
         &self,
         py: Python<'_>,
-        name: Name,
+        name: Name<'_>,
         value: &Bound<'_, PyAny>,
         if_version: u64,
     ) -> PyResult<u64> {
@@ -191,7 +202,7 @@ impl Store {
     fn set_default<'py>(
         &self,
         py: Python<'py>,
-        name: Name,
+        name: Name<'_>,
         value: &Bound<'py, PyAny>,
     ) -> PyResult<Option<EntryTuple<'py>>> {
         let put = put(&name, value)?;
@@ -200,8 +211,8 @@ impl Store {
     }
 
     /// Sets several values at once; gives their version.
-    fn set_many(&self, py: Python<'_>, items: Vec<(Name, Bound<'_, PyAny>)>) -> PyResult<u64> {
-        let puts = items.iter().map(|(name, value)| put(name, value));
+    fn set_many(&self, py: Python<'_>, items: Vec<(Bound<'_, PyAny>, Bound<'_, PyAny>)>) -> PyResult<u64> {
+        let puts = items.iter().map(|(name, value)| put(&name.extract::<Name<'_>>()?, value));
         let puts: Vec<Put> = puts.collect::<PyResult<_>>()?;
         py.detach(|| self.0.set_many(puts)).map_err(|error| to_python(py, &error))
     }
@@ -211,7 +222,7 @@ impl Store {
     fn delete<'py>(
         &self,
         py: Python<'py>,
-        name: Name,
+        name: Name<'_>,
         if_version: Option<u64>,
     ) -> PyResult<Option<EntryTuple<'py>>> {
         let deleted = py.detach(|| match if_version {
@@ -222,7 +233,7 @@ impl Store {
     }
 
     /// Adds to a whole number; gives what it is now.
-    fn incr(&self, py: Python<'_>, name: Name, by: &Bound<'_, PyAny>) -> PyResult<i64> {
+    fn incr(&self, py: Python<'_>, name: Name<'_>, by: &Bound<'_, PyAny>) -> PyResult<i64> {
         let by = by.extract::<i64>().map_err(|error| match error.is_instance_of::<PyOverflowError>(py) {
             true => {
                 let text = "counting goes by 64 bits: use `change` to add more than that";
@@ -234,7 +245,7 @@ impl Store {
     }
 
     /// Has an entry outlive the server, or not any more; whether there is one.
-    fn persist(&self, py: Python<'_>, name: Name, persist: bool) -> PyResult<bool> {
+    fn persist(&self, py: Python<'_>, name: Name<'_>, persist: bool) -> PyResult<bool> {
         py.detach(|| self.0.persist(&name, persist)).map_err(|error| to_python(py, &error))
     }
 
@@ -252,7 +263,7 @@ impl Store {
     /// All entries as they are at one moment, sorted by name.
     fn entries(&self, py: Python<'_>) -> PyResult<Entries> {
         let entries = py.detach(|| self.0.entries()).map_err(|error| to_python(py, &error))?;
-        Ok(Entries(Mutex::new(Some(Box::new(entries)))))
+        Ok(Entries(Flow::new(Box::new(entries))))
     }
 
     /// Takes out the entry whose name comes first.
@@ -262,12 +273,12 @@ impl Store {
     }
 
     /// Has the server keep the entries as they are, under this name; how many there were.
-    fn save(&self, py: Python<'_>, snapshot: Name) -> PyResult<u64> {
+    fn save(&self, py: Python<'_>, snapshot: Name<'_>) -> PyResult<u64> {
         py.detach(|| self.0.save(&snapshot)).map_err(|error| to_python(py, &error))
     }
 
     /// Sets entries as a snapshot has them; how many there were.
-    fn load(&self, py: Python<'_>, snapshot: Name) -> PyResult<u64> {
+    fn load(&self, py: Python<'_>, snapshot: Name<'_>) -> PyResult<u64> {
         py.detach(|| self.0.load(&snapshot)).map_err(|error| to_python(py, &error))
     }
 
@@ -279,7 +290,7 @@ impl Store {
     }
 
     /// Deletes a snapshot.
-    fn delete_snapshot(&self, py: Python<'_>, snapshot: Name) -> PyResult<()> {
+    fn delete_snapshot(&self, py: Python<'_>, snapshot: Name<'_>) -> PyResult<()> {
         py.detach(|| self.0.delete_snapshot(&snapshot)).map_err(|error| to_python(py, &error))
     }
 
@@ -297,21 +308,21 @@ impl Store {
 
     /// Changes of entries whose name fits.
     #[pyo3(signature = (pattern, present=true, since=None))]
-    fn watch(&self, py: Python<'_>, pattern: Name, present: bool, since: Option<u64>) -> PyResult<Watch> {
+    fn watch(&self, py: Python<'_>, pattern: Name<'_>, present: bool, since: Option<u64>) -> PyResult<Watch> {
         let watch = py.detach(|| match since {
             Some(version) => self.0.watch_since(&pattern, false, version),
             None => self.0.watch_with(&pattern, false, present),
         });
         let watch = watch.map_err(|error| to_python(py, &error))?;
-        Ok(Watch(Mutex::new(Some(watch))))
+        Ok(Watch(Flow::new(watch)))
     }
 }
 
 /// Entries with their names as they come.
 #[pyclass(frozen, module = "andiron._native")]
-pub(crate) struct Entries(Mutex<Option<NamedEntries>>);
+pub(crate) struct Entries(Flow<Listed>);
 
-type NamedEntries = Box<dyn Iterator<Item = Result<(String, Entry), Error>> + Send>;
+type Listed = Box<dyn Iterator<Item = Result<(String, Entry), Error>> + Send>;
 
 #[pymethods]
 impl Entries {
@@ -320,14 +331,13 @@ impl Entries {
     }
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<(String, EntryTuple<'py>)>> {
-        let taken = self.0.lock_py_attached(py).ok().and_then(|mut entries| entries.take());
-        let Some(mut entries) = taken else { return Ok(None) };
+        let Some(mut entries) = self.0.take(py)? else { return Ok(None) };
         let (next, entries) = py.detach(move || (entries.next(), entries));
-        let Some(next) = next else { return Ok(None) };
-        let (name, entry) = next.map_err(|error| to_python(py, &error))?;
-        if let Ok(mut place) = self.0.lock_py_attached(py) {
-            *place = Some(entries);
-        }
+        let Some(Ok((name, entry))) = next else {
+            self.0.close(py);
+            return next.transpose().map(|_| None).map_err(|error| to_python(py, &error));
+        };
+        self.0.put_back(py, entries);
         Ok(Some((name, tuple(py, &entry)?)))
     }
 }
@@ -356,7 +366,7 @@ impl Question {
 
 /// Changes as they come.
 #[pyclass(frozen, module = "andiron._native")]
-pub(crate) struct Watch(Mutex<Option<andiron::Watch>>);
+pub(crate) struct Watch(Flow<andiron::Watch>);
 
 /// Name, entry or `None`, version, how many changes were skipped, and from where it may be resumed.
 type ChangeTuple<'py> = (String, Option<EntryTuple<'py>>, u64, u64, Option<u64>);
@@ -368,22 +378,20 @@ impl Watch {
     }
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<ChangeTuple<'py>>> {
-        let taken = self.0.lock_py_attached(py).ok().and_then(|mut watch| watch.take());
-        let Some(mut watch) = taken else { return Ok(None) };
+        let Some(mut watch) = self.0.take(py)? else { return Ok(None) };
         let (change, watch) = py.detach(move || (watch.next(), watch));
-        let Some(change) = change else { return Ok(None) };
-        let Change { name, entry, version, skipped, resume_from, .. } =
-            change.map_err(|error| to_python(py, &error))?;
-        if let Ok(mut place) = self.0.lock_py_attached(py) {
-            *place = Some(watch);
-        }
+        let Some(Ok(change)) = change else {
+            self.0.close(py);
+            return change.transpose().map(|_| None).map_err(|error| to_python(py, &error));
+        };
+        self.0.put_back(py, watch);
+        let Change { name, entry, version, skipped, resume_from, .. } = change;
         let entry = entry.map(|entry| tuple(py, &entry)).transpose()?;
         Ok(Some((name, entry, version, skipped, resume_from)))
     }
 
     /// Ends it.
     fn close(&self, py: Python<'_>) {
-        let watch = self.0.lock_py_attached(py).ok().and_then(|mut watch| watch.take());
-        py.detach(|| drop(watch));
+        self.0.close(py);
     }
 }

@@ -15,8 +15,8 @@ The loop reads the connection itself: there is no other thread, and an answer wa
 
     asyncio.run(main())
 
-Objects that are offered over such a connection may have ``async def`` methods, which run in the loop; what these get as callbacks and streams is for tasks too. Other methods run in the
-loop as well, and should not take long; what they get is as in `andiron`.
+Objects that are offered over such a connection may have ``async def`` methods, which run in the loop; what these get as callbacks and streams is for tasks too. Other methods
+run in the loop as well, and should not take long; what they get is as in `andiron`.
 """
 
 from andiron import can_send, expose, register, timeout

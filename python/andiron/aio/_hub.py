@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import weakref
 from typing import TYPE_CHECKING, Any
 
-import andiron
 from andiron import _engine, _errors
 from andiron._hub import call_handled, chosen, named_target
 from andiron._server import Server as ThreadedServer
 from andiron.aio._loop import Loop
 from andiron.aio._proxy import Proxy, Stream
 from andiron.aio._store import Store
-from andiron.aio._tasks import Calls, hold
+from andiron.aio._tasks import Calls, OfLoop, hold
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _PAUSES = 0.01, 0.2
 
 
-class Hub:
+class Hub(OfLoop):
     """One connection, read by the loop in which it was made: ``await hub["player"]`` gives the object of that name. ``async with`` closes it."""
 
     def __init__(self, connection: _engine.Connection, calls: Calls, wait: float = 0.0) -> None:
@@ -35,7 +35,15 @@ class Hub:
         self._store: Store | None = None
         #: What ends with it, and may block.
         self._ends: list[Callable[[], object]] = []
-        connection.makes(lambda remote: Proxy(remote, calls), lambda items: Stream(items, calls))
+        # The connection does not keep what keeps it.
+        known = weakref.ref(calls)
+
+        def caller() -> Calls:
+            calls = known()
+            assert calls is not None, "what came over the connection is read by who calls"
+            return calls
+
+        connection.makes(lambda remote: Proxy(remote, caller()), lambda items: Stream(items, caller()))
 
     @property
     def store(self) -> Store:
@@ -48,7 +56,11 @@ class Hub:
         return self._lookup(name)
 
     async def _lookup(self, name: str) -> Any:
-        return await patiently(lambda: self._look_up(name), _errors.NoObjectError, self._wait)
+        try:
+            return await patiently(lambda: self._look_up(name), _errors.NoObjectError, self._wait)
+        except _errors.NoObjectError:
+            text = f"no object is named '{name}': {_errors.hint(name, await self.names(), 'there are')}"
+            raise _errors.NoObjectError(text) from None
 
     async def _look_up(self, name: str) -> Any:
         found = await self._calls.call(self._root.method("lookup"), name)
@@ -68,7 +80,10 @@ class Hub:
         self._connection.registered(name, target)
 
     async def run(self) -> None:
-        """Waits for the end of the connection; raises why it ended, where nobody here closed it. Objects of this process are served all the time, whether this is awaited or not."""
+        """Waits for the end of the connection; raises why it ended, where nobody here closed it.
+
+        Objects of this process are served all the time, whether this is awaited or not.
+        """
         loop = self._calls
         if not isinstance(loop, Loop):
             raise _errors.UnsupportedError("this end of the connection is read by the threads of its server")
@@ -107,7 +122,7 @@ class Hub:
         await self.close()
 
     def __repr__(self) -> str:
-        return f"<andiron.aio.Hub {self.peer}>"
+        return f"<andiron.aio.{type(self).__name__} {self.peer}>"
 
     async def _find_store(self) -> None:
         """Knows the store, and what shows its writes, so that nothing later has to be waited for."""
@@ -154,7 +169,10 @@ async def connect(
     cache: int | None = None,
     secret_file: str | os.PathLike[str] | None = None,
 ) -> Hub:
-    """Connects as `andiron.connect` does. The loop does it by itself, but for finding and reaching a host of a network, and what `retry` connects anew: these may block, and are done by other threads."""
+    """Connects as `andiron.connect` does.
+
+    The loop does it by itself, but for finding and reaching a host of a network, and what ``retry`` connects anew: these may block, and are done by other threads.
+    """
     if objects is not None:
         return await _inside(objects)
     where = chosen(address)
@@ -201,16 +219,31 @@ async def _inside(objects: Mapping[str, Any]) -> Hub:
     return hub
 
 
-class Caller(andiron.Caller):
-    """The call that a method is running for, of which the hub is one for tasks."""
+class Caller(Hub):
+    """The hub that calls, in a method: as `andiron.Caller`, for tasks."""
 
-    __slots__ = ()
+    def __init__(self, context: _engine.Context) -> None:
+        super().__init__(context.connection(), Calls())
+        self._context = context
 
     @property
-    def hub(self) -> Hub | None:  # type: ignore[override] # it is awaited
-        """The connection on which the call came; `None` for a call within this process."""
-        connection = self._context.connection()
-        return None if connection is None else Hub(connection, Calls())
+    def annotations(self) -> dict[str, Any]:
+        """What the caller said beside the arguments, with `andiron.annotations`."""
+        return self._context.annotations() or {}
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether nobody waits for the result any more."""
+        return self._context.is_cancelled()
+
+    @property
+    def time_left(self) -> float | None:
+        """Seconds that are left; `None` where the caller set no limit."""
+        return self._context.time_left()
+
+    def on_end(self, hook: Callable[[], object]) -> None:
+        """Has this called when the connection ends, on any thread: to give back what the caller was given."""
+        self._context.on_end(hook)
 
 
 def caller() -> Caller | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import inspect
 from typing import TYPE_CHECKING, Any
@@ -33,7 +34,11 @@ def begin(function: Callable[..., Any], answer: Answer) -> None:
     args, kwargs = arguments
     try:
         result = function(*args, **kwargs)
-    except BaseException as error:  # it does not take these
+    except BaseException as error:
+        if error.__traceback__ is not None:
+            error.__traceback__ = (
+                error.__traceback__.tb_next
+            )  # without this line: it is the caller's fault where nothing is left
         answer.error(error, (function, args, kwargs))
     else:
         go_on(result, answer)
@@ -69,10 +74,8 @@ async def _run(method: Any, answer: Answer, running: _engine.RunningCall) -> Non
 
 def _tell(loop: asyncio.AbstractEventLoop, what: Callable[[], object]) -> None:
     """Has the loop call something, from any thread, if it still runs."""
-    try:
+    with contextlib.suppress(RuntimeError):  # it is closed, and with it all that could be told
         loop.call_soon_threadsafe(what)
-    except RuntimeError:
-        pass  # it is closed, and with it all that could be told
 
 
 class _Feeder:

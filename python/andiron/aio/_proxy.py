@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from andiron import _errors
+from andiron.aio._tasks import OfLoop
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Generator
@@ -74,8 +75,10 @@ class _Far:
         return self._interface.get(name)
 
 
-class Proxy:
-    """An object of another process::
+class Proxy(OfLoop):
+    """An object of another process, whose methods are awaited.
+
+    What can be done with it::
 
         await player.seek(12.5)
         task = player.seek.start(12.5)  # sent at once, and awaited later
@@ -94,7 +97,7 @@ class Proxy:
     def __getattr__(self, name: str) -> _Member:
         if name.startswith("_"):
             raise _errors.NoMethodError(f"`{name}`: names that begin with `_` are never exposed")
-        far: _Far = self._andiron
+        far = _far(self)
         member = self.__dict__[name] = _Member(far, far.remote.method(name))
         return member
 
@@ -102,12 +105,11 @@ class Proxy:
         raise AttributeError(f"a property is set by a task: `await ..{name}.set(..)`")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Awaitable[Any]:
-        far: _Far = self._andiron
+        far = _far(self)
         return far.calls.call(far.remote.method("$call"), *args, **kwargs)
 
     def __andiron_remote__(self) -> Remote:
-        remote: Remote = self._andiron.remote
-        return remote
+        return _far(self).remote
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Proxy) and self.__andiron_remote__().same(other.__andiron_remote__())
@@ -117,6 +119,11 @@ class Proxy:
 
     def __repr__(self) -> str:
         return f"<aio {self.__andiron_remote__()!r}>"
+
+
+def _far(proxy: Proxy) -> _Far:
+    far: _Far = object.__getattribute__(proxy, "_andiron")
+    return far
 
 
 class Stream:

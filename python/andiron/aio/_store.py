@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from andiron import _engine, _errors, _memory, _values
 from andiron._store import _MISSING, Change, Edit, Entry, Snapshot, Stats
+from andiron.aio._tasks import OfLoop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -23,7 +24,7 @@ _NATIVE, _DEFAULT = 1, "default"
 _LONGEST = 2**63
 
 
-class Store:
+class Store(OfLoop):
     """The entries of one author: ``await store.get("x")``, ``await store.set("x", 20)``. What was read before, and is current, is given without a question."""
 
     def __init__(self, connection: Connection, remote: Remote, loop: Calls, author: str = _DEFAULT) -> None:

@@ -12,6 +12,8 @@ from andiron import _engine
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
+    from typing_extensions import Self
+
     from andiron._engine import Inflow, Method, Pending
 
 
@@ -60,6 +62,23 @@ def hold(coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
     _held.add(task)
     task.add_done_callback(_held.discard)
     return task
+
+
+class OfLoop:
+    """What belongs to a loop."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            f"{self!r} belongs to its event loop and cannot be pickled: connect where it is wanted"
+        )
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, _: object) -> Self:
+        return self
 
 
 class Calls:

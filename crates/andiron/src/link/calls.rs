@@ -192,6 +192,9 @@ impl Link {
         let mut state = self.lock();
         state.session.cancel(id);
         let mut todo = self.digest(&mut state);
+        if state.reader && state.calls.contains_key(&id) {
+            state.session.ping(&[]); // whoever waits for it may sleep in a read, and wakes when something comes
+        }
         todo.extend(self.flush(&mut state));
         self.arm(&mut state);
         drop(state);

@@ -1,0 +1,286 @@
+"""How many methods run at once, what is logged, and how a server ends."""
+
+import logging
+import threading
+
+import pytest
+
+import andiron
+
+
+class Gate:
+    """A method that waits to be let through, and how many were in it at once."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.inside = 0
+        self.most = 0
+        self.entered = threading.Semaphore(0)
+        self.opened = threading.Event()
+
+    @andiron.expose
+    def enter(self):
+        with self.lock:
+            self.inside += 1
+            self.most = max(self.most, self.inside)
+        self.entered.release()
+        assert self.opened.wait(60)
+        with self.lock:
+            self.inside -= 1
+
+    def wait_for(self, number):
+        for _ in range(number):
+            assert self.entered.acquire(timeout=60)
+
+
+class Tally(logging.Handler):
+    """What was logged by `andiron`, waited for."""
+
+    def __init__(self):
+        super().__init__()
+        self.records = []
+        self.came = threading.Condition()
+
+    def emit(self, record):
+        with self.came:
+            self.records.append(record)
+            self.came.notify_all()
+
+    def wait(self, *words):
+        def found():
+            texts = [(record, record.getMessage()) for record in self.records]
+            return next((record for record, text in texts if all(word in text for word in words)), None)
+
+        with self.came:
+            assert self.came.wait_for(found, timeout=60), [record.getMessage() for record in self.records]
+            return found()
+
+
+@pytest.fixture
+def logged():
+    tally = Tally()
+    logger = logging.getLogger("andiron")
+    logger.addHandler(tally)
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    yield tally
+    logger.removeHandler(tally)
+    logger.setLevel(level)
+
+
+def test_methods_overlap_and_a_number_of_threads_bounds_them(serve):
+    gate = Gate()
+    hub = serve({"gate": gate}, threads=3)
+    enter = hub["gate"].enter
+    started = [enter.start() for _ in range(8)]
+    gate.wait_for(3)
+    hub.store["x"] = 1
+    assert hub.store["x"] == 1, "the store is asked beside them"
+    gate.opened.set()
+    for call in started:
+        call.result()
+    assert gate.most == 3
+
+
+def test_one_thread_runs_the_methods_of_all_connections_and_objects_one_after_the_other(serve):
+    gate = Gate()
+    hub = serve({"gate": gate, "again": Gate.enter.__get__(gate), "give": lambda: gate.enter}, threads=1)
+    hubs = [andiron.connect(hub.peer.strip("'")) for _ in range(3)]
+    enters = [hub["gate"].enter for hub in hubs] + [hub["again"] for hub in hubs] + [hub["give"]() for hub in hubs]
+    starts = [enter.start for enter in enters]
+    started = [start() for start in starts for _ in range(3)]
+    gate.wait_for(1)
+    gate.opened.set()
+    for call in started:
+        call.result()
+    assert gate.most == 1
+
+
+def test_with_one_thread_calls_go_to_and_fro_all_the_same(serve):
+    def down(depth, up):
+        return depth if depth == 0 else up(depth - 1, down)
+
+    hub = serve({"down": down}, threads=1)
+    assert hub["down"](20, down) == 0
+
+
+def test_a_stream_shares_the_one_thread_with_others(serve):
+    def numbers():
+        number = 0
+        while True:
+            yield number
+            number += 1
+
+    hub = serve({"numbers": numbers, "double": lambda x: 2 * x}, threads=1)
+    with hub["numbers"]() as items:
+        for number in range(1000):
+            assert next(items) == number
+            if number % 100 == 0:
+                assert hub["double"](number) == 2 * number
+
+
+def test_connections_take_turns_at_the_one_thread(serve):
+    @andiron.expose
+    class Doubler:
+        def double(self, x):
+            return 2 * x
+
+    hub = serve({"doubler": Doubler()}, threads=1)
+    other = andiron.connect(hub.peer.strip("'"))
+    here, there = hub["doubler"], other["doubler"]
+    stop = threading.Event()
+
+    def hurry():
+        while not stop.is_set():
+            with other.batch():
+                started = [there.double.start(1) for _ in range(100)]
+            for call in started:
+                call.result()
+
+    thread = threading.Thread(target=hurry)
+    thread.start()
+    try:
+        assert [here.double(number) for number in range(100)] == [2 * number for number in range(100)]
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_a_server_that_stops_waits_for_no_place(serve, home):
+    gate = Gate()
+    server = andiron.Server({"gate": gate}, f"unix:{home}/s", state=False, threads=1)
+    hub = andiron.connect(server.addresses[0])
+    enter = hub["gate"].enter
+    started = [enter.start() for _ in range(3)]
+    gate.wait_for(1)
+    assert not server.stop(), "one did not end in time"
+    for call in started:
+        with pytest.raises(ConnectionError):
+            call.result()
+    gate.opened.set()
+
+
+def test_a_server_has_one_thread_at_least(home):
+    with pytest.raises(ValueError, match="threads=0"):
+        andiron.Server({}, f"unix:{home}/s", threads=0)
+
+
+def test_more_than_it_can_run_is_refused_as_overloaded(serve):
+    gate = Gate()
+    hub = serve({"gate": gate})
+    hubs = [andiron.connect(hub.peer.strip("'")) for _ in range(3)]
+    enters = [hub["gate"].enter for hub in hubs]
+    started = [enters[number % 3].start() for number in range(300)]
+    refused = threading.Event()
+    for call in started:
+        call.add_done_callback(lambda call: call.exception() and refused.set())
+    assert refused.wait(60), "the caller hears of it while the others run"
+    gate.opened.set()
+    outcomes = [call.exception() for call in started]
+    assert {type(outcome) for outcome in outcomes} == {type(None), andiron.OverloadedError}
+    assert all(outcome.is_temporary() for outcome in outcomes if outcome)
+    assert hubs[0]["gate"].enter() is None, "later there is room again"
+
+
+def test_serve_keeps_to_its_threads_at_another_server(serve, processes, home):
+    address = f"unix:{home}/shared"
+    with andiron.Server({}, address, state=False):
+        processes.python(
+            f"""
+            import threading
+            import andiron
+
+            inside = 0
+            most = 0
+            lock = threading.Lock()
+            pause = threading.Event()
+
+            @andiron.expose
+            class Work:
+                def work(self):
+                    global inside, most
+                    with lock:
+                        inside += 1
+                        most = max(most, inside)
+                    pause.wait(0.02)
+                    with lock:
+                        inside -= 1
+
+                def most(self):
+                    return most
+
+            andiron.serve({{"work": Work()}}, {address!r}, threads=1)
+            """
+        )
+        hub = andiron.connect(address, wait=60)
+        work = hub["work"]
+        for call in [work.work.start() for _ in range(20)]:
+            call.result()
+        assert work.most() == 1
+
+
+def test_a_one_way_call_that_fails_is_logged_at_both_ends(serve, logged):
+    @andiron.expose
+    class Ear:
+        def hear(self, word):
+            raise ValueError(word)
+
+    hub = serve({"ear": Ear()})
+    hub["ear"].hear.notify("loud")
+    caller = logged.wait("a one-way call `hear` to", "failed", "ValueError: loud")
+    assert caller.levelname == "WARNING"
+    assert "in hear" in str(caller.exc_info[1].__cause__)
+    callee = logged.wait("`hear`, which was called one way, raised")
+    assert callee.levelname == "ERROR"
+    assert isinstance(callee.exc_info[1], ValueError)
+    object.__getattribute__(hub["ear"], "_andiron").method("listen").notify()
+    logged.wait("a one-way call `listen`", "no method `listen`")
+
+
+def test_hooks_and_callbacks_that_raise_are_logged(serve, logged):
+    def greet():
+        andiron.caller().on_end(lambda: 1 / 0)
+
+    hub = serve({"greet": greet})
+    other = andiron.connect(hub.peer.strip("'"))
+    other["greet"]()
+    other.close()
+    record = logged.wait("called at the end of a connection, raised")
+    assert isinstance(record.exc_info[1], ZeroDivisionError)
+    hub["greet"].start().add_done_callback(lambda call: [][0])
+    record = logged.wait("the callback", "of a call raised")
+    assert isinstance(record.exc_info[1], IndexError)
+
+
+def test_a_wrong_secret_is_logged_by_the_server(home, logged, processes, command):
+    def secret(name):
+        made = processes.start(command, "secret", "new", "--secret-file", str(home / name))
+        made.communicate(timeout=60)
+        assert made.returncode == 0
+        return home / name
+
+    with andiron.Server({}, "tcp://localhost:0", state=False, secret_file=secret("one")) as server:
+        with pytest.raises(andiron.AuthenticationError):
+            andiron.connect(server.addresses[0], secret_file=secret("other"))
+        assert logged.wait("a connection was refused", "secret").levelname == "WARNING"
+
+
+def test_a_connection_that_is_lost_and_made_anew_is_logged(home, logged):
+    address = f"unix:{home}/s"
+    server = andiron.Server({"double": lambda x: 2 * x}, address, state=False)
+    hub = andiron.connect(address, retry=60)
+    double = hub["double"]
+    assert double(1) == 2
+    server.stop()
+    with andiron.Server({"double": lambda x: 2 * x}, address, state=False):
+        assert double(2) == 4
+        assert logged.wait("the connection to", "was lost").levelname == "WARNING"
+        assert logged.wait("connected to", "again").levelname == "INFO"
+        count = len(logged.records)
+        hub.close()
+    assert not [record for record in logged.records[count:] if "was lost" in record.getMessage()]
+
+
+def test_logging_is_not_imported_before_there_is_something_to_log(processes):
+    process = processes.python("import andiron, sys; print('logging' in sys.modules)")
+    assert process.communicate(timeout=60) == ("False\n", "")
