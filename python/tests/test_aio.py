@@ -144,6 +144,27 @@ def test_all_entries_are_as_they_were_at_one_moment(address):
     run(main())
 
 
+def test_a_big_array_is_stored_by_reference(address):
+    numpy = pytest.importorskip("numpy")
+
+    async def main():
+        async with await aio.connect(address) as hub:
+            array = numpy.arange(400_000)
+            await hub.store.update({"a": [array, b"x" * (1 << 20)], "b": array})
+            await hub.store.set("c", array)
+            assert await hub.store.setdefault("d", {"e": array}) is not None
+            first, second = await hub.store.get("c"), await hub.store.get("c")
+            first[:] = 0
+            assert (second == array).all()
+            stored = {name: value async for name, value in hub.store.items()}
+            assert (stored["a"][0] == array).all()
+            assert stored["a"][1] == b"x" * (1 << 20)
+            assert (stored["d"]["e"] == array).all()
+            assert (await hub.store.pop("b") == array).all()
+
+    run(main())
+
+
 def test_snapshots(home):
     async def main():
         async with (

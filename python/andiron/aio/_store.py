@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from andiron import _engine, _errors, _values
+from andiron import _engine, _errors, _memory, _values
 from andiron._store import _MISSING, Change, Edit, Entry, Snapshot, Stats
 from andiron.aio._tasks import OfLoop
 
@@ -67,7 +67,7 @@ class Store(OfLoop):
         if ttl is not None and not ttl > 0:
             raise _errors.BadArgumentsError("a ttl is more than 0 seconds")
         micros = None if ttl is None else max(1, int(min(ttl * 1e6, _LONGEST)))
-        data = _engine.encode(value)
+        data = _memory.stored(value)
         version: int
         version, *_ = await self._call(
             "set", name, data, _NATIVE, self._author, micros, if_version, persist, durability
@@ -76,7 +76,7 @@ class Store(OfLoop):
 
     async def setdefault(self, name: str, default: Any = None) -> Any:
         """The value of this name, which is set to the default where there is none."""
-        row = await self._call("set_default", name, _engine.encode(default), _NATIVE, self._author)
+        row = await self._call("set_default", name, _memory.stored(default), _NATIVE, self._author)
         entry = _entry(row)
         return default if entry is None else entry.value
 
@@ -85,7 +85,7 @@ class Store(OfLoop):
     ) -> None:
         """Sets several values at once: all of them or none."""
         items = dict(values, **more).items()
-        entries = [[name, _engine.encode(value), _NATIVE, self._author] for name, value in items]
+        entries = [[name, _memory.stored(value), _NATIVE, self._author] for name, value in items]
         await self._call("set_many", entries)
 
     async def delete(self, name: str, *, if_version: int | None = None) -> bool:
@@ -217,7 +217,7 @@ class AsyncEdit(Edit):
         """Writes another one in its place."""
         try:
             if self._version:
-                args = [self._name, _engine.encode(value), _NATIVE, self._of._author, self._version]
+                args = [self._name, _memory.stored(value), _NATIVE, self._of._author, self._version]
                 await self._of._call("replace", *args)
             else:
                 await self._of.set(self._name, value, if_version=0)
