@@ -311,7 +311,7 @@ def _refusal(value: Any) -> str:
     name = cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
     for plain in (bool, int, float, str, bytes, bytearray, list, dict, tuple, set, frozenset):
         if isinstance(value, plain):
-            return f"{name} is a {plain.__name__} of a kind of its own: send {plain.__name__}(..) of it, or register the class"
+            return f"{name} is a {plain.__name__} of a kind of its own: send {plain.__name__}(..) of it"
     return f"{name} is no value that travels; expose it to have it called, or register its class"
 
 

@@ -10,6 +10,7 @@ from andiron import _errors, _fork
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from contextlib import AbstractContextManager
     from typing import Any, NamedTuple, TypeVar
 
     from andiron._engine import StoreEngine, Watch
@@ -96,40 +97,53 @@ _FIXED = (bool, int, float, complex, str, bytes, frozenset, type(None))
 
 
 class Edit:
-    """Gives the value of an entry to a block, and writes it back behind it; see `Store.edit`."""
+    """What is known of an entry that is changed; see `Store.edit`."""
 
-    __slots__ = ("_default", "_name", "_store", "_value", "_version")
+    __slots__ = ("_default", "_name", "_value", "_version")
 
-    def __init__(self, store: Store, name: str, default: Any) -> None:
-        self._store = store
+    def __init__(self, name: str, default: Any) -> None:
         self._name = name
         self._default = default
 
-    def __enter__(self) -> Any:
-        value = self._read()
-        if isinstance(value, _FIXED):
-            raise TypeError(
-                f"{self._name!r} is a {type(value).__name__}, which no block can change: use store.change({self._name!r}, function)"
-            )
-        return value
-
-    def _read(self) -> Any:
-        entry = self._store._engine.entry(self._name)
-        if entry is None and self._default is _MISSING:
+    def _begin(self, entry: tuple[Any, ...] | None) -> Any:
+        """With the entry that is there."""
+        if entry is not None:
+            self._value, self._version = entry[:2]
+        elif self._default is _MISSING:
             raise KeyError(self._name)
-        if entry is None:
+        else:
             import copy
 
             self._value, self._version = copy.deepcopy(self._default), 0
-        else:
-            self._value, self._version = entry[:2]
         return self._value
 
-    def __exit__(self, kind: object, *_: object) -> None:
-        if kind is None:
-            self._write(self._value)
+    def _changeable(self, value: Any) -> Any:
+        if isinstance(value, _FIXED):
+            raise TypeError(
+                f"{self._name!r} is of the type {type(value).__name__}, which no block can change: use store.change({self._name!r}, function)"
+            )
+        return value
 
-    def _write(self, value: Any) -> None:
+    def _conflict(self) -> _errors.ConflictError:
+        meanwhile = "changed or removed" if self._version else "set"
+        return _errors.ConflictError(
+            f"{self._name!r} was {meanwhile} by somebody else meanwhile, and nothing was written: edit it again, or use store.change({self._name!r}, function), which does"
+        )
+
+
+class _Edit(Edit):
+    """Gives the value of an entry to a block, and writes it back behind it."""
+
+    __slots__ = ("_store",)
+
+    def __init__(self, store: Store, name: str, default: Any) -> None:
+        super().__init__(name, default)
+        self._store = store
+
+    def read(self) -> Any:
+        return self._begin(self._store._engine.entry(self._name))
+
+    def write(self, value: Any) -> None:
         engine = self._store._engine
         try:
             if self._version:
@@ -139,11 +153,12 @@ class Edit:
         except _errors.ConflictError as error:
             raise self._conflict() from error
 
-    def _conflict(self) -> _errors.ConflictError:
-        meanwhile = "changed or removed" if self._version else "set"
-        return _errors.ConflictError(
-            f"{self._name!r} was {meanwhile} by somebody else meanwhile, and nothing was written: edit it again, or use store.change({self._name!r}, function), which does"
-        )
+    def __enter__(self) -> Any:
+        return self._changeable(self.read())
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            self.write(self._value)
 
 
 class _Items(ItemsView[str, "Any"]):
@@ -310,7 +325,7 @@ class Store(MutableMapping[str, "Any"]):
         """Adds to a whole number, or to 0 where there is none. Gives what it is now."""
         return self._engine.incr(name, by)
 
-    def edit(self, name: str, default: Any = _MISSING) -> Edit:
+    def edit(self, name: str, default: Any = _MISSING) -> AbstractContextManager[Any, None]:
         """Gives the value to a block that changes it, and writes it back where the block ends without an exception.
 
         ``with store.edit("tracks", []) as tracks: tracks.append("Embers")``
@@ -318,7 +333,7 @@ class Store(MutableMapping[str, "Any"]):
         `ConflictError` where somebody else wrote the entry meanwhile: then nothing was written. The entry keeps what is left of its ttl, and is persistent if it was. Without a
         ``default`` an entry that is not there is a `KeyError`. For values that nobody can change where they are, such as numbers, there is `change`.
         """
-        return Edit(self, name, default)
+        return _Edit(self, name, default)
 
     def change(self, name: str, change: Callable[[Any], T], default: Any = _MISSING) -> T:
         """Sets the value to what ``change`` makes of it, and gives that; again, from the value that is there then, where somebody else wrote meanwhile.
@@ -327,11 +342,11 @@ class Store(MutableMapping[str, "Any"]):
 
         Otherwise as `edit`; where ``change`` raises something, nothing is written.
         """
-        edit = Edit(self, name, default)
+        edit = _Edit(self, name, default)
         while True:
-            changed = change(edit._read())
+            changed = change(edit.read())
             try:
-                edit._write(changed)
+                edit.write(changed)
             except _errors.ConflictError:
                 continue
             return changed

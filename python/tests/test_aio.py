@@ -81,12 +81,85 @@ def test_the_store(address):
             assert await store.author("other").keys() == []
             assert await store.delete("x")
             assert not await store.delete("x")
+            assert await store.setdefault("y", 7) == 4
+            assert await store.setdefault("w", [7]) == [7]
+            async with store.edit("w") as w:
+                w.append(8)
+            assert await store.change("n", lambda n: n + 1, 1) == 2
+            assert await store.pop("n") == 2
+            assert await store.pop("n", None) is None
+            with pytest.raises(KeyError):
+                await store.pop("n")
+            assert await store.count() == 3
+            assert [item async for item in store.items()] == [("w", [7, 8]), ("y", 4), ("z", 2)]
+            assert [value async for value in store.values()] == [[7, 8], 4, 2]
+            assert await store.popitem() == ("w", [7, 8])
             await store.clear()
+            with pytest.raises(KeyError):
+                await store.popitem()
+            assert (await store.stats()).entries == 0
             changes = store.watch("room *")
             await store.set("room 1", [1])
             change = await changes.__anext__()
             assert (change.name, change.entry.value) == ("room 1", [1])
             await changes.aclose()
+
+    run(main())
+
+
+def test_an_edit_that_somebody_else_was_faster_than_is_a_conflict(address):
+    async def main():
+        async with await aio.connect(address) as hub:
+            store = hub.store
+            await store.set("x", [1])
+            with pytest.raises(andiron.ConflictError, match="'x' was changed"):  # noqa: PT012
+                async with store.edit("x") as x:
+                    x.append(2)
+                    await store.set("x", [3])
+            with pytest.raises(ZeroDivisionError):  # noqa: PT012
+                async with store.edit("x") as x:
+                    x.append(4)
+                    raise ZeroDivisionError
+            assert await store.get("x") == [3]
+            with pytest.raises(TypeError, match=r"store\.change"):
+                await store.edit("n", 1).__aenter__()
+            await asyncio.gather(*(store.change("n", lambda n: n + 1, 0) for _ in range(20)))
+            assert await store.get("n") == 20
+
+    run(main())
+
+
+def test_all_entries_are_as_they_were_at_one_moment(address):
+    async def main():
+        async with await aio.connect(address) as hub:
+            store = hub.store
+            wanted = [(f"{number:05}", number) for number in range(6000)]
+            await store.update(wanted)
+            items = store.items()
+            assert await anext(items) == wanted[0]
+            await store.clear()
+            assert [item async for item in items] == wanted[1:]
+            assert await store.keys() == []
+
+    run(main())
+
+
+def test_snapshots(home):
+    async def main():
+        async with (
+            aio.Server({}, f"unix:{home}/socket", state=home / "kept") as server,
+            await aio.connect(server.addresses[0]) as hub,
+        ):
+            store = hub.store
+            await store.set("x", 1)
+            assert await store.persist("x")
+            assert await store.save("morning") == 1
+            await store.set("x", 2)
+            assert await store.load("morning") == 1
+            assert await store.get("x") == 1
+            assert [snapshot.name for snapshot in await store.snapshots()] == ["morning"]
+            await store.delete_snapshot("morning")
+            assert await store.snapshots() == []
 
     run(main())
 

@@ -4,6 +4,8 @@
 
 use std::any::Any;
 use std::fmt;
+use std::fs::File;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::task::{Context, Poll, Waker, ready};
@@ -11,6 +13,7 @@ use std::time::Instant;
 
 use andiron_proto::ErrorKind;
 use andiron_proto::wire::codecs;
+use andiron_sys::memory::{Sealed, Unmapped};
 use bytes::Bytes;
 
 use crate::call::{Call, Parcel};
@@ -85,6 +88,42 @@ pub fn place(object: &Proxy) -> Result<u16, String> {
 /// Puts memory beside the value that is being encoded; gives its position, or `None` where there is no room for more.
 pub fn place_blob(blob: Blob) -> Option<u64> {
     target::attach(crate::blob::Attached::Blob(blob))
+}
+
+/// What is written to a file, in memory that can be passed on.
+///
+/// # Errors
+/// Why it could not be written, or that no memory or no descriptor is left.
+pub fn written(write: impl FnOnce(&File) -> io::Result<()>) -> io::Result<Blob> {
+    Sealed::written(write).and_then(Blob::of)
+}
+
+/// Memory that the language maps and fills, to be frozen then.
+#[derive(Debug)]
+pub struct Room(Unmapped);
+
+impl Room {
+    /// So many zeros.
+    ///
+    /// # Errors
+    /// That no memory or no descriptor is left.
+    pub fn zeroed(length: usize) -> io::Result<Room> {
+        Unmapped::zeroed(length).map(Room)
+    }
+
+    /// Fixes the bytes for ever; who has them mapped goes on with a copy. Nobody may unmap them meanwhile.
+    ///
+    /// # Errors
+    /// That no memory or no descriptor is left.
+    pub fn freeze(self) -> io::Result<Blob> {
+        self.0.freeze().and_then(Blob::of)
+    }
+}
+
+impl AsFd for Room {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
 }
 
 /// Gives the value that is being encoded its stream, for which nil stands in it.

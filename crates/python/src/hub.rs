@@ -12,7 +12,7 @@ use pyo3::types::{PyDict, PyTuple};
 use crate::error::{of_kind, to_python};
 use crate::object::Target;
 use crate::remote::Remote;
-use crate::store::Store;
+use crate::store::{Name, Store};
 use crate::{decode, log};
 
 /// Makes what users see: a proxy of a remote object, a stream of an inflow.
@@ -208,9 +208,9 @@ impl Connection {
 
     /// The store as this author's.
     #[pyo3(signature = (author=None))]
-    fn store(&self, author: Option<&str>) -> Store {
+    fn store(&self, author: Option<Name>) -> Store {
         let store = self.0.hub.store();
-        Store::new(author.map_or_else(|| store.clone(), |author| store.author(author)))
+        Store::new(author.map_or_else(|| store.clone(), |author| store.author(&author)))
     }
 
     /// Has a thread read the connection and run its calls until it ends; then `ended` is called with the error, or with `None`.

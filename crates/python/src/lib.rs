@@ -80,7 +80,9 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<object::Feed>()?;
     module.add_class::<object::Answer>()?;
     module.add_class::<hub::Context>()?;
+    module.add_function(wrap_pyfunction!(memory::freeze, module)?)?;
     module.add_class::<memory::Memory>()?;
+    module.add_class::<memory::Room>()?;
     module.add_class::<object::Target>()?;
     module.add_class::<object::Outflow>()?;
     module.add_class::<remote::Remote>()?;

@@ -36,8 +36,8 @@ impl Store {
     }
 }
 
-/// The name of an entry or a snapshot: a str that is text.
-struct Name(String);
+/// The name of an entry, a snapshot or an author: a str that is text.
+pub(crate) struct Name(String);
 
 impl Deref for Name {
     type Target = str;
@@ -52,7 +52,7 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Name {
 
     fn extract(name: Borrowed<'a, 'py, PyAny>) -> PyResult<Name> {
         let text = name.cast::<PyString>().map_err(|_| {
-            PyTypeError::new_err(format!("a name in the store is a str, and this is {}", kind_of(&name)))
+            PyTypeError::new_err(format!("a name in the store is a str, not {}", kind_of(&name)))
         })?;
         let text = text.to_str().map_err(|_| {
             let text = "a name in the store is text, and this one holds half of a surrogate pair";
@@ -63,11 +63,11 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Name {
 }
 
 fn kind_of(value: &Bound<'_, PyAny>) -> String {
-    value.get_type().name().map_or_else(|_| "something else".to_owned(), |name| format!("a {name}"))
+    value.get_type().name().map_or_else(|_| "something else".to_owned(), |name| name.to_string())
 }
 
 fn put(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Put> {
-    Ok(Put::bytes(name, encode::to_bytes(value)?, codecs::NATIVE))
+    Ok(Put::bytes(name, encode::to_blob(value)?, codecs::NATIVE))
 }
 
 fn value<'py>(py: Python<'py>, entry: &Entry) -> PyResult<Bound<'py, PyAny>> {
@@ -296,10 +296,10 @@ impl Store {
 
     /// Changes of entries whose name fits.
     #[pyo3(signature = (pattern, present=true, since=None))]
-    fn watch(&self, py: Python<'_>, pattern: &str, present: bool, since: Option<u64>) -> PyResult<Watch> {
+    fn watch(&self, py: Python<'_>, pattern: Name, present: bool, since: Option<u64>) -> PyResult<Watch> {
         let watch = py.detach(|| match since {
-            Some(version) => self.0.watch_since(pattern, false, version),
-            None => self.0.watch_with(pattern, false, present),
+            Some(version) => self.0.watch_since(&pattern, false, version),
+            None => self.0.watch_with(&pattern, false, present),
         });
         let watch = watch.map_err(|error| to_python(py, &error))?;
         Ok(Watch(Flow::new(watch)))
@@ -308,9 +308,9 @@ impl Store {
 
 /// Entries with their names as they come.
 #[pyclass(frozen, module = "andiron._native")]
-pub(crate) struct Entries(Flow<Listed>);
+pub(crate) struct Entries(Flow<NamedEntries>);
 
-type Listed = Box<dyn Iterator<Item = Result<(String, Entry), Error>> + Send>;
+type NamedEntries = Box<dyn Iterator<Item = Result<(String, Entry), Error>> + Send>;
 
 #[pymethods]
 impl Entries {

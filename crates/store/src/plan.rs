@@ -18,6 +18,9 @@ use crate::op::{Codec, Now, Op, Put, Reply};
 use crate::store::Store;
 use crate::value::Value;
 
+/// Entries that are looked at to find out whether a disk has the one that comes first.
+const LOOKED_AT: usize = 64;
+
 /// A write that is decided and not done. No other takes out what it changes meanwhile, for its room or its time. Neither publishing nor abandoning it leaves the room kept that it needs.
 #[derive(Debug)]
 pub struct Plan<V> {
@@ -97,13 +100,19 @@ impl<V: Value> Store<V> {
             Op::Increment { key, .. } | Op::Delete { key, .. } | Op::Replace(Put { key, .. }) => {
                 self.persistent > 0 && is_kept(*key)
             }
-            Op::DeleteFirst { author } => {
-                self.persistent > 0 && self.first(author).is_some_and(|stored| stored.persistent)
-            }
+            Op::DeleteFirst { author } => self.persistent > 0 && self.first_may_be_kept(author),
             Op::Clear { .. } => self.persistent > 0,
             Op::Persist { .. } | Op::ExpireOne { .. } | Op::Restore { .. } => true,
             Op::Get { .. } | Op::List { .. } | Op::Expire { .. } => false,
         }
+    }
+
+    /// Whether a disk may have the entry that comes first when that is asked for, by which time others may be over.
+    fn first_may_be_kept(&self, author: &str) -> bool {
+        let Some(shelf) = self.shelves.get(author) else { return false };
+        let mut first = shelf.stored_after(None).take(LOOKED_AT);
+        let decides = first.find(|stored| stored.persistent || stored.expiry.is_none());
+        decides.map_or(shelf.len() > 0, |stored| stored.persistent)
     }
 
     /// The version that the next plan is to take, so that the writes that are made until it is published have smaller ones.
