@@ -13,7 +13,7 @@ python() {
     while read -r peer; do
         $pip install "$peer" || echo "$peer cannot be installed"
     done < python/bench/requirements.txt
-    PATH="$PWD/$venv/bin:$PATH" $venv/bin/maturin build --quiet --release --locked --interpreter $venv/bin/python --out target/bench-wheel
+    PATH="$PWD/$venv/bin:$PATH" $venv/bin/maturin build --quiet --profile wheel --locked --interpreter $venv/bin/python --out target/bench-wheel
     $pip install --force-reinstall --no-deps target/bench-wheel/andiron-*.whl
 }
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import functools
-import threading
 import types
 import weakref
-from collections.abc import Iterator
+from _collections_abc import Iterator
+from _thread import allocate_lock
 
 from andiron import _errors, _later, _values
 from andiron._engine import Outflow, Target, check, current, hooks
@@ -16,9 +15,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import inspect
     from collections.abc import Callable
+    from functools import _lru_cache_wrapper as CachedFunction
+    from functools import partial
     from typing import Any, TypeVar
 
     T = TypeVar("T")
+else:
+    from _functools import _lru_cache_wrapper as CachedFunction
+    from _functools import partial  # the module that has it by its public name takes long to import
 
 _MARK = "__andiron_exposed__"
 #: Instances that were exposed and take no attributes, by their number. They are kept, as their numbers would be given to others.
@@ -37,8 +41,8 @@ _FUNCTIONS = (
     types.MethodDescriptorType,
     types.ClassMethodDescriptorType,
     types.MethodWrapperType,
-    type(functools.lru_cache(len)),
-    functools.partial,
+    CachedFunction,
+    partial,
 )
 
 
@@ -119,14 +123,14 @@ def methods_of(value: Any) -> dict[str, Any]:
     for name, member in names.items():
         if isinstance(member, property):
             properties[name] = member
-            methods[name] = functools.partial(_get, value, name)
+            methods[name] = partial(_get, value, name)
         else:
             methods[SPECIAL.get(name, name)] = _checked(getattr(value, name))
     if any(member.fset for member in properties.values()):
-        methods["$set"] = functools.partial(_set, value, properties)
+        methods["$set"] = partial(_set, value, properties)
     if "__iter__" in names:
-        methods["$iterate"] = functools.partial(iter, value)
-    methods["$describe"] = functools.partial(_describe, value, names)
+        methods["$iterate"] = partial(iter, value)
+    methods["$describe"] = partial(_describe, value, names)
     return methods
 
 
@@ -134,6 +138,8 @@ def _checked(method: Any) -> Any:
     """A method that refuses other arguments than those of its signature before anything runs: where a decorator takes all, that has to be done for it."""
     if not hasattr(method, "__wrapped__"):
         return method
+
+    import functools
 
     @functools.wraps(method)
     def checked(*args: Any, **kwargs: Any) -> Any:
@@ -226,7 +232,7 @@ def target_of(value: Any) -> Target | None:
         return known
     methods: dict[str, Callable[..., Any]]
     if isinstance(value, _FUNCTIONS):
-        describe = functools.partial(_describe_function, value)
+        describe = partial(_describe_function, value)
         methods = {"$call": value, "$describe": describe}
         name = getattr(value, "__name__", "function")
     elif isinstance(value, type):
@@ -236,7 +242,7 @@ def target_of(value: Any) -> Target | None:
     else:
         return None
     later = _later.in_loop(methods, _later.running_loop())
-    return Target(value, later, functools.partial(_missing, name, methods))
+    return Target(value, later, partial(_missing, name, methods))
 
 
 class _Instances:
@@ -244,7 +250,7 @@ class _Instances:
 
     def __init__(self, cls: type) -> None:
         self._cls = cls
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
         self._methods: dict[int, dict[str, Any]] = {}
         self._loop = _later.running_loop()
 

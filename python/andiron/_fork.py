@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import collections
 import os
-import weakref
+from _weakrefset import WeakSet
+
+from andiron._rows import row
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
         pump: bool
 
 else:
-    Place = collections.namedtuple("Place", "address wait timeout retry cache secret_file pump")
+    Place = row("Place", "address wait timeout retry cache secret_file pump")
 
 
 class Anew:
@@ -58,7 +59,7 @@ def made(value: Any) -> Any:
 
 #: The parent's, which goes on using them: they are not even dropped here.
 _inherited: list[Any] = []
-_heirs: weakref.WeakSet[Any] = weakref.WeakSet()
+_heirs: WeakSet[Any] = WeakSet()
 
 
 def inherits(heir: Heir) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
-from collections.abc import Mapping
+from _collections_abc import Mapping
+from _thread import allocate_lock
 
 from andiron import _engine, _errors, _fork
 from andiron._expose import target_of
@@ -112,7 +112,9 @@ class Hub(Mapping[str, "Any"]):
 
     def run(self) -> None:
         """Serves the objects of this process until the connection ends; raises why it did, where nobody here closed it."""
-        ended = threading.Event()
+        from threading import Event
+
+        ended = Event()
         outcome: list[BaseException | None] = []
 
         def end(error: BaseException | None) -> None:
@@ -226,7 +228,7 @@ class _Shared:
     def forked(self) -> None:
         """Has none any more. The lock may be held by a thread that is not there."""
         self._hubs: dict[_fork.Place, Hub] = {}
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
 
     def hub(self, place: _fork.Place) -> Hub:
         """The one for this place."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 import types
 
@@ -13,9 +12,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
+    from functools import partial
     from typing import Any
 
     from andiron._engine import Answer, Feed
+else:
+    from _functools import partial
 
 #: Those of functions whose calls give something to await or to iterate over asynchronously.
 _WAITS = 0x80 | 0x100 | 0x200  # inspect.CO_COROUTINE, CO_ITERABLE_COROUTINE, CO_ASYNC_GENERATOR
@@ -31,7 +33,7 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
 
 
 def _waits(function: Any) -> bool:
-    while isinstance(function, functools.partial):
+    while isinstance(function, partial):
         function = function.func
     if isinstance(function, types.MethodType):
         function = function.__func__
@@ -46,7 +48,7 @@ def in_loop(methods: dict[str, Any], loop: asyncio.AbstractEventLoop | None) -> 
     if not any(_waits(function) for function in methods.values()):
         return methods
     return {
-        name: Later(functools.partial(_begin, function, loop)) if _waits(function) else function
+        name: Later(partial(_begin, function, loop)) if _waits(function) else function
         for name, function in methods.items()
     }
 

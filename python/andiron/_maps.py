@@ -16,6 +16,13 @@ class Sealed(mmap.mmap):
     memory: Memory
 
 
+class Own(mmap.mmap):
+    """Memory that nobody else can change, mapped as the own copy of who got it: a page is copied when it is written."""
+
+    #: What it is a copy of.
+    memory: Memory
+
+
 class Building(mmap.mmap):
     """Memory that is filled here, to be sealed then."""
 
@@ -24,17 +31,16 @@ class Building(mmap.mmap):
 
 
 def own(memory: Memory) -> memoryview | None:
-    """The bytes as the own copy of who asks: a page is copied when it is written. `None` where they cannot be mapped."""
+    """The bytes as an `Own` one. `None` where they cannot be mapped."""
     place = memory.place()
     if place is None:
         return None
     descriptor, offset = place
     try:
-        mapped = mmap.mmap(
-            descriptor, offset + len(memory), mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE
-        )
+        mapped = Own(descriptor, offset + len(memory), mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE)
     except OSError:  # there are too many maps or descriptors
         return None
+    mapped.memory = memory
     return memoryview(mapped)[offset:]
 
 

@@ -129,6 +129,19 @@ def _memory_of(of: Any, length: int) -> Memory | None:
     return sealed.memory if contiguous else None
 
 
+def _unchanged(array: Any) -> Memory | None:
+    """The sealed memory of which an array is the own copy of who got it, where nothing was written to that."""
+    if "andiron._maps" not in sys.modules:
+        return None
+    from andiron import _maps
+
+    own = _root(array)
+    if not isinstance(own, _maps.Own) or len(own) != array.nbytes or not array.flags.c_contiguous:
+        return None
+    address: int = array.__array_interface__["data"][0]
+    return own.memory if own.memory.is_unchanged(address) else None
+
+
 def _is_array(value: Any) -> bool:
     numpy = sys.modules.get("numpy")
     return numpy is not None and isinstance(value, numpy.ndarray)
@@ -172,7 +185,7 @@ def parts_of_view(view: memoryview) -> list[Any]:
 def parts_of_array(array: Any) -> list[Any]:
     """The same of an array of numpy."""
     _check_array(array)
-    data = None if array.flags.writeable else _memory_of(array, array.nbytes)
+    data = _unchanged(array) if array.flags.writeable else _memory_of(array, array.nbytes)
     return [array.dtype.str, list(array.shape), data or _bytes_of_array(array)]
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import atexit
 import os
-import threading
-import weakref
+import time
+from _weakrefset import WeakSet
 
 from andiron import _engine, _errors
 from andiron._hub import Hub, chosen, named_target, wait_for
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 #: The pauses between two tries to find a server, in seconds: the first, and the longest.
 _PAUSES = 0.05, 1.0
 
-_running: weakref.WeakSet[_engine.Running] = weakref.WeakSet()
+_running: WeakSet[_engine.Running] = WeakSet()
 
 
 @atexit.register
@@ -66,7 +66,9 @@ class Server:
         self._process = os.getpid()
         #: By which it is reached.
         self.addresses = self._running.addresses()
-        self._stopped = threading.Event()
+        from threading import Event
+
+        self._stopped = Event()
 
     def connect(self) -> Hub:
         """A connection within this process."""
@@ -140,5 +142,5 @@ def serve(
                 hub.run()
         except (_errors.UnavailableError, _errors.UnknownError):
             pass  # it went
-        threading.Event().wait(pause)
+        time.sleep(pause)
         pause = min(2 * pause, _PAUSES[1])

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import collections
-from collections.abc import ItemsView, MutableMapping, ValuesView
+from _collections_abc import ItemsView, MutableMapping, ValuesView
 
 from andiron import _errors, _fork
+from andiron._rows import row
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,10 +45,10 @@ if TYPE_CHECKING:
         evicted: int
 
 else:
-    _Entry = collections.namedtuple("_Entry", "value version timestamp cached")
-    _Change = collections.namedtuple("_Change", "name entry version skipped resume_from")
-    _Snapshot = collections.namedtuple("_Snapshot", "name timestamp entries bytes")
-    _Stats = collections.namedtuple("_Stats", "entries bytes authors hits questions evicted")
+    _Entry = row("_Entry", "value version timestamp cached")
+    _Change = row("_Change", "name entry version skipped resume_from")
+    _Snapshot = row("_Snapshot", "name timestamp entries bytes")
+    _Stats = row("_Stats", "entries bytes authors hits questions evicted")
 
 _MISSING: Any = object()
 

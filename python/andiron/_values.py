@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import sys
-from collections.abc import Callable
+from _collections_abc import Callable
 
 from andiron import _errors, _memory
 from andiron._memory import Array

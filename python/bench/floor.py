@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 #: The bytes of question and answer, as Andiron sends them.
 _LENGTHS = {
-    harness.CALL: (22, 12),
-    harness.ASYNCIO_CALL: (22, 12),
-    harness.GET: (32, 64),
-    harness.SET: (64, 32),
+    harness.CALL: (48, 18),
+    harness.ASYNCIO_CALL: (48, 18),
+    harness.GET: (64, 80),
+    harness.SET: (80, 64),
 }
 
 

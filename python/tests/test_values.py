@@ -326,6 +326,25 @@ def test_a_frozen_array_goes_by_reference_as_often_as_it_is_sent(echo):
     assert frozen.sum() > 0
 
 
+def test_an_array_that_came_goes_on_by_reference_until_it_is_written(echo):
+    numpy = pytest.importorskip("numpy")
+    hub, got = echo
+    (back,) = hub["keep"](numpy.arange(BIG // 8))
+    assert file_of(back) == file_of(got[0])
+    assert back.sum() == got[0].sum()  # to read it is no change
+    (again,) = hub["keep"](back)
+    assert file_of(again) == file_of(back)
+    again[-1] = 7  # one page of many
+    (changed,) = hub["keep"](again)
+    assert file_of(changed) != file_of(again)
+    assert (changed == again).all()
+    assert changed[-1] == 7 != back[-1]
+    (turned,) = hub["keep"](back.reshape(2, -1).T)
+    assert (turned == back.reshape(2, -1).T).all()
+    (part,) = hub["keep"](back[1:])
+    assert (part == back[1:]).all()
+
+
 def test_what_is_frozen_is_changed_by_nobody(echo):
     numpy = pytest.importorskip("numpy")
     hub, _ = echo

@@ -19,6 +19,7 @@ use bytes::Bytes;
 use crate::call::{Call, Parcel};
 use crate::link::{Link, TaskRead};
 use crate::object::{Job, Object};
+pub use crate::store::Kept;
 use crate::stream::Items;
 use crate::sync::{contained, lock};
 use crate::target::{self, Carried, Target, collecting, with_incoming};

@@ -23,7 +23,8 @@ fn rewritten(hex: &str) -> Result<(String, String), String> {
         .step_by(2)
         .map(|at| u8::from_str_radix(hex.get(at..at + 2).unwrap_or_default(), 16))
         .collect();
-    let value: Value = from_slice(&bytes.map_err(|error| error.to_string())?).map_err(|error| error.to_string())?;
+    let value: Value =
+        from_slice(&bytes.map_err(|error| error.to_string())?).map_err(|error| error.to_string())?;
     let written = to_vec(&value).map_err(|error| error.to_string())?;
     let mut hex = String::new();
     for byte in written {

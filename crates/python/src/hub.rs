@@ -208,7 +208,7 @@ impl Connection {
 
     /// The store as this author's.
     #[pyo3(signature = (author=None))]
-    fn store(&self, author: Option<Name>) -> Store {
+    fn store(&self, author: Option<Name<'_>>) -> Store {
         let store = self.0.hub.store();
         Store::new(author.map_or_else(|| store.clone(), |author| store.author(&author)))
     }

@@ -19,6 +19,7 @@ mod remote;
 mod server;
 mod signals;
 mod store;
+mod template;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
@@ -59,7 +60,7 @@ fn main(py: Python<'_>, arguments: Vec<String>) -> u8 {
     (0..=u8::MAX).find(|&number| std::process::ExitCode::from(number) == code).unwrap_or(1)
 }
 
-#[pymodule]
+#[pymodule(gil_used = false)]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     module.add_function(wrap_pyfunction!(install, module)?)?;

@@ -8,6 +8,7 @@ use std::os::fd::AsRawFd;
 use std::sync::Mutex;
 
 use andiron::{Blob, engine};
+use andiron_sys::pages;
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -51,6 +52,11 @@ impl Memory {
     /// The descriptor of memory that nobody can change, open as long as this is there, and where in it the bytes begin; `None` where it was not kept.
     fn place(&self) -> Option<(i32, usize)> {
         self.blob.memory().map(|memory| (memory.as_raw_fd(), self.offset))
+    }
+
+    /// Whether its bytes are mapped privately at this address, and none of them was written there since.
+    fn is_unchanged(&self, py: Python<'_>, address: usize) -> bool {
+        self.as_whole().is_some() && py.detach(|| pages::are_of_file(address, self.length))
     }
 
     fn __len__(&self) -> usize {

@@ -14,6 +14,7 @@ use crate::flow::Flow;
 use crate::hub::seconds;
 use crate::pending::Pending;
 use crate::remote::Remote;
+use crate::template::Template;
 use crate::{decode, encode, hooks};
 
 /// The entries of one author.
@@ -28,6 +29,23 @@ impl Store {
         Store(store)
     }
 
+    /// The value of this name, if there is one: what was made of it before, where it is current.
+    fn value<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let Some(kept) = self.0.kept(name) else {
+            let entry = py.detach(|| self.0.entry(name)).map_err(|error| to_python(py, &error))?;
+            return entry.map(|entry| value(py, &entry)).transpose();
+        };
+        if let Some(made) = kept.made::<Template>() {
+            return made.value(py).map(Some);
+        }
+        let Some(entry) = kept.entry() else { return Ok(None) };
+        let (template, value) = Template::of(value(py, entry)?, entry.bytes.len())?;
+        if let Some(template) = template {
+            kept.make(template);
+        }
+        Ok(Some(value))
+    }
+
     fn read(&self, py: Python<'_>, name: &str) -> PyResult<Option<Entry>> {
         match self.0.current(name) {
             Some(entry) => Ok(entry),
@@ -37,28 +55,28 @@ impl Store {
 }
 
 /// The name of an entry, a snapshot or an author: a str that is text.
-pub(crate) struct Name(String);
+pub(crate) struct Name<'a>(&'a str);
 
-impl Deref for Name {
+impl Deref for Name<'_> {
     type Target = str;
 
     fn deref(&self) -> &str {
-        &self.0
+        self.0
     }
 }
 
-impl<'a, 'py> FromPyObject<'a, 'py> for Name {
+impl<'a, 'py> FromPyObject<'a, 'py> for Name<'a> {
     type Error = PyErr;
 
-    fn extract(name: Borrowed<'a, 'py, PyAny>) -> PyResult<Name> {
-        let text = name.cast::<PyString>().map_err(|_| {
+    fn extract(name: Borrowed<'a, 'py, PyAny>) -> PyResult<Name<'a>> {
+        let text = <&'a str as FromPyObject<'a, 'py>>::extract(name).map_err(|_| {
+            if name.is_instance_of::<PyString>() {
+                let text = "a name in the store is text, and this one holds half of a surrogate pair";
+                return of_kind(name.py(), ErrorKind::Encoding, text);
+            }
             PyTypeError::new_err(format!("a name in the store is a str, not {}", kind_of(&name)))
         })?;
-        let text = text.to_str().map_err(|_| {
-            let text = "a name in the store is text, and this one holds half of a surrogate pair";
-            of_kind(name.py(), ErrorKind::Encoding, text)
-        })?;
-        Ok(Name(text.to_owned()))
+        Ok(Name(text))
     }
 }
 
@@ -89,28 +107,22 @@ fn durability(py: Python<'_>, name: Option<&str>) -> PyResult<Option<Durability>
 #[pymethods]
 impl Store {
     /// The value of this name. Raises `KeyError`.
-    fn get<'py>(&self, py: Python<'py>, name: Name) -> PyResult<Bound<'py, PyAny>> {
-        match self.read(py, &name)? {
-            Some(entry) => value(py, &entry),
-            None => Err(PyKeyError::new_err(name.0)),
-        }
+    fn get<'py>(&self, py: Python<'py>, name: Name<'_>) -> PyResult<Bound<'py, PyAny>> {
+        self.value(py, &name)?.ok_or_else(|| PyKeyError::new_err(name.0.to_owned()))
     }
 
     /// The value of this name, or the other one.
     fn get_or<'py>(
         &self,
         py: Python<'py>,
-        name: Name,
+        name: Name<'_>,
         default: Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        match self.read(py, &name)? {
-            Some(entry) => value(py, &entry),
-            None => Ok(default),
-        }
+        Ok(self.value(py, &name)?.unwrap_or(default))
     }
 
     /// Value, version, timestamp and whether the store was not asked; or `None`.
-    fn entry<'py>(&self, py: Python<'py>, name: Name) -> PyResult<Option<EntryTuple<'py>>> {
+    fn entry<'py>(&self, py: Python<'py>, name: Name<'_>) -> PyResult<Option<EntryTuple<'py>>> {
         self.read(py, &name)?.map(|entry| tuple(py, &entry)).transpose()
     }
 
@@ -124,21 +136,21 @@ impl Store {
     }
 
     /// Begins to ask for an entry, whether it is known here or not; the result is what `entry` gives.
-    fn start(&self, py: Python<'_>, name: Name) -> PyResult<Pending> {
+    fn start(&self, py: Python<'_>, name: Name<'_>) -> PyResult<Pending> {
         let begun = py.detach(|| self.0.begin(&name));
         let (asking, pending) = begun.map_err(|error| to_python(py, &error))?;
-        let question = Question::Entry(self.0.clone(), name.0, asking);
+        let question = Question::Entry(self.0.clone(), name.0.to_owned(), asking);
         Ok(Pending::new(pending, None, Some(question)))
     }
 
     /// The entry where it is known here to be current, in a tuple of one; else `None`.
-    fn known<'py>(&self, py: Python<'py>, name: Name) -> PyResult<Option<(Option<EntryTuple<'py>>,)>> {
+    fn known<'py>(&self, py: Python<'py>, name: Name<'_>) -> PyResult<Option<(Option<EntryTuple<'py>>,)>> {
         let Some(known) = self.0.current(&name) else { return Ok(None) };
         Ok(Some((known.map(|entry| tuple(py, &entry)).transpose()?,)))
     }
 
     /// Whether there is such an entry.
-    fn has(&self, py: Python<'_>, name: Name) -> PyResult<bool> {
+    fn has(&self, py: Python<'_>, name: Name<'_>) -> PyResult<bool> {
         Ok(self.read(py, &name)?.is_some())
     }
 
@@ -148,7 +160,7 @@ impl Store {
     fn set(
         &self,
         py: Python<'_>,
-        name: Name,
+        name: Name<'_>,
         value: &Bound<'_, PyAny>,
         persist: bool,
         ttl: Option<f64>,
@@ -178,7 +190,7 @@ impl Store {
     fn replace(
         &self,
         py: Python<'_>,
-        name: Name,
+        name: Name<'_>,
         value: &Bound<'_, PyAny>,
         if_version: u64,
     ) -> PyResult<u64> {
@@ -190,7 +202,7 @@ impl Store {
     fn set_default<'py>(
         &self,
         py: Python<'py>,
-        name: Name,
+        name: Name<'_>,
         value: &Bound<'py, PyAny>,
     ) -> PyResult<Option<EntryTuple<'py>>> {
         let put = put(&name, value)?;
@@ -199,8 +211,8 @@ impl Store {
     }
 
     /// Sets several values at once; gives their version.
-    fn set_many(&self, py: Python<'_>, items: Vec<(Name, Bound<'_, PyAny>)>) -> PyResult<u64> {
-        let puts = items.iter().map(|(name, value)| put(name, value));
+    fn set_many(&self, py: Python<'_>, items: Vec<(Bound<'_, PyAny>, Bound<'_, PyAny>)>) -> PyResult<u64> {
+        let puts = items.iter().map(|(name, value)| put(&name.extract::<Name<'_>>()?, value));
         let puts: Vec<Put> = puts.collect::<PyResult<_>>()?;
         py.detach(|| self.0.set_many(puts)).map_err(|error| to_python(py, &error))
     }
@@ -210,7 +222,7 @@ impl Store {
     fn delete<'py>(
         &self,
         py: Python<'py>,
-        name: Name,
+        name: Name<'_>,
         if_version: Option<u64>,
     ) -> PyResult<Option<EntryTuple<'py>>> {
         let deleted = py.detach(|| match if_version {
@@ -221,7 +233,7 @@ impl Store {
     }
 
     /// Adds to a whole number; gives what it is now.
-    fn incr(&self, py: Python<'_>, name: Name, by: &Bound<'_, PyAny>) -> PyResult<i64> {
+    fn incr(&self, py: Python<'_>, name: Name<'_>, by: &Bound<'_, PyAny>) -> PyResult<i64> {
         let by = by.extract::<i64>().map_err(|error| match error.is_instance_of::<PyOverflowError>(py) {
             true => {
                 let text = "counting goes by 64 bits: use `change` to add more than that";
@@ -233,7 +245,7 @@ impl Store {
     }
 
     /// Has an entry outlive the server, or not any more; whether there is one.
-    fn persist(&self, py: Python<'_>, name: Name, persist: bool) -> PyResult<bool> {
+    fn persist(&self, py: Python<'_>, name: Name<'_>, persist: bool) -> PyResult<bool> {
         py.detach(|| self.0.persist(&name, persist)).map_err(|error| to_python(py, &error))
     }
 
@@ -261,12 +273,12 @@ impl Store {
     }
 
     /// Has the server keep the entries as they are, under this name; how many there were.
-    fn save(&self, py: Python<'_>, snapshot: Name) -> PyResult<u64> {
+    fn save(&self, py: Python<'_>, snapshot: Name<'_>) -> PyResult<u64> {
         py.detach(|| self.0.save(&snapshot)).map_err(|error| to_python(py, &error))
     }
 
     /// Sets entries as a snapshot has them; how many there were.
-    fn load(&self, py: Python<'_>, snapshot: Name) -> PyResult<u64> {
+    fn load(&self, py: Python<'_>, snapshot: Name<'_>) -> PyResult<u64> {
         py.detach(|| self.0.load(&snapshot)).map_err(|error| to_python(py, &error))
     }
 
@@ -278,7 +290,7 @@ impl Store {
     }
 
     /// Deletes a snapshot.
-    fn delete_snapshot(&self, py: Python<'_>, snapshot: Name) -> PyResult<()> {
+    fn delete_snapshot(&self, py: Python<'_>, snapshot: Name<'_>) -> PyResult<()> {
         py.detach(|| self.0.delete_snapshot(&snapshot)).map_err(|error| to_python(py, &error))
     }
 
@@ -296,7 +308,7 @@ impl Store {
 
     /// Changes of entries whose name fits.
     #[pyo3(signature = (pattern, present=true, since=None))]
-    fn watch(&self, py: Python<'_>, pattern: Name, present: bool, since: Option<u64>) -> PyResult<Watch> {
+    fn watch(&self, py: Python<'_>, pattern: Name<'_>, present: bool, since: Option<u64>) -> PyResult<Watch> {
         let watch = py.detach(|| match since {
             Some(version) => self.0.watch_since(&pattern, false, version),
             None => self.0.watch_with(&pattern, false, present),
@@ -308,9 +320,9 @@ impl Store {
 
 /// Entries with their names as they come.
 #[pyclass(frozen, module = "andiron._native")]
-pub(crate) struct Entries(Flow<NamedEntries>);
+pub(crate) struct Entries(Flow<Listed>);
 
-type NamedEntries = Box<dyn Iterator<Item = Result<(String, Entry), Error>> + Send>;
+type Listed = Box<dyn Iterator<Item = Result<(String, Entry), Error>> + Send>;
 
 #[pymethods]
 impl Entries {

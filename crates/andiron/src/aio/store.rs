@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use andiron_proto::wire::codecs;
+use futures_core::Stream as FutureStream;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Hub, Proxy};
-use crate::store::whole;
+use crate::store::whole::{self, Row, Rows};
 use crate::store::wire::{Answer, Open};
 use crate::store::{
     Ask, Cached, Common, DEFAULT_AUTHOR, Held, Key, Look, STORE, Writes, WritesAll, encode, no_board,
@@ -297,6 +298,24 @@ impl Store {
     /// Why the store could not be reached.
     pub async fn count(&self) -> Result<u64> {
         self.read("count", &(&*self.author,)).await
+    }
+
+    /// All entries of this author with their names, sorted by name, as they are at one moment. A stream, as that of a [`watch`](Store::watch).
+    ///
+    /// # Errors
+    /// As for [`Store::entries`](crate::Store::entries).
+    pub async fn entries(&self) -> Result<impl FutureStream<Item = Result<(String, Entry)>> + Send + use<>> {
+        let pages = self.read("entries", &(&*self.author, true)).await?;
+        Ok(Rows::<Stream<_>, _>::new(pages, Row::entry))
+    }
+
+    /// The names of all entries of this author; otherwise as [`entries`](Store::entries).
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn names(&self) -> Result<impl FutureStream<Item = Result<String>> + Send + use<>> {
+        let pages = self.read("entries", &(&*self.author, false)).await?;
+        Ok(Rows::<Stream<_>, _>::new(pages, Row::name))
     }
 
     /// Takes out the entry whose name comes first, and gives both back; `None` where there is none.

@@ -4,6 +4,7 @@ mod archive;
 mod cache;
 mod cell;
 mod entry;
+mod kept;
 mod list;
 mod put;
 mod watch;
@@ -24,6 +25,7 @@ pub(crate) use self::cache::{Ask, Cache, Cached, DEFAULT_LIMIT, Key, Look, Sourc
 pub(crate) use self::cell::Held;
 pub use self::cell::StoreCell;
 pub use self::entry::{Change, Changed, Entry, Listed, Stats};
+pub use self::kept::Kept;
 use self::list::Pages;
 pub use self::put::{Durability, Put};
 use self::watch::Beginning;
@@ -256,6 +258,12 @@ impl Store {
             Look::Current(entry) => Some(entry),
             Look::Ask(_) => None,
         }
+    }
+
+    /// The same, with what an engine made of it.
+    #[doc(hidden)]
+    pub fn kept(&self, name: &str) -> Option<Kept> {
+        self.common.cache().kept(self.key(name), self.max_staleness).map(Kept::new)
     }
 
     /// Asks the store.

@@ -1,5 +1,8 @@
 //! All entries of an author, as they are at one moment.
 
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
 use serde::{Deserialize, Deserializer};
 
 use super::wire::{Answer, Open};
@@ -46,21 +49,46 @@ pub(crate) fn first(first: First) -> Option<(String, Entry)> {
     Some((name, answer.entry()?))
 }
 
-/// Goes over all that came, and asks for what follows.
-pub(super) struct Rows<T> {
+/// Goes over all that came, and takes what follows of a stream.
+pub(crate) struct Rows<R, T> {
     page: std::vec::IntoIter<Open<Row>>,
-    rest: Option<StreamIter<Page>>,
+    rest: Option<R>,
     of: fn(Open<Row>) -> T,
 }
 
-impl<T> Rows<T> {
-    fn new(Open(Pages(page, Rest(rest))): Open<Pages>, of: fn(Open<Row>) -> T) -> Rows<T> {
-        Rows { page: page.into_iter(), rest: rest.map(Stream::into_iter), of }
+impl<R: From<Stream<Page>>, T> Rows<R, T> {
+    pub(crate) fn new(Open(Pages(page, Rest(rest))): Open<Pages>, of: fn(Open<Row>) -> T) -> Rows<R, T> {
+        Rows { page: page.into_iter(), rest: rest.map(R::from), of }
+    }
+}
+
+impl From<Stream<Page>> for StreamIter<Page> {
+    fn from(pages: Stream<Page>) -> StreamIter<Page> {
+        pages.into_iter()
     }
 }
 
 /// Ends behind the first error.
-impl<T> Iterator for Rows<T> {
+impl<T> futures_core::Stream for Rows<Stream<Page>, T> {
+    type Item = Result<T>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<T>>> {
+        loop {
+            if let Some(row) = self.page.next() {
+                return Poll::Ready(Some(Ok((self.of)(row))));
+            }
+            let Some(rest) = &mut self.rest else { return Poll::Ready(None) };
+            match ready!(Pin::new(rest).poll_next(context)) {
+                Some(Ok(page)) => self.page = page.into_iter(),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error.during("store.entries")))),
+                None => return Poll::Ready(None),
+            }
+        }
+    }
+}
+
+/// Ends behind the first error.
+impl<T> Iterator for Rows<StreamIter<Page>, T> {
     type Item = Result<T>;
 
     fn next(&mut self) -> Option<Result<T>> {
@@ -102,7 +130,7 @@ impl Store {
     /// `Overloaded` where too many others do the same, or why the store could not be reached.
     pub fn entries(&self) -> Result<impl Iterator<Item = Result<(String, Entry)>> + Send + use<>> {
         let pages = self.read("entries", &(&*self.author, true))?;
-        Ok(Rows::new(pages, Row::entry))
+        Ok(Rows::<StreamIter<Page>, _>::new(pages, Row::entry))
     }
 
     /// The names of all entries of this author; otherwise as [`entries`](Store::entries).
@@ -111,7 +139,7 @@ impl Store {
     /// As there.
     pub fn names(&self) -> Result<impl Iterator<Item = Result<String>> + Send + use<>> {
         let pages = self.read("entries", &(&*self.author, false))?;
-        Ok(Rows::new(pages, Row::name))
+        Ok(Rows::<StreamIter<Page>, _>::new(pages, Row::name))
     }
 
     /// Takes out the entry whose name comes first, and gives both back; `None` where there is none. Who calls it at the same time gets another one.
