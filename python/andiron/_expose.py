@@ -15,14 +15,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import inspect
     from collections.abc import Callable
-    from functools import _lru_cache_wrapper as CachedFunction
-    from functools import partial
+    from functools import _lru_cache_wrapper, partial
     from typing import Any, TypeVar
 
     T = TypeVar("T")
 else:
-    from _functools import _lru_cache_wrapper as CachedFunction
-    from _functools import partial  # the module that has it by its public name takes long to import
+    # The module that has them by their public names takes long to import.
+    from _functools import _lru_cache_wrapper, partial
 
 _MARK = "__andiron_exposed__"
 #: Instances that were exposed and take no attributes, by their number. They are kept, as their numbers would be given to others.
@@ -41,7 +40,7 @@ _FUNCTIONS = (
     types.MethodDescriptorType,
     types.ClassMethodDescriptorType,
     types.MethodWrapperType,
-    CachedFunction,
+    _lru_cache_wrapper,
     partial,
     Method,
 )
