@@ -238,7 +238,7 @@ def failed(
     if error is None:
         error = _of_kind(kind, message, operation, context, type_name, args)
     for name, value in (attributes or {}).items():
-        try:
+        try:  # noqa: SIM105 - contextlib takes long to import
             setattr(error, name, value)
         except (AttributeError, TypeError):  # one that is made of its arguments
             pass

@@ -7,14 +7,15 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-import harness
 import ray
+
+import harness
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def serve(start: harness.Start) -> None:  # noqa: ARG001 - as the others have it
+def serve(start: harness.Start) -> None:
     """Its processes are the client's."""
     harness.say_ready()
     harness.until_gone()
