@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import contextlib
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -254,8 +253,10 @@ def _set_attribute(error: Exception, name: str, value: Any) -> None:
     own = Error if isinstance(error, Error) else BaseException
     if name.startswith("_") or hasattr(own, name) or callable(getattr(type(error), name, None)):
         return
-    with contextlib.suppress(AttributeError, TypeError, ValueError):  # it has a mind of its own
+    try:  # noqa: SIM105 - contextlib takes long to import
         setattr(error, name, value)
+    except (AttributeError, TypeError, ValueError):  # it has a mind of its own
+        pass
 
 
 def _made(cls: type[Exception], message: str, args: Sequence[Any]) -> Exception | None:
