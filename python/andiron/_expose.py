@@ -15,13 +15,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import inspect
     from collections.abc import Callable
-    from functools import _lru_cache_wrapper as CachedFunction
+    from functools import _lru_cache_wrapper as CachedFunction  # noqa: N812 - it is a class
     from functools import partial
     from typing import Any, TypeVar
 
     T = TypeVar("T")
 else:
-    from _functools import _lru_cache_wrapper as CachedFunction
+    from _functools import _lru_cache_wrapper as CachedFunction  # noqa: N812 - it is a class
     from _functools import partial  # the module that has it by its public name takes long to import
 
 _MARK = "__andiron_exposed__"
@@ -203,7 +203,8 @@ def _parameters(parameters: list[inspect.Parameter]) -> Iterator[dict[str, Any]]
         if parameter.kind is parameter.KEYWORD_ONLY and not by_name:
             yield {"name": "*", "type": ""}
         by_name |= parameter.kind in (parameter.KEYWORD_ONLY, parameter.VAR_POSITIONAL)
-        stars = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
+        kinds: dict[Any, str] = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}
+        stars = kinds.get(parameter.kind, "")
         told = {"name": stars + parameter.name, "type": _type_name(parameter.annotation)}
         if parameter.default is not parameter.empty:
             told["optional"] = True

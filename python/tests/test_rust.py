@@ -103,7 +103,8 @@ def test_the_shell_writes_a_typed_class_of_an_object(daemon, rust, command, tmp_
     assert "class Player(Protocol):" in written
     assert "    def seek(self, seconds: float) -> float:" in written
     assert (
-        "    def discs(self, first: int = ..., *, titles: list[str] | None = ...) -> Iterator[int]:" in written
+        "    def discs(self, first: int = ..., *, titles: list[str] | None = ...) -> Iterator[int]:"
+        in written
     )
     assert "    def put(self, disc: Any, /, *more: Any, **further: int) -> None: ..." in written
     assert "    @owner.setter" in written
