@@ -205,7 +205,7 @@ def _parameters(parameters: list[inspect.Parameter]) -> Iterator[dict[str, Any]]
         by_name |= parameter.kind in (parameter.KEYWORD_ONLY, parameter.VAR_POSITIONAL)
         kinds: dict[Any, str] = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}
         stars = kinds.get(parameter.kind, "")
-        told = {"name": stars + parameter.name, "type": _type_name(parameter.annotation)}
+        told: dict[str, Any] = {"name": stars + parameter.name, "type": _type_name(parameter.annotation)}
         if parameter.default is not parameter.empty:
             told["optional"] = True
         yield told
