@@ -251,8 +251,8 @@ def _set_attribute(error: Exception, name: str, value: Any) -> None:
         if isinstance(value, list) and all(isinstance(note, str) for note in value):
             vars(error)[name] = value  # as `add_note` does, from Python 3.11 on
         return
-    of_class = getattr(type(error), name, None)
-    if name.startswith("_") or callable(of_class) or (isinstance(error, Error) and hasattr(Error, name)):
+    own = Error if isinstance(error, Error) else BaseException
+    if name.startswith("_") or hasattr(own, name) or callable(getattr(type(error), name, None)):
         return
     with contextlib.suppress(AttributeError, TypeError, ValueError):  # it has a mind of its own
         setattr(error, name, value)

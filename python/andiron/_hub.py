@@ -14,6 +14,7 @@ from andiron._store import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
     from typing import Any, TypeVar

@@ -86,7 +86,9 @@ def test_one_thread_runs_the_methods_of_all_connections_and_objects_one_after_th
     gate = Gate()
     hub = serve({"gate": gate, "again": Gate.enter.__get__(gate), "give": lambda: gate.enter}, threads=1)
     hubs = [andiron.connect(hub.peer.strip("'")) for _ in range(3)]
-    enters = [hub["gate"].enter for hub in hubs] + [hub["again"] for hub in hubs] + [hub["give"]() for hub in hubs]
+    enters = (
+        [hub["gate"].enter for hub in hubs] + [hub["again"] for hub in hubs] + [hub["give"]() for hub in hubs]
+    )
     starts = [enter.start for enter in enters]
     started = [start() for start in starts for _ in range(3)]
     gate.wait_for(1)

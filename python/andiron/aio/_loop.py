@@ -128,13 +128,17 @@ class Loop(Calls):
         if not self._over.done():
             self._over.set_result(None)
 
+    async def ready(self, method: Method) -> None:
+        """Waits for the next connection where one was lost."""
+        if self.retries and method.is_lost():
+            await self.blocking(method.renew, False)
+
     async def call(self, method: Method, *args: Any, **kwargs: Any) -> Any:
         """Calls a method, and again over the next connection where it retries and the call cannot have run. The call is given up when the task is cancelled."""
         if not self.retries:
             return await self.answer(self.start(method, *args, **kwargs))
         while True:
-            if method.is_lost():
-                await self.blocking(method.renew, False)
+            await self.ready(method)
             try:
                 return await self.answer(self.start(method, *args, **kwargs))
             except (_errors.UnavailableError, _errors.NoObjectError):

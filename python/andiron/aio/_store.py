@@ -43,16 +43,20 @@ class Store(OfLoop):
     async def _call(self, method: str, *args: Any) -> Any:
         return await self._loop.call(self._remote.method(method), *args)
 
+    async def _ask(self, name: str) -> Any:
+        await self._loop.ready(self._remote.method("get"))
+        return await self._loop.answer(self._engine.start(name))
+
     async def entry(self, name: str) -> Entry | None:
         """The entry of this name."""
         known = self._engine.known(name)
-        found = known[0] if known is not None else await self._loop.answer(self._engine.start(name))
+        found = known[0] if known is not None else await self._ask(name)
         return None if found is None else Entry(*found)
 
     async def get(self, name: str, default: Any = None) -> Any:
         """The value of this name, or the default."""
         known = self._engine.known(name)
-        found = known[0] if known is not None else await self._loop.answer(self._engine.start(name))
+        found = known[0] if known is not None else await self._ask(name)
         return default if found is None else found[0]
 
     async def set(

@@ -100,6 +100,9 @@ class Calls:
         """Calls a method; the call is given up when the task is cancelled."""
         return await self.answer(self.start(method, *args, **kwargs))
 
+    async def ready(self, method: Method) -> None:
+        """Waits until a call of this method can be sent without waiting."""
+
     async def answer(self, pending: Pending) -> Any:
         """The result of a call under way."""
         try:
