@@ -1,6 +1,7 @@
 """Event loops."""
 
 import asyncio
+import io
 
 import pytest
 
@@ -181,6 +182,12 @@ def test_snapshots(home):
             assert [snapshot.name for snapshot in await store.snapshots()] == ["morning"]
             await store.delete_snapshot("morning")
             assert await store.snapshots() == []
+            file = io.BytesIO()
+            assert await store.backup(file) == file.tell() > 0
+            await store.set("x", 3)
+            file.seek(0)
+            assert await store.restore(file) == 1
+            assert await store.get("x") == 1
 
     run(main())
 

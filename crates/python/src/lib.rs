@@ -7,6 +7,7 @@ mod decode;
 mod driver;
 mod encode;
 mod error;
+mod file;
 mod flow;
 mod hooks;
 mod hub;

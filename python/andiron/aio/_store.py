@@ -10,7 +10,7 @@ from andiron.aio._tasks import OfLoop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-    from typing import TypeVar
+    from typing import IO, TypeVar
 
     from andiron._engine import Connection, Remote
     from andiron.aio._proxy import Stream
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: The codec of values, and the name of the author where none is chosen.
 _NATIVE, _DEFAULT = 1, "default"
+#: Bytes of a backup that travel at a time.
+_PIECE = 1 << 20
 #: Of a time to live, in microseconds.
 _LONGEST = 2**63
 
@@ -193,6 +195,20 @@ class Store(OfLoop):
     async def delete_snapshot(self, snapshot: str) -> None:
         """Deletes a snapshot of this author."""
         await self._call("delete_snapshot", snapshot, self._author)
+
+    async def backup(self, file: IO[bytes]) -> int:
+        """Writes all that is persistent to a binary file; as `andiron.Store.backup`."""
+        count = 0
+        async for piece in await self._call("backup"):
+            count += len(piece)
+            file.write(piece)
+        return count
+
+    async def restore(self, file: IO[bytes]) -> int:
+        """Has all that is persistent be as it was at a backup; as `andiron.Store.restore`."""
+        pieces = iter(lambda: file.read(_PIECE), b"")
+        count: int = await self._call("restore", pieces)
+        return count
 
     async def stats(self) -> Stats:
         """What the store holds, of all authors, and what it was asked."""
