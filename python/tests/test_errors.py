@@ -192,6 +192,22 @@ def test_an_error_of_an_inner_call_says_nothing_untrue_of_the_outer_one(serve):
     assert not raised.value.is_temporary(), "the outer one did run"
 
 
+def test_an_error_that_a_method_makes_itself_keeps_its_kind(serve):
+    hub = serve(
+        {
+            "deny": raiser(andiron.DeniedError("not you")),
+            "bad": lambda: andiron.connect("unix:/nowhere"),
+            "lookup": lambda: andiron.caller()["nobody"],
+        }
+    )
+    with pytest.raises(andiron.DeniedError, match="not you"):
+        hub["deny"]()
+    for name in ("bad", "lookup"):
+        with pytest.raises(andiron.RemoteError) as raised:
+            hub[name]()
+        assert raised.value.kind == "application", "what it met with is not what became of it"
+
+
 def test_a_result_that_cannot_be_sent_says_what_is_in_the_way(serve):
     hub = serve({"give": lambda: {"deep": [threading.Lock()]}})
     with pytest.raises(andiron.EncodingError, match=r"lock.*deep"):

@@ -553,6 +553,18 @@ def test_an_async_method_of_a_server_without_a_loop_says_what_to_do(serve):
         serve({"later": Later()})["later"].soon()
 
 
+def test_the_prompt_completes_methods_of_a_proxy(serve):
+    import rlcompleter
+
+    hub = serve({"far": Methods()})
+    completer = rlcompleter.Completer({"far": hub["far"]})
+    completions = iter(lambda: completer.complete("far.de", len(seen)), None)
+    seen = []
+    for completion in completions:
+        seen.append(completion)
+    assert [one.rstrip("()") for one in seen] == ["far.decorated", "far.decorated_too"]
+
+
 def test_names_complete_and_hints_are_near(serve):
     hub = serve({"player": Methods(), "plain": print})
     assert shown(hub["player"]) == [name for name in shown(hub["player"]) if not name.startswith("_")]
