@@ -17,10 +17,10 @@ class _Row(tuple):  # type: ignore[type-arg] # of anything
     _fields: tuple[str, ...] = ()
 
     def __new__(cls, *values: Any, **named: Any) -> Any:
-        row = tuple.__new__(cls, values + tuple(named.pop(name) for name in cls._fields[len(values) :]))
-        if named or len(row) != len(cls._fields):
-            raise TypeError(f"{cls.__name__} has the fields {', '.join(cls._fields)}")
-        return row
+        rest = cls._fields[len(values) :]
+        if len(values) + len(named) != len(cls._fields) or any(name not in named for name in rest):
+            raise TypeError(f"a {cls.__name__} is made of {', '.join(cls._fields)}")
+        return tuple.__new__(cls, (*values, *[named[name] for name in rest]))
 
     @classmethod
     def _make(cls, values: Iterable[Any]) -> Any:
