@@ -26,6 +26,20 @@ wasm() {
     fi
 }
 
+# The module for a CPython without the lock of its interpreter, as far as it can be checked where there is none.
+free_threaded() {
+    mkdir -p target/free-threaded
+    cat > target/free-threaded/python.txt <<END
+implementation=CPython
+version=3.14
+shared=true
+pointer_width=64
+build_flags=Py_GIL_DISABLED
+suppress_build_script_link_lines=true
+END
+    PYO3_CONFIG_FILE="$PWD/target/free-threaded/python.txt" $CARGO check --locked -p andiron-python
+}
+
 # The first of these programs that is a Python of version 3.10 or later which can make environments; with another one of those under pyenv.
 find_python() { # "", or the version that it has to have; candidates...
     wanted=$1
@@ -105,6 +119,7 @@ part "tests, tokio" $CARGO test -p andiron --features tokio --locked --lib --tes
 part "doctests" $CARGO test --workspace --features andiron/tokio --locked --doc
 part "Python" python
 part "Python, oldest and newest" other_pythons
+part "Python, free-threaded" free_threaded
 part "purity of the protocol (wasm32)" wasm
 
 printf '\n== minutes per part\n%s' "$summary"

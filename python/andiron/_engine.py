@@ -18,10 +18,12 @@ from andiron._native import (
     Feed,
     Inflow,
     Later,
+    Memory,
     Method,
     Outflow,
     Pending,
     Remote,
+    Room,
     Running,
     Target,
     Watch,
@@ -42,10 +44,12 @@ __all__ = [
     "Feed",
     "Inflow",
     "Later",
+    "Memory",
     "Method",
     "Outflow",
     "Pending",
     "Remote",
+    "Room",
     "Running",
     "StoreEngine",
     "Target",
@@ -57,6 +61,8 @@ __all__ = [
     "deadline",
     "decode",
     "encode",
+    "encode_stored",
+    "freeze",
     "hooks",
     "open_for_loop",
     "running",
@@ -70,6 +76,8 @@ current = _native.current
 serve = _native.serve
 encode = _native.encode
 decode = _native.decode
+encode_stored = _native.encode_stored
+freeze = _native.freeze
 check = _native.check
 use_options = _native.use_options
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import contextlib
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +23,8 @@ class Error(Exception):
     operation: str | None = None
     #: Details that help to find the cause.
     context: Mapping[str, str] = {}
+    #: It tells of a call, or something like it, that was made here; not of the one in which it is raised.
+    _of_call = False
 
     def is_temporary(self) -> bool:
         """Whether the same call may succeed a little later, and has not run."""
@@ -217,7 +218,8 @@ def name_of(cls: type[BaseException]) -> str:
     for name, known in registered.items():
         if known is cls:
             return name
-    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+    module = "andiron" if cls.__module__ == __name__ else cls.__module__
+    return cls.__qualname__ if module == "builtins" else f"{module}.{cls.__qualname__}"
 
 
 def failed(
@@ -251,11 +253,13 @@ def _set_attribute(error: Exception, name: str, value: Any) -> None:
         if isinstance(value, list) and all(isinstance(note, str) for note in value):
             vars(error)[name] = value  # as `add_note` does, from Python 3.11 on
         return
-    of_class = getattr(type(error), name, None)
-    if name.startswith("_") or callable(of_class) or (isinstance(error, Error) and hasattr(Error, name)):
+    own = Error if isinstance(error, Error) else BaseException
+    if name.startswith("_") or hasattr(own, name) or callable(getattr(type(error), name, None)):
         return
-    with contextlib.suppress(AttributeError, TypeError, ValueError):  # it has a mind of its own
+    try:  # noqa: SIM105 - contextlib takes long to import
         setattr(error, name, value)
+    except (AttributeError, TypeError, ValueError):  # it has a mind of its own
+        pass
 
 
 def _made(cls: type[Exception], message: str, args: Sequence[Any]) -> Exception | None:
@@ -274,6 +278,7 @@ def _of_kind(
     args: Sequence[Any],
 ) -> Error:
     error = KINDS.get(kind, InternalError)(message)
+    error._of_call = True
     error.operation = operation
     error.context = context
     if isinstance(error, RemoteError):
@@ -300,7 +305,7 @@ def failure(
     error: BaseException, handler: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None
 ) -> Failure:
     """Kind, message, type, trace, arguments and attributes of what a handler raised, as its caller is to see it."""
-    if isinstance(error, Error) and (error.operation is None or error.kind in _HOLDS):
+    if isinstance(error, Error) and (error.kind in _HOLDS or not _is_inner(error, handler)):
         type_name = error.type_name if isinstance(error, RemoteError) else ""
         return error.kind, Error.__str__(error), type_name, [], [], {}
     if error.__traceback__ is None and isinstance(error, TypeError):
@@ -312,6 +317,11 @@ def failure(
     trace = traceback.format_exception(type(error), error, error.__traceback__)
     attributes = attributes_of(error)
     return "application", _words(error), name_of(type(error)), trace, _sendable(error.args), attributes
+
+
+def _is_inner(error: Error, handler: Any) -> bool:
+    """Whether it is one of a call that the handler made: that this one did not run, or cannot have, says nothing true of the handler's own."""
+    return error.operation is not None or (handler is not None and error._of_call)
 
 
 def _words(error: BaseException) -> str:

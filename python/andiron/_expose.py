@@ -8,21 +8,20 @@ from _collections_abc import Iterator
 from _thread import allocate_lock
 
 from andiron import _errors, _later, _values
-from andiron._engine import Outflow, Target, check, current, hooks
+from andiron._engine import Method, Outflow, Target, check, current, hooks
 from andiron._proxy import SPECIAL, Proxy, remote_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import inspect
     from collections.abc import Callable
-    from functools import _lru_cache_wrapper as CachedFunction  # noqa: N812 - it is a class
-    from functools import partial
+    from functools import _lru_cache_wrapper, partial
     from typing import Any, TypeVar
 
     T = TypeVar("T")
 else:
-    from _functools import _lru_cache_wrapper as CachedFunction  # noqa: N812 - it is a class
-    from _functools import partial  # the module that has it by its public name takes long to import
+    # The module that has them by their public names takes long to import.
+    from _functools import _lru_cache_wrapper, partial
 
 _MARK = "__andiron_exposed__"
 #: Instances that were exposed and take no attributes, by their number. They are kept, as their numbers would be given to others.
@@ -41,8 +40,9 @@ _FUNCTIONS = (
     types.MethodDescriptorType,
     types.ClassMethodDescriptorType,
     types.MethodWrapperType,
-    CachedFunction,
+    _lru_cache_wrapper,
     partial,
+    Method,
 )
 
 
@@ -75,7 +75,7 @@ def expose(what: T) -> T:
         return what
     try:
         setattr(what, _MARK, True)
-    except AttributeError:
+    except (AttributeError, TypeError):  # it is frozen, or has no room
         _marked[id(what)] = what
     return what
 
@@ -203,8 +203,8 @@ def _parameters(parameters: list[inspect.Parameter]) -> Iterator[dict[str, Any]]
         if parameter.kind is parameter.KEYWORD_ONLY and not by_name:
             yield {"name": "*", "type": ""}
         by_name |= parameter.kind in (parameter.KEYWORD_ONLY, parameter.VAR_POSITIONAL)
-        kinds: dict[Any, str] = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}
-        stars = kinds.get(parameter.kind, "")
+        stars = "*" if parameter.kind is parameter.VAR_POSITIONAL else ""
+        stars = "**" if parameter.kind is parameter.VAR_KEYWORD else stars
         told: dict[str, Any] = {"name": stars + parameter.name, "type": _type_name(parameter.annotation)}
         if parameter.default is not parameter.empty:
             told["optional"] = True
@@ -234,7 +234,7 @@ def target_of(value: Any) -> Target | None:
     methods: dict[str, Callable[..., Any]]
     if isinstance(value, _FUNCTIONS):
         describe = partial(_describe_function, value)
-        methods = {"$call": value, "$describe": describe}
+        methods = {"$call": _checked(value), "$describe": describe}
         name = getattr(value, "__name__", "function")
     elif isinstance(value, type):
         return Target(value, {}, _Instances(value).method) if _names(value, False) else None

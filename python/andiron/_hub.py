@@ -89,7 +89,7 @@ class Hub(Mapping[str, "Any"]):
             remote = patiently(lambda: self._connection.lookup(name), _errors.NoObjectError, self._wait)
         except _errors.NoObjectError:
             text = f"no object is named '{name}': {_errors.hint(name, self._connection.names(), 'there are')}"
-            raise _errors.NoObjectError(text) from None
+            raise _errors.failed("no object", text, None, {}, None, [], []) from None
         return Proxy(remote, None if self._place is None else (self._place, name))
 
     def __iter__(self) -> Iterator[str]:

@@ -6,7 +6,7 @@ import mmap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from andiron._native import Memory, Room
+    from andiron._engine import Memory, Room
 
 
 class Sealed(mmap.mmap):

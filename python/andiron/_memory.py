@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 
-from andiron import _errors, _native
+from andiron import _errors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, TypeVar
 
-    from andiron._native import Memory
+    from andiron._engine import Memory
 
     T = TypeVar("T")
 
@@ -52,9 +52,21 @@ def buffer(length: int) -> memoryview:
     """
     if length <= 0:
         return memoryview(bytearray(length))
+    from andiron import _engine, _maps
+
+    return memoryview(_maps.building(_engine.Room(length), length))
+
+
+def stored(value: Any) -> bytes | memoryview:
+    """A value as it is stored: where some of it is big it goes by reference, and is copied once."""
+    from andiron import _engine
+
+    data = _engine.encode_stored(value)
+    if isinstance(data, bytes):
+        return data
     from andiron import _maps
 
-    return memoryview(_maps.building(_native.Room(length), length))
+    return memoryview(_maps.sealed(data))
 
 
 def freeze(value: T) -> T:
@@ -97,14 +109,14 @@ def _frozen(data: memoryview, of: Any, length: int) -> memoryview:
     """These bytes in memory that is sealed."""
     if length == 0:
         return memoryview(b"")
-    from andiron import _maps
+    from andiron import _engine, _maps
 
     building = _root(of)
     # Of several threads one has the room, and the others a copy.
     whole = isinstance(building, _maps.Building) and len(building) == length
     room = vars(building).pop("room", None) if whole else None
     # A view keeps the map where it is meanwhile.
-    memory = _native.freeze(data) if room is None else room.freeze(memoryview(building))
+    memory = _engine.freeze(data) if room is None else room.freeze(memoryview(building))
     return memoryview(_maps.sealed(memory))
 
 

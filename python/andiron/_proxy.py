@@ -24,11 +24,18 @@ SPECIAL = {
 }
 
 
+class _Call:
+    """Of a proxy what calls its object: a method of it like others, that takes arguments of all names."""
+
+    def __get__(self, proxy: Proxy, _cls: type | None = None) -> Method:
+        return _special(proxy, "$call")
+
+
 class Proxy:
     """An object of another process: its methods are called there, its properties read and set there.
 
-    A proxy has no public name of its own; one of a function has the two of a method, ``start`` and ``notify``. What is called is kept, so a second call of the same
-    method costs no search for it::
+    A proxy has no public name of its own. One of a function has the two of a method, ``start`` and ``notify``, where the object says that it has no others of these
+    names. What is called is kept, so a second call of the same method costs no search for it::
 
         player = hub["player"]
         player.seek(12.5)
@@ -64,8 +71,7 @@ class Proxy:
         far: _Far = object.__getattribute__(self, "_andiron")
         return sorted(name for name in far.names() if not name.startswith("$"))
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return _special(self, "$call")(*args, **kwargs)
+    __call__ = _Call()
 
     def __len__(self) -> int:
         length: int = _special(self, "$len")()

@@ -50,8 +50,8 @@ class Server:
 
         ``state``: the folder of persistent entries; true: where an ``andiron serve`` of this name has them; false: nowhere.
 
-        ``threads``: how many methods run at once, while further calls wait; with 1 they run one after the other. Without it 256 do, and calls beyond these are answered by
-        an `OverloadedError`. What the store is asked is answered beside them.
+        ``threads``: how many methods run at once, while further calls wait; with 1 they run one after the other, and one that calls this server over a connection of its own
+        waits for itself. Without it 256 do, and calls beyond these are answered by an `OverloadedError`. What the store is asked is answered beside them.
         """
         addresses = [chosen(address)] if address is None or isinstance(address, str) else list(address)
         self._running = _engine.serve(
@@ -135,7 +135,9 @@ def serve(
                 server.wait()
             return
         try:
-            with Hub(_engine.connect(chosen(address), threads=threads)) as hub:
+            secret_file = options.get("secret_file")
+            file = None if secret_file is None else os.fspath(secret_file)
+            with Hub(_engine.connect(chosen(address), secret_file=file, threads=threads)) as hub:
                 for name, value in objects.items():
                     hub.register(name, value)
                 pause = _PAUSES[0]

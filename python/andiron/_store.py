@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
-    from typing import Any, NamedTuple, TypeVar
+    from typing import IO, Any, NamedTuple, TypeVar
 
     from andiron._engine import StoreEngine, Watch
 
@@ -369,6 +369,14 @@ class Store(MutableMapping[str, "Any"]):
     def delete_snapshot(self, snapshot: str) -> None:
         """Deletes a snapshot of this author."""
         self._engine.delete_snapshot(snapshot)
+
+    def backup(self, file: IO[bytes]) -> int:
+        """Writes all that is persistent, of all authors, with the snapshots, as it is at one moment, to a binary file. Gives the number of bytes."""
+        return self._engine.backup(file)
+
+    def restore(self, file: IO[bytes]) -> int:
+        """Has all that is persistent, and the snapshots, be as it was at a backup: all of it, or nothing is changed. Gives the number of entries in the backup."""
+        return self._engine.restore(file)
 
     def stats(self) -> Stats:
         """What the store holds, of all authors, and what it was asked."""

@@ -39,7 +39,7 @@ class _ByHand(harness.Client):
         self._peer = peer
 
     def operation(self, workload: str) -> Callable[[], object]:
-        if workload == harness.ECHO:
+        if workload in (harness.ECHO, harness.ECHO_IN_PLACE):
             array = harness.big()
             harness.expect_big(self._echo(array))
             return lambda: self._echo(array)

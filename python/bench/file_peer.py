@@ -17,7 +17,7 @@ class _Lmdb:
     def __init__(self, folder: str) -> None:
         import lmdb
 
-        self._file = lmdb.open(folder, map_size=1 << 30, writemap=True, sync=False)
+        self._file: Any = lmdb.open(folder, map_size=1 << 30, writemap=True, sync=False)
 
     def read(self) -> Any:
         with self._file.begin() as reading:

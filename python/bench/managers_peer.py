@@ -58,7 +58,7 @@ class _Managed(harness.Client):
         if workload == harness.CALL:
             harness.expect(adder.add(1, 2), 3)
             return lambda: adder.add(1, 2)
-        if workload == harness.ECHO:
+        if workload in (harness.ECHO, harness.ECHO_IN_PLACE):
             array = harness.big()
             harness.expect_big(adder.echo(array))
             return lambda: adder.echo(array)

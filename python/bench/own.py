@@ -7,6 +7,8 @@ import os
 import pathlib
 from typing import TYPE_CHECKING, Any
 
+import numpy
+
 import andiron
 import andiron.aio
 import harness
@@ -63,8 +65,12 @@ class _Own(harness.Client):
             adder = self._hub["adder"]
             harness.expect(adder.add(1, 2), 3)
             return lambda: adder.add(1, 2)
-        if workload == harness.ECHO:
+        if workload in (harness.ECHO, harness.ECHO_IN_PLACE):
             adder, array = self._hub["adder"], harness.big()
+            if workload == harness.ECHO_IN_PLACE:
+                built = numpy.frombuffer(andiron.buffer(harness.BIG), dtype=array.dtype)
+                built[:] = array
+                array = andiron.freeze(built)
             harness.expect_big(adder.echo(array))
             return lambda: adder.echo(array)
         if workload in (harness.GET_BIG, harness.SET_BIG):

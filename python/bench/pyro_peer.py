@@ -79,7 +79,7 @@ class _Pyro(harness.Client):
         if workload == harness.CALL:
             harness.expect(adder.add(1, 2), 3)
             return lambda: adder.add(1, 2)
-        if workload == harness.ECHO:
+        if workload in (harness.ECHO, harness.ECHO_IN_PLACE):
             array = harness.big()
             harness.expect_big(self._here(adder.echo(self._there(array))))
             return lambda: self._here(adder.echo(self._there(array)))

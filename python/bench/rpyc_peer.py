@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-class _Service(rpyc.Service):
+class _Service(rpyc.Service):  # type: ignore[misc] # it has no types
     def exposed_add(self, a: int, b: int) -> int:
         return a + b
 

@@ -1,6 +1,7 @@
 """Event loops."""
 
 import asyncio
+import io
 
 import pytest
 
@@ -144,6 +145,27 @@ def test_all_entries_are_as_they_were_at_one_moment(address):
     run(main())
 
 
+def test_a_big_array_is_stored_by_reference(address):
+    numpy = pytest.importorskip("numpy")
+
+    async def main():
+        async with await aio.connect(address) as hub:
+            array = numpy.arange(400_000)
+            await hub.store.update({"a": [array, b"x" * (1 << 20)], "b": array})
+            await hub.store.set("c", array)
+            assert await hub.store.setdefault("d", {"e": array}) is not None
+            first, second = await hub.store.get("c"), await hub.store.get("c")
+            first[:] = 0
+            assert (second == array).all()
+            stored = {name: value async for name, value in hub.store.items()}
+            assert (stored["a"][0] == array).all()
+            assert stored["a"][1] == b"x" * (1 << 20)
+            assert (stored["d"]["e"] == array).all()
+            assert (await hub.store.pop("b") == array).all()
+
+    run(main())
+
+
 def test_snapshots(home):
     async def main():
         async with (
@@ -160,6 +182,12 @@ def test_snapshots(home):
             assert [snapshot.name for snapshot in await store.snapshots()] == ["morning"]
             await store.delete_snapshot("morning")
             assert await store.snapshots() == []
+            file = io.BytesIO()
+            assert await store.backup(file) == file.tell() > 0
+            await store.set("x", 3)
+            file.seek(0)
+            assert await store.restore(file) == 1
+            assert await store.get("x") == 1
 
     run(main())
 

@@ -6,6 +6,7 @@ import dataclasses
 import enum
 import json
 import pickle
+import re
 
 import pytest
 
@@ -63,6 +64,21 @@ def test_it_can_be_asked_whether_a_value_travels(row):
 def test_the_page_has_the_table():
     for row in TABLE["arrives"]:
         assert f"`{row['value']}`" in PAGE.replace("\\|", "|"), row["value"]
+
+
+def test_what_the_page_shows_runs():
+    pytest.importorskip("numpy")
+    shown = []
+
+    class Shows:
+        def show(self, picture):
+            shown.append(float(picture.sum()))
+
+    blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    with registered():
+        for block in blocks:
+            exec(block, {"__name__": __name__, "hub": {"screen": Shows(), "printer": Shows()}})
+    assert shown == [500_000.0] * 2
 
 
 def test_numbers_and_arrays_of_numpy_are_kept_and_sent_on_where_there_is_none(monkeypatch):

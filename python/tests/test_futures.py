@@ -227,10 +227,16 @@ def test_calls_of_a_batch_go_together_at_its_end(serve, desk):
     assert other.count() == 12
     with hub.batch():
         assert far.hear.start("waited for").result() is None, "who waits sends what is held back"
-    with pytest.raises(KeyError), hub.batch():  # noqa: PT012
-        started = far.hear.start("behind an exception")
-        raise KeyError
-    assert started.result() is None
+    started = []
+
+    def fail():
+        with hub.batch():
+            started.append(far.hear.start("behind an exception"))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert started[0].result() is None
 
 
 def test_a_batch_is_of_its_thread(serve, desk):
@@ -277,6 +283,18 @@ def test_a_caller_is_the_hub_that_calls(serve):
     assert first.time_left is None
 
 
+def test_a_method_finds_what_its_caller_registered(serve):
+    hub = serve({"ask": lambda name: andiron.caller()[name]() + 1, "names": lambda: list(andiron.caller())})
+    hub.register("answer", lambda: 41)
+    other = andiron.connect(hub.peer.strip("'"))
+    assert hub["ask"]("answer") == 42
+    assert hub["names"]() == ["answer"]
+    with pytest.raises(andiron.RemoteError, match="no object is named 'answer'") as raised:
+        other["ask"]("answer")
+    assert raised.value.type_name == "andiron.NoObjectError", "of the method's call, not of this one"
+    assert other["names"]() == []
+
+
 def test_what_is_said_beside_the_arguments_is_heard_by_the_method(serve):
     def say():
         return andiron.caller().annotations
@@ -314,6 +332,25 @@ def test_a_method_passes_on_what_was_said_only_by_saying_so(serve):
         hub["pass_on"](back, True)
         hub["pass_on"].notify(back, False)
     assert heard[:3] == [{}, {}, {"trace": "abc"}], "and not by running on the thread of a block"
+
+
+def test_calls_of_a_callback_are_no_calls_of_the_block_on_whose_thread_it_runs(serve):
+    threads = []
+
+    def say():
+        caller = andiron.caller()
+        return caller.annotations, caller.time_left
+
+    def ask():
+        threads.append(threading.current_thread())
+        return hub["say"]()
+
+    hub = serve({"say": say, "call": lambda function: function()})
+    with andiron.annotations(trace="abc"), andiron.timeout(60):
+        annotations, left = hub["call"](ask)
+        assert (annotations, left is not None) == ({}, True), "the time is the caller's all the same"
+        assert hub["say"]()[0] == {"trace": "abc"}, "and the block goes on"
+    assert threads == [threading.current_thread()]
 
 
 def test_what_a_block_says_is_bounded_and_plain(serve):

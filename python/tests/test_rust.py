@@ -7,6 +7,7 @@ import sys
 import pytest
 
 import andiron
+import peer
 from conftest import ROOT
 
 
@@ -14,11 +15,11 @@ from conftest import ROOT
 def rust(processes):
     """Starts an example in Rust by its name."""
     folder = ROOT / "target" / "debug"
-    if not (folder / "player").exists():
+    if not all((folder / name).exists() for name in ("player", "remote", "peer")):
         subprocess.run(
             ["cargo", "build", "--quiet", "--locked", "-p", "andiron-examples"], cwd=ROOT, check=True
         )
-    return lambda name, **options: processes.start(folder / name, **options)
+    return lambda name, args=(), **options: processes.start(folder / name, *args, **options)
 
 
 @pytest.fixture
@@ -26,6 +27,83 @@ def daemon(processes, command):
     daemon = processes.start(command, "serve", "--no-state")
     assert "listening" in daemon.stderr.readline()
     return daemon
+
+
+@pytest.fixture
+def program(rust, processes):
+    """Starts what is the same in either language."""
+    python = ROOT / "python" / "tests" / "peer.py"
+
+    def start(language, what):
+        if language == "rust":
+            return rust("peer", args=[what])
+        return processes.start(sys.executable, "-u", python, what)
+
+    return start
+
+
+@pytest.mark.parametrize("server", ["native", "rust"])
+@pytest.mark.parametrize("client", ["native", "rust"])
+def test_each_language_does_what_the_other_does(daemon, program, client, server):
+    program(server, "serve")
+    with andiron.connect(wait=60) as hub:
+        assert hub["peer"] is not None
+    client = program(client, "check")
+    out, err = client.communicate(timeout=120)
+    assert (client.returncode, err) == (0, "")
+    assert out.splitlines() == list(peer.BEHAVIOURS)
+
+
+@pytest.mark.parametrize("server", ["native", "rust"])
+@pytest.mark.parametrize("behaviour", peer.BEHAVIOURS)
+def test_python_and_either_language(daemon, program, server, behaviour):
+    program(server, "serve")
+    with andiron.connect(wait=60) as hub:
+        peer.BEHAVIOURS[behaviour](hub["peer"])
+
+
+def test_rust_and_the_shell_read_properties_and_containers_of_python(daemon, command):
+    class Shelf:
+        def __init__(self):
+            self._owner = "me"
+
+        @andiron.expose
+        @property
+        def owner(self) -> str:
+            return self._owner
+
+        @owner.setter
+        def owner(self, owner):
+            self._owner = owner
+
+        @andiron.expose
+        def __len__(self):
+            return 3
+
+        @andiron.expose
+        def __getitem__(self, index):
+            return ["a", "b", "c"][index]
+
+        @andiron.expose
+        def __iter__(self):
+            return iter("abc")
+
+    def shell(*arguments):
+        done = subprocess.run(
+            [command, "call", "shelf", *arguments], capture_output=True, text=True, check=False
+        )
+        return done.stdout or done.stderr
+
+    with andiron.connect() as hub:
+        hub.register("shelf", Shelf())
+        assert shell("owner") == '"me"\n'
+        assert shell("$set", "owner", "you") == ""
+        assert shell("owner") == '"you"\n'
+        assert "no property `size` that can be set" in shell("$set", "size", "1")
+        assert shell("$len") == "3\n"
+        assert shell("$item", "1") == '"b"\n'
+        assert "IndexError" in shell("$item", "9")
+        assert shell("$iterate") == '"a"\n"b"\n"c"\n'
 
 
 def test_python_calls_an_object_in_rust(daemon, rust):

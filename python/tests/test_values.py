@@ -326,6 +326,26 @@ def test_a_frozen_array_goes_by_reference_as_often_as_it_is_sent(echo):
     assert frozen.sum() > 0
 
 
+def test_a_big_array_of_ordinary_memory_goes_by_reference_in_arguments_results_and_items(serve):
+    numpy = pytest.importorskip("numpy")
+    array = numpy.arange(BIG // 8)
+    got = []
+
+    def pages():
+        yield {"page": array}
+
+    hub = serve({"keep": got.append, "give": lambda: (array, [array]), "pages": pages})
+    hub["keep"]({"a": (array,)})
+    first, (second,) = hub["give"]()
+    (page,) = hub["pages"]()
+    for one in (got[0]["a"][0], first, second, page["page"]):
+        assert file_of(one) not in (0, file_of(array))
+        assert (one == array).all()
+        one[:] = 0
+    assert array[-1] == BIG // 8 - 1
+    assert andiron.can_send({"a": [array, andiron.freeze(array)]})
+
+
 def test_an_array_that_came_goes_on_by_reference_until_it_is_written(echo):
     numpy = pytest.importorskip("numpy")
     hub, got = echo

@@ -157,7 +157,9 @@ impl Connector {
         let (wire, config) = reached.map_err(|error| error.during("connect"))?;
         let left = deadline.saturating_duration_since(Instant::now());
         let link = Link::new(Role::Initiator, Config { handshake_timeout: left, ..config }, wire);
-        Root::install(&Directory::new(false), &link);
+        let directory = Directory::new(false);
+        Root::install(&directory, &link);
+        link.keep_names(&directory);
         Ok(link)
     }
 

@@ -126,7 +126,8 @@ impl Hub {
     }
 
     /// Registers an object of this process at the server, where others find it under this name until this connection ends. Its methods
-    /// run when somebody reads the connection: while this process waits for an answer or in [`run`](Hub::run).
+    /// run when somebody reads the connection: while this process waits for an answer or in [`run`](Hub::run). A method of the server finds it over this connection too, by the
+    /// [hub](crate::Context::hub) of its caller.
     ///
     /// # Errors
     /// `Conflict` where the name is taken, `Denied` where the server takes no objects.

@@ -108,6 +108,7 @@ impl Line {
 
     /// A name was registered, to be restored.
     pub(crate) fn registered(&self, name: &str, object: &Proxy) {
+        self.link().registered(name, object);
         if let Some(again) = &self.again {
             lock(&again.tries).registered.push((name.to_owned(), object.clone()));
         }
@@ -322,6 +323,7 @@ fn restore(link: &Arc<Link>, registered: &[(String, Proxy)], again: &Renewal) ->
         let () = root
             .call("register", &(name, object))
             .map_err(|error| error.without_operation().during("register").with_context("name", name))?;
+        link.registered(name, object);
     }
     Ok(())
 }

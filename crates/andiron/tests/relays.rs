@@ -2,9 +2,10 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use andiron::{ErrorKind, Hosting, Hub, Proxy};
+use andiron::{ErrorKind, Hosting, Hub, Proxy, current};
 use common::{Site, eventually, fun, in_time, run};
 
 #[test]
@@ -30,6 +31,56 @@ fn calls_that_are_passed_on_by_a_client_are_answered_again_and_again() {
         let (object, caller) = (object.clone(), caller.clone());
         assert_eq!(in_time(move || run(&caller, round, &[object])).unwrap(), round + 1);
     }
+}
+
+#[test]
+fn what_is_said_beside_a_call_goes_through_the_daemon_and_no_further() {
+    let site = Site::hosted(Hosting { names: true, ..Hosting::default() }, Ok);
+    let provider = site.hub();
+    let said = || current().unwrap().annotation::<i64>("number");
+    provider.register("tells", fun(move |_, _| Ok(said()?.unwrap_or(0)))).unwrap();
+    provider.register("asks", fun(move |number, others| run(&others[0], number, &[]))).unwrap();
+    let serving = std::thread::spawn({
+        let provider = provider.clone();
+        move || provider.run()
+    });
+    let hub = site.hub();
+    let (tells, asks): (Proxy, Proxy) = (hub.object("tells").unwrap(), hub.object("asks").unwrap());
+    let with = |proxy: &Proxy, number: i64| {
+        proxy.with_annotations(&BTreeMap::from([("other", 1), ("number", number)])).unwrap()
+    };
+    assert_eq!(run(&with(&tells, 7), 0, &[]).unwrap(), 7);
+    assert_eq!(run(&tells, 0, &[]).unwrap(), 0, "the proxy that it was made of says nothing");
+    assert_eq!(
+        run(&with(&asks, 7), 0, std::slice::from_ref(&tells)).unwrap(),
+        0,
+        "nor do calls of the method"
+    );
+    let text = tells.with_annotations(&BTreeMap::from([("number", "seven")])).unwrap();
+    assert_eq!(run(&text, 0, &[]).unwrap_err().kind(), ErrorKind::BadArguments);
+    let long = tells.with_annotations(&BTreeMap::from([("long", "x".repeat(9000))])).unwrap();
+    assert_eq!(run(&long, 0, &[]).unwrap_err().kind(), ErrorKind::TooLarge);
+    assert_eq!(tells.with_annotations(&5).unwrap_err().kind(), ErrorKind::Encoding);
+    provider.close();
+    serving.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_method_finds_what_its_caller_registered() {
+    let hosting = Hosting { names: true, ..Hosting::default() };
+    let site = Site::hosted(hosting, |server| {
+        let asks = |number, _: Vec<Proxy>| {
+            let hub = current().and_then(|call| call.hub()).unwrap();
+            run(&hub.object::<Proxy>("own")?, number, &[])
+        };
+        server.object("asks", fun(asks))
+    });
+    let (hub, other) = (site.hub(), site.hub());
+    hub.register("own", fun(|number, _| Ok(number + 1))).unwrap();
+    let (asks, of_other): (Proxy, Proxy) = (hub.object("asks").unwrap(), other.object("asks").unwrap());
+    assert_eq!(in_time(move || run(&asks, 1, &[])).unwrap(), 2);
+    let error = in_time(move || run(&of_other, 1, &[])).unwrap_err();
+    assert!(error.message().contains("no object is named 'own'"), "{error}");
 }
 
 #[test]

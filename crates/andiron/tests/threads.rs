@@ -7,7 +7,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Barrier, Condvar, Mutex};
 use std::thread;
 
-use andiron::{ErrorKind, Pending, Proxy};
+use andiron::{ErrorKind, Hosting, Pending, Proxy};
 use common::{Echo, Fun, PATIENCE, Site, eventually, fun, in_time, next, run, turn};
 
 /// A handler that tells that it began and waits to be let go.
@@ -68,6 +68,40 @@ fn slow_handlers_hold_up_nobody_else() {
     drop(release);
     for (number, stuck) in stuck.into_iter().enumerate() {
         assert_eq!(in_time(move || stuck.wait()).unwrap(), number as i64);
+    }
+}
+
+#[test]
+fn as_many_handlers_run_as_a_server_is_told_and_the_others_wait() {
+    for threads in [1, 3] {
+        let (slow, entered, release) = slow();
+        let hosting = Hosting { threads: Some(threads), ..Hosting::default() };
+        let site = Site::hosted(hosting, |server| {
+            server
+                .object("slow", slow)?
+                .inline_object("echo", Echo)?
+                .object("quick", fun(|number, _| Ok(number)))
+        });
+        let objects: Vec<Proxy> = (0..3).map(|_| site.object("slow")).collect();
+        let start = |number: usize| objects[number % 3].start::<i64>("run", &(number, [(); 0])).unwrap();
+        let started: Vec<_> = (0..9).map(start).collect();
+        let quick = site.object("quick").start::<i64>("run", &(5, [(); 0])).unwrap();
+        for _ in 0..threads {
+            next(&entered);
+        }
+        let echo = site.object("echo");
+        in_time(move || echo.call::<String>("text", &("beside them",))).unwrap();
+        assert!(entered.try_recv().is_err(), "no other began");
+        for number in 0..9 {
+            release.send(()).unwrap();
+            if number + threads < 9 {
+                next(&entered);
+            }
+        }
+        for (number, started) in started.into_iter().enumerate() {
+            assert_eq!(in_time(move || started.wait()).unwrap(), number as i64);
+        }
+        assert_eq!(in_time(move || quick.wait()).unwrap(), 5);
     }
 }
 

@@ -36,7 +36,14 @@ pub(crate) const PEERS: [Peer; 18] = [
     peer(
         "floor-python",
         "unix",
-        &[of(Python::Call), of(Python::Get), of(Python::Set), of(Python::Echo), of(Python::Import)],
+        &[
+            of(Python::Call),
+            of(Python::Get),
+            of(Python::Set),
+            of(Python::Echo),
+            of(Python::EchoInPlace),
+            of(Python::Import),
+        ],
     ),
     peer(
         "andiron-python",
@@ -53,11 +60,16 @@ pub(crate) const PEERS: [Peer; 18] = [
             of(Python::GetBig),
             of(Python::SetBig),
             of(Python::Echo),
+            of(Python::EchoInPlace),
             of(Python::Import),
         ],
     ),
     peer("andiron-python-rust", "unix", &[of(Python::Call)]),
-    peer("connection", "unix", &[of(Python::Call), of(Python::Batch), of(Python::Stream), of(Python::Echo)]),
+    peer(
+        "connection",
+        "unix",
+        &[of(Python::Call), of(Python::Batch), of(Python::Stream), of(Python::Echo), of(Python::EchoInPlace)],
+    ),
     peer(
         "managers",
         "unix",
@@ -70,6 +82,7 @@ pub(crate) const PEERS: [Peer; 18] = [
             of(Python::GetBig),
             of(Python::SetBig),
             of(Python::Echo),
+            of(Python::EchoInPlace),
             of(Python::Import),
         ],
     ),
@@ -85,6 +98,7 @@ pub(crate) const PEERS: [Peer; 18] = [
             of(Python::GetBig),
             of(Python::SetBig),
             of(Python::Echo),
+            of(Python::EchoInPlace),
             of(Python::Import),
         ],
     ),
@@ -101,6 +115,7 @@ pub(crate) const PEERS: [Peer; 18] = [
             of(Python::GetBig),
             of(Python::SetBig),
             of(Python::Echo),
+            of(Python::EchoInPlace),
         ],
     ),
     peer("ipcdatastore", "tcp", SMALL),
@@ -150,7 +165,7 @@ pub(crate) const PEERS: [Peer; 18] = [
 
 const OWN_NAME: &str = OWN[0];
 
-pub(crate) const TARGETS: [Target; 14] = [
+pub(crate) const TARGETS: [Target; 17] = [
     target(of(Python::Call), OWN_NAME, "floor-python", 1.3),
     target(of(Python::Call), OWN_NAME, "pyro5-msgpack", 1.0 / 3.0),
     target(of(Python::Call), OWN_NAME, "managers", 1.0 / 2.0),
@@ -165,6 +180,9 @@ pub(crate) const TARGETS: [Target; 14] = [
     target(of(Python::CachedDict), OWN_NAME, "managers", 1.0 / 20.0),
     target(of(Python::CachedDict), OWN_NAME, "ray", 1.0 / 20.0),
     target(of(Python::Echo), OWN_NAME, "floor-python", 1.0),
+    target(of(Python::EchoInPlace), OWN_NAME, "connection", 1.0 / 10.0),
+    target(of(Python::EchoInPlace), OWN_NAME, "pyro4-pickle", 1.0 / 10.0),
+    target(of(Python::EchoInPlace), OWN_NAME, "managers", 1.0 / 10.0),
 ];
 
 /// In nanoseconds.

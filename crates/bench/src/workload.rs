@@ -74,6 +74,8 @@ pub enum Python {
     SetBig,
     /// Sending such an array there and back.
     Echo,
+    /// The same of one that was built where it can be passed on.
+    EchoInPlace,
     /// A new interpreter.
     Import,
 }
@@ -86,7 +88,7 @@ const ITEMS: usize = 1_000_000;
 
 impl Python {
     /// All of it.
-    pub const ALL: [Python; 13] = [
+    pub const ALL: [Python; 14] = [
         Python::Call,
         Python::AsyncioCall,
         Python::Batch,
@@ -99,6 +101,7 @@ impl Python {
         Python::GetBig,
         Python::SetBig,
         Python::Echo,
+        Python::EchoInPlace,
         Python::Import,
     ];
 
@@ -116,6 +119,7 @@ impl Python {
             Python::GetBig => "python get, 64 MiB",
             Python::SetBig => "python set, 64 MiB",
             Python::Echo => "python echo, 64 MiB",
+            Python::EchoInPlace => "python echo in place, 64 MiB",
             Python::Import => "python import",
         }
     }
@@ -131,7 +135,7 @@ impl Python {
     }
 
     fn is_big(self) -> bool {
-        matches!(self, Python::GetBig | Python::SetBig | Python::Echo)
+        matches!(self, Python::GetBig | Python::SetBig | Python::Echo | Python::EchoInPlace)
     }
 
     fn order(self, calls: usize) -> Order {

@@ -53,6 +53,15 @@ pub(crate) fn to_blob(value: &Bound<'_, PyAny>) -> PyResult<Blob> {
     }
 }
 
+/// Raises what is in the way of sending a value in a call. Big buffers are not copied for that.
+pub(crate) fn check(value: &Bound<'_, PyAny>) -> PyResult<()> {
+    let checked = engine::Message::encode(|out| {
+        let mut writer = Writer { place: Place::Nowhere, ..Writer::new(out) };
+        writer.value(value)
+    });
+    checked.map(drop).map_err(|fault: Fault| fault.raise(value.py(), "the value"))
+}
+
 /// A result, or an item of a stream.
 pub(crate) fn result(value: &Bound<'_, PyAny>, what: &str) -> PyResult<engine::Message> {
     engine::Message::encode(|out| Writer::new(out).value(value))
@@ -142,6 +151,8 @@ enum Place {
     Beside,
     /// Where it stands, when the rest is written.
     Later,
+    /// Nowhere: it is only asked whether it could be sent in a call.
+    Nowhere,
     Within,
 }
 
@@ -371,6 +382,9 @@ impl<'a> Writer<'a> {
                 return Ok(());
             }
         }
+        if self.place == Place::Nowhere && length >= BY_REFERENCE_FROM {
+            return Ok(self.out.absent_bytes(length)?);
+        }
         if self.place == Place::Later && length >= BY_REFERENCE_FROM {
             self.later.push(Source::Buffer(view.clone().into_any().unbind()));
             return Ok(self.out.absent_bytes(length)?);
@@ -389,6 +403,9 @@ impl<'a> Writer<'a> {
                     return Ok(());
                 }
             }
+            (Place::Nowhere, _) if bytes.len() >= BY_REFERENCE_FROM => {
+                return Ok(self.out.absent_bytes(bytes.len())?);
+            }
             (Place::Later, Some(blob)) if bytes.len() >= BY_REFERENCE_FROM => {
                 self.later.push(Source::Blob(blob.clone()));
                 return Ok(self.out.absent_bytes(bytes.len())?);
@@ -399,7 +416,7 @@ impl<'a> Writer<'a> {
     }
 
     fn object(&mut self, proxy: &andiron::Proxy) -> Written {
-        if self.place != Place::Beside {
+        if matches!(self.place, Place::Later | Place::Within) {
             return Err(say("what others call can be sent in a call or its result, and cannot be stored"));
         }
         let position = engine::place(proxy).map_err(say)?;

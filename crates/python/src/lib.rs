@@ -7,6 +7,7 @@ mod decode;
 mod driver;
 mod encode;
 mod error;
+mod file;
 mod flow;
 mod hooks;
 mod hub;
@@ -40,10 +41,21 @@ fn to_bytes<'py>(py: Python<'py>, value: &Bound<'py, PyAny>) -> PyResult<Bound<'
     Ok(PyBytes::new(py, &bytes))
 }
 
+/// One value as it is stored: bytes, or `Memory` where some of it is big.
+#[pyfunction]
+fn encode_stored<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = value.py();
+    let blob = encode::to_blob(value)?;
+    match blob.memory() {
+        None => Ok(PyBytes::new(py, &blob).into_any()),
+        Some(_) => Ok(Bound::new(py, memory::Memory::whole(blob))?.into_any()),
+    }
+}
+
 /// Raises what is in the way of sending a value in a call.
 #[pyfunction]
 fn check(value: &Bound<'_, PyAny>) -> PyResult<()> {
-    encode::result(value, "the value").map(drop)
+    encode::check(value)
 }
 
 /// The value that these bytes hold.
@@ -65,6 +77,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     module.add_function(wrap_pyfunction!(install, module)?)?;
     module.add_function(wrap_pyfunction!(to_bytes, module)?)?;
+    module.add_function(wrap_pyfunction!(encode_stored, module)?)?;
     module.add_function(wrap_pyfunction!(from_bytes, module)?)?;
     module.add_function(wrap_pyfunction!(check, module)?)?;
     module.add_function(wrap_pyfunction!(main, module)?)?;

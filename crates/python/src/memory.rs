@@ -32,7 +32,7 @@ impl Memory {
         Memory { blob, offset, length }
     }
 
-    fn whole(blob: Blob) -> Memory {
+    pub(crate) fn whole(blob: Blob) -> Memory {
         let length = blob.len();
         Memory { blob, offset: 0, length }
     }

@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use crate::error::{of_kind, to_python};
+use crate::file::PythonFile;
 use crate::flow::Flow;
 use crate::hub::seconds;
 use crate::pending::Pending;
@@ -292,6 +293,20 @@ impl Store {
     /// Deletes a snapshot.
     fn delete_snapshot(&self, py: Python<'_>, snapshot: Name<'_>) -> PyResult<()> {
         py.detach(|| self.0.delete_snapshot(&snapshot)).map_err(|error| to_python(py, &error))
+    }
+
+    /// Writes all that is persistent, of all authors, to a file; how many bytes that were.
+    fn backup(&self, py: Python<'_>, file: Py<PyAny>) -> PyResult<u64> {
+        let mut file = PythonFile::new(file);
+        let written = py.detach(|| self.0.backup(&mut file));
+        file.outcome(py, written)
+    }
+
+    /// Has all that is persistent be as a file says that it was; how many entries that were.
+    fn restore(&self, py: Python<'_>, file: Py<PyAny>) -> PyResult<u64> {
+        let file = PythonFile::new(file);
+        let restored = py.detach(|| self.0.restore(file.clone()));
+        file.outcome(py, restored)
     }
 
     /// Entries, bytes, authors, hits, questions and evicted of the whole store.

@@ -180,7 +180,10 @@ impl Unmapped {
     /// As for [`Memory::zeroed`].
     pub fn zeroed(length: usize) -> io::Result<Self> {
         let length = length as u64;
-        Ok(Self { file: make("andiron-value", length)?, length })
+        let file = make("andiron-value", length)?;
+        // Who maps it relies on its pages.
+        fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW)?;
+        Ok(Self { file, length })
     }
 
     /// Fixes content and length for ever. Who has it mapped goes on with a copy of its own: what is written there later, nobody else sees.

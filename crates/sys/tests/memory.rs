@@ -214,6 +214,10 @@ fn memory_that_a_forked_child_still_writes_to_is_frozen_all_the_same() {
 #[test]
 fn what_is_written_to_a_map_of_memory_that_was_frozen_nobody_else_sees() {
     let memory = Unmapped::zeroed(3 * MIB).unwrap();
+    for length in [0, 4 * MIB as u64] {
+        let refused = rustix::fs::ftruncate(&memory, length).unwrap_err();
+        assert_eq!(refused, rustix::io::Errno::PERM, "its pages are there as long as it is mapped");
+    }
     let access = libc::PROT_READ | libc::PROT_WRITE;
     let fd = memory.as_fd().as_raw_fd();
     let map = |offset: usize, length: usize| {

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from andiron import _engine, _errors, _values
+from andiron import _engine, _errors, _memory, _values
 from andiron._store import _MISSING, Change, Edit, Entry, Snapshot, Stats
 from andiron.aio._tasks import OfLoop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-    from typing import TypeVar
+    from typing import IO, TypeVar
 
     from andiron._engine import Connection, Remote
     from andiron.aio._proxy import Stream
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: The codec of values, and the name of the author where none is chosen.
 _NATIVE, _DEFAULT = 1, "default"
+#: Bytes of a backup that travel at a time.
+_PIECE = 1 << 20
 #: Of a time to live, in microseconds.
 _LONGEST = 2**63
 
@@ -71,7 +73,7 @@ class Store(OfLoop):
         if ttl is not None and not ttl > 0:
             raise _errors.BadArgumentsError("a ttl is more than 0 seconds")
         micros = None if ttl is None else max(1, int(min(ttl * 1e6, _LONGEST)))
-        data = _engine.encode(value)
+        data = _memory.stored(value)
         version: int
         version, *_ = await self._call(
             "set", name, data, _NATIVE, self._author, micros, if_version, persist, durability
@@ -80,7 +82,7 @@ class Store(OfLoop):
 
     async def setdefault(self, name: str, default: Any = None) -> Any:
         """The value of this name, which is set to the default where there is none."""
-        row = await self._call("set_default", name, _engine.encode(default), _NATIVE, self._author)
+        row = await self._call("set_default", name, _memory.stored(default), _NATIVE, self._author)
         entry = _entry(row)
         return default if entry is None else entry.value
 
@@ -89,7 +91,7 @@ class Store(OfLoop):
     ) -> None:
         """Sets several values at once: all of them or none."""
         items = dict(values, **more).items()
-        entries = [[name, _engine.encode(value), _NATIVE, self._author] for name, value in items]
+        entries = [[name, _memory.stored(value), _NATIVE, self._author] for name, value in items]
         await self._call("set_many", entries)
 
     async def delete(self, name: str, *, if_version: int | None = None) -> bool:
@@ -194,6 +196,20 @@ class Store(OfLoop):
         """Deletes a snapshot of this author."""
         await self._call("delete_snapshot", snapshot, self._author)
 
+    async def backup(self, file: IO[bytes]) -> int:
+        """Writes all that is persistent to a binary file; as `andiron.Store.backup`."""
+        count = 0
+        async for piece in await self._call("backup"):
+            count += len(piece)
+            file.write(piece)
+        return count
+
+    async def restore(self, file: IO[bytes]) -> int:
+        """Has all that is persistent be as it was at a backup; as `andiron.Store.restore`."""
+        pieces = iter(lambda: file.read(_PIECE), b"")
+        count: int = await self._call("restore", pieces)
+        return count
+
     async def stats(self) -> Stats:
         """What the store holds, of all authors, and what it was asked."""
         return Stats(*(await self._call("stats"))[:6])
@@ -221,7 +237,7 @@ class AsyncEdit(Edit):
         """Writes another one in its place."""
         try:
             if self._version:
-                args = [self._name, _engine.encode(value), _NATIVE, self._of._author, self._version]
+                args = [self._name, _memory.stored(value), _NATIVE, self._of._author, self._version]
                 await self._of._call("replace", *args)
             else:
                 await self._of.set(self._name, value, if_version=0)

@@ -196,7 +196,8 @@ impl Link {
         if state.session.is_finished() && state.ended.is_none() {
             // Last words. What TLS still holds of them goes when there is room.
             if super::io::send_what_goes(state).is_err() || !state.full {
-                state.session.disconnected("both ends said goodbye");
+                let why = if state.closed_here { "it was closed here" } else { "both ends said goodbye" };
+                state.session.disconnected(why);
                 todo.extend(self.digest(state));
             }
         }

@@ -47,9 +47,11 @@ use crate::context::CallState;
 use crate::lobby::Guest;
 use crate::object::{Admitted, Job, Object};
 use crate::pool::Pool;
+use crate::root::Directory;
 use crate::sync::lock;
+use crate::target::Target;
 use crate::tls::Tls;
-use crate::{Error, ErrorKind, Result, Secret};
+use crate::{Error, ErrorKind, Proxy, Result, Secret};
 
 /// What a finished call is handed to.
 type Hook = Box<dyn FnOnce(Result<Parcel>) + Send>;
@@ -76,6 +78,8 @@ pub(crate) struct Link {
     /// What the peer proved in the handshake, where it proved anything.
     proved: OnceLock<Proved>,
     root: OnceLock<Arc<dyn Object>>,
+    /// The names of what this end registered at the other one, by which that finds it here as well.
+    registered: OnceLock<Arc<Directory>>,
     this: Weak<Link>,
 }
 
@@ -258,6 +262,7 @@ impl Link {
             label,
             proved: OnceLock::new(),
             root: OnceLock::new(),
+            registered: OnceLock::new(),
             this: this.clone(),
         })
     }
@@ -265,6 +270,18 @@ impl Link {
     /// The object that answers to id 0.
     pub(crate) fn set_root(&self, root: Arc<dyn Object>) {
         self.root.get_or_init(|| root);
+    }
+
+    /// Takes note of names that were registered over this connection here.
+    pub(crate) fn keep_names(&self, directory: &Arc<Directory>) {
+        self.registered.get_or_init(|| directory.clone());
+    }
+
+    /// An object of this process was registered at the other end.
+    pub(crate) fn registered(&self, name: &str, object: &Proxy) {
+        if let (Some(directory), Target::Local(object)) = (self.registered.get(), object.target()) {
+            let _ = directory.add(name, object.clone()); // the other end takes each name once
+        }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {

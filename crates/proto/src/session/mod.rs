@@ -624,6 +624,10 @@ impl Session {
                 ErrorKind::Protocol | ErrorKind::Deadline => failure.kind,
                 _ => ErrorKind::Unknown,
             };
+            if failure.kind == ErrorKind::Unknown {
+                failure.detail.message =
+                    format!("{}; the method may have run", failure.detail.message).into();
+            }
             self.events.push_back(Event::Answer { id, outcome: Err(failure) });
         }
         self.close_streams(&failure);

@@ -1,0 +1,238 @@
+"""What callers see of exceptions."""
+
+import asyncio
+import concurrent.futures
+import sys
+import threading
+import traceback
+
+import pytest
+
+import andiron
+
+
+class CodedError(Exception):
+    """One with something of its own."""
+
+    def __init__(self, message, code=0):
+        super().__init__(message)
+        self.code = code
+
+
+class PickyError(Exception):
+    """One that cannot be made of its arguments."""
+
+    def __init__(self, first, second):
+        super().__init__("both")
+
+
+class UnprintableError(Exception):
+    def __str__(self):
+        raise RuntimeError("never")
+
+
+def raiser(error):
+    def fail():
+        raise error
+
+    return fail
+
+
+@pytest.fixture
+def failing(serve):
+    """Calls a method that raises an exception; gives what its caller sees."""
+
+    def call(error):
+        hub = serve({"fail": raiser(error), "give": lambda value: value})
+        with pytest.raises(Exception) as raised:  # noqa: PT011 - each test looks at it
+            hub["fail"]()
+        assert hub["give"](1) == 1, "the server goes on"
+        return raised.value
+
+    return call
+
+
+@pytest.fixture
+def registered():
+    andiron.register(CodedError)
+    andiron.register(PickyError)
+    yield
+    for cls in (CodedError, PickyError):
+        name = cls.__name__
+        del andiron._errors.registered[name], andiron._values._classes[name], andiron._values._names[cls]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        SystemExit(2),
+        KeyboardInterrupt(),
+        GeneratorExit("x"),
+        StopIteration(3),
+        StopAsyncIteration(),
+        asyncio.CancelledError("x"),
+        concurrent.futures.CancelledError(),
+        CodedError("x"),
+    ],
+    ids=repr,
+)
+def test_what_would_mean_something_else_here_is_a_remote_error(failing, error):
+    seen = failing(error)
+    assert type(seen) is andiron.RemoteError
+    assert seen.type_name.rpartition(".")[2] == type(error).__name__
+    assert seen.remote_args == error.args
+    assert "in fail" in str(seen.__cause__)
+
+
+def test_attributes_and_notes_come_along(failing, registered):
+    error = CodedError("x", 7)
+    error.reason = {"deep": (1,)}
+    error.lock = threading.Lock()
+    error._private = 1
+    error.__notes__ = ["read the manual"]
+    seen = failing(error)
+    assert type(seen) is CodedError
+    assert (seen.args, seen.code, seen.reason) == (("x",), 7, {"deep": (1,)})
+    assert not hasattr(seen, "lock"), "what cannot travel stays"
+    assert not hasattr(seen, "_private")
+    assert seen.__notes__ == ["read the manual"]
+    assert "read the manual" in "".join(traceback.format_exception(seen)) or not hasattr(error, "add_note")
+    builtin = ValueError("x")
+    builtin.detail = 3
+    assert failing(builtin).detail == 3
+
+
+def test_attributes_of_one_that_is_not_known_here_come_along(failing):
+    seen = failing(CodedError("x", 7))
+    assert type(seen) is andiron.RemoteError
+    assert seen.code == 7
+
+
+def test_attributes_change_nothing_of_what_an_exception_does(failing):
+    error = ValueError("x")
+    for name in ("with_traceback", "kind", "is_temporary", "operation", "__class__", "__cause__", "args"):
+        vars(error)[name] = "evil"
+    error.__notes__ = [1, 2]
+    seen = failing(error)
+    assert type(seen) is ValueError
+    assert callable(seen.with_traceback)
+    assert seen.args == ("x",)
+    assert not hasattr(seen, "__notes__")
+    unknown = CodedError("x")
+    vars(unknown).update(is_temporary=1, operation=2, message=3, remote_args=4)
+    seen = failing(unknown)
+    assert not seen.is_temporary()
+    assert seen.message == "x"
+
+
+def test_what_it_was_made_with_and_cannot_travel_is_told_as_it_looks(failing):
+    lock = threading.Lock()
+    seen = failing(ValueError("x", lock, 3))
+    assert type(seen) is ValueError
+    assert seen.args == ("x", repr(lock), 3)
+
+
+def test_one_that_cannot_be_made_anew_is_a_remote_error(failing, registered):
+    seen = failing(PickyError(1, 2))
+    assert type(seen) is andiron.RemoteError
+    assert (seen.type_name, seen.remote_args) == ("PickyError", ("both",)) or "PickyError" in seen.type_name
+
+
+def test_one_that_cannot_be_printed_is_told_all_the_same(failing):
+    seen = failing(UnprintableError())
+    assert "UnprintableError" in seen.type_name
+    assert "cannot be printed" in str(seen)
+
+
+def test_causes_stand_in_the_remote_traceback(failing):
+    try:
+        try:
+            raise KeyError("inner")
+        except KeyError as inner:
+            raise ValueError("outer") from inner
+    except ValueError as outer:
+        seen = failing(outer)
+    assert type(seen) is ValueError
+    text = str(seen.__cause__)
+    assert "KeyError: 'inner'" in text
+    assert "direct cause" in text
+    assert text.index("inner") < text.index("outer")
+    assert "KeyError: 'inner'" in "".join(traceback.format_exception(seen))
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="from Python 3.11 on")
+def test_a_group_arrives_with_those_in_it(failing):
+    group = ExceptionGroup("several", [ValueError(1), KeyError("x"), CodedError("y", 5)])  # noqa: F821
+    seen = failing(group)
+    assert type(seen) is ExceptionGroup  # noqa: F821
+    assert seen.message == "several"
+    assert [type(one) for one in seen.exceptions] == [ValueError, KeyError, andiron.RemoteError]
+    assert seen.exceptions[2].code == 5
+
+
+def test_an_error_passes_through_several_processes(serve, failing):
+    inner = serve({"fail": raiser(ValueError("deep", 1))})
+
+    def pass_on():
+        inner["fail"]()
+
+    with pytest.raises(ValueError, match="deep") as raised:
+        serve({"pass_on": pass_on})["pass_on"]()
+    assert raised.value.args == ("deep", 1)
+    assert "in pass_on" in str(raised.value.__cause__)
+    assert "in fail" in str(raised.value.__cause__)
+
+
+def test_an_error_of_an_inner_call_says_nothing_untrue_of_the_outer_one(serve):
+    inner = serve({"x": print})
+    proxy = inner["x"]
+    inner.close()
+    with pytest.raises(andiron.Error) as raised:
+        serve({"pass_on": lambda: proxy()})["pass_on"]()
+    assert not raised.value.is_temporary(), "the outer one did run"
+
+
+def test_an_error_that_a_method_makes_itself_keeps_its_kind(serve):
+    hub = serve(
+        {
+            "deny": raiser(andiron.DeniedError("not you")),
+            "bad": lambda: andiron.connect("unix:/nowhere"),
+            "lookup": lambda: andiron.caller()["nobody"],
+        }
+    )
+    with pytest.raises(andiron.DeniedError, match="not you"):
+        hub["deny"]()
+    for name in ("bad", "lookup"):
+        with pytest.raises(andiron.RemoteError) as raised:
+            hub[name]()
+        assert raised.value.kind == "application", "what it met with is not what became of it"
+
+
+def test_a_result_that_cannot_be_sent_says_what_is_in_the_way(serve):
+    hub = serve({"give": lambda: {"deep": [threading.Lock()]}})
+    with pytest.raises(andiron.EncodingError, match=r"lock.*deep"):
+        hub["give"]()
+
+
+def test_an_error_of_a_long_text_and_trace_arrives_shortened(failing):
+    seen = failing(ValueError("x" * 2_000_000))
+    assert isinstance(seen, (ValueError, andiron.RemoteError))
+
+
+def test_a_stream_that_raises_what_means_something_else_ends_with_a_remote_error(serve):
+    def numbers(error):
+        yield 1
+        raise error
+
+    hub = serve({"numbers": numbers})
+    for error in (ValueError("x"), KeyError("y")):
+        items = hub["numbers"](error)
+        assert next(items) == 1
+        with pytest.raises(type(error)) as raised:
+            next(items)
+        assert "in numbers" in str(raised.value.__cause__)
+    exiting = serve({"numbers": lambda: numbers(SystemExit(3))})["numbers"]()
+    assert next(exiting) == 1
+    with pytest.raises(andiron.RemoteError) as raised:
+        next(exiting)
+    assert raised.value.type_name == "SystemExit"
