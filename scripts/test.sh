@@ -89,7 +89,7 @@ other_pythons() {
         return
     fi
     rm -rf target/wheels/tests
-    PATH="$PWD/target/venv/bin:$PATH" VIRTUAL_ENV="$PWD/target/venv" target/venv/bin/maturin build --quiet --out target/wheels/tests
+    PATH="$PWD/target/venv/bin:$PATH" VIRTUAL_ENV="$PWD/target/venv" target/venv/bin/maturin build --quiet --profile dev --out target/wheels/tests
     for version in 3.10 3.13; do
         if target/venv/bin/python -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$version')"; then
             echo "skipped: $version is the version that the tests ran with"

@@ -120,6 +120,7 @@ CLIENTS = {
         import asyncio
         from andiron import aio
         async def main():
+            asyncio.get_running_loop().slow_callback_duration = 60  # nothing of that is told
             hub = await aio.connect(sys.argv[1])
             player = await hub["player"]
             waiting = player.wait.start()
