@@ -48,10 +48,11 @@ from andiron._errors import (
 )
 from andiron._expose import can_send, expose
 from andiron._hub import Annotations, Caller, Hub, caller, connect, timeout
+from andiron._memory import Array, buffer, freeze
 from andiron._proxy import Proxy, Stream
 from andiron._server import Server, serve
-from andiron._store import Change, Changes, Entry, Store
-from andiron._values import Array, Extension, Member, Record, register
+from andiron._store import Change, Changes, Entry, Snapshot, Stats, Store
+from andiron._values import Extension, Member, Record, register
 
 _engine.install()
 
@@ -87,6 +88,8 @@ __all__ = [
     "RemoteError",
     "RemoteTraceback",
     "Server",
+    "Snapshot",
+    "Stats",
     "Store",
     "Stream",
     "TooLargeError",
@@ -94,12 +97,14 @@ __all__ = [
     "UnknownError",
     "UnsupportedError",
     "annotations",
+    "buffer",
     "caller",
     "can_send",
     "connect",
     "decode",
     "encode",
     "expose",
+    "freeze",
     "register",
     "serve",
     "timeout",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-import threading
 import types
 import weakref
-from collections.abc import Iterator
+from _collections_abc import Iterator
+from _thread import allocate_lock
 
-from andiron import _errors, _values
+from andiron import _errors, _later, _values
 from andiron._engine import Method, Outflow, Target, check, current, hooks
 from andiron._proxy import SPECIAL, Proxy, remote_of
 
@@ -16,9 +15,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import inspect
     from collections.abc import Callable
+    from functools import _lru_cache_wrapper, partial
     from typing import Any, TypeVar
 
     T = TypeVar("T")
+else:
+    # The module that has them by their public names takes long to import.
+    from _functools import _lru_cache_wrapper, partial
 
 _MARK = "__andiron_exposed__"
 #: Instances that were exposed and take no attributes, by their number. They are kept, as their numbers would be given to others.
@@ -37,8 +40,8 @@ _FUNCTIONS = (
     types.MethodDescriptorType,
     types.ClassMethodDescriptorType,
     types.MethodWrapperType,
-    type(functools.lru_cache(len)),
-    functools.partial,
+    _lru_cache_wrapper,
+    partial,
     Method,
 )
 
@@ -120,14 +123,14 @@ def methods_of(value: Any) -> dict[str, Any]:
     for name, member in names.items():
         if isinstance(member, property):
             properties[name] = member
-            methods[name] = functools.partial(_get, value, name)
+            methods[name] = partial(_get, value, name)
         else:
             methods[SPECIAL.get(name, name)] = _checked(getattr(value, name))
     if any(member.fset for member in properties.values()):
-        methods["$set"] = functools.partial(_set, value, properties)
+        methods["$set"] = partial(_set, value, properties)
     if "__iter__" in names:
-        methods["$iterate"] = functools.partial(iter, value)
-    methods["$describe"] = functools.partial(_describe, value, names)
+        methods["$iterate"] = partial(iter, value)
+    methods["$describe"] = partial(_describe, value, names)
     return methods
 
 
@@ -135,6 +138,8 @@ def _checked(method: Any) -> Any:
     """A method that refuses other arguments than those of its signature before anything runs: where a decorator takes all, that has to be done for it."""
     if not hasattr(method, "__wrapped__"):
         return method
+
+    import functools
 
     @functools.wraps(method)
     def checked(*args: Any, **kwargs: Any) -> Any:
@@ -223,12 +228,12 @@ def _missing(name: str, methods: dict[str, Any], method: str) -> Any:
 
 def target_of(value: Any) -> Target | None:
     """An object as others call it; `None` where it is nothing that is called."""
-    known = Target.known(value)
+    known = value if isinstance(value, Target) else Target.known(value)
     if known is not None:
         return known
     methods: dict[str, Callable[..., Any]]
     if isinstance(value, _FUNCTIONS):
-        describe = functools.partial(_describe_function, value)
+        describe = partial(_describe_function, value)
         methods = {"$call": _checked(value), "$describe": describe}
         name = getattr(value, "__name__", "function")
     elif isinstance(value, type):
@@ -237,7 +242,8 @@ def target_of(value: Any) -> Target | None:
         methods, name = methods_of(value), type(value).__name__
     else:
         return None
-    return Target(value, methods, functools.partial(_missing, name, methods))
+    later = _later.in_loop(methods, _later.running_loop())
+    return Target(value, later, partial(_missing, name, methods))
 
 
 class _Instances:
@@ -245,8 +251,9 @@ class _Instances:
 
     def __init__(self, cls: type) -> None:
         self._cls = cls
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
         self._methods: dict[int, dict[str, Any]] = {}
+        self._loop = _later.running_loop()
 
     def method(self, name: str) -> Any:
         methods = self._of_caller()
@@ -259,7 +266,7 @@ class _Instances:
             methods = self._methods.get(key)
             if methods is not None:
                 return methods
-            methods = self._methods[key] = methods_of(self._cls())
+            methods = self._methods[key] = _later.in_loop(methods_of(self._cls()), self._loop)
         if context is not None:
             context.on_end(lambda: self._methods.pop(key, None))
         return methods
@@ -271,7 +278,7 @@ def can_send(value: Any) -> bool:
     >>> can_send({"a": [1, (2,)]}), can_send(print), can_send(object())
     (True, True, False)
     """
-    if isinstance(value, Iterator):
+    if isinstance(value, Iterator) or _later.is_stream(value):
         return True
     try:
         check(value)
@@ -301,6 +308,8 @@ def _reduce(value: Any) -> Any:
         return target
     if isinstance(value, Iterator):
         return Outflow(value)
+    if _later.is_stream(value):
+        return _later.fed(value)
     return _refusal(value)
 
 
@@ -309,24 +318,8 @@ def _refusal(value: Any) -> str:
     name = cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
     for plain in (bool, int, float, str, bytes, bytearray, list, dict, tuple, set, frozenset):
         if isinstance(value, plain):
-            return f"{name} is a {plain.__name__} of a kind of its own: send {plain.__name__}(..) of it, or register the class"
+            return f"{name} is a {plain.__name__} of a kind of its own: send {plain.__name__}(..) of it"
     return f"{name} is no value that travels; expose it to have it called, or register its class"
 
 
-#: Those who have ``async def`` methods go on, the latest first; each tells whether it does.
-runners: list[Callable[[Any, Any], bool]] = []
-
-
-def _coroutine(coroutine: Any, answer: Any) -> None:
-    if any(runner(coroutine, answer) for runner in reversed(runners)):
-        return
-    coroutine.close()
-    answer.error(
-        _errors.UnsupportedError(
-            "the method is an `async def`, which a loop has to run: serve it by `andiron.aio`"
-        )
-    )
-
-
-hooks.coroutine = _coroutine
 hooks.reduce = _reduce

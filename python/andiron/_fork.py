@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import os
-import weakref
+from _weakrefset import WeakSet
+
+from andiron._rows import row
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, Protocol
+    from typing import Any, NamedTuple, Protocol
 
     class Heir(Protocol):
         """Who has something that a forked child has to make anew."""
 
         def forked(self) -> None:
             """Hears that this process is a child, in which nothing of the engine's works."""
+
+    class Place(NamedTuple):
+        """Where and how one connects: all that another process has to know, and nothing that is secret."""
+
+        address: str
+        wait: float
+        timeout: float | None
+        retry: float | None
+        cache: int | None
+        secret_file: str | None
+        pump: bool
+
+else:
+    Place = row("Place", "address wait timeout retry cache secret_file pump")
 
 
 class Anew:
@@ -43,7 +59,7 @@ def made(value: Any) -> Any:
 
 #: The parent's, which goes on using them: they are not even dropped here.
 _inherited: list[Any] = []
-_heirs: weakref.WeakSet[Any] = weakref.WeakSet()
+_heirs: WeakSet[Any] = WeakSet()
 
 
 def inherits(heir: Heir) -> None:

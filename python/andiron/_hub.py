@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
-from collections.abc import Mapping
+from _collections_abc import Mapping
+from _thread import allocate_lock
 
 from andiron import _engine, _errors, _fork
 from andiron._expose import target_of
@@ -14,6 +14,7 @@ from andiron._store import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
     from typing import Any, TypeVar
@@ -43,27 +44,35 @@ def patiently(attempt: Callable[[], T], unless: type[Exception], wait: float) ->
         pause = min(2 * pause, 0.2)
 
 
+def wait_for(event: threading.Event) -> None:
+    """Waits for an event. A lock of Python's sleeps over a Ctrl-C that came just before; this looks again."""
+    while not event.wait(1.0):
+        pass
+
+
 class Hub(Mapping[str, "Any"]):
     """One connection, the same thing at both ends: a mapping of names to the objects of the other end, and to its store.
 
     Any thread may use it. ``with`` closes it.
     """
 
-    def __init__(self, connection: _engine.Connection, wait: float = 0.0, address: str | None = None) -> None:
+    def __init__(
+        self, connection: _engine.Connection, wait: float = 0.0, place: _fork.Place | None = None
+    ) -> None:
         self._connection = connection
         self._wait = wait
-        self._address = address
+        self._place = place
         self._store: Store | None = None
         #: What ends with it.
         self._ends: list[Callable[[], object]] = []
-        if address is not None:
+        if place is not None:
             _fork.inherits(self)
 
     def forked(self) -> None:
         """Hears that this process is a child of the one that connected."""
-        address = self._address
-        if address is not None:
-            _fork.Anew(self, "_connection", lambda: shared(address)._connection)
+        place = self._place
+        if place is not None:
+            _fork.Anew(self, "_connection", lambda: shared(place)._connection)
 
     @property
     def store(self) -> Store:
@@ -81,7 +90,7 @@ class Hub(Mapping[str, "Any"]):
         except _errors.NoObjectError:
             text = f"no object is named '{name}': {_errors.hint(name, self._connection.names(), 'there are')}"
             raise _errors.failed("no object", text, None, {}, None, [], []) from None
-        return Proxy(remote, None if self._address is None else (self._address, name))
+        return Proxy(remote, None if self._place is None else (self._place, name))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._connection.names())
@@ -104,7 +113,9 @@ class Hub(Mapping[str, "Any"]):
 
     def run(self) -> None:
         """Serves the objects of this process until the connection ends; raises why it did, where nobody here closed it."""
-        ended = threading.Event()
+        from threading import Event
+
+        ended = Event()
         outcome: list[BaseException | None] = []
 
         def end(error: BaseException | None) -> None:
@@ -112,7 +123,7 @@ class Hub(Mapping[str, "Any"]):
             ended.set()
 
         self._connection.pump(end)
-        ended.wait()
+        wait_for(ended)
         if outcome[0] is not None:
             raise outcome[0]
 
@@ -155,9 +166,15 @@ class Hub(Mapping[str, "Any"]):
         return f"<andiron.Hub {self.peer}>"
 
     def __reduce__(self) -> Any:
-        if self._address is None:
-            raise TypeError("only a hub that was made by `andiron.connect` can be pickled: as its address")
-        return shared, (self._address,)
+        if self._place is None:
+            raise TypeError("only a hub that `andiron.connect` made of an address can be pickled: as that")
+        return shared, (self._place,)
+
+    def __copy__(self) -> Hub:
+        return self
+
+    def __deepcopy__(self, _: object) -> Hub:
+        return self
 
 
 def named_target(name: str, value: Any) -> _engine.Target:
@@ -192,28 +209,43 @@ def connect(
         from andiron._server import inside
 
         return inside(objects)
+    where = chosen(address)
     file = None if secret_file is None else os.fspath(secret_file)
 
     def connected() -> _engine.Connection:
-        return _engine.connect(
-            chosen(address), timeout=timeout, retry=retry, cache=cache, secret_file=file, pump=pump
-        )
+        return _engine.connect(where, timeout=timeout, retry=retry, cache=cache, secret_file=file, pump=pump)
 
-    return Hub(patiently(connected, _errors.UnavailableError, wait), wait, chosen(address))
-
-
-#: Hubs that were made for what was unpickled, by address.
-_shared: dict[str, Hub] = {}
-_shared_lock = threading.Lock()
+    place = _fork.Place(where, wait, timeout, retry, cache, file, pump)
+    return Hub(patiently(connected, _errors.UnavailableError, wait), wait, place)
 
 
-def shared(address: str) -> Hub:
+class _Shared:
+    """Hubs that were made for what was unpickled, or was there before a fork."""
+
+    def __init__(self) -> None:
+        self.forked()
+        _fork.inherits(self)
+
+    def forked(self) -> None:
+        """Has none any more. The lock may be held by a thread that is not there."""
+        self._hubs: dict[_fork.Place, Hub] = {}
+        self._lock = allocate_lock()
+
+    def hub(self, place: _fork.Place) -> Hub:
+        """The one for this place."""
+        with self._lock:
+            hub = self._hubs.get(place)
+            if hub is None or (place.retry is None and hub.fileno() < 0):
+                hub = self._hubs[place] = connect(**place._asdict())
+            return hub
+
+
+_shared = _Shared()
+
+
+def shared(place: _fork.Place) -> Hub:
     """The hub of this process for what was pickled in another one."""
-    with _shared_lock:
-        hub = _shared.get(address)
-        if hub is None or hub.fileno() < 0:
-            hub = _shared[address] = connect(address)
-        return hub
+    return _shared.hub(_fork.Place(*place))
 
 
 class Caller(Hub):
@@ -260,8 +292,17 @@ class Caller(Hub):
 
 def caller() -> Caller | None:
     """Who calls, in a method that others called; `None` elsewhere."""
-    context = _engine.current()
+    context = call_handled()
     return None if context is None else Caller(context)
+
+
+def call_handled() -> _engine.Context | None:
+    """The call that this thread, or this task, handles."""
+    context = _engine.current()
+    if context is None:
+        running = _engine.running.get()
+        context = None if running is None else running.context
+    return context
 
 
 class timeout:  # noqa: N801 - it is used like a function

@@ -45,7 +45,7 @@ class Proxy:
 
     __slots__ = ("__dict__", "__weakref__", "_andiron")
 
-    def __init__(self, remote: Remote, found: tuple[str, str] | None = None) -> None:
+    def __init__(self, remote: Remote, found: tuple[_fork.Place, str] | None = None) -> None:
         far = _Far(remote, found, self.__dict__)
         object.__setattr__(self, "_andiron", far)
         if found is not None:
@@ -107,6 +107,12 @@ class Proxy:
             raise TypeError("only a proxy that was got by its name can be pickled: as address and name")
         return unpickle, far.found
 
+    def __copy__(self) -> Proxy:
+        return self
+
+    def __deepcopy__(self, _: object) -> Proxy:
+        return self
+
     def __repr__(self) -> str:
         return f"<{remote_of(self)!r}>"
 
@@ -116,11 +122,11 @@ class _Far:
 
     __slots__ = ("__weakref__", "_interface", "_special", "found", "kept", "remote")
 
-    def __init__(self, remote: Remote, found: tuple[str, str] | None, kept: dict[str, Any]) -> None:
+    def __init__(self, remote: Remote, found: tuple[_fork.Place, str] | None, kept: dict[str, Any]) -> None:
         self.remote = remote
         #: The handles that the proxy keeps.
         self.kept = kept
-        #: The address and the name by which it was found.
+        #: The server and the name by which it was found.
         self.found = found
         self._interface: dict[str, str | None] | None = None
         self._special: dict[str, Method] = {}
@@ -202,11 +208,11 @@ class Stream:
         self.close()
 
 
-def unpickle(address: str, name: str) -> Any:
+def unpickle(place: _fork.Place, name: str) -> Any:
     """What a pickled proxy stands for in this process."""
     from andiron._hub import shared
 
-    return shared(address)[name]
+    return shared(place)[name]
 
 
 hooks.proxy = Proxy

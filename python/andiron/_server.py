@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import atexit
 import os
-import threading
-import weakref
+import time
+from _weakrefset import WeakSet
 
 from andiron import _engine, _errors
-from andiron._hub import Hub, chosen, named_target
+from andiron._hub import Hub, chosen, named_target, wait_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 #: The pauses between two tries to find a server, in seconds: the first, and the longest.
 _PAUSES = 0.05, 1.0
 
-_running: weakref.WeakSet[_engine.Running] = weakref.WeakSet()
+_running: WeakSet[_engine.Running] = WeakSet()
 
 
 @atexit.register
@@ -46,7 +46,9 @@ class Server:
         secret_file: str | os.PathLike[str] | None = None,
         threads: int | None = None,
     ) -> None:
-        """``state``: the folder of persistent entries; true: where an ``andiron serve`` of this name has them; false: nowhere.
+        """``address``: one or several; of none at all, ``[]``, the clients are in this process, and reach it by `connect`.
+
+        ``state``: the folder of persistent entries; true: where an ``andiron serve`` of this name has them; false: nowhere.
 
         ``threads``: how many methods run at once, while further calls wait; with 1 they run one after the other, and one that calls this server over a connection of its own
         waits for itself. Without it 256 do, and calls beyond these are answered by an `OverloadedError`. What the store is asked is answered beside them.
@@ -61,9 +63,12 @@ class Server:
             threads=at_least_one(threads),
         )
         _running.add(self._running)
+        self._process = os.getpid()
         #: By which it is reached.
         self.addresses = self._running.addresses()
-        self._stopped = threading.Event()
+        from threading import Event
+
+        self._stopped = Event()
 
     def connect(self) -> Hub:
         """A connection within this process."""
@@ -71,7 +76,11 @@ class Server:
 
     def wait(self) -> None:
         """Waits until another thread stops it."""
-        self._stopped.wait()
+        if self._process != os.getpid():
+            raise _errors.UnavailableError(
+                "this server was started before this process was forked and belongs to the parent; start another"
+            )
+        wait_for(self._stopped)
 
     def stop(self) -> bool:
         """Takes no further calls and ends all connections. True if all calls under way were finished in time."""
@@ -101,17 +110,9 @@ def at_least_one(threads: int | None) -> int | None:
 
 def inside(objects: Mapping[str, Any]) -> Hub:
     """A hub of a server in this process, which has these objects and an empty store, and ends with the hub."""
-    import tempfile
-
-    folder = tempfile.TemporaryDirectory(prefix="andiron")
-    server = Server(objects, f"unix:{folder.name}/socket", state=False)
-
-    def end() -> None:
-        server.stop()
-        folder.cleanup()
-
+    server = Server(objects, [], state=False)
     hub = server.connect()
-    hub._ends.append(end)
+    hub._ends.append(server.stop)
     return hub
 
 
@@ -143,5 +144,5 @@ def serve(
                 hub.run()
         except (_errors.UnavailableError, _errors.UnknownError):
             pass  # it went
-        threading.Event().wait(pause)
+        time.sleep(pause)
         pause = min(2 * pause, _PAUSES[1])

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import struct
 import sys
-from collections.abc import Callable
+from _collections_abc import Callable
 
-from andiron import _errors
+from andiron import _errors, _memory
+from andiron._memory import Array
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ DECIMAL, DATETIME, DATE, TIME, TIMEDELTA, UUID, EXCEPTION, RECORD, BUFFER, ENUM 
 )
 TIMESTAMP = -1
 
+#: The name of the records that numbers of numpy are.
+SCALAR = "numpy.scalar"
+
 _EPOCH_DAYS = 719163  # of 1970-01-01, counted from 0001-01-01, which is 1
 _DAY = 86_400_000_000
 
@@ -41,8 +45,8 @@ class Record:
     """An instance of a class that is not registered here. It can be stored and sent on, and arrives as what it was.
 
     >>> point = Record("Point", {"x": 1, "y": 2})
-    >>> point.x, point
-    (1, Record('Point', {'x': 1, 'y': 2}))
+    >>> point.x, vars(point), point.__name__
+    (1, {'x': 1, 'y': 2}, 'Point')
     """
 
     __slots__ = ("_fields", "_name")
@@ -51,18 +55,32 @@ class Record:
         self._name = name
         self._fields = dict(fields)
 
+    @property
+    def __name__(self) -> str:
+        """The name of the class."""
+        return self._name
+
+    @property
+    def __dict__(self) -> dict[str, Any]:  # type: ignore[override] # as `vars` gives it
+        """The fields."""
+        return dict(self._fields)
+
     def __getattr__(self, name: str) -> Any:
         try:
             return self._fields[name]
         except KeyError:
             raise AttributeError(f"this {self._name} has no field {name!r}") from None
 
+    def __reduce__(self) -> Any:
+        return Record, (self._name, self._fields)
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Record):
             return NotImplemented
         return (self._name, self._fields) == (other._name, other._fields)
 
-    __hash__ = None  # type: ignore[assignment] # fields may be anything
+    def __hash__(self) -> int:
+        return hash((self._name, frozenset(self._fields.items())))
 
     def __repr__(self) -> str:
         return f"Record({self._name!r}, {self._fields!r})"
@@ -111,26 +129,8 @@ class Extension:
         return f"Extension({self.code}, {self.data!r})"
 
 
-class Array:
-    """An array of numbers where there is no numpy. It can be stored and sent on, and arrives as what it was."""
-
-    __slots__ = ("data", "format", "shape")
-
-    def __init__(self, format: str, shape: list[int], data: memoryview) -> None:  # noqa: A002 - as a memoryview has it
-        self.format = format
-        self.shape = shape
-        self.data = data
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Array):
-            return NotImplemented
-        return (self.format, self.shape, self.data) == (other.format, other.shape, other.data)
-
-    __hash__ = None  # type: ignore[assignment] # its bytes can be changed
-
-    def __repr__(self) -> str:
-        return f"Array({self.format!r}, {self.shape!r}, <{len(self.data)} bytes>)"
-
+#: Whose instances are values by themselves.
+_PLAIN = (int, float, complex, str, bytes, bytearray, list, dict, tuple, set, frozenset)
 
 _classes: dict[str, type] = {}
 _names: dict[type, str] = {}
@@ -158,6 +158,10 @@ def register(cls: T, name: str | None = None) -> T:
         if not issubclass(cls, Exception):
             raise TypeError(f"{cls!r} is no Exception, and others never travel")
         _errors.registered[name] = cls
+    elif _is_plain(cls):
+        raise TypeError(f"{cls!r} is a plain value of a kind of its own, and these never travel as such")
+    if name == SCALAR:
+        raise ValueError(f"{name!r} is the name of numbers of numpy; give {cls!r} another one")
     _classes[name] = cls
     _names[cls] = name
     return cls
@@ -209,19 +213,29 @@ def _time(value: dt.time) -> Reduced:
 
 
 def _bytearray(value: bytearray) -> Reduced:
-    return BUFFER, ["B", [len(value)], memoryview(value)]
+    return BUFFER, _memory.parts_of_bytearray(value)
 
 
 def _memoryview(value: memoryview) -> Reduced:
-    data = value.cast("B") if value.c_contiguous and value.nbytes else memoryview(value.tobytes())
-    return BUFFER, [value.format, list(value.shape or ()), data]
+    return BUFFER, _memory.parts_of_view(value)
 
 
 def _array(value: Any) -> Reduced:
-    if value.dtype.hasobject or value.dtype.names:
-        raise TypeError(f"an array of {value.dtype} cannot be sent: only one of plain numbers")
-    data = value.data.cast("B") if value.flags.c_contiguous and value.nbytes else memoryview(value.tobytes())
-    return BUFFER, [value.dtype.str, list(value.shape), data]
+    return BUFFER, _memory.parts_of_array(value)
+
+
+def _scalar(value: Any) -> Reduced:
+    """A number of numpy, which has a type that a plain one has not."""
+    _, [form, _, data] = _array(value.reshape(()))
+    return RECORD, [SCALAR, {"dtype": form, "data": bytes(data)}]
+
+
+def _to_scalar(fields: dict[str, Any]) -> Any:
+    try:
+        array = _memory.made_of(fields["dtype"], [], fields["data"])
+        return array[()]
+    except (KeyError, TypeError, AttributeError):
+        raise _malformed("a number of numpy is made of other parts") from None
 
 
 def _plain_array(value: Array) -> Reduced:
@@ -253,7 +267,7 @@ _REDUCERS: dict[tuple[str, str], Callable[[Any], Reduced]] = {
     ("builtins", "bytearray"): _bytearray,
     ("builtins", "memoryview"): _memoryview,
     ("numpy", "ndarray"): _array,
-    (__name__, "Array"): _plain_array,
+    ("andiron._memory", "Array"): _plain_array,
     (__name__, "Record"): _record,
     (__name__, "Member"): _member,
     (__name__, "Extension"): _extension,
@@ -266,6 +280,9 @@ def reduce(value: Any) -> Reduced | None:
     reducer = _REDUCERS.get((cls.__module__, cls.__qualname__))
     if reducer is not None:
         return reducer(value)
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and isinstance(value, numpy.generic):
+        return _scalar(value)
     if isinstance(value, BaseException):
         attributes = {str(name): part for name, part in vars(value).items() if name[:1] != "_"}
         return EXCEPTION, [_errors.name_of(cls), list(value.args), attributes]
@@ -276,16 +293,42 @@ def _instance(value: Any, cls: type) -> Reduced | None:
     name = _names.get(cls, cls.__qualname__.rpartition(".")[2])
     enum = sys.modules.get("enum")
     if enum is not None and isinstance(value, enum.Enum):
-        return ENUM, [name, value.name, value.value]
+        return ENUM, [name, _flags(value) if isinstance(value, enum.Flag) else value.name, value.value]
+    if _is_plain(cls):
+        return None
+    fields = _field_names(cls)
+    if fields is not None:
+        return RECORD, [name, {field: getattr(value, field) for field in fields}]
+    if cls not in _names:
+        return None
+    if not hasattr(value, "__dict__"):
+        raise TypeError(f"{cls.__qualname__} has slots: make it a dataclass to have it travel")
+    return RECORD, [name, dict(vars(value))]
+
+
+def _field_names(cls: type) -> list[str] | None:
+    """Of a dataclass or a named tuple."""
     if hasattr(cls, "__dataclass_fields__"):
         import dataclasses
 
-        return RECORD, [name, {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}]
-    if isinstance(value, tuple) and hasattr(cls, "_fields"):
-        return RECORD, [name, dict(zip(cls._fields, value, strict=True))]
-    if cls in _names:
-        return RECORD, [name, dict(vars(value))]
-    return None
+        return [field.name for field in dataclasses.fields(cls)]
+    return list(cls._fields) if issubclass(cls, tuple) and hasattr(cls, "_fields") else None
+
+
+def _is_plain(cls: type) -> bool:
+    """Whether instances are values by themselves, of which their attributes do not tell all."""
+    named = issubclass(cls, tuple) and hasattr(cls, "_fields")
+    return issubclass(cls, _PLAIN) and not named and not hasattr(cls, "__members__")
+
+
+def _flags(value: Any) -> str:
+    """The name of a combination, which not every version of Python has."""
+    bits = [
+        member
+        for member in type(value).__members__.values()
+        if member.value and not member.value & (member.value - 1)
+    ]
+    return "|".join(member.name for member in bits if member.value & value.value)
 
 
 def restore(code: int, payload: Any) -> Any:
@@ -432,6 +475,14 @@ def _parts(payload: list[Any], what: str, *types: type | tuple[type, ...]) -> It
     return iter(payload)
 
 
+def _has_numpy() -> bool:
+    try:
+        import numpy  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
 def _named(fields: dict[Any, Any], what: str) -> dict[str, Any]:
     if not all(type(name) is str for name in fields):
         raise _malformed(f"a field of a {what} has a name that is no text")
@@ -456,15 +507,24 @@ def _to_instance(payload: list[Any]) -> Any:
     _named(fields, "record")
     cls = _classes.get(name)
     if cls is None:
-        return Record(name, fields)
+        return _to_scalar(fields) if name == SCALAR and _has_numpy() else Record(name, fields)
+    known = _field_names(cls)
+    if known is not None and set(known) != set(fields):
+        raise _malformed(
+            f"no {name} can be made of what came: it has the fields {', '.join(known)} here, and {', '.join(fields)} at its sender"
+        )
+    if known is not None and issubclass(cls, tuple):
+        return tuple.__new__(cls, [fields[field] for field in known])
     try:
-        if hasattr(cls, "__dataclass_fields__") or hasattr(cls, "_fields"):
-            return cls(**fields)
+        # As it was, and not made anew: nothing is run.
         made: Any = object.__new__(cls)
-        vars(made).update(fields)
-        return made
+        if known is None:
+            vars(made).update(fields)
+        for field in known or ():
+            object.__setattr__(made, field, fields[field])
     except TypeError as error:
         raise _malformed(f"no {name} can be made of what came: {error}") from error
+    return made
 
 
 def _to_member(payload: list[Any]) -> Any:
@@ -472,9 +532,11 @@ def _to_member(payload: list[Any]) -> Any:
     cls: Any = _classes.get(name)
     if cls is None:
         return Member(name, member, value)
+    import enum
+
     try:
-        return cls[member]
-    except KeyError:
+        return cls(value) if issubclass(cls, enum.Flag) else cls[member]
+    except (KeyError, ValueError, TypeError):
         raise _malformed(f"the enumeration {name} has no member {member!r} here") from None
 
 
@@ -482,41 +544,7 @@ def _to_buffer(payload: list[Any]) -> Any:
     form, shape, data = _parts(payload, "buffer", str, list, object)
     if not all(type(length) is int and length >= 0 for length in shape):
         raise _malformed("the shape of a buffer is made of lengths")
-    if form == "B" and len(shape) == 1:
-        if shape[0] != len(data):
-            raise _malformed("a buffer is longer or shorter than its shape")
-        return bytearray(data) if isinstance(data, bytes) else _mapped(data)
-    view = memoryview(bytearray(data)) if isinstance(data, bytes) else _mapped(data)
-    if len(form) > 2 and form[0] in "<>|=":
-        return _to_array(form, shape, view)
-    try:
-        return view.cast(form, shape)
-    except (TypeError, ValueError) as error:
-        raise _malformed(f"a buffer of format {form!r} and shape {shape}: {error}") from None
-
-
-def _mapped(memory: Any) -> memoryview:
-    """Memory that came by reference, as the own copy of who got it: a page is copied when it is written."""
-    place = memory.place()
-    if place is None:
-        return memoryview(bytearray(bytes(memory)))
-    import mmap
-
-    descriptor, offset = place
-    end = offset + len(memory)
-    mapped = mmap.mmap(descriptor, end, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE)
-    return memoryview(mapped)[offset:]
-
-
-def _to_array(form: str, shape: list[int], data: memoryview) -> Any:
-    try:
-        import numpy
-    except ImportError:
-        return Array(form, shape, data)
-    try:
-        return numpy.frombuffer(data, dtype=form).reshape(shape)
-    except (TypeError, ValueError) as error:
-        raise _malformed(f"a buffer of format {form!r} and shape {shape}: {error}") from None
+    return _memory.made_of(form, shape, data)
 
 
 _RESTORERS: dict[int, Callable[[Any], Any]] = {
@@ -539,7 +567,12 @@ def foreign(codec: int, data: bytes) -> Any:
     if codec == 2:
         import json
 
-        return json.loads(data)
+        try:
+            return json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise _errors.EncodingError(
+                f"the value is to be JSON, and cannot be read as such: {error}"
+            ) from None
     if codec == 3:
         return data
     raise _errors.EncodingError(f"the value is in codec {codec}, which this program does not know")

@@ -42,8 +42,8 @@ class Processes:
         self.running.append(process)
         return process
 
-    def python(self, code, **options):
-        return self.start(sys.executable, "-u", "-c", textwrap.dedent(code), **options)
+    def python(self, code, *arguments, flags=(), **options):
+        return self.start(sys.executable, "-u", *flags, "-c", textwrap.dedent(code), *arguments, **options)
 
     def end(self):
         for process in self.running:

@@ -390,6 +390,7 @@ def test_closing_at_either_end_reaches_the_generator(serve):
     def take_one_and_drop(items):
         for item in items:
             return item
+        return None
 
     hub = serve({"endless": endless, "take_one": take_one, "take": take_one_and_drop})
     with hub["endless"]() as items:

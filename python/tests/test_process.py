@@ -1,48 +1,10 @@
-"""Signals, and the end of a process."""
+"""The package as a process has it: the command, what an import takes, sub-interpreters."""
 
-import signal
+import re
 import subprocess
 import sys
 
 import pytest
-
-import andiron
-
-
-@pytest.mark.parametrize(
-    "what", ["hub['hang']()", "hub['hang'].__call__()", "hub.run()", "next(hub.store.watch('nothing'))"]
-)
-def test_ctrl_c_ends_a_wait(processes, home, what):
-    address = f"unix:{home}/socket"
-    import threading
-
-    reached, release = threading.Event(), threading.Event()
-
-    def hang():
-        reached.set()
-        release.wait()
-
-    with andiron.Server({"hang": hang}, address, state=False):
-        code = f"""
-            import andiron
-            hub = andiron.connect({address!r})
-            print("begins")
-            {what}
-        """
-        client = processes.python(code)
-        assert client.stdout.readline() == "begins\n"
-        if "hang" in what:
-            assert reached.wait(60)
-        # It may not wait yet: whoever asks once more ends it.
-        while True:
-            client.send_signal(signal.SIGINT)
-            try:
-                client.wait(1)
-                break
-            except subprocess.TimeoutExpired:
-                continue
-        assert "KeyboardInterrupt" in client.communicate()[1]
-        release.set()
 
 
 def test_a_process_that_serves_and_calls_ends_by_itself(processes, home):
@@ -78,40 +40,31 @@ def test_importing_is_light():
     )
 
 
-def _work(objects, results):
-    hub, double, store, named = objects
-    store.incr("n")
-    results.put((double(21), named(1), hub["double"](4), store["n"] > 0))
-
-
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-def test_a_process_of_multiprocessing_has_a_connection_of_its_own(serve, method):
-    import multiprocessing
-
-    context = multiprocessing.get_context(method)
-    hub = serve({"double": lambda x: 2 * x})
-    double, store = hub["double"], hub.store
-    assert double(1) == 2
-    store["n"] = 0
-    results = context.Queue()
-    objects = (hub, double, store, hub["double"])
-    children = [context.Process(target=_work, args=(objects, results)) for _ in range(3)]
-    for child in children:
-        child.start()
-    assert [results.get(timeout=60) for _ in children] == [(42, 2, 8, True)] * 3
-    for child in children:
-        child.join(60)
-        assert child.exitcode == 0
-    assert double(3) == 6
-    assert store["n"] == 3
-
-
-def test_a_sub_interpreter_is_refused_in_words():
-    interpreters = pytest.importorskip("_xxsubinterpreters")
+@pytest.mark.parametrize("first", ["import andiron", ""], ids=["beside the main one", "alone"])
+@pytest.mark.parametrize("module", ["andiron", "andiron._native"])
+def test_a_sub_interpreter_is_refused_in_words(processes, module, first):
     code = f"""
-import sys
-sys.path[:] = {sys.path!r}
-import andiron
-"""
-    with pytest.raises(Exception, match="sub-interpreter: use it from another process"):
-        interpreters.run_string(interpreters.create(), code)
+        import sys
+        try:
+            import _interpreters as interpreters
+        except ImportError:  # before 3.13
+            import _xxsubinterpreters as interpreters
+        {first}
+        inside = f'''
+        import sys
+        sys.path[:] = {{sys.path!r}}
+        try:
+            import {module}
+        except ImportError as error:
+            print("ImportError:", error, flush=True)
+        '''
+        import textwrap
+        told = interpreters.run_string(interpreters.create(), textwrap.dedent(inside))
+        assert told is None, told
+        import andiron
+        print(andiron.decode(andiron.encode("the main one works")))
+    """
+    out, err = processes.python(code).communicate(timeout=60)
+    refused, works = out.splitlines()
+    assert re.fullmatch("ImportError: the native engine of andiron works in the main interpreter .*", refused)
+    assert (works, err) == ("the main one works", "")

@@ -200,6 +200,7 @@ def test_the_shell_writes_a_typed_class_of_an_object(daemon, rust, command, tmp_
         "there: float = player.seek(1)\n"
         "there = player.seak(1)\n"
     )
+    pytest.importorskip("mypy")
     checked = subprocess.run(
         [sys.executable, "-m", "mypy", "--strict", "--config-file=", "use.py"],
         cwd=tmp_path,

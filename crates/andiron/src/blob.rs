@@ -20,6 +20,8 @@ pub(crate) const BY_REFERENCE_FROM: usize = 1 << 20;
 
 /// The format of a buffer that is bytes, as in Python's `struct` module.
 const BYTES: &str = "B";
+/// The same of bytes that their owner can change, a bytearray.
+const CHANGEABLE_BYTES: &str = "=B";
 
 /// Bytes that are shared and never change: a clone costs nothing that depends on their number, nor does sending them to another process of
 /// this machine, if they are in memory that can be passed on. That is what [`Blob::zeroed`] makes, to be filled in place, and what comes
@@ -122,7 +124,7 @@ impl Blob {
         Blob(Data::Own(bytes))
     }
 
-    fn of(memory: Sealed) -> io::Result<Blob> {
+    pub(crate) fn of(memory: Sealed) -> io::Result<Blob> {
         let map = memory.map()?;
         Ok(Blob(Data::Shared(Arc::new(Shared { map, memory: Descriptor::keep(memory) }))))
     }
@@ -330,7 +332,7 @@ impl<'de> Deserialize<'de> for Blob {
             Value::Bytes(bytes) => Ok(bytes.into()),
             Value::Buffer(buffer) => {
                 let [length] = buffer.shape[..] else { return Err(other("an array of several dimensions")) };
-                if buffer.format != BYTES {
+                if buffer.format != BYTES && buffer.format != CHANGEABLE_BYTES {
                     return Err(other("an array of other elements"));
                 }
                 match buffer.data {

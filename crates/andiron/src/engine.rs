@@ -4,21 +4,26 @@
 
 use std::any::Any;
 use std::fmt;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
 use andiron_proto::ErrorKind;
 use andiron_proto::wire::codecs;
+use andiron_sys::memory::{Sealed, Unmapped};
 use bytes::Bytes;
 
 use crate::call::{Call, Parcel};
 use crate::link::{Link, TaskRead};
 use crate::object::{Job, Object};
+pub use crate::store::Kept;
 use crate::stream::Items;
 use crate::sync::{contained, lock};
 use crate::target::{self, Carried, Target, collecting, with_incoming};
-use crate::{Blob, Error, Hub, Pending, Proxy, Result, context};
+use crate::{Blob, Connector, Error, Hub, Pending, Proxy, Result, context};
 
 /// An encoded value with the objects, the memory and the stream that it names.
 #[derive(Default)]
@@ -86,12 +91,58 @@ pub fn place_blob(blob: Blob) -> Option<u64> {
     target::attach(crate::blob::Attached::Blob(blob))
 }
 
+/// What is written to a file, in memory that can be passed on.
+///
+/// # Errors
+/// Why it could not be written, or that no memory or no descriptor is left.
+pub fn written(write: impl FnOnce(&File) -> io::Result<()>) -> io::Result<Blob> {
+    Sealed::written(write).and_then(Blob::of)
+}
+
+/// Memory that the language maps and fills, to be frozen then.
+#[derive(Debug)]
+pub struct Room(Unmapped);
+
+impl Room {
+    /// So many zeros.
+    ///
+    /// # Errors
+    /// That no memory or no descriptor is left.
+    pub fn zeroed(length: usize) -> io::Result<Room> {
+        Unmapped::zeroed(length).map(Room)
+    }
+
+    /// Fixes the bytes for ever; who has them mapped goes on with a copy. Nobody may unmap them meanwhile.
+    ///
+    /// # Errors
+    /// That no memory or no descriptor is left.
+    pub fn freeze(self) -> io::Result<Blob> {
+        self.0.freeze().and_then(Blob::of)
+    }
+}
+
+impl AsFd for Room {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 /// Gives the value that is being encoded its stream, for which nil stands in it.
 ///
 /// # Errors
 /// In words: it has one already.
 pub fn place_stream(items: impl Iterator<Item = Result<Message>> + Send + 'static) -> Result<(), String> {
     target::put_stream(Box::new(Encoded(items)))
+}
+
+/// As [`place_stream`], of items that come at some time: whoever asks too early is told by the waker.
+///
+/// # Errors
+/// As there.
+pub fn place_awaited_stream(
+    next: impl FnMut(&mut Context<'_>) -> Poll<Option<Result<Message>>> + Send + 'static,
+) -> Result<(), String> {
+    target::put_stream(Box::new(Awaited(next)))
 }
 
 /// The object at this position of the value that is being decoded.
@@ -157,6 +208,14 @@ impl<I: Iterator<Item = Result<Message>> + Send> Items for Encoded<I> {
     }
 }
 
+struct Awaited<F>(F);
+
+impl<F: FnMut(&mut Context<'_>) -> Poll<Option<Result<Message>>> + Send> Items for Awaited<F> {
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Parcel>>> {
+        (self.0)(context).map(|item| item.map(|item| item.map(|message| message.0)))
+    }
+}
+
 /// An object whose methods are known at run time only. Its calls overlap.
 pub trait Dynamic: Send + Sync + 'static {
     /// Has a call answered, now or later; on a thread that runs methods.
@@ -183,6 +242,11 @@ impl Incoming {
     /// The method begins: from here on the next call of the same connection may start.
     pub fn begin(&self) {
         self.call.begin();
+    }
+
+    /// What its handler may ask of it.
+    pub fn context(&self) -> context::Context {
+        context::Context(self.call.state().clone())
     }
 
     /// Answers it: with an error where there is no such method, the arguments do not fit, or the method failed.
@@ -291,6 +355,11 @@ pub fn go_on(hub: &Hub, work: impl Future<Output = ()> + Send + 'static) {
     crate::task::run(Some(&hub.link()), work);
 }
 
+/// Runs something as a part of the handler of a call: what it calls belongs to that call.
+pub fn within<R>(call: &context::Context, part: impl FnOnce() -> R) -> R {
+    context::enter(call.0.clone(), part)
+}
+
 /// Runs the body of a thread that runs methods.
 pub type ThreadBody = fn(&mut (dyn FnMut() + Send));
 
@@ -314,9 +383,16 @@ const MOST_READS: usize = 16;
 
 /// A connection that an event loop reads, on one thread. Its calls run in [`step`](Driver::step).
 pub struct Driver {
+    connector: Connector,
     link: Arc<Link>,
+    /// The loop watches a descriptor of its own: that of the connection may be closed by others at any time. `None`: it was told that the connection is over.
+    socket: Option<OwnedFd>,
+    next: Arc<Next>,
     waker: Waker,
 }
+
+/// The connection that takes the place of one that was lost, until the loop takes it over.
+type Next = Mutex<Option<Arc<Link>>>;
 
 /// What a driver waits for, besides bytes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -327,22 +403,65 @@ pub struct Rest {
     pub room: bool,
     /// There is more, and others are to have their turn first.
     pub more: bool,
-    /// Nothing: the connection is over.
+    /// Nothing: the connection is over. Where it retries another step is made when there is the next one.
     pub over: bool,
 }
 
 impl Driver {
-    /// Drives a connection that is only just made. The waker is told where another step is to be made without bytes having come.
-    pub fn new(hub: &Hub, waker: Waker) -> Driver {
-        let link = hub.link();
+    /// Connects, and leaves the handshake to the steps. This blocks where a host has to be found or reached over a network, and else not. The waker is told where
+    /// another step is to be made without bytes having come.
+    ///
+    /// # Errors
+    /// As for [`Connector::connect`].
+    pub fn open(connector: &Connector, waker: Waker) -> Result<(Hub, Driver)> {
+        let link = connector.open()?;
         link.leave_to_task();
-        Driver { link, waker }
+        let next = Arc::<Next>::default();
+        let (again, place, bell) = (connector.clone(), Arc::downgrade(&next), waker.clone());
+        let hub = connector.hub(link.clone(), move || {
+            let (again, place, bell) = (again.clone(), place.clone(), bell.clone());
+            Box::new(move || {
+                let link = again.open()?;
+                link.leave_to_task();
+                let place = place.upgrade().ok_or_else(no_loop)?;
+                *lock(&place) = Some(link.clone());
+                bell.wake();
+                link.wait_opened().map_err(|error| again.not_opened(error))?;
+                Ok(link)
+            })
+        });
+        let socket = watched(&link);
+        Ok((hub, Driver { connector: connector.clone(), link, socket, next, waker }))
     }
 
-    /// Reads what is there, runs the calls in it, and sends what can be sent.
-    pub fn step(&self) -> Rest {
+    /// What the loop is to watch; `None` where the connection is over. Behind a step that says so it is another one or none.
+    pub fn socket(&self) -> Option<BorrowedFd<'_>> {
+        self.socket.as_ref().map(AsFd::as_fd)
+    }
+
+    /// The end of the handshake, or a step comes behind which to ask again.
+    pub fn poll_opened(&self) -> Poll<Result<()>> {
+        let opened = self.link.poll_opened(&Context::from_waker(&self.waker));
+        opened.map_err(|error| self.connector.not_opened(error))
+    }
+
+    /// Why the connection is over, if it is and nobody here closed it.
+    pub fn ended(&self) -> Option<Error> {
+        let ended = self.link.ended().filter(|_| !self.link.closed_here())?;
+        Some(Error::new(ended.kind(), ended.message().to_owned()))
+    }
+
+    /// Reads what is there, runs the calls in it, and sends what can be sent. `rests` is called before it looks what there is to wait for: from then on the waker has to be
+    /// heard.
+    pub fn step(&mut self, rests: impl FnOnce()) -> Rest {
         thread_local! {
             static BUFFER: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) };
+        }
+        if self.socket.is_none()
+            && let Some(link) = lock(&self.next).take()
+        {
+            self.socket = watched(&link);
+            self.link = link;
         }
         self.link.task_begins(&Context::from_waker(&self.waker));
         let mut buffer = BUFFER.take();
@@ -357,10 +476,23 @@ impl Driver {
         }
         BUFFER.set(buffer);
         self.link.task_cares();
+        rests();
         self.link.task_runs_calls();
         let rest = self.link.task_rests();
+        if rest.over {
+            self.socket = None;
+            more = lock(&self.next).is_some();
+        }
         Rest { until: rest.until, room: rest.room, more, over: rest.over }
     }
+}
+
+fn watched(link: &Link) -> Option<OwnedFd> {
+    link.socket()?.try_clone().ok()
+}
+
+fn no_loop() -> Error {
+    Error::new(ErrorKind::Unavailable, "the loop that read this connection is over")
 }
 
 /// Nobody reads the connection any more: it is over.
@@ -380,6 +512,35 @@ impl Pending<Message> {
     /// The result, if it is there; else the waker is told when it is.
     pub fn poll_encoded(&mut self, context: &mut Context<'_>) -> Poll<Result<Message>> {
         self.poll_parcel(context).map_ok(Message)
+    }
+}
+
+/// An object was registered at this hub by a call of its root; it is registered again where the connection is made anew.
+pub fn registered(hub: &Hub, name: &str, object: &Proxy) {
+    hub.line().registered(name, object);
+}
+
+/// The same proxy as one that was looked up by this name at this hub.
+pub fn named(proxy: Proxy, hub: &Hub, name: &str) -> Proxy {
+    proxy.named(hub.line(), name)
+}
+
+/// True where a call would have to wait for the next connection first, as proxies by name of hubs that retry do.
+pub fn is_lost(proxy: &Proxy) -> bool {
+    proxy.name_held().is_some_and(|named| named.found().is_none())
+}
+
+/// Waits for the next connection, and what has the proxy's name there. `failed`: a call did not reach its object, so that it may be another one now. False where it is not, or the proxy is none
+/// by name.
+///
+/// # Errors
+/// Why there is no other.
+pub fn renew(proxy: &Proxy, failed: bool) -> Result<bool> {
+    let Some(named) = proxy.name_held() else { return Ok(false) };
+    let deadline = named.deadline(&context::origin(proxy.timeout_of_calls(), None)?);
+    match named.found().filter(|_| failed) {
+        Some(found) => named.after(&found, deadline).map(|other| other.is_some()),
+        None => named.remote(deadline).map(|_| true),
     }
 }
 

@@ -137,7 +137,7 @@ pub use blob::PassedDescriptor;
 #[doc(hidden)]
 pub use server::Hosting;
 #[doc(hidden)]
-pub use store::Asking;
+pub use store::{Asking, Looking};
 
 #[doc(hidden)]
 pub use expose::private as __private;

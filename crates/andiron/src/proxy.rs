@@ -82,6 +82,14 @@ impl Proxy {
         self.labelled(name)
     }
 
+    pub(crate) fn name_held(&self) -> Option<&Arc<Named>> {
+        self.named.as_ref()
+    }
+
+    pub(crate) fn timeout_of_calls(&self) -> Option<Duration> {
+        self.timeout
+    }
+
     pub(crate) fn target(&self) -> &Target {
         &self.target
     }

@@ -43,6 +43,14 @@ impl FalseStore {
         self.questions.fetch_add(1, Ordering::SeqCst);
         Value::Array(self.answer.lock().unwrap().clone())
     }
+
+    fn entries(&self, _author: &str, _values: bool) -> Value {
+        Value::Array(self.answer.lock().unwrap().clone())
+    }
+
+    fn delete_first(&self, _author: &str) -> Value {
+        Value::Array(self.answer.lock().unwrap().clone())
+    }
 }
 
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -398,4 +406,41 @@ fn a_store_that_is_silent_about_its_board_holds_up_nobody_beyond_the_time_given(
     common::eventually("it has asked", || hub.names().is_ok());
     hub.close();
     assert!(in_time(move || waiting.join().unwrap()).is_err());
+}
+
+#[test]
+fn listings_that_are_none_are_told_and_those_of_a_later_version_are_read() {
+    let stage = Stage::with(None, || Value::Nil);
+    let store = stage.site.hub().store();
+    let text = |text: &str| Value::from(text);
+    let row = |name: Value| {
+        let head = [name, 5_u64.into(), 1.5.into(), true.into(), 0_u64.into()];
+        let value = [3_u64.into(), Value::Bytes(b"v".to_vec()), text("of a later version")];
+        Value::Array(head.into_iter().chain(value).collect())
+    };
+    let rows = |rows: Vec<Value>| Value::Array(rows);
+    stage.answers(vec![rows(vec![row(text("a")), row(text("b"))]), Value::Nil, text("of a later version")]);
+    let names: Vec<String> = store.names().unwrap().map(Result::unwrap).collect();
+    assert_eq!(names, ["a", "b"]);
+    let (name, entry) = store.entries().unwrap().next().unwrap().unwrap();
+    assert_eq!((&*name, &entry.bytes[..], entry.codec, entry.version), ("a", &b"v"[..], 3, 5));
+    for bad in [
+        vec![],
+        vec![Value::Nil, Value::Nil],
+        vec![rows(vec![])],
+        vec![rows(vec![row(Value::Nil)]), Value::Nil],
+        vec![rows(vec![rows(vec![text("a")])]), Value::Nil],
+        vec![rows(vec![]), text("no stream")],
+    ] {
+        stage.answers(bad.clone());
+        assert_eq!(store.names().map(Iterator::count).unwrap_err().kind(), ErrorKind::Encoding, "{bad:?}");
+    }
+
+    let answer = found(5, Value::Nil, 0, 0, b"v");
+    stage.answers(vec![text("a"), rows(answer.clone())]);
+    assert_eq!(store.delete_first().unwrap().unwrap().0, "a");
+    for bad in [vec![], vec![text("a")], vec![Value::Nil, rows(answer)], vec![text("a"), rows(vec![])]] {
+        stage.answers(bad.clone());
+        assert_eq!(store.delete_first().unwrap_err().kind(), ErrorKind::Encoding, "{bad:?}");
+    }
 }

@@ -4,17 +4,21 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use andiron_bench::{Order, READY, Workload};
+use andiron_bench::{Order, Python, READY, Workload};
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::report::{self, Measured, PEERS, Pinning};
+use crate::report::{self, Measured, Pinning, peers};
 use crate::stale::Stale;
-use crate::{crowded, disk, idle, recovery, stale};
+use crate::{crowded, disk, idle, python, recovery, stale};
 
 /// How long a turn should take.
 const TURN_NS: f64 = 60e6;
 /// The same where a disk has its moods.
 const SYNCED_TURN_NS: f64 = 300e6;
+/// The same of a stream, which is to be long.
+const STREAM_TURN_NS: f64 = 2e9;
+/// So many rounds are one where a call takes long.
+const LONG_ROUNDS: usize = 6;
 
 fn folder_of_results(root: &Path) -> Result<PathBuf> {
     let folder = root.join("target/bench");
@@ -26,8 +30,7 @@ fn folder_of_results(root: &Path) -> Result<PathBuf> {
 pub(crate) fn run(rounds: usize, only: &str) -> Result<()> {
     ensure!(rounds > 0, "at least one round");
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
-    let peers = root.join("bench-peers/target/release/bench-peers");
-    ensure!(peers.exists(), "the peers are not built: `make bench` builds them, then runs this program");
+    let built = root.join("bench-peers/target/release/bench-peers");
     let sockets = tempfile::tempdir()?;
     // What is to be on a disk is there: a folder for short-lived files may be in memory.
     let disk = tempfile::Builder::new().prefix("disk-").tempdir_in(folder_of_results(&root)?)?;
@@ -38,10 +41,20 @@ pub(crate) fn run(rounds: usize, only: &str) -> Result<()> {
         println!("{rounds} rounds, {}", pinning.describe());
         let _awake =
             pinning.cores_that_sleep().iter().map(|&core| Awake::keep(core)).collect::<Result<Vec<_>>>()?;
-        for workload in Workload::ALL.into_iter().filter(|&workload| pinning.concerns(workload)) {
+        let all_workloads = Workload::ALL.into_iter().chain(Python::ALL.map(Workload::Python));
+        for workload in all_workloads.filter(|&workload| pinning.concerns(workload)) {
             let mut contestants = Vec::new();
-            for peer in PEERS.iter().filter(|peer| peer.takes_part(workload, only)) {
-                let program = if peer.is_own() { std::env::current_exe()? } else { peers.clone() };
+            for peer in peers().filter(|peer| peer.takes_part(workload, only)) {
+                let program = match python::program(&root, peer.name) {
+                    Some(program) => program,
+                    None if peer.is_own() => vec![std::env::current_exe()?],
+                    None => vec![built.clone()],
+                };
+                ensure!(
+                    program.iter().all(|path| path.exists()),
+                    "{} is not built: `make bench` builds it, then runs this program",
+                    peer.name
+                );
                 let name = format!("{}-{}-{workload:?}", peer.name, pinning.name());
                 let place = (sockets.path().join(&name), disk.path().join(&name));
                 match Contestant::start(&program, peer.name, &place, pinning, workload) {
@@ -50,7 +63,7 @@ pub(crate) fn run(rounds: usize, only: &str) -> Result<()> {
                     Err(error) => return Err(error.context(format!("cannot start {}", peer.name))),
                 }
             }
-            all.extend(rounds_of(&mut contestants, rounds, workload, pinning)?);
+            all.extend(rounds_of(contestants, rounds, workload, pinning)?);
         }
     }
     let idle = match "idle".contains(only) {
@@ -58,7 +71,7 @@ pub(crate) fn run(rounds: usize, only: &str) -> Result<()> {
         false => Vec::new(),
     };
     let stale = match Workload::Stale.name().contains(only) {
-        true => count_stale(&peers, sockets.path())?,
+        true => count_stale(&built, sockets.path())?,
         false => Vec::new(),
     };
     let crowded = match "keys".contains(only) {
@@ -81,7 +94,7 @@ fn count_stale(peers: &Path, sockets: &Path) -> Result<Vec<Stale>> {
 }
 
 fn rounds_of(
-    contestants: &mut [Contestant],
+    contestants: Vec<Contestant>,
     rounds: usize,
     workload: Workload,
     pinning: Pinning,
@@ -89,23 +102,47 @@ fn rounds_of(
     if contestants.is_empty() {
         return Ok(Vec::new());
     }
-    let mut measured: Vec<Measured> =
-        contestants.iter().map(|contestant| Measured::new(contestant.peer, workload, pinning)).collect();
-    let turn = if workload.is_synced() { SYNCED_TURN_NS } else { TURN_NS };
-    let mut calls = vec![workload.first_turn(); contestants.len()];
+    let turn = match workload {
+        Workload::Python(Python::Stream) => STREAM_TURN_NS,
+        _ if workload.is_synced() => SYNCED_TURN_NS,
+        _ => TURN_NS,
+    };
+    let rounds = match workload {
+        Workload::Python(python) if python.is_long() => rounds.div_ceil(LONG_ROUNDS),
+        _ => rounds,
+    };
+    let mut playing: Vec<_> = contestants
+        .into_iter()
+        .map(|contestant| {
+            let measured = Measured::new(contestant.peer, workload, pinning);
+            (contestant, workload.first_turn(), measured)
+        })
+        .collect();
     for round in 0..=rounds {
-        for ((contestant, calls), measured) in contestants.iter_mut().zip(&mut calls).zip(&mut measured) {
-            let (median, p99) = contestant.turn(workload, *calls)?;
-            *calls = (turn / median).max(1.0) as usize;
-            if round > 0 {
-                measured.add(median, p99);
+        let mut failed = None;
+        playing.retain_mut(|(contestant, calls, measured)| match contestant.turn(workload, *calls) {
+            Ok((median, p99)) => {
+                *calls = (turn / median).max(1.0) as usize;
+                if round > 0 {
+                    measured.add(median, p99);
+                }
+                true
             }
-        }
+            Err(error) if report::is_rival(contestant.peer) => {
+                println!("  without {}: {error:#}", contestant.peer);
+                false
+            }
+            Err(error) => {
+                failed = Some(error);
+                false
+            }
+        });
+        failed.map_or(Ok(()), Err)?;
         print!("\r  {}: {round}/{rounds}", workload.name());
         std::io::stdout().flush()?;
     }
     println!();
-    Ok(measured)
+    Ok(playing.into_iter().map(|(_, _, measured)| measured).collect())
 }
 
 /// Keeps a core from going to sleep with a process that only runs where nothing else wants to. On a virtual machine, waking a core
@@ -143,14 +180,15 @@ struct Contestant {
 
 impl Contestant {
     fn start(
-        program: &Path,
+        program: &[PathBuf],
         peer: &'static str,
         (socket, folder): &(PathBuf, PathBuf),
         pinning: Pinning,
         workload: Workload,
     ) -> Result<Contestant> {
         let launch = |role: &str, core: usize| {
-            Command::new(program)
+            Command::new(&program[0])
+                .args(&program[1..])
                 .args([peer, role])
                 .arg(socket)
                 .args([core.to_string(), workload.name()])

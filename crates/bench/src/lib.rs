@@ -14,7 +14,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 pub use register::{Register, read_numbers, write_numbers};
 use rustix::thread::{CpuSet, sched_setaffinity};
-pub use workload::{LOG_FILLED, WRITERS, Workload};
+pub use workload::{LOG_FILLED, Python, WRITERS, Workload};
 
 /// How many calls are on their way at once on each connection in [`Client::pipelined`].
 pub const IN_FLIGHT: usize = 128;

@@ -14,6 +14,7 @@ mod own;
 mod own_store;
 mod own_tokio;
 mod process;
+mod python;
 mod recovery;
 mod report;
 mod stale;

@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
-use andiron_bench::{Order, Workload, quantile};
+use andiron_bench::{Order, Python, Workload, quantile};
 use anyhow::Result;
 use serde::Serialize;
 
 use crate::crowded::Crowded;
 use crate::idle::Idle;
+use crate::python;
 use crate::recovery::Recovery;
 use crate::stale::Stale;
 
@@ -15,9 +16,9 @@ use crate::stale::Stale;
 pub(crate) struct Peer {
     pub(crate) name: &'static str,
     /// What the system itself takes for the same, to compare it with.
-    floor: &'static str,
-    transport: &'static str,
-    takes_part: &'static [Workload],
+    pub(crate) floor: &'static str,
+    pub(crate) transport: &'static str,
+    pub(crate) takes_part: &'static [Workload],
 }
 
 impl Peer {
@@ -31,7 +32,7 @@ impl Peer {
         // With a contestant its floor has to run too.
         let meant = workload.name().contains(only)
             || self.name.contains(only)
-            || PEERS.iter().any(|other| other.name.contains(only) && other.floor == self.name);
+            || peers().any(|other| other.name.contains(only) && other.floor == self.name);
         meant && self.takes_part.contains(&workload)
     }
 }
@@ -42,7 +43,7 @@ const MANY: &[Workload] = &[Workload::Pipelined, Workload::Eight];
 const BIG: u16 = 64;
 
 /// Whose turn comes after whose.
-pub(crate) const PEERS: [Peer; 20] = [
+const PEERS: [Peer; 20] = [
     Peer {
         name: "floor",
         floor: "floor",
@@ -114,6 +115,16 @@ pub(crate) const PEERS: [Peer; 20] = [
     Peer { name: "andiron-tls", floor: "floor-tls", transport: "tls", takes_part: SMALL },
 ];
 
+/// All of them, those in Python behind the others.
+pub(crate) fn peers() -> impl Iterator<Item = &'static Peer> {
+    PEERS.iter().chain(&python::PEERS)
+}
+
+/// True for what is neither Andiron nor a floor.
+pub(crate) fn is_rival(name: &str) -> bool {
+    !name.starts_with("floor") && !name.starts_with("andiron")
+}
+
 /// In which unit times of a workload are told.
 #[derive(Clone, Copy)]
 struct Unit {
@@ -125,7 +136,9 @@ impl Unit {
     fn of(workload: Workload) -> Unit {
         match workload {
             Workload::Pipelined | Workload::Eight | Workload::SyncMany => Unit { name: "calls/s", digits: 0 },
-            Workload::CachedGet | Workload::Check => Unit { name: "ns", digits: 1 },
+            Workload::CachedGet
+            | Workload::Check
+            | Workload::Python(Python::CachedInt | Python::CachedDict) => Unit { name: "ns", digits: 1 },
             _ => Unit { name: "us", digits: 2 },
         }
     }
@@ -168,7 +181,11 @@ impl Pinning {
     pub(crate) fn concerns(self, workload: Workload) -> bool {
         let alone = workload.is_big()
             || workload.is_durable()
-            || matches!(workload, Workload::CachedGet | Workload::Check);
+            || match workload {
+                Workload::CachedGet | Workload::Check => true,
+                Workload::Python(python) => python.is_alone(),
+                _ => false,
+            };
         self == Pinning::TwoCores || !alone
     }
 
@@ -257,7 +274,7 @@ struct Row {
 }
 
 /// What Andiron promises of its ratio to another contestant.
-struct Target {
+pub(crate) struct Target {
     workload: Workload,
     own: &'static str,
     other: &'static str,
@@ -267,7 +284,7 @@ struct Target {
     most: f64,
 }
 
-const fn target(workload: Workload, own: &'static str, other: &'static str, most: f64) -> Target {
+pub(crate) const fn target(workload: Workload, own: &'static str, other: &'static str, most: f64) -> Target {
     Target { workload, own, other, and: None, most }
 }
 
@@ -350,7 +367,7 @@ pub(crate) fn publish(
     std::fs::write(path, lines)?;
     println!();
     for pinning in Pinning::ALL {
-        for target in &TARGETS {
+        for target in TARGETS.iter().chain(&python::TARGETS) {
             if let Some(verdict) = verdict(target, pinning, all) {
                 println!("{verdict}");
             }
@@ -392,13 +409,22 @@ pub(crate) fn said(met: bool) -> &'static str {
 
 /// The verdicts on times, and on how the size of a value changes them.
 fn print_times(all: &[Measured]) {
-    for (workload, own, most) in TIMES {
+    for (workload, own, most) in TIMES.into_iter().chain(python::TIMES) {
         if let Some(measured) = find(all, own, workload, Pinning::TwoCores) {
             let (unit, median) = (Unit::of(workload), measured.median());
             let [most_in_unit, found] = [most, median].map(|ns| unit.of_ns(ns));
             let (verdict, workload, name) = (said(median <= most), workload.name(), unit.name);
             println!("{verdict}  {workload}: {own} at most {most_in_unit} {name} ({found:.1} {name})");
         }
+    }
+    let import = Workload::Python(Python::Import);
+    let [bare, own] =
+        ["floor-python", "andiron-python"].map(|peer| find(all, peer, import, Pinning::TwoCores));
+    if let Some((bare, own)) = bare.zip(own) {
+        let most = python::MOST_TO_IMPORT;
+        let (longer, most_ms) = (own.median() - bare.median(), most / 1e6);
+        let (verdict, ms) = (said(longer <= most), longer / 1e6);
+        println!("{verdict}  {}: at most {most_ms} ms more than a bare start ({ms:.1} ms)", import.name());
     }
     let first = |workload| find(all, "andiron", workload, Pinning::TwoCores);
     let Some(usual) = first(Workload::First(BIG)) else { return };
@@ -415,7 +441,7 @@ fn find<'a>(all: &'a [Measured], peer: &str, workload: Workload, pinning: Pinnin
 }
 
 fn peer(name: &str) -> Option<&'static Peer> {
-    PEERS.iter().find(|peer| peer.name == name)
+    peers().find(|peer| peer.name == name)
 }
 
 fn row(measured: &Measured, all: &[Measured]) -> Row {
@@ -441,8 +467,7 @@ fn verdict(target: &Target, pinning: Pinning, all: &[Measured]) -> Option<String
     let ratio = find(all, own, workload, pinning)?.ratio_to_all(&others.collect::<Option<Vec<_>>>()?);
     let verdict = said(ratio <= most);
     let (workload, cores) = (workload.name(), pinning.name());
-    let is_own_or_floor = other.starts_with("floor") || other.starts_with("andiron");
-    Some(if is_own_or_floor {
+    Some(if !is_rival(other) {
         let and = and.map(|and| format!(" and {and}")).unwrap_or_default();
         format!(
             "{verdict}  {workload}, cores: {cores}: {own} at most {most} times {other}{and} ({ratio:.2} times)"
@@ -457,11 +482,10 @@ fn verdict(target: &Target, pinning: Pinning, all: &[Measured]) -> Option<String
 
 /// The rows in which a peer is better.
 fn print_lost(all: &[Measured]) {
-    let rivals =
-        all.iter().filter(|peer| !peer.peer.starts_with("floor") && !peer.peer.starts_with("andiron"));
+    let rivals = all.iter().filter(|measured| is_rival(measured.peer));
     let mut lost = Vec::new();
     for peer in rivals {
-        for own in ["andiron", "andiron-tokio", "andiron-cell"] {
+        for own in ["andiron", "andiron-tokio", "andiron-cell"].into_iter().chain(python::OWN) {
             if find(all, own, peer.workload, peer.pinning).is_some_and(|own| own.ratio(peer) > 1.0) {
                 let (workload, cores) = (peer.workload.name(), peer.pinning.name());
                 lost.push(format!("{workload}, cores: {cores}, {own} to {}", peer.peer));

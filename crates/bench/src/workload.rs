@@ -43,6 +43,109 @@ pub enum Workload {
     ReadAgain(u16),
     /// What a [`Register`](crate::Register) gives back.
     Stale,
+    /// What programs in Python do.
+    Python(Python),
+}
+
+/// What programs in Python do. Small values are a dict of two entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Python {
+    /// `add(1, 2)`, one call after the other.
+    Call,
+    /// The same of a task of `asyncio`.
+    AsyncioCall,
+    /// The same, ten thousand calls together.
+    Batch,
+    /// One item of a stream of numbers.
+    Stream,
+    /// A small value that is not cached.
+    Get,
+    /// A number that was read before.
+    CachedInt,
+    /// A small value that was read before, as the caller's own.
+    CachedDict,
+    /// A small value that was read before and has changed.
+    ChangedGet,
+    /// Setting a small value.
+    Set,
+    /// To the array of 64 MiB that is not cached.
+    GetBig,
+    /// Setting such an array from ordinary memory.
+    SetBig,
+    /// Sending such an array there and back.
+    Echo,
+    /// The same of one that was built where it can be passed on.
+    EchoInPlace,
+    /// A new interpreter.
+    Import,
+}
+
+/// Calls of a batch.
+const BATCH: usize = 10_000;
+
+/// Items of a stream, at most.
+const ITEMS: usize = 1_000_000;
+
+impl Python {
+    /// All of it.
+    pub const ALL: [Python; 14] = [
+        Python::Call,
+        Python::AsyncioCall,
+        Python::Batch,
+        Python::Stream,
+        Python::Get,
+        Python::CachedInt,
+        Python::CachedDict,
+        Python::ChangedGet,
+        Python::Set,
+        Python::GetBig,
+        Python::SetBig,
+        Python::Echo,
+        Python::EchoInPlace,
+        Python::Import,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Python::Call => "python call",
+            Python::AsyncioCall => "python asyncio call",
+            Python::Batch => "python batch",
+            Python::Stream => "python stream",
+            Python::Get => "python get",
+            Python::CachedInt => "python cached get, int",
+            Python::CachedDict => "python cached get, dict",
+            Python::ChangedGet => "python changed get",
+            Python::Set => "python set",
+            Python::GetBig => "python get, 64 MiB",
+            Python::SetBig => "python set, 64 MiB",
+            Python::Echo => "python echo, 64 MiB",
+            Python::EchoInPlace => "python echo in place, 64 MiB",
+            Python::Import => "python import",
+        }
+    }
+
+    /// Whether there is more to it than to wake another process.
+    pub fn is_alone(self) -> bool {
+        !matches!(self, Python::Call | Python::AsyncioCall | Python::Get | Python::Set)
+    }
+
+    /// Whether one takes so long that fewer are measured.
+    pub fn is_long(self) -> bool {
+        matches!(self, Python::Batch | Python::Stream | Python::Import) || self.is_big()
+    }
+
+    fn is_big(self) -> bool {
+        matches!(self, Python::GetBig | Python::SetBig | Python::Echo | Python::EchoInPlace)
+    }
+
+    fn order(self, calls: usize) -> Order {
+        match self {
+            Python::AsyncioCall | Python::CachedInt | Python::CachedDict => Order::Looped(calls),
+            Python::Batch => Order::Looped(calls.next_multiple_of(BATCH)),
+            Python::Stream => Order::Looped(calls.min(ITEMS)),
+            _ => Order::Sequential(calls),
+        }
+    }
 }
 
 /// Who write at once in [`Workload::SyncMany`].
@@ -84,7 +187,8 @@ impl Workload {
     /// # Errors
     /// There is none.
     pub fn of(name: &str) -> Result<Workload> {
-        let mut all = Workload::ALL.into_iter().chain([Workload::Stale]);
+        let python = Python::ALL.into_iter().map(Workload::Python);
+        let mut all = Workload::ALL.into_iter().chain([Workload::Stale]).chain(python);
         all.find(|workload| workload.name() == name).with_context(|| format!("no workload {name}"))
     }
 
@@ -109,6 +213,7 @@ impl Workload {
             Workload::ReadAll(mib) => format!("get all bytes, {mib} MiB"),
             Workload::ReadAgain(mib) => format!("read again, {mib} MiB"),
             Workload::Stale => "stale reads".to_owned(),
+            Workload::Python(python) => python.name().to_owned(),
         }
     }
 
@@ -122,6 +227,7 @@ impl Workload {
             | Workload::SetCopy(mib)
             | Workload::ReadAll(mib)
             | Workload::ReadAgain(mib) => usize::from(mib) << 20,
+            Workload::Python(python) if python.is_big() => usize::from(BIG) << 20,
             _ => 24,
         }
     }
@@ -153,12 +259,13 @@ impl Workload {
             Workload::Eight => Order::Pipelined(8, calls.next_multiple_of(8)),
             Workload::SyncMany => Order::Pipelined(WRITERS, calls.next_multiple_of(WRITERS)),
             Workload::CachedGet | Workload::Check => Order::Looped(calls),
+            Workload::Python(python) => python.order(calls),
             _ => Order::Sequential(calls),
         }
     }
 
     /// Calls of a first turn, to learn how many fill a turn.
     pub fn first_turn(self) -> usize {
-        if self.is_big() { 2 } else { 16 * IN_FLIGHT }
+        if self.is_big() || self == Workload::Python(Python::Import) { 2 } else { 16 * IN_FLIGHT }
     }
 }

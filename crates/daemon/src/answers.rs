@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use andiron::Blob;
+use andiron::{Blob, Stream};
 use andiron_store::disk::Snapshot;
 use andiron_store::{Entry, Stats};
 use serde::ser::SerializeSeq;
@@ -144,6 +144,67 @@ impl Serialize for Answer {
         array.end()
     }
 }
+
+impl Answer {
+    /// There was none, and `set_default` set it under this version.
+    pub(crate) fn set(version: u64) -> Answer {
+        let Stamp { slot, stamp } = Stamp::default();
+        Answer(Answer::MISSING, version, slot, stamp, 0, 0.0, 0, Kept::default())
+    }
+}
+
+/// What `delete_first` took out: its name, and what `delete` answers.
+#[derive(Deserialize)]
+pub(crate) struct First(Arc<str>, Answer);
+
+written_as_array!(First, 2, 0 1);
+
+impl From<(andiron_store::Key, Entry<Kept>)> for First {
+    fn from((key, entry): (andiron_store::Key, Entry<Kept>)) -> First {
+        First(key.name, Answer::found(entry, Stamp::default()))
+    }
+}
+
+/// An entry among all of its author: name, version, timestamp, whether it is persistent, ttl left in µs (0: none), codec and value, which are left out where
+/// only names are wanted.
+#[derive(Deserialize)]
+pub(crate) struct Named(Box<str>, u64, f64, bool, u64, #[serde(default)] Option<(u8, Kept)>);
+
+impl Named {
+    pub(crate) fn of(name: Box<str>, entry: Entry<Kept>, values: bool) -> Named {
+        let Entry { value, codec, version, timestamp, ttl_left, persistent } = entry;
+        let value = values.then_some((codec.0, value));
+        Named(name, version, timestamp, persistent, micros_left(ttl_left), value)
+    }
+
+    /// What it takes in a message, or beside it, but for what is the same for each.
+    pub(crate) fn size(&self) -> usize {
+        self.0.len() + self.5.as_ref().map_or(0, |(_, value)| value.all().len())
+    }
+}
+
+impl Serialize for Named {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Named(name, version, timestamp, persistent, ttl, value) = self;
+        let mut array = serializer.serialize_seq(Some(if value.is_some() { 7 } else { 5 }))?;
+        array.serialize_element(name)?;
+        array.serialize_element(version)?;
+        array.serialize_element(timestamp)?;
+        array.serialize_element(persistent)?;
+        array.serialize_element(ttl)?;
+        if let Some((codec, value)) = value {
+            array.serialize_element(codec)?;
+            array.serialize_element(value)?;
+        }
+        array.end()
+    }
+}
+
+/// The answer to `entries`: the first of them, and a stream of those that follow where there are more.
+#[derive(Deserialize)]
+pub(crate) struct Entries(pub(crate) Vec<Named>, pub(crate) Option<Stream<Vec<Named>>>);
+
+written_as_array!(Entries, 2, 0 1);
 
 /// The answer to `list`: whether more follow, and the rows.
 #[derive(Deserialize)]

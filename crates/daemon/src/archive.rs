@@ -5,8 +5,8 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use andiron::{Blob, Error, ErrorKind, Result};
@@ -14,15 +14,13 @@ use andiron_store::disk::{Backup, Copying, Disk, DiskError, Record, Snapshot};
 use andiron_store::{ENTRY_OVERHEAD, Entry, Key, KeyRef, Op, Reply};
 
 use crate::kept::Kept;
-use crate::shared::{Shared, now, steady};
+use crate::places::{Place, Places};
+use crate::shared::{Shared, now};
 use crate::state;
-use crate::sync::lock;
 use crate::waiting::{Answer, Restored};
 
 /// Bytes of a backup that travel at a time.
 const PIECE: usize = 1 << 20;
-/// So long a client may stand still in the middle of a backup when others want its place.
-const STANDSTILL: Duration = Duration::from_secs(60);
 /// Entries that are looked up at a time.
 const PAGE: usize = 1000;
 
@@ -54,7 +52,10 @@ impl Archive {
     }
 
     fn passing(&self, what: &str, places: &Places) -> Result<Passing> {
-        let place = places.take(what)?;
+        let place = places.take().ok_or_else(|| {
+            let text = format!("another {what} is under way at this daemon: try again when it is done");
+            Error::new(ErrorKind::Conflict, text)
+        })?;
         let number = self.last.fetch_add(1, Ordering::Relaxed); // another one than before, and nothing else
         let passing = Passing { path: self.folder.join(format!("{what}.{number}")), place };
         match fs::DirBuilder::new().mode(0o700).create(&self.folder) {
@@ -63,55 +64,6 @@ impl Archive {
             }
             _ => Ok(passing),
         }
-    }
-}
-
-/// How many may be under way at a time. Who stands still for a while gives way to others.
-#[derive(Debug)]
-struct Places {
-    most: usize,
-    taken: Mutex<Vec<Arc<Place>>>,
-}
-
-/// A place is free again when it is dropped.
-#[derive(Debug)]
-struct Place {
-    /// When something moved last, by the steady clock.
-    moved: Mutex<Duration>,
-    is_lost: AtomicBool,
-}
-
-impl Places {
-    fn new(most: usize) -> Places {
-        Places { most, taken: Mutex::default() }
-    }
-
-    fn take(&self, what: &str) -> Result<Arc<Place>> {
-        let mut taken = lock(&self.taken);
-        taken.retain(|place| Arc::strong_count(place) > 1);
-        if taken.len() >= self.most {
-            let stands = |place: &Arc<Place>| steady().saturating_sub(*lock(&place.moved)) >= STANDSTILL;
-            let Some(index) = taken.iter().position(stands) else {
-                let text = format!("another {what} is under way at this daemon: try again when it is done");
-                return Err(Error::new(ErrorKind::Conflict, text));
-            };
-            taken.swap_remove(index).is_lost.store(true, Ordering::SeqCst);
-        }
-        let place = Arc::new(Place { moved: Mutex::new(steady()), is_lost: AtomicBool::new(false) });
-        taken.push(place.clone());
-        Ok(place)
-    }
-}
-
-impl Place {
-    /// Something moves.
-    fn moves(&self) -> Result<()> {
-        *lock(&self.moved) = steady();
-        if self.is_lost.load(Ordering::SeqCst) {
-            let text = format!("nothing of it moved for {} s, and another one came", STANDSTILL.as_secs());
-            return Err(Error::new(ErrorKind::Overloaded, text));
-        }
-        Ok(())
     }
 }
 

@@ -65,12 +65,31 @@ impl Daemon {
         Daemon::bind_with(address, Options::default())
     }
 
+    /// Listens nowhere, before it is told to [`listen`](Daemon::listen): its clients are in this process, and reach it by [`Running::connect`]. As
+    /// [`Server::new`], with a store.
+    ///
+    /// ```
+    /// let running = andiron_daemon::Daemon::new(Default::default())?.start()?;
+    /// running.connect()?.store().set("x", &20)?;
+    /// # Ok::<(), andiron::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`bind_with`](Daemon::bind_with), but for those of addresses.
+    pub fn new(options: Options) -> Result<Daemon> {
+        Daemon::hosting(None, options)
+    }
+
     /// As [`bind`](Daemon::bind), with a say in what it holds and accepts.
     ///
     /// # Errors
     /// As for [`bind`](Daemon::bind). Where a folder for the state is given and cannot be used: `Conflict` where another process uses it, `Quota` where its disk is full,
     /// else `Unavailable`.
     pub fn bind_with(address: &str, options: Options) -> Result<Daemon> {
+        Daemon::hosting(Some(address), options)
+    }
+
+    fn hosting(address: Option<&str>, options: Options) -> Result<Daemon> {
         let mut incarnation = [0; 16];
         andiron_sys::random::fill(&mut incarnation).map_err(|error| {
             Error::new(ErrorKind::Unavailable, format!("the system gives no random bytes: {error}"))
@@ -90,7 +109,10 @@ impl Daemon {
             threads,
             ..Hosting::default()
         };
-        let server = Server::host(address, hosting)?;
+        let server = match address {
+            Some(address) => Server::host(address, hosting)?,
+            None => Server::hosting(hosting)?,
+        };
         let disk = state.map(|folder| Ok::<_, Error>((state::open(&folder)?, folder))).transpose()?;
         // One more, so that no version of an earlier life is where this one begins.
         let high_water = disk.as_ref().map_or(0, |(disk, _)| disk.high_water().saturating_add(1));

@@ -20,6 +20,8 @@ mod durable;
 mod history;
 mod housekeeper;
 mod kept;
+mod listing;
+mod places;
 mod shared;
 mod stamps;
 mod state;

@@ -12,10 +12,12 @@ use andiron_store::disk::{Disk, Durability};
 use andiron_store::{Codec, DEFAULT_AUTHOR, KeyRef, Op, Page as EnginePage, Put, Reply, Store as Engine};
 use futures_core::Stream as _;
 
-use crate::answers::{Answer, Change, Counted, Figures, Page, Saved, Stamp, Wanted, Written};
+use crate::answers::{Answer, Change, Counted, Entries, Figures, First, Page, Saved, Stamp, Wanted, Written};
 use crate::archive::{self, Archive, Leaving};
 use crate::kept::Kept;
-use crate::shared::{Applied, Shared, unexpected};
+use crate::listing::{Listing, MOST_LISTINGS};
+use crate::places::Places;
+use crate::shared::{Applied, Shared, now, unexpected};
 use crate::state;
 use crate::watch::{Beginning, Filter, Watch};
 
@@ -31,6 +33,8 @@ pub(crate) struct Store {
     most: u64,
     /// Where there is a disk.
     archive: Option<Archive>,
+    /// Of all entries of an author, where they are more than one message takes.
+    listings: Places,
     /// How durable a persistent write is where its caller does not say.
     default: Durability,
     /// The process that it was made in.
@@ -59,7 +63,8 @@ impl Store {
         let (disk, folder) = disk.unzip();
         let archive = folder.map(|folder| Archive::new(&folder));
         let shared = Shared::new(engine, disk);
-        Store { shared, most, archive, default, generation: andiron_sys::fork::generation() }
+        let listings = Places::new(MOST_LISTINGS);
+        Store { shared, most, archive, listings, default, generation: andiron_sys::fork::generation() }
     }
 
     /// Fills it with what its disk has, before anybody uses it.
@@ -230,6 +235,63 @@ impl Store {
         }
     }
 
+    /// Takes out the entry of an author whose name comes first. Returns an array: its name, and what was there, as `get` does; of none nil.
+    async fn delete_first(&self, author: Option<String>) -> Result<Option<First>> {
+        let author = author.as_deref().unwrap_or(DEFAULT_AUTHOR);
+        check(Use::Write, Some(author))?;
+        match self.shared.apply_durably(Op::DeleteFirst { author }, self.default).await? {
+            Reply::DeletedFirst(deleted) => Ok(deleted.map(First::from)),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Sets the value of an entry that is not there, as `set` does. Returns the entry that is there, as `get` does, or where it was set 0 and its version.
+    #[expect(clippy::too_many_arguments, reason = "callers may leave out all but three")]
+    async fn set_default(
+        &self,
+        name: String,
+        value: Blob,
+        codec: u8,
+        author: Option<String>,
+        ttl: Option<u64>,
+        persist: Option<bool>,
+        durability: Option<String>,
+    ) -> Result<Answer> {
+        let author = author.as_deref().unwrap_or(DEFAULT_AUTHOR);
+        check(Use::Write, Some(author))?;
+        let (key, value, ttl) = (KeyRef::new(author, &name), self.kept(value)?, time_to_live(ttl)?);
+        let (codec, persist, if_version) = (Codec(codec), persist.unwrap_or(false), Some(0));
+        let durability = self.durability(durability)?;
+        loop {
+            if let Reply::Found(entry) = self.apply(Op::Get { key, known: None, hits: 0 })? {
+                return Ok(Answer::found(entry, Stamp::default()));
+            }
+            let put = Put { key, codec, value: value.clone(), ttl, if_version, persist };
+            match self.shared.apply_durably(Op::Set(put), durability).await {
+                Ok(Reply::Set { version, .. }) => return Ok(Answer::set(version)),
+                Err(error) if error.kind() == ErrorKind::Conflict => {} // somebody else set it meanwhile
+                Ok(_) => return Err(unexpected()),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Sets another value of an entry that is there, with `if_version` only if it has that version. What is left of its time stays, and it is persistent if it was.
+    /// Returns as `set` does.
+    async fn replace(
+        &self,
+        name: String,
+        value: Blob,
+        codec: u8,
+        author: Option<String>,
+        if_version: Option<u64>,
+        durability: Option<String>,
+    ) -> Result<Written> {
+        check(Use::Write, Some(author.as_deref().unwrap_or(DEFAULT_AUTHOR)))?;
+        let put = Put::new(key(author.as_deref(), &name), Codec(codec), self.kept(value)?);
+        self.write(Op::Replace(Put { if_version, ..put }), durability).await
+    }
+
     /// Adds `by` (1) to a whole number in the native codec; to 0 where there is no entry. What is left of its time stays. Returns an array: version,
     /// timestamp, the number that it is now.
     async fn incr(&self, name: String, by: Option<i64>, author: Option<String>) -> Result<Counted> {
@@ -256,6 +318,30 @@ impl Store {
     fn stats(&self) -> Result<Figures> {
         check_all(Use::Read)?;
         Ok(self.shared.state().engine.stats().into())
+    }
+
+    /// How many entries one author has, or all have together.
+    #[expose(idempotent)]
+    fn count(&self, author: Option<&str>) -> Result<u64> {
+        let authors = check(Use::Read, author)?;
+        let (engine, now) = (&self.shared.state().engine, now());
+        Ok(match authors {
+            Some(authors) => authors.iter().map(|author| engine.count(Some(author), now) as u64).sum(),
+            None => engine.count(author, now) as u64,
+        })
+    }
+
+    /// All entries of an author as they are at one moment, sorted by name. Returns an array: an array for each of the first ones, and nil, or where more follow a
+    /// stream of such arrays. Each entry is an array: name, version, timestamp, persistent (bool), ttl, as `get` has it, and with `values` (true) codec and value.
+    #[expose(idempotent)]
+    fn entries(&self, author: Option<&str>, values: Option<bool>) -> Result<Entries> {
+        let author = author.unwrap_or(DEFAULT_AUTHOR);
+        check(Use::Read, Some(author))?;
+        let view = self.shared.state().engine.view(author, now());
+        let mut listing = Listing::new(view, values.unwrap_or(true), self.shared.housekeeper());
+        let first = listing.page();
+        let rest = if listing.is_over() { None } else { Some(listing.stream(&self.listings)?) };
+        Ok(Entries(first, rest))
     }
 
     /// Names entries, sorted by author and name: those of one author or of all, at most `limit` (1000), behind `after` (author, name). Returns an

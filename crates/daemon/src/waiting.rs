@@ -22,6 +22,8 @@ pub(crate) enum Waiting {
     Set(Vec<OwnedPut>, bool),
     Increment(Key, i64),
     Delete(Key, Option<u64>),
+    DeleteFirst(Arc<str>),
+    Replace(OwnedPut),
     Clear(Option<Arc<str>>),
     Persist(Key, bool),
     ExpireOne(Key),
@@ -83,6 +85,8 @@ impl Waiting {
             Op::SetMany(puts) => Waiting::Set(puts.into_iter().map(OwnedPut::from).collect(), true),
             Op::Increment { key, by } => Waiting::Increment(key.into(), by),
             Op::Delete { key, if_version } => Waiting::Delete(key.into(), if_version),
+            Op::DeleteFirst { author } => Waiting::DeleteFirst(author.into()),
+            Op::Replace(put) => Waiting::Replace(put.into()),
             Op::Clear { author } => Waiting::Clear(author.map(Arc::from)),
             Op::Persist { key, persist } => Waiting::Persist(key.into(), persist),
             Op::ExpireOne { key } => Waiting::ExpireOne(key.into()),
@@ -96,6 +100,8 @@ impl Waiting {
             Waiting::Set(puts, false) => Op::Set(puts[0].put()),
             Waiting::Increment(key, by) => Op::Increment { key: key.into(), by: *by },
             Waiting::Delete(key, if_version) => Op::Delete { key: key.into(), if_version: *if_version },
+            Waiting::DeleteFirst(author) => Op::DeleteFirst { author },
+            Waiting::Replace(put) => Op::Replace(put.put()),
             Waiting::Clear(author) => Op::Clear { author: author.as_deref() },
             Waiting::Persist(key, persist) => Op::Persist { key: key.into(), persist: *persist },
             Waiting::ExpireOne(key) => Op::ExpireOne { key: key.into() },
@@ -114,13 +120,15 @@ enum Scope<'o> {
 
 fn scope<'o>(op: &Op<'o, Kept>) -> Scope<'o> {
     match op {
-        Op::Set(put) => Scope::Keys(vec![put.key]),
+        Op::Set(put) | Op::Replace(put) => Scope::Keys(vec![put.key]),
         Op::SetMany(puts) => Scope::Keys(puts.iter().map(|put| put.key).collect()),
         Op::Increment { key, .. }
         | Op::Delete { key, .. }
         | Op::Persist { key, .. }
         | Op::ExpireOne { key } => Scope::Keys(vec![*key]),
         Op::Clear { author } => Scope::All(*author),
+        // Which one it is depends on all that is done before.
+        Op::DeleteFirst { author } => Scope::All(Some(author)),
         Op::Restore { all: true, .. } => Scope::All(None),
         Op::Restore { entries, .. } => Scope::Keys(entries.iter().map(|(key, _)| key.into()).collect()),
         Op::Get { .. } | Op::List { .. } | Op::Expire { .. } => Scope::Nothing,
@@ -129,8 +137,10 @@ fn scope<'o>(op: &Op<'o, Kept>) -> Scope<'o> {
 
 /// Which of these keys an operation changes.
 pub(crate) fn changed_of(keys: &HashSet<Key>, op: &Op<'_, Kept>) -> Vec<Key> {
-    if keys.is_empty() || matches!(op, Op::Persist { .. } | Op::ExpireOne { .. }) {
-        return Vec::new(); // these change nothing of what is not there
+    let only_what_is_there =
+        matches!(op, Op::Persist { .. } | Op::ExpireOne { .. } | Op::DeleteFirst { .. } | Op::Replace(_));
+    if keys.is_empty() || only_what_is_there {
+        return Vec::new();
     }
     match scope(op) {
         Scope::Nothing => Vec::new(),
@@ -145,7 +155,7 @@ pub(crate) fn changed_of(keys: &HashSet<Key>, op: &Op<'_, Kept>) -> Vec<Key> {
 #[derive(Debug, Default)]
 pub(crate) struct UnderWay {
     keys: HashMap<Key, usize>,
-    /// Authors whose entries are cleared; `None`: all of them.
+    /// Authors of whose entries any may be changed; `None`: all of them.
     clears: Vec<Option<Arc<str>>>,
 }
 
@@ -213,6 +223,7 @@ impl Job {
     pub(crate) fn is_slow(&self) -> bool {
         let bytes = match &self.wanted {
             Waiting::Set(puts, _) => puts.iter().map(|put| put.value.all().len()).sum(),
+            Waiting::Replace(put) => put.value.all().len(),
             _ => 0,
         };
         self.durability == Durability::Sync || bytes > SLOW

@@ -252,6 +252,14 @@ fn every_way_to_write_is_denied_to_who_may_only_read_and_beyond_ones_own_authors
     denied(reader.set_many([Put::new("x", &1).unwrap()]));
     denied(reader.set_with(big()));
     denied(reader.delete_if_version("x", 0));
+    denied(reader.delete_first());
+    denied(reader.set_default(big()));
+    denied(reader.replace(big()));
+    denied(writer.delete_first());
+    denied(writer.set_default(big()));
+    denied(writer.replace(big()));
+    denied(writer.count());
+    denied(writer.names().map(Iterator::count));
     denied(writer.incr("x", 1));
     denied(writer.set_with(big()));
     denied(writer.stats());

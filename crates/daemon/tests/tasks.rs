@@ -161,3 +161,36 @@ fn tasks_save_and_load_snapshots_and_back_up_and_restore() {
         assert_eq!(store.snapshots().await.unwrap().len(), 1);
     });
 }
+
+async fn item<S: futures_core::Stream + Unpin>(items: &mut S) -> Option<S::Item> {
+    poll_fn(|context| Pin::new(&mut *items).poll_next(context)).await
+}
+
+#[test]
+fn tasks_go_over_all_entries_as_they_were_at_one_moment() {
+    at_both(async |connector, _| {
+        let (store, other) = two_stores(&connector).await;
+        let name = |number: usize| format!("{number:05}");
+        let puts = (0..6000).map(|number| Put::new(&name(number), &number).unwrap());
+        store.set_many(puts).await.unwrap();
+        assert_eq!(store.count().await.unwrap(), 6000);
+        let (mut entries, mut names) = (store.entries().await.unwrap(), store.names().await.unwrap());
+        let first = other.delete_first().await.unwrap().unwrap();
+        assert_eq!((first.0, first.1.value::<usize>().unwrap()), (name(0), 0));
+        other.clear().await.unwrap();
+        for number in 0..6000 {
+            let (found, entry) = item(&mut entries).await.unwrap().unwrap();
+            assert_eq!((found, entry.value::<usize>().unwrap()), (name(number), number));
+            assert_eq!(item(&mut names).await.unwrap().unwrap(), name(number));
+        }
+        assert!(item(&mut entries).await.is_none() && item(&mut names).await.is_none());
+
+        let put = |value: usize| Put::new("x", &value).unwrap();
+        assert_eq!(store.set_default(put(1)).await.unwrap(), None);
+        let found = other.set_default(put(2)).await.unwrap().unwrap();
+        assert_eq!(found.value::<usize>().unwrap(), 1);
+        other.replace(put(3).if_version(found.version)).await.unwrap();
+        assert_eq!(store.get("x").await.unwrap(), Some(3));
+        assert_eq!(store.replace(put(4).if_version(1)).await.unwrap_err().kind(), ErrorKind::Conflict);
+    });
+}

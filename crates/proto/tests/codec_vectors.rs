@@ -47,6 +47,31 @@ fn good_vectors_mean_what_their_json_says() {
     }
 }
 
+#[derive(Deserialize)]
+struct Arrives {
+    value: String,
+    hex: String,
+    rust: String,
+}
+
+#[test]
+fn what_python_sends_arrives_as_its_table_says_and_is_sent_on_as_it_was() {
+    #[derive(Deserialize)]
+    struct Table {
+        arrives: Vec<Arrives>,
+    }
+    let table = include_str!("../../../spec/vectors/values.json");
+    let table: Table = serde_json::from_str(table).expect("spec/vectors/values.json");
+    for Arrives { value: name, hex, rust } in table.arrives {
+        let bytes = unhex(&hex);
+        let value: Value = from_slice(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let shown = format!("{value:?}");
+        let variant = shown.split(|char: char| !char.is_alphanumeric()).next();
+        assert_eq!(variant, Some(&*rust), "{name}: {shown}");
+        assert_eq!(to_vec(&value).unwrap(), bytes, "{name}");
+    }
+}
+
 #[test]
 fn good_vectors_can_be_skipped() {
     for vector in vectors().good {

@@ -11,7 +11,7 @@ use pyo3::types::{
 
 use crate::error::{of_kind, to_python};
 use crate::hooks;
-use crate::hub::Inner;
+use crate::hub::{Inner, Makes};
 use crate::memory::{BY_REFERENCE_FROM, Memory};
 use crate::object;
 use crate::remote::{Inflow, Remote};
@@ -38,7 +38,7 @@ pub(crate) fn from_blob<'py>(py: Python<'py>, blob: &Blob) -> PyResult<Bound<'py
 }
 
 fn read<'py>(py: Python<'py>, data: &[u8], blob: Option<&Blob>) -> PyResult<Bound<'py, PyAny>> {
-    let mut reader = Reader { py, input: Decoder::new(data), connection: None, stream: false, blob };
+    let mut reader = Reader { blob, ..Reader::new(py, data) };
     reader.whole().map_err(|fault| fault.raise(py))
 }
 
@@ -48,27 +48,27 @@ pub(crate) fn message<'py>(
     message: &engine::Message,
     connection: Option<&Arc<Inner>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let stream = message.has_stream();
-    let value = message
-        .decode(|bytes| Reader { py, input: Decoder::new(bytes), connection, stream, blob: None }.whole());
+    let (stream, makes) = (message.has_stream(), connection.and_then(|connection| connection.makes(py)));
+    let value =
+        message.decode(|bytes| Reader { connection, makes, stream, ..Reader::new(py, bytes) }.whole());
     value.map_err(|fault: Fault| fault.raise(py))
 }
 
 /// Positional and keyword arguments.
 pub(crate) type CallArguments<'py> = (Bound<'py, PyTuple>, Option<Bound<'py, PyDict>>);
 
-/// The arguments of a call.
+/// The arguments of a call, in which this makes proxies and streams, where it is not what the package gave.
 pub(crate) fn arguments<'py>(
     py: Python<'py>,
     message: &engine::Message,
-    connection: Option<&Arc<Inner>>,
+    makes: Option<&Makes>,
 ) -> Result<CallArguments<'py>, Error> {
     let stream = message.has_stream();
     let read = message.decode(|bytes| {
         if bytes == [0xc0] {
             return Ok((PyTuple::empty(py), None)); // nothing at all: no arguments
         }
-        Reader { py, input: Decoder::new(bytes), connection, stream, blob: None }.arguments()
+        Reader { makes, stream, ..Reader::new(py, bytes) }.arguments()
     });
     read.map_err(|fault: Fault| match fault {
         Fault::Engine(error) => error,
@@ -127,6 +127,7 @@ struct Reader<'py, 'de, 'c> {
     py: Python<'py>,
     input: Decoder<'de>,
     connection: Option<&'c Arc<Inner>>,
+    makes: Option<&'c Makes>,
     /// The first nil stands for a stream.
     stream: bool,
     /// All of the input, where that lies in memory that can be mapped.
@@ -134,6 +135,10 @@ struct Reader<'py, 'de, 'c> {
 }
 
 impl<'py, 'de> Reader<'py, 'de, '_> {
+    fn new(py: Python<'py>, data: &'de [u8]) -> Self {
+        Reader { py, input: Decoder::new(data), connection: None, makes: None, stream: false, blob: None }
+    }
+
     fn whole(&mut self) -> Read<'py> {
         let value = self.value()?;
         self.input.finish()?;
@@ -317,7 +322,11 @@ impl<'py, 'de> Reader<'py, 'de, '_> {
             return Ok(own);
         }
         let remote = Bound::new(self.py, Remote::new(proxy, self.connection.cloned()))?;
-        Ok(Inner::proxy(self.connection, self.py, remote)?)
+        let made = match self.makes {
+            Some((proxy, _)) => proxy.bind(self.py),
+            None => hooks::hooks(self.py)?.proxy.bind(self.py),
+        };
+        Ok(made.call1((remote,))?)
     }
 
     fn inflow(&mut self) -> Read<'py> {
@@ -325,6 +334,10 @@ impl<'py, 'de> Reader<'py, 'de, '_> {
         let items =
             engine::stream().ok_or_else(|| malformed("a stream that did not come with the message"))?;
         let inflow = Bound::new(self.py, Inflow::new(items, self.connection.cloned()))?;
-        Ok(Inner::stream(self.connection, self.py, inflow)?)
+        let made = match self.makes {
+            Some((_, stream)) => stream.bind(self.py),
+            None => hooks::hooks(self.py)?.stream.bind(self.py),
+        };
+        Ok(made.call1((inflow,))?)
     }
 }

@@ -1,7 +1,8 @@
 //! Python objects into the native codec.
 
-use andiron::{ErrorKind, engine};
+use andiron::{Blob, ErrorKind, engine};
 use andiron_proto::codec::{EncodeError, Encoder};
+use pyo3::exceptions::{PyAttributeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{
     PyBool, PyBytes, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PyMemoryView, PySet, PyString, PyTuple,
@@ -9,8 +10,8 @@ use pyo3::types::{
 
 use crate::error::of_kind;
 use crate::hooks;
-use crate::memory::{BY_REFERENCE_FROM, frozen};
-use crate::object::{Outflow, Target};
+use crate::memory::{self, BY_REFERENCE_FROM, Memory, Source};
+use crate::object::{Feed, Outflow, Target};
 use crate::remote::Remote;
 
 /// The extensions that are containers of their own.
@@ -19,7 +20,14 @@ const SET: i8 = 3;
 const FROZENSET: i8 = 4;
 const COMPLEX: i8 = 5;
 const REF: i8 = 13;
+const EXCEPTION: i8 = 12;
 const RECORD: i8 = 14;
+const ENUM: i8 = 16;
+
+/// Characters of a key in what is said of a value that cannot be sent.
+const LONGEST_SHOWN: usize = 40;
+/// Parts in what is said of where it stands.
+const MOST_PARTS: usize = 16;
 
 /// The longest integer, in bytes.
 const LONGEST_INT: usize = 65536;
@@ -27,9 +35,31 @@ const LONGEST_INT: usize = 65536;
 /// One value, which names no objects.
 pub(crate) fn to_bytes(value: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
     let mut out = Vec::with_capacity(64);
-    let mut writer = Writer { travels: false, ..Writer::new(&mut out) };
+    let mut writer = Writer { place: Place::Within, ..Writer::new(&mut out) };
     writer.value(value).map_err(|fault| fault.raise(value.py(), "the value"))?;
     Ok(out)
+}
+
+/// The same, of which big buffers are copied once only, into memory that is passed on by reference.
+pub(crate) fn to_blob(value: &Bound<'_, PyAny>) -> PyResult<Blob> {
+    let (mut out, py) = (Vec::with_capacity(64), value.py());
+    let mut writer = Writer { place: Place::Later, ..Writer::new(&mut out) };
+    writer.value(value).map_err(|fault| fault.raise(py, "the value"))?;
+    let Writer { out: encoder, later, .. } = writer;
+    let absent = encoder.absent();
+    match absent.is_empty() {
+        true => Ok(out.into()),
+        false => memory::assembled(py, &out, &absent, &later),
+    }
+}
+
+/// Raises what is in the way of sending a value in a call. Big buffers are not copied for that.
+pub(crate) fn check(value: &Bound<'_, PyAny>) -> PyResult<()> {
+    let checked = engine::Message::encode(|out| {
+        let mut writer = Writer { place: Place::Nowhere, ..Writer::new(out) };
+        writer.value(value)
+    });
+    checked.map(drop).map_err(|fault: Fault| fault.raise(value.py(), "the value"))
 }
 
 /// A result, or an item of a stream.
@@ -91,12 +121,12 @@ impl Fault {
 
     #[cold]
     fn raise(self, py: Python<'_>, what: &str) -> PyErr {
-        let mut place: String = self.path.iter().rev().map(String::as_str).collect();
+        let mut place = shortened(&self.path);
         if !place.is_empty() {
-            place = format!(" (at {place})");
+            place = format!("at {place}: ");
         }
         match self.why {
-            Why::Say(why) => of_kind(py, ErrorKind::Encoding, format!("{what} cannot be sent: {why}{place}")),
+            Why::Say(why) => of_kind(py, ErrorKind::Encoding, format!("{what} cannot be sent: {place}{why}")),
             Why::Raised(raised) => raised,
         }
     }
@@ -107,27 +137,40 @@ type Written = Result<(), Fault>;
 struct Writer<'a> {
     out: Encoder<'a>,
     exports: bool,
-    /// It is that of a call, with which other things can go.
-    travels: bool,
+    /// Where big buffers go.
+    place: Place,
+    /// Those that are to be put where they are absent.
+    later: Vec<Source>,
     /// A nil was written: a stream behind it could not be told from it.
     nil: bool,
 }
 
+#[derive(Clone, Copy, PartialEq)]
+enum Place {
+    /// Beside the value: it is that of a call.
+    Beside,
+    /// Where it stands, when the rest is written.
+    Later,
+    /// Nowhere: it is only asked whether it could be sent in a call.
+    Nowhere,
+    Within,
+}
+
 impl<'a> Writer<'a> {
     fn new(out: &'a mut Vec<u8>) -> Writer<'a> {
-        Writer { out: Encoder::new(out), exports: false, travels: true, nil: false }
+        Writer { out: Encoder::new(out), exports: false, place: Place::Beside, later: Vec::new(), nil: false }
     }
 
     fn arguments(&mut self, args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> Written {
         self.out.array_header(length(args.len())?);
         for (index, value) in args.iter_borrowed().enumerate() {
-            self.value(&value).map_err(|fault| fault.at(format!("argument {}: ", index + 1)))?;
+            self.value(&value).map_err(|fault| fault.at(format!("argument {}", index + 1)))?;
         }
         if let Some(kwargs) = kwargs.filter(|kwargs| !kwargs.is_empty()) {
             self.out.map_header(length(kwargs.len())?);
             for (name, value) in kwargs.iter() {
                 self.value(&name)?;
-                self.value(&value).map_err(|fault| fault.at(format!("argument `{name}`: ")))?;
+                self.value(&value).map_err(|fault| fault.at(format!("argument `{name}`")))?;
             }
         }
         Ok(())
@@ -148,7 +191,7 @@ impl<'a> Writer<'a> {
         } else if let Ok(truth) = value.cast_exact::<PyBool>() {
             self.out.bool(truth.is_true());
         } else if let Ok(bytes) = value.cast_exact::<PyBytes>() {
-            self.out.bytes(bytes.as_bytes())?;
+            self.bytes(bytes)?;
         } else if let Ok(list) = value.cast_exact::<PyList>() {
             self.list(list)?;
         } else if let Ok(dict) = value.cast_exact::<PyDict>() {
@@ -165,6 +208,14 @@ impl<'a> Writer<'a> {
             self.other(value)?;
         }
         Ok(())
+    }
+
+    fn bytes(&mut self, bytes: &Bound<'_, PyBytes>) -> Written {
+        if self.place == Place::Later && bytes.as_bytes().len() >= BY_REFERENCE_FROM {
+            self.later.push(Source::Buffer(bytes.clone().into_any().unbind()));
+            return Ok(self.out.absent_bytes(bytes.as_bytes().len())?);
+        }
+        Ok(self.out.bytes(bytes.as_bytes())?)
     }
 
     fn text(&mut self, text: &Bound<'_, PyString>) -> Written {
@@ -223,7 +274,7 @@ impl<'a> Writer<'a> {
         self.out.array_header(length(count)?);
         let mut written = 0;
         for element in set.try_iter()? {
-            self.value(&element.map_err(|_| changed())?).map_err(|fault| fault.at("{..}".to_owned()))?;
+            self.value(&element.map_err(|_| changed())?).map_err(|fault| fault.at("{element}".to_owned()))?;
             written += 1;
         }
         if written != count {
@@ -235,10 +286,7 @@ impl<'a> Writer<'a> {
     }
 
     fn dict(&mut self, dict: &Bound<'_, PyDict>) -> Written {
-        self.entries(dict, |key| match key.repr() {
-            Ok(key) => format!("[{key}]"),
-            Err(_) => "[..]".to_owned(),
-        })
+        self.entries(dict, |key| format!("[{}]", shown(key)))
     }
 
     /// A copy of the items is gone over, since what is written may run anything, also what changes the dict.
@@ -248,7 +296,7 @@ impl<'a> Writer<'a> {
         self.out.map_header(length(items.len())?);
         for item in items.iter() {
             let (key, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item.extract()?;
-            self.value(&key).map_err(|fault| fault.at(".keys()".to_owned()))?;
+            self.value(&key).map_err(|fault| fault.at(format!("{{key {}}}", shown(&key))))?;
             self.value(&value).map_err(|fault| fault.at(part(&key)))?;
         }
         self.out.leave();
@@ -261,12 +309,18 @@ impl<'a> Writer<'a> {
             return written;
         }
         let py = value.py();
-        let reduced = hooks::hooks(py)?.reduce.bind(py).call1((value,))?;
+        let reduced = hooks::hooks(py)?.reduce.bind(py).call1((value,));
+        let reduced = reduced.map_err(|raised| refused(py, raised))?;
         if let Some(written) = self.known_object(&reduced) {
             return written;
         }
         if let Ok(outflow) = reduced.cast_exact::<Outflow>() {
-            return self.stream(outflow.get());
+            let items = outflow.get().items()?;
+            return self.stream(|| engine::place_stream(items));
+        }
+        if let Ok(feed) = reduced.cast_exact::<Feed>() {
+            let items = feed.get().items(py)?;
+            return self.stream(|| engine::place_awaited_stream(items));
         }
         let Ok((code, payload)) = reduced.extract::<(i8, Bound<'_, PyAny>)>() else {
             return Err(say(reduced.extract::<String>()?));
@@ -297,8 +351,20 @@ impl<'a> Writer<'a> {
                 _ if part.is_exact_instance_of::<PyMemoryView>() => {
                     self.memory(part.cast::<PyMemoryView>().map_err(PyErr::from)?)?;
                 }
-                Ok(fields) if code == RECORD => self.entries(fields, |name| format!(".{name}"))?,
-                _ => self.value(&part).map_err(|fault| fault.at(format!("<{index}>")))?,
+                _ if part.is_exact_instance_of::<Memory>() => {
+                    self.sealed(part.cast::<Memory>().map_err(PyErr::from)?.get())?;
+                }
+                Ok(fields) if matches!(code, RECORD | EXCEPTION) => {
+                    self.entries(fields, |name| format!(".{name}"))?;
+                }
+                _ => {
+                    let part_of = |fault: Fault| match (code, index) {
+                        (EXCEPTION, 1) => fault.at(".args".to_owned()),
+                        (ENUM, 2) => fault.at(".value".to_owned()),
+                        _ => fault,
+                    };
+                    self.value(&part).map_err(part_of)?;
+                }
             }
         }
         self.out.close_ext(began)?;
@@ -308,29 +374,97 @@ impl<'a> Writer<'a> {
 
     /// Bytes of a buffer: beside the value where they are many, and where it is one of a call.
     fn memory(&mut self, view: &Bound<'_, PyMemoryView>) -> Written {
-        if self.travels && view.len()? >= BY_REFERENCE_FROM {
-            let blob = frozen(view)?;
+        let length = view.len()?;
+        if self.place == Place::Beside && length >= BY_REFERENCE_FROM {
+            let blob = memory::frozen(view)?;
             if let Some(position) = engine::place_blob(blob) {
                 self.out.uint(position);
                 return Ok(());
             }
         }
+        if self.place == Place::Nowhere && length >= BY_REFERENCE_FROM {
+            return Ok(self.out.absent_bytes(length)?);
+        }
+        if self.place == Place::Later && length >= BY_REFERENCE_FROM {
+            self.later.push(Source::Buffer(view.clone().into_any().unbind()));
+            return Ok(self.out.absent_bytes(length)?);
+        }
         let bytes = view.call_method0("tobytes")?;
         Ok(self.out.bytes(bytes.cast::<PyBytes>().map_err(PyErr::from)?.as_bytes())?)
     }
 
+    /// Bytes that are sealed already, and go by reference as they are.
+    fn sealed(&mut self, memory: &Memory) -> Written {
+        let bytes = memory.bytes();
+        match (self.place, memory.as_whole()) {
+            (Place::Beside, Some(blob)) if bytes.len() >= BY_REFERENCE_FROM => {
+                if let Some(position) = engine::place_blob(blob.clone()) {
+                    self.out.uint(position);
+                    return Ok(());
+                }
+            }
+            (Place::Nowhere, _) if bytes.len() >= BY_REFERENCE_FROM => {
+                return Ok(self.out.absent_bytes(bytes.len())?);
+            }
+            (Place::Later, Some(blob)) if bytes.len() >= BY_REFERENCE_FROM => {
+                self.later.push(Source::Blob(blob.clone()));
+                return Ok(self.out.absent_bytes(bytes.len())?);
+            }
+            _ => {}
+        }
+        Ok(self.out.bytes(bytes)?)
+    }
+
     fn object(&mut self, proxy: &andiron::Proxy) -> Written {
+        if matches!(self.place, Place::Later | Place::Within) {
+            return Err(say("what others call can be sent in a call or its result, and cannot be stored"));
+        }
         let position = engine::place(proxy).map_err(say)?;
         Ok(self.out.ext(REF, &position.to_be_bytes())?)
     }
 
-    fn stream(&mut self, outflow: &Outflow) -> Written {
+    fn stream(&mut self, place: impl FnOnce() -> Result<(), String>) -> Written {
         if self.nil {
             return Err(say("a stream behind a None: they could not be told apart; put the stream first"));
         }
-        engine::place_stream(outflow.items()?).map_err(say)?;
+        place().map_err(say)?;
         self.out.nil();
         Ok(())
+    }
+}
+
+/// What the package says why it makes nothing of a value. What was raised for other reasons goes on.
+#[cold]
+fn refused(py: Python<'_>, raised: PyErr) -> Fault {
+    let is_why = raised.is_instance_of::<PyTypeError>(py)
+        || raised.is_instance_of::<PyValueError>(py)
+        || raised.is_instance_of::<PyAttributeError>(py);
+    match is_why {
+        true => say(raised.value(py).to_string()),
+        false => raised.into(),
+    }
+}
+
+/// All parts from the outside to the inside, or of many the first and the last ones.
+#[cold]
+fn shortened(path: &[String]) -> String {
+    let parts = path.iter().rev().map(String::as_str);
+    match path.len().checked_sub(MOST_PARTS) {
+        None | Some(0) => parts.collect(),
+        Some(_) => {
+            parts.clone().take(MOST_PARTS / 2).chain(["..."]).chain(parts.skip(path.len() - 2)).collect()
+        }
+    }
+}
+
+/// A key as it is written, or its beginning.
+#[cold]
+fn shown(key: &Bound<'_, PyAny>) -> String {
+    let Ok(text) = key.repr() else { return "..".to_owned() };
+    let text = text.to_string_lossy();
+    match text.char_indices().nth(LONGEST_SHOWN) {
+        Some((end, _)) => format!("{}..", &text[..end]),
+        None => text.into_owned(),
     }
 }
 

@@ -4,15 +4,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use andiron::{Connector, Context as CallContext, Error, ErrorKind, Hub, Security, Signal};
+use andiron::{Connector, Context as CallContext, Error, ErrorKind, Hub, Security, Signal, engine};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyTuple};
 
 use crate::error::{of_kind, to_python};
 use crate::object::Target;
-use crate::remote::{Inflow, Remote};
-use crate::store::Store;
-use crate::{decode, hooks, log};
+use crate::remote::Remote;
+use crate::store::{Name, Store};
+use crate::{decode, log};
+
+/// Makes what users see: a proxy of a remote object, a stream of an inflow.
+pub(crate) type Makes = (Py<PyAny>, Py<PyAny>);
 
 /// What all that came over a connection shares.
 pub(crate) struct Inner {
@@ -27,11 +31,11 @@ pub(crate) struct Inner {
     /// Who is told of the end of that thread.
     ends: Mutex<Vec<Py<PyAny>>>,
     /// What makes proxies and streams of what comes over it, where that is not what the package gave.
-    makes: PyOnceLock<(Py<PyAny>, Py<PyAny>)>,
+    makes: PyOnceLock<Makes>,
 }
 
 impl Inner {
-    fn new(hub: Hub, pumps: bool, threads: Option<usize>, closed: Arc<AtomicBool>) -> Arc<Inner> {
+    pub(crate) fn new(hub: Hub, pumps: bool, threads: Option<usize>, closed: Arc<AtomicBool>) -> Arc<Inner> {
         Arc::new(Inner {
             hub,
             pumps,
@@ -43,28 +47,9 @@ impl Inner {
         })
     }
 
-    /// What users see of an object that came over this connection, if it is one.
-    pub(crate) fn proxy<'py>(
-        connection: Option<&Arc<Inner>>,
-        py: Python<'py>,
-        remote: Bound<'py, Remote>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        match connection.and_then(|inner| inner.makes.get(py)) {
-            Some((proxy, _)) => proxy.bind(py).call1((remote,)),
-            None => hooks::hooks(py)?.proxy.bind(py).call1((remote,)),
-        }
-    }
-
-    /// The same of a stream.
-    pub(crate) fn stream<'py>(
-        connection: Option<&Arc<Inner>>,
-        py: Python<'py>,
-        items: Bound<'py, Inflow>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        match connection.and_then(|inner| inner.makes.get(py)) {
-            Some((_, stream)) => stream.bind(py).call1((items,)),
-            None => hooks::hooks(py)?.stream.bind(py).call1((items,)),
-        }
+    /// What makes what users see of what comes over this connection, where it is not what the package gave.
+    pub(crate) fn makes(&self, py: Python<'_>) -> Option<&Makes> {
+        self.makes.get(py)
     }
 
     /// From now on the other end holds an object of this one, so somebody has to read what it calls.
@@ -117,13 +102,27 @@ pub(crate) fn connect(
     pump: bool,
     threads: Option<usize>,
 ) -> PyResult<Connection> {
+    let closed = Arc::default();
+    let connector = connector(address, timeout, retry, cache, secret_file, &closed);
+    let hub = py.detach(|| connector.connect()).map_err(|error| to_python(py, &error))?;
+    Ok(Connection(Inner::new(hub, pump, threads, closed)))
+}
+
+/// How to connect, as users say it. `closed` is told where this end closes the connection.
+pub(crate) fn connector(
+    address: String,
+    timeout: Option<f64>,
+    retry: Option<f64>,
+    cache: Option<usize>,
+    secret_file: Option<std::path::PathBuf>,
+    closed: &Arc<AtomicBool>,
+) -> Connector {
     let mut connector = Connector::new(address.clone());
     if let Some(timeout) = timeout {
         connector = connector.timeout(seconds(timeout));
     }
-    let closed = Arc::new(AtomicBool::new(false));
     if let Some(retry) = retry {
-        connector = connector.retry(seconds(retry)).on_signal(teller(&address, &closed));
+        connector = connector.retry(seconds(retry)).on_signal(teller(&address, closed));
     }
     if let Some(cache) = cache {
         connector = connector.cache(cache);
@@ -131,8 +130,7 @@ pub(crate) fn connect(
     if let Some(file) = secret_file {
         connector = connector.security(Security::default().secret_file(file));
     }
-    let hub = py.detach(|| connector.connect()).map_err(|error| to_python(py, &error))?;
-    Ok(Connection(Inner::new(hub, pump, threads, closed)))
+    connector
 }
 
 /// Tells of connections that are lost, and that others take their place.
@@ -158,6 +156,11 @@ impl Connection {
     pub(crate) fn over(hub: Hub, pump: bool) -> Connection {
         Connection(Inner::new(hub, pump, None, Arc::default()))
     }
+
+    /// One that a loop reads.
+    pub(crate) fn of_loop(hub: Hub, closed: Arc<AtomicBool>) -> Connection {
+        Connection(Inner::new(hub, false, None, closed))
+    }
 }
 
 #[pymethods]
@@ -170,6 +173,11 @@ impl Connection {
     /// By what proxies and streams are made of what comes over it.
     fn makes(&self, py: Python<'_>, proxy: Py<PyAny>, stream: Py<PyAny>) {
         let _ = self.0.makes.set(py, (proxy, stream)); // the first ones stay
+    }
+
+    /// The same object as one that was looked up by this name here.
+    fn named(&self, remote: &Remote, name: &str) -> Remote {
+        Remote::new(engine::named(remote.proxy.clone(), &self.0.hub, name), Some(self.0.clone()))
     }
 
     /// The object of this name.
@@ -193,11 +201,16 @@ impl Connection {
         registered.map_err(|error| to_python(py, &error))
     }
 
+    /// An object was registered by the root, and is to be again where the connection is made anew.
+    fn registered(&self, name: &str, target: &Target) {
+        engine::registered(&self.0.hub, name, &target.proxy);
+    }
+
     /// The store as this author's.
     #[pyo3(signature = (author=None))]
-    fn store(&self, author: Option<&str>) -> Store {
+    fn store(&self, author: Option<Name<'_>>) -> Store {
         let store = self.0.hub.store();
-        Store::new(author.map_or_else(|| store.clone(), |author| store.author(author)))
+        Store::new(author.map_or_else(|| store.clone(), |author| store.author(&author)))
     }
 
     /// Has a thread read the connection and run its calls until it ends; then `ended` is called with the error, or with `None`.
@@ -257,7 +270,7 @@ impl Batch {
 
 /// The call that this thread handles.
 #[pyclass(frozen, module = "andiron._native")]
-pub(crate) struct Context(CallContext);
+pub(crate) struct Context(pub(crate) CallContext);
 
 /// The call that this thread handles, if it does.
 #[pyfunction]
@@ -297,6 +310,17 @@ impl Context {
             });
         };
         py.detach(|| self.0.on_end(call));
+    }
+
+    /// Calls a function as a part of the method: what that calls belongs to this call.
+    #[pyo3(signature = (function, *args, **kwargs))]
+    fn run<'py>(
+        &self,
+        function: &Bound<'py, PyAny>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        engine::within(&self.0, || function.call(args, kwargs))
     }
 
     /// The connection on which it came.

@@ -7,6 +7,8 @@ mod decode;
 mod driver;
 mod encode;
 mod error;
+mod file;
+mod flow;
 mod hooks;
 mod hub;
 mod log;
@@ -18,6 +20,7 @@ mod remote;
 mod server;
 mod signals;
 mod store;
+mod template;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
@@ -38,10 +41,21 @@ fn to_bytes<'py>(py: Python<'py>, value: &Bound<'py, PyAny>) -> PyResult<Bound<'
     Ok(PyBytes::new(py, &bytes))
 }
 
+/// One value as it is stored: bytes, or `Memory` where some of it is big.
+#[pyfunction]
+fn encode_stored<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = value.py();
+    let blob = encode::to_blob(value)?;
+    match blob.memory() {
+        None => Ok(PyBytes::new(py, &blob).into_any()),
+        Some(_) => Ok(Bound::new(py, memory::Memory::whole(blob))?.into_any()),
+    }
+}
+
 /// Raises what is in the way of sending a value in a call.
 #[pyfunction]
 fn check(value: &Bound<'_, PyAny>) -> PyResult<()> {
-    encode::result(value, "the value").map(drop)
+    encode::check(value)
 }
 
 /// The value that these bytes hold.
@@ -58,11 +72,12 @@ fn main(py: Python<'_>, arguments: Vec<String>) -> u8 {
     (0..=u8::MAX).find(|&number| std::process::ExitCode::from(number) == code).unwrap_or(1)
 }
 
-#[pymodule]
+#[pymodule(gil_used = false)]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     module.add_function(wrap_pyfunction!(install, module)?)?;
     module.add_function(wrap_pyfunction!(to_bytes, module)?)?;
+    module.add_function(wrap_pyfunction!(encode_stored, module)?)?;
     module.add_function(wrap_pyfunction!(from_bytes, module)?)?;
     module.add_function(wrap_pyfunction!(check, module)?)?;
     module.add_function(wrap_pyfunction!(main, module)?)?;
@@ -72,10 +87,16 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(server::serve, module)?)?;
     module.add_class::<hub::Connection>()?;
     module.add_class::<hub::Batch>()?;
+    module.add_function(wrap_pyfunction!(driver::open, module)?)?;
+    module.add_class::<driver::Bell>()?;
     module.add_class::<driver::Driver>()?;
+    module.add_class::<object::Later>()?;
+    module.add_class::<object::Feed>()?;
     module.add_class::<object::Answer>()?;
     module.add_class::<hub::Context>()?;
+    module.add_function(wrap_pyfunction!(memory::freeze, module)?)?;
     module.add_class::<memory::Memory>()?;
+    module.add_class::<memory::Room>()?;
     module.add_class::<object::Target>()?;
     module.add_class::<object::Outflow>()?;
     module.add_class::<remote::Remote>()?;
@@ -84,6 +105,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<remote::Inflow>()?;
     module.add_class::<server::Running>()?;
     module.add_class::<store::Store>()?;
+    module.add_class::<store::Entries>()?;
     module.add_class::<store::Watch>()?;
     module.add("KINDS", PyTuple::new(py, error::KINDS.iter().map(|(_, name)| *name))?)
 }

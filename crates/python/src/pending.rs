@@ -105,11 +105,12 @@ impl Pending {
     }
 
     fn outcome(&self, py: Python<'_>, answer: Result<Message, Error>) -> PyResult<Py<PyAny>> {
-        let answer = answer.map_err(|error| to_python(py, &error))?;
-        match self.question.lock_py_attached(py).ok().and_then(|mut question| question.take()) {
-            Some(question) => question.answered(py, answer),
-            None => decode::message(py, &answer, self.connection.as_ref()).map(Bound::unbind),
+        let question = self.question.lock_py_attached(py).ok().and_then(|mut question| question.take());
+        if let Some(question) = question {
+            return question.answered(py, answer);
         }
+        let answer = answer.map_err(|error| to_python(py, &error))?;
+        decode::message(py, &answer, self.connection.as_ref()).map(Bound::unbind)
     }
 
     /// Waits until it is over, or that time. Whether it is over.

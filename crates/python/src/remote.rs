@@ -3,13 +3,14 @@
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-use andiron::engine::{Message, Messages};
+use andiron::engine::{self, Message, Messages};
 use andiron::{Error, Proxy};
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::{PyDict, PyTuple};
 
 use crate::error::to_python;
+use crate::flow::Flow;
 use crate::hub::Inner;
 use crate::options::{annotations, time_left};
 use crate::pending::Pending;
@@ -128,6 +129,16 @@ impl Method {
         self.with(py, |proxy| proxy.notify_encoded(&self.name, message))
     }
 
+    /// Whether a call would have to wait for the next connection first.
+    fn is_lost(&self) -> bool {
+        engine::is_lost(&self.proxy)
+    }
+
+    /// Waits for the next connection, and the object there. `failed`: a call did not reach it, so it may be another one. Whether another call is worth it.
+    fn renew(&self, py: Python<'_>, failed: bool) -> PyResult<bool> {
+        self.with(py, |proxy| engine::renew(proxy, failed))
+    }
+
     /// Its name.
     #[getter]
     fn __name__(&self) -> &str {
@@ -142,7 +153,7 @@ impl Method {
 /// The items of a stream that came.
 #[pyclass(frozen, module = "andiron._native")]
 pub(crate) struct Inflow {
-    items: Mutex<Option<Messages>>,
+    items: Flow<Messages>,
     /// An item that was polled.
     polled: Mutex<Option<Option<Result<Message, Error>>>>,
     connection: Option<Arc<Inner>>,
@@ -150,25 +161,14 @@ pub(crate) struct Inflow {
 
 impl Inflow {
     pub(crate) fn new(items: Messages, connection: Option<Arc<Inner>>) -> Inflow {
-        Inflow { items: Mutex::new(Some(items)), polled: Mutex::default(), connection }
-    }
-
-    /// It is taken out while it is waited for, so that nobody waits for the lock.
-    fn take(&self, py: Python<'_>) -> Option<Messages> {
-        self.items.lock_py_attached(py).ok().and_then(|mut items| items.take())
-    }
-
-    fn put_back(&self, py: Python<'_>, items: Messages) {
-        if let Ok(mut place) = self.items.lock_py_attached(py) {
-            *place = Some(items);
-        }
+        Inflow { items: Flow::new(items), polled: Mutex::default(), connection }
     }
 
     /// Whether the next item, or the end, is there; else the waker is told when it is.
     pub(crate) fn poll(&self, py: Python<'_>, waker: &Waker) -> bool {
-        let Some(mut items) = self.take(py) else { return true };
+        let Ok(Some(mut items)) = self.items.take(py) else { return true }; // who takes it hears why
         let (polled, items) = py.detach(move || (items.poll_next(&mut Context::from_waker(waker)), items));
-        self.put_back(py, items);
+        self.items.put_back(py, items);
         let Poll::Ready(item) = polled else { return false };
         if let Ok(mut place) = self.polled.lock_py_attached(py) {
             *place = Some(item);
@@ -188,9 +188,9 @@ impl Inflow {
         let item = match polled {
             Some(item) => item,
             None => {
-                let Some(mut items) = self.take(py) else { return Ok(None) };
+                let Some(mut items) = self.items.take(py)? else { return Ok(None) };
                 let (item, items) = py.detach(move || (items.next(), items));
-                self.put_back(py, items);
+                self.items.put_back(py, items);
                 item
             }
         };
@@ -203,7 +203,6 @@ impl Inflow {
 
     /// Wants no more items.
     fn close(&self, py: Python<'_>) {
-        let items = self.take(py);
-        py.detach(|| drop(items));
+        self.items.close(py);
     }
 }

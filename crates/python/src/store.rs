@@ -1,17 +1,21 @@
 //! The store.
 
-use std::sync::Mutex;
+use std::ops::Deref;
 
 use andiron::engine::Message;
 use andiron::{Change, Durability, Entry, Error, ErrorKind, Put};
 use andiron_proto::wire::codecs;
-use pyo3::exceptions::PyKeyError;
+use pyo3::exceptions::{PyKeyError, PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::sync::MutexExt;
+use pyo3::types::PyString;
 
 use crate::error::{of_kind, to_python};
+use crate::file::PythonFile;
+use crate::flow::Flow;
 use crate::hub::seconds;
 use crate::pending::Pending;
+use crate::remote::Remote;
+use crate::template::Template;
 use crate::{decode, encode, hooks};
 
 /// The entries of one author.
@@ -26,12 +30,63 @@ impl Store {
         Store(store)
     }
 
+    /// The value of this name, if there is one: what was made of it before, where it is current.
+    fn value<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let Some(kept) = self.0.kept(name) else {
+            let entry = py.detach(|| self.0.entry(name)).map_err(|error| to_python(py, &error))?;
+            return entry.map(|entry| value(py, &entry)).transpose();
+        };
+        if let Some(made) = kept.made::<Template>() {
+            return made.value(py).map(Some);
+        }
+        let Some(entry) = kept.entry() else { return Ok(None) };
+        let (template, value) = Template::of(value(py, entry)?, entry.bytes.len())?;
+        if let Some(template) = template {
+            kept.make(template);
+        }
+        Ok(Some(value))
+    }
+
     fn read(&self, py: Python<'_>, name: &str) -> PyResult<Option<Entry>> {
         match self.0.current(name) {
             Some(entry) => Ok(entry),
             None => py.detach(|| self.0.entry(name)).map_err(|error| to_python(py, &error)),
         }
     }
+}
+
+/// The name of an entry, a snapshot or an author: a str that is text.
+pub(crate) struct Name<'a>(&'a str);
+
+impl Deref for Name<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        self.0
+    }
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Name<'a> {
+    type Error = PyErr;
+
+    fn extract(name: Borrowed<'a, 'py, PyAny>) -> PyResult<Name<'a>> {
+        let text = <&'a str as FromPyObject<'a, 'py>>::extract(name).map_err(|_| {
+            if name.is_instance_of::<PyString>() {
+                let text = "a name in the store is text, and this one holds half of a surrogate pair";
+                return of_kind(name.py(), ErrorKind::Encoding, text);
+            }
+            PyTypeError::new_err(format!("a name in the store is a str, not {}", kind_of(&name)))
+        })?;
+        Ok(Name(text))
+    }
+}
+
+fn kind_of(value: &Bound<'_, PyAny>) -> String {
+    value.get_type().name().map_or_else(|_| "something else".to_owned(), |name| name.to_string())
+}
+
+fn put(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Put> {
+    Ok(Put::bytes(name, encode::to_blob(value)?, codecs::NATIVE))
 }
 
 fn value<'py>(py: Python<'py>, entry: &Entry) -> PyResult<Bound<'py, PyAny>> {
@@ -53,48 +108,51 @@ fn durability(py: Python<'_>, name: Option<&str>) -> PyResult<Option<Durability>
 #[pymethods]
 impl Store {
     /// The value of this name. Raises `KeyError`.
-    fn get<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
-        match self.read(py, name)? {
-            Some(entry) => value(py, &entry),
-            None => Err(PyKeyError::new_err(name.to_owned())),
-        }
+    fn get<'py>(&self, py: Python<'py>, name: Name<'_>) -> PyResult<Bound<'py, PyAny>> {
+        self.value(py, &name)?.ok_or_else(|| PyKeyError::new_err(name.0.to_owned()))
     }
 
     /// The value of this name, or the other one.
     fn get_or<'py>(
         &self,
         py: Python<'py>,
-        name: &str,
+        name: Name<'_>,
         default: Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        match self.read(py, name)? {
-            Some(entry) => value(py, &entry),
-            None => Ok(default),
-        }
+        Ok(self.value(py, &name)?.unwrap_or(default))
     }
 
     /// Value, version, timestamp and whether the store was not asked; or `None`.
-    fn entry<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Option<EntryTuple<'py>>> {
-        self.read(py, name)?.map(|entry| tuple(py, &entry)).transpose()
+    fn entry<'py>(&self, py: Python<'py>, name: Name<'_>) -> PyResult<Option<EntryTuple<'py>>> {
+        self.read(py, &name)?.map(|entry| tuple(py, &entry)).transpose()
+    }
+
+    /// Has this be the object that is the store, and asks for what shows its writes, where that was not done: then this has to be awaited, and nothing later has to wait.
+    fn look(&self, py: Python<'_>, remote: &Remote) -> PyResult<Option<Pending>> {
+        let object = remote.proxy.clone();
+        let begun = py.detach(|| self.0.look(object)).map_err(|error| to_python(py, &error))?;
+        Ok(begun.map(|(looking, pending)| {
+            Pending::new(pending, None, Some(Question::Board(self.0.clone(), looking)))
+        }))
     }
 
     /// Begins to ask for an entry, whether it is known here or not; the result is what `entry` gives.
-    fn start(&self, py: Python<'_>, name: String) -> PyResult<Pending> {
+    fn start(&self, py: Python<'_>, name: Name<'_>) -> PyResult<Pending> {
         let begun = py.detach(|| self.0.begin(&name));
         let (asking, pending) = begun.map_err(|error| to_python(py, &error))?;
-        let question = Question { store: self.0.clone(), name, asking };
+        let question = Question::Entry(self.0.clone(), name.0.to_owned(), asking);
         Ok(Pending::new(pending, None, Some(question)))
     }
 
     /// The entry where it is known here to be current, in a tuple of one; else `None`.
-    fn known<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Option<(Option<EntryTuple<'py>>,)>> {
-        let Some(known) = self.0.current(name) else { return Ok(None) };
+    fn known<'py>(&self, py: Python<'py>, name: Name<'_>) -> PyResult<Option<(Option<EntryTuple<'py>>,)>> {
+        let Some(known) = self.0.current(&name) else { return Ok(None) };
         Ok(Some((known.map(|entry| tuple(py, &entry)).transpose()?,)))
     }
 
     /// Whether there is such an entry.
-    fn has(&self, py: Python<'_>, name: &str) -> PyResult<bool> {
-        Ok(self.read(py, name)?.is_some())
+    fn has(&self, py: Python<'_>, name: Name<'_>) -> PyResult<bool> {
+        Ok(self.read(py, &name)?.is_some())
     }
 
     /// Sets a value; gives its version.
@@ -103,14 +161,14 @@ impl Store {
     fn set(
         &self,
         py: Python<'_>,
-        name: &str,
+        name: Name<'_>,
         value: &Bound<'_, PyAny>,
         persist: bool,
         ttl: Option<f64>,
         if_version: Option<u64>,
         durability: Option<&str>,
     ) -> PyResult<u64> {
-        let mut put = Put::bytes(name, encode::to_bytes(value)?, codecs::NATIVE);
+        let mut put = put(&name, value)?;
         if persist {
             put = put.persist();
         }
@@ -129,10 +187,33 @@ impl Store {
         py.detach(|| self.0.set_with(put)).map_err(|error| to_python(py, &error))
     }
 
+    /// Sets the value of an entry that is there, and leaves it as it is otherwise; gives its version.
+    fn replace(
+        &self,
+        py: Python<'_>,
+        name: Name<'_>,
+        value: &Bound<'_, PyAny>,
+        if_version: u64,
+    ) -> PyResult<u64> {
+        let put = put(&name, value)?.if_version(if_version);
+        py.detach(|| self.0.replace(put)).map_err(|error| to_python(py, &error))
+    }
+
+    /// Sets a value where there is none; gives the entry that is there.
+    fn set_default<'py>(
+        &self,
+        py: Python<'py>,
+        name: Name<'_>,
+        value: &Bound<'py, PyAny>,
+    ) -> PyResult<Option<EntryTuple<'py>>> {
+        let put = put(&name, value)?;
+        let found = py.detach(|| self.0.set_default(put)).map_err(|error| to_python(py, &error))?;
+        found.map(|entry| tuple(py, &entry)).transpose()
+    }
+
     /// Sets several values at once; gives their version.
-    fn set_many(&self, py: Python<'_>, items: Vec<(String, Bound<'_, PyAny>)>) -> PyResult<u64> {
-        let puts =
-            items.iter().map(|(name, value)| Ok(Put::bytes(name, encode::to_bytes(value)?, codecs::NATIVE)));
+    fn set_many(&self, py: Python<'_>, items: Vec<(Bound<'_, PyAny>, Bound<'_, PyAny>)>) -> PyResult<u64> {
+        let puts = items.iter().map(|(name, value)| put(&name.extract::<Name<'_>>()?, value));
         let puts: Vec<Put> = puts.collect::<PyResult<_>>()?;
         py.detach(|| self.0.set_many(puts)).map_err(|error| to_python(py, &error))
     }
@@ -142,31 +223,97 @@ impl Store {
     fn delete<'py>(
         &self,
         py: Python<'py>,
-        name: &str,
+        name: Name<'_>,
         if_version: Option<u64>,
     ) -> PyResult<Option<EntryTuple<'py>>> {
         let deleted = py.detach(|| match if_version {
-            None => self.0.delete(name),
-            Some(version) => self.0.delete_if_version(name, version),
+            None => self.0.delete(&name),
+            Some(version) => self.0.delete_if_version(&name, version),
         });
         deleted.map_err(|error| to_python(py, &error))?.map(|entry| tuple(py, &entry)).transpose()
     }
 
     /// Adds to a whole number; gives what it is now.
-    fn incr(&self, py: Python<'_>, name: &str, by: i64) -> PyResult<i64> {
-        py.detach(|| self.0.incr(name, by)).map_err(|error| to_python(py, &error))
+    fn incr(&self, py: Python<'_>, name: Name<'_>, by: &Bound<'_, PyAny>) -> PyResult<i64> {
+        let by = by.extract::<i64>().map_err(|error| match error.is_instance_of::<PyOverflowError>(py) {
+            true => {
+                let text = "counting goes by 64 bits: use `change` to add more than that";
+                of_kind(py, ErrorKind::BadArguments, text)
+            }
+            false => error,
+        })?;
+        py.detach(|| self.0.incr(&name, by)).map_err(|error| to_python(py, &error))
     }
 
     /// Has an entry outlive the server, or not any more; whether there is one.
-    fn persist(&self, py: Python<'_>, name: &str, persist: bool) -> PyResult<bool> {
-        py.detach(|| self.0.persist(name, persist)).map_err(|error| to_python(py, &error))
+    fn persist(&self, py: Python<'_>, name: Name<'_>, persist: bool) -> PyResult<bool> {
+        py.detach(|| self.0.persist(&name, persist)).map_err(|error| to_python(py, &error))
     }
 
-    /// The names, sorted.
+    /// How many entries there are.
+    fn count(&self, py: Python<'_>) -> PyResult<u64> {
+        py.detach(|| self.0.count()).map_err(|error| to_python(py, &error))
+    }
+
+    /// The names as they are at one moment, sorted.
     fn names(&self, py: Python<'_>) -> PyResult<Vec<String>> {
-        let names =
-            py.detach(|| self.0.list().map(|row| row.map(|row| row.name)).collect::<Result<_, Error>>());
+        let names = py.detach(|| self.0.names()?.collect::<Result<_, Error>>());
         names.map_err(|error| to_python(py, &error))
+    }
+
+    /// All entries as they are at one moment, sorted by name.
+    fn entries(&self, py: Python<'_>) -> PyResult<Entries> {
+        let entries = py.detach(|| self.0.entries()).map_err(|error| to_python(py, &error))?;
+        Ok(Entries(Flow::new(Box::new(entries))))
+    }
+
+    /// Takes out the entry whose name comes first.
+    fn delete_first<'py>(&self, py: Python<'py>) -> PyResult<Option<(String, EntryTuple<'py>)>> {
+        let deleted = py.detach(|| self.0.delete_first()).map_err(|error| to_python(py, &error))?;
+        deleted.map(|(name, entry)| Ok((name, tuple(py, &entry)?))).transpose()
+    }
+
+    /// Has the server keep the entries as they are, under this name; how many there were.
+    fn save(&self, py: Python<'_>, snapshot: Name<'_>) -> PyResult<u64> {
+        py.detach(|| self.0.save(&snapshot)).map_err(|error| to_python(py, &error))
+    }
+
+    /// Sets entries as a snapshot has them; how many there were.
+    fn load(&self, py: Python<'_>, snapshot: Name<'_>) -> PyResult<u64> {
+        py.detach(|| self.0.load(&snapshot)).map_err(|error| to_python(py, &error))
+    }
+
+    /// The snapshots: name, when it was saved, entries and bytes.
+    fn snapshots(&self, py: Python<'_>) -> PyResult<Vec<(String, f64, u64, u64)>> {
+        let snapshots = py.detach(|| self.0.snapshots()).map_err(|error| to_python(py, &error))?;
+        let rows = snapshots.into_iter().map(|row| (row.name, row.timestamp, row.entries, row.bytes));
+        Ok(rows.collect())
+    }
+
+    /// Deletes a snapshot.
+    fn delete_snapshot(&self, py: Python<'_>, snapshot: Name<'_>) -> PyResult<()> {
+        py.detach(|| self.0.delete_snapshot(&snapshot)).map_err(|error| to_python(py, &error))
+    }
+
+    /// Writes all that is persistent, of all authors, to a file; how many bytes that were.
+    fn backup(&self, py: Python<'_>, file: Py<PyAny>) -> PyResult<u64> {
+        let mut file = PythonFile::new(file);
+        let written = py.detach(|| self.0.backup(&mut file));
+        file.outcome(py, written)
+    }
+
+    /// Has all that is persistent be as a file says that it was; how many entries that were.
+    fn restore(&self, py: Python<'_>, file: Py<PyAny>) -> PyResult<u64> {
+        let file = PythonFile::new(file);
+        let restored = py.detach(|| self.0.restore(file.clone()));
+        file.outcome(py, restored)
+    }
+
+    /// Entries, bytes, authors, hits, questions and evicted of the whole store.
+    fn stats(&self, py: Python<'_>) -> PyResult<(u64, u64, u64, u64, u64, u64)> {
+        let stats = py.detach(|| self.0.stats()).map_err(|error| to_python(py, &error))?;
+        let andiron::Stats { entries, bytes, authors, hits, questions, evicted } = stats;
+        Ok((entries, bytes, authors, hits, questions, evicted))
     }
 
     /// Removes the entries; how many there were.
@@ -176,28 +323,56 @@ impl Store {
 
     /// Changes of entries whose name fits.
     #[pyo3(signature = (pattern, present=true, since=None))]
-    fn watch(&self, py: Python<'_>, pattern: &str, present: bool, since: Option<u64>) -> PyResult<Watch> {
+    fn watch(&self, py: Python<'_>, pattern: Name<'_>, present: bool, since: Option<u64>) -> PyResult<Watch> {
         let watch = py.detach(|| match since {
-            Some(version) => self.0.watch_since(pattern, false, version),
-            None => self.0.watch_with(pattern, false, present),
+            Some(version) => self.0.watch_since(&pattern, false, version),
+            None => self.0.watch_with(&pattern, false, present),
         });
         let watch = watch.map_err(|error| to_python(py, &error))?;
-        Ok(Watch(Mutex::new(Some(watch))))
+        Ok(Watch(Flow::new(watch)))
     }
 }
 
-/// An entry that was asked for.
-pub(crate) struct Question {
-    store: andiron::Store,
-    name: String,
-    asking: andiron::Asking,
+/// Entries with their names as they come.
+#[pyclass(frozen, module = "andiron._native")]
+pub(crate) struct Entries(Flow<Listed>);
+
+type Listed = Box<dyn Iterator<Item = Result<(String, Entry), Error>> + Send>;
+
+#[pymethods]
+impl Entries {
+    fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<(String, EntryTuple<'py>)>> {
+        let Some(mut entries) = self.0.take(py)? else { return Ok(None) };
+        let (next, entries) = py.detach(move || (entries.next(), entries));
+        let Some(Ok((name, entry))) = next else {
+            self.0.close(py);
+            return next.transpose().map(|_| None).map_err(|error| to_python(py, &error));
+        };
+        self.0.put_back(py, entries);
+        Ok(Some((name, tuple(py, &entry)?)))
+    }
+}
+
+/// What the store was asked.
+pub(crate) enum Question {
+    /// For the entry of this name.
+    Entry(andiron::Store, String, andiron::Asking),
+    Board(andiron::Store, andiron::Looking),
 }
 
 impl Question {
-    pub(crate) fn answered(self, py: Python<'_>, answer: Message) -> PyResult<Py<PyAny>> {
-        let Question { store, name, asking } = self;
-        let entry = store.finish(&name, asking, answer).map_err(|error| to_python(py, &error))?;
-        match entry {
+    pub(crate) fn answered(self, py: Python<'_>, answer: Result<Message, Error>) -> PyResult<Py<PyAny>> {
+        let entry = match self {
+            Question::Entry(store, name, asking) => {
+                answer.and_then(|answer| store.finish(&name, asking, answer))
+            }
+            Question::Board(store, looking) => store.seen(looking, answer).map(|()| None),
+        };
+        match entry.map_err(|error| to_python(py, &error))? {
             None => Ok(py.None()),
             Some(entry) => Ok(tuple(py, &entry)?.into_pyobject(py)?.into_any().unbind()),
         }
@@ -206,7 +381,7 @@ impl Question {
 
 /// Changes as they come.
 #[pyclass(frozen, module = "andiron._native")]
-pub(crate) struct Watch(Mutex<Option<andiron::Watch>>);
+pub(crate) struct Watch(Flow<andiron::Watch>);
 
 /// Name, entry or `None`, version, how many changes were skipped, and from where it may be resumed.
 type ChangeTuple<'py> = (String, Option<EntryTuple<'py>>, u64, u64, Option<u64>);
@@ -218,22 +393,20 @@ impl Watch {
     }
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<ChangeTuple<'py>>> {
-        let taken = self.0.lock_py_attached(py).ok().and_then(|mut watch| watch.take());
-        let Some(mut watch) = taken else { return Ok(None) };
+        let Some(mut watch) = self.0.take(py)? else { return Ok(None) };
         let (change, watch) = py.detach(move || (watch.next(), watch));
-        let Some(change) = change else { return Ok(None) };
-        let Change { name, entry, version, skipped, resume_from, .. } =
-            change.map_err(|error| to_python(py, &error))?;
-        if let Ok(mut place) = self.0.lock_py_attached(py) {
-            *place = Some(watch);
-        }
+        let Some(Ok(change)) = change else {
+            self.0.close(py);
+            return change.transpose().map(|_| None).map_err(|error| to_python(py, &error));
+        };
+        self.0.put_back(py, watch);
+        let Change { name, entry, version, skipped, resume_from, .. } = change;
         let entry = entry.map(|entry| tuple(py, &entry)).transpose()?;
         Ok(Some((name, entry, version, skipped, resume_from)))
     }
 
     /// Ends it.
     fn close(&self, py: Python<'_>) {
-        let watch = self.0.lock_py_attached(py).ok().and_then(|mut watch| watch.take());
-        py.detach(|| drop(watch));
+        self.0.close(py);
     }
 }

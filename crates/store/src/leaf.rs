@@ -17,7 +17,7 @@ const EXPIRY: usize = 8;
 ///
 /// Names stand one behind the other in one text, and so do short values, each with the expiry of its entry behind it if it has one. The records say
 /// where each ends. So an entry costs little more than its bytes: nothing is allocated for one entry alone, unless its value is long.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Leaf<V> {
     records: Vec<Record>,
     /// A byte of each name's hash, by which one is found without reading the others.

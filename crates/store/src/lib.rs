@@ -57,6 +57,7 @@ mod room;
 mod shelf;
 mod store;
 mod value;
+mod view;
 mod write;
 
 pub use effects::{Discarded, Effects};
@@ -68,3 +69,4 @@ pub use op::{Codec, Listed, Now, Op, Page, Put, Reply};
 pub use plan::{Plan, ToDisk};
 pub use store::{Stats, Store, StoreStart};
 pub use value::Value;
+pub use view::View;

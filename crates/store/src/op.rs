@@ -53,6 +53,14 @@ pub enum Op<'a, V = Bytes> {
         /// As [`Put::if_version`].
         if_version: Option<u64>,
     },
+    /// Takes out the entry of an author whose name comes first. A write if there was one. Answered by [`Reply::DeletedFirst`].
+    DeleteFirst {
+        /// Whose.
+        author: &'a str,
+    },
+    /// Puts a value in place of one that is there, which stays as long as it would have, and on a disk if one has it: its ttl and whether it persists
+    /// are those that the entry has. A write. Answered by [`Reply::Set`].
+    Replace(Put<'a, V>),
     /// Names entries in the order of their keys, a page at a time. Answered by [`Reply::Listed`].
     List {
         /// Only this author's entries; `None` for those of all.
@@ -149,6 +157,8 @@ pub enum Reply<V = Bytes> {
     Found(Entry<V>),
     /// What was taken out; `None` if there was nothing, and then nothing was written.
     Deleted(Option<Entry<V>>),
+    /// What was taken out, and where; `None` if there was nothing, and then nothing was written.
+    DeletedFirst(Option<(Key, Entry<V>)>),
     /// Entries in the order of their keys.
     Listed(Page),
     /// The entries are gone.

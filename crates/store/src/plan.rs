@@ -18,6 +18,9 @@ use crate::op::{Codec, Now, Op, Put, Reply};
 use crate::store::Store;
 use crate::value::Value;
 
+/// Entries that are looked at to find out whether a disk has the one that comes first.
+const LOOKED_AT: usize = 64;
+
 /// A write that is decided and not done. No other takes out what it changes meanwhile, for its room or its time. Neither publishing nor abandoning it leaves the room kept that it needs.
 #[derive(Debug)]
 pub struct Plan<V> {
@@ -94,11 +97,22 @@ impl<V: Value> Store<V> {
             Op::SetMany(puts) => {
                 puts.iter().any(|put| put.persist || self.persistent > 0 && is_kept(put.key))
             }
-            Op::Increment { key, .. } | Op::Delete { key, .. } => self.persistent > 0 && is_kept(*key),
+            Op::Increment { key, .. } | Op::Delete { key, .. } | Op::Replace(Put { key, .. }) => {
+                self.persistent > 0 && is_kept(*key)
+            }
+            Op::DeleteFirst { author } => self.persistent > 0 && self.first_may_be_kept(author),
             Op::Clear { .. } => self.persistent > 0,
             Op::Persist { .. } | Op::ExpireOne { .. } | Op::Restore { .. } => true,
             Op::Get { .. } | Op::List { .. } | Op::Expire { .. } => false,
         }
+    }
+
+    /// Whether a disk may have the entry that comes first when that is asked for, by which time others may be over.
+    fn first_may_be_kept(&self, author: &str) -> bool {
+        let Some(shelf) = self.shelves.get(author) else { return false };
+        let mut first = shelf.stored_after(None).take(LOOKED_AT);
+        let decides = first.find(|stored| stored.persistent || stored.expiry.is_none());
+        decides.map_or(shelf.len() > 0, |stored| stored.persistent)
     }
 
     /// The version that the next plan is to take, so that the writes that are made until it is published have smaller ones.
@@ -147,6 +161,18 @@ impl<V: Value> Store<V> {
                 let timestamp = now.wall.as_secs_f64();
                 Ok(Plan { reply: Reply::Counted { version, timestamp, value }, ..plan })
             }
+            Op::Replace(put) => {
+                let put = self.replacing(put)?;
+                self.plan_set(vec![put], now.wall, version, effects)
+            }
+            Op::DeleteFirst { author } => {
+                let Some(stored) = self.first(author) else {
+                    return Ok(Plan::done(Reply::DeletedFirst(None)));
+                };
+                let (key, kept) = (Key::from(KeyRef::new(author, stored.name)), stored.persistent);
+                let reply = Reply::DeletedFirst(Some((key.clone(), stored.entry(self.steady))));
+                Ok(Plan { what: What::Remove(key, kept), reply, version, reserved: Vec::new() })
+            }
             Op::Delete { key, if_version } => {
                 self.check_version(key, if_version)?;
                 // One whose time is over is missing, and still has to go.
@@ -156,7 +182,7 @@ impl<V: Value> Store<V> {
                 Ok(Plan { what: What::Remove(key.into(), kept), reply, version, reserved: Vec::new() })
             }
             Op::Clear { author } => {
-                let count = self.held_by(author).0 - self.due_of(author);
+                let count = self.held_by(author).0 - self.due_of(author, self.steady);
                 let what = What::Clear(author.map(Arc::from));
                 Ok(Plan { what, reply: Reply::Cleared { count }, version, reserved: Vec::new() })
             }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::sync::Arc;
 
 use crate::entry::{Stored, Written};
 use crate::leaf::{Leaf, MOST_BYTES, MOST_RECORDS};
@@ -10,20 +11,21 @@ use crate::value::Value;
 
 /// The entries of one author, sorted by name, in leaves of some dozens.
 ///
-/// One structure finds and lists them, and no write moves more than a leaf, however many entries there are.
+/// One structure finds and lists them, and no write moves more than a leaf, however many entries there are. A leaf that somebody goes over is not changed: the
+/// write that would has one of its own made.
 ///
 /// Invariants: each leaf is filed under a name that none of its names is before, and all names before the next leaf's are in it; the first is filed under the
 /// empty name, and no other is empty. `len` and `bytes` are what is in the leaves, and what author and entries count for.
 #[derive(Debug)]
 pub(crate) struct Shelf<V> {
-    leaves: BTreeMap<Box<str>, Leaf<V>>,
+    leaves: BTreeMap<Box<str>, Arc<Leaf<V>>>,
     len: usize,
     bytes: u64,
 }
 
 impl<V: Value> Shelf<V> {
     pub(crate) fn new(author: &str) -> Self {
-        let leaves = BTreeMap::from([("".into(), Leaf::default())]);
+        let leaves = BTreeMap::from([("".into(), Arc::default())]);
         Self { leaves, len: 0, bytes: author_cost(author) }
     }
 
@@ -70,7 +72,7 @@ impl<V: Value> Shelf<V> {
             leaf.give_back_room();
             let mut next = Leaf::default();
             next.insert(0, name, written);
-            self.leaves.insert(name.into(), next);
+            self.leaves.insert(name.into(), Arc::new(next));
             return;
         }
         // Of a few long names none is to be put beside another needlessly.
@@ -81,7 +83,7 @@ impl<V: Value> Shelf<V> {
         } else {
             next.insert(at - middle, name, written);
         }
-        self.leaves.insert(next.name(0).into(), next);
+        self.leaves.insert(next.name(0).into(), Arc::new(next));
     }
 
     /// Says whether a disk has the entry as well, and whether a write of it is planned.
@@ -127,7 +129,12 @@ impl<V: Value> Shelf<V> {
             return;
         };
         let leaf = self.leaves.remove(&taken).expect("it was just found");
-        leaf_of(&mut self.leaves, &taken).append(leaf);
+        leaf_of(&mut self.leaves, &taken).append(Arc::unwrap_or_clone(leaf));
+    }
+
+    /// All that is here as it is now, in the order of the names.
+    pub(crate) fn leaves(&self) -> Vec<Arc<Leaf<V>>> {
+        self.leaves.values().cloned().collect()
     }
 
     /// The entries behind `after`, all if it is `None`, in the order of their names.
@@ -149,10 +156,10 @@ fn up_to(name: &str) -> (Bound<&str>, Bound<&str>) {
 }
 
 /// The leaf that a name belongs to.
-fn leaf_of<'l, V>(leaves: &'l mut BTreeMap<Box<str>, Leaf<V>>, name: &str) -> &'l mut Leaf<V> {
+fn leaf_of<'l, V: Value>(leaves: &'l mut BTreeMap<Box<str>, Arc<Leaf<V>>>, name: &str) -> &'l mut Leaf<V> {
     let (_, leaf) =
         leaves.range_mut::<str, _>(up_to(name)).next_back().expect("the first leaf is before all names");
-    leaf
+    Arc::make_mut(leaf)
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use crate::op::{Listed, Now, Op, Page, Reply};
 use crate::reserved::Reserved;
 use crate::shelf::Shelf;
 use crate::value::Value;
+use crate::view::View;
 
 /// What a store starts with.
 #[derive(Clone, Copy, Debug, Default)]
@@ -129,6 +130,12 @@ impl<V: Value> Store<V> {
             Op::SetMany(puts) => self.set(puts, now.wall, effects),
             Op::Increment { key, by } => self.increment(key, by, now.wall, effects),
             Op::Delete { key, if_version } => self.delete(key, if_version, effects),
+            Op::DeleteFirst { author } => self.delete_first(author, effects),
+            Op::Replace(put) => {
+                self.expire_if_due(put.key, effects);
+                let put = self.replacing(put)?;
+                self.set([put], now.wall, effects)
+            }
             Op::List { author, after, limit } => Ok(Reply::Listed(self.list(author, after, limit))),
             Op::Clear { author } => self.clear(author, effects),
             Op::Expire { limit } => Ok(Reply::Expired { count: self.expire(limit, effects) }),
@@ -146,6 +153,18 @@ impl<V: Value> Store<V> {
     pub fn peek(&self, key: KeyRef<'_>, now: Now) -> Option<Entry<V>> {
         let now = self.steady.max(nanos(now.steady));
         Some(self.stored(key).filter(|stored| !stored.is_due(now))?.entry(now))
+    }
+
+    /// How many entries there are of one author, or of all; changes nothing.
+    pub fn count(&self, author: Option<&str>, now: Now) -> usize {
+        let now = self.steady.max(nanos(now.steady));
+        self.held_by(author).0 - self.due_of(author, now)
+    }
+
+    /// The entries of one author as they are now, whatever is written later. Changes nothing, and costs a reference for every few dozen of them.
+    pub fn view(&self, author: &str, now: Now) -> View<V> {
+        let leaves = self.shelves.get(author).map(Shelf::leaves).unwrap_or_default();
+        View::new(leaves, self.steady.max(nanos(now.steady)))
     }
 
     /// When the next entry expires, by the steady clock, unless it is set again. [`Op::Expire`] takes it out then, or [`Op::ExpireOne`] where a disk has it.
@@ -233,6 +252,11 @@ impl<V: Value> Store<V> {
 
     pub(crate) fn stored(&self, key: KeyRef<'_>) -> Option<Stored<'_, V>> {
         self.shelves.get(key.author)?.stored(key.name)
+    }
+
+    /// The entry of an author whose name comes first, of those whose time is not over.
+    pub(crate) fn first(&self, author: &str) -> Option<Stored<'_, V>> {
+        self.shelves.get(author)?.stored_after(None).find(|stored| !stored.is_due(self.steady))
     }
 
     /// The entry, unless its time is over.

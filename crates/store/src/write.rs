@@ -9,10 +9,10 @@ use std::time::Duration;
 use crate::ages::Ages;
 use crate::counter;
 use crate::effects::{Discarded, Effects};
-use crate::entry::Written;
+use crate::entry::{Stored, Written};
 use crate::error::StoreError;
 use crate::expiry::{Expiring, nanos};
-use crate::key::KeyRef;
+use crate::key::{Key, KeyRef};
 use crate::limits::author_cost;
 use crate::op::{Put, Reply};
 use crate::shelf::Shelf;
@@ -59,14 +59,23 @@ impl<V: Value> Store<V> {
 
     /// What an increment sets, and the number that this is.
     pub(crate) fn incremented<'a>(&self, key: KeyRef<'a>, by: i64) -> Result<(Put<'a, V>, i64), StoreError> {
-        let (old, expiry, persist) = match self.live(key) {
-            None => (0, None, false),
-            Some(stored) => (counter::read(stored.codec, stored.bytes())?, stored.expiry, stored.persistent),
-        };
+        let stored = self.live(key);
+        let old = stored.as_ref().map_or(Ok(0), |stored| counter::read(stored.codec, stored.bytes()))?;
         let value = old.checked_add(by).ok_or(StoreError::Overflow { value: old, by })?;
-        let ttl = expiry.map(|expiry| Duration::from_nanos(expiry - self.steady));
-        let bytes = V::from_bytes(&counter::write(value));
-        Ok((Put { ttl, persist, ..Put::new(key, counter::CODEC, bytes) }, value))
+        let put = Put::new(key, counter::CODEC, V::from_bytes(&counter::write(value)));
+        Ok((stored.map_or(put.clone(), |stored| self.staying(put, &stored)), value))
+    }
+
+    /// What is set in place of an entry that is there.
+    pub(crate) fn replacing<'a>(&self, put: Put<'a, V>) -> Result<Put<'a, V>, StoreError> {
+        let stored = self.live(put.key).ok_or(StoreError::VersionMismatch { current: None })?;
+        Ok(self.staying(put, &stored))
+    }
+
+    /// With the time and the place on a disk that an entry has.
+    fn staying<'a>(&self, put: Put<'a, V>, stored: &Stored<'_, V>) -> Put<'a, V> {
+        let ttl = stored.expiry.map(|expiry| Duration::from_nanos(expiry - self.steady));
+        Put { ttl, persist: stored.persistent, ..put }
     }
 
     pub(crate) fn delete(
@@ -86,6 +95,19 @@ impl<V: Value> Store<V> {
         Ok(Reply::Deleted(Some(entry)))
     }
 
+    pub(crate) fn delete_first(
+        &mut self,
+        author: &str,
+        effects: &mut impl Effects<V>,
+    ) -> Result<Reply<V>, StoreError> {
+        let Some(first) = self.first(author) else { return Ok(Reply::DeletedFirst(None)) };
+        let key = Key::from(KeyRef::new(author, first.name));
+        match self.delete((&key).into(), None, effects)? {
+            Reply::Deleted(entry) => Ok(Reply::DeletedFirst(entry.map(|entry| (key, entry)))),
+            other => Ok(other),
+        }
+    }
+
     pub(crate) fn clear(
         &mut self,
         author: Option<&str>,
@@ -95,15 +117,15 @@ impl<V: Value> Store<V> {
         if len == 0 {
             return Ok(Reply::Cleared { count: 0 });
         }
-        let over = self.due_of(author);
+        let over = self.due_of(author, self.steady);
         let version = self.next_version()?;
         self.clear_at(author, version, effects);
         Ok(Reply::Cleared { count: len - over })
     }
 
-    /// How many entries of an author, or all, are there although their time is over.
-    pub(crate) fn due_of(&self, author: Option<&str>) -> usize {
-        let due = self.expiries.all_due(self.steady);
+    /// How many entries of an author, or all, are there although their time is over at that moment.
+    pub(crate) fn due_of(&self, author: Option<&str>, now: u64) -> usize {
+        let due = self.expiries.all_due(now);
         due.filter(|expiring| author.is_none_or(|author| author == &*expiring.author)).count()
     }
 

@@ -102,6 +102,20 @@ impl Model {
                 }
                 Reply::Deleted(entry)
             }
+            Op::DeleteFirst { author } => {
+                let first = self.of(author).into_iter().next();
+                if let Some((key, _)) = &first {
+                    self.remove(owned(key.into()));
+                }
+                Reply::DeletedFirst(first)
+            }
+            Op::Replace(put) => {
+                self.expire_if_due(put.key);
+                let current = self.entries.get(&owned(put.key));
+                let kept = current.ok_or(StoreError::VersionMismatch { current: None })?;
+                let ttl = self.ttl_left(kept);
+                self.set(vec![Put { ttl, ..put }], timestamp)?
+            }
             Op::List { author, after, limit } => Reply::Listed(self.list(author, after.map(owned), limit)),
             Op::Clear { author } => {
                 let removed: Vec<(String, String)> = self.entries.keys().cloned().collect();
@@ -119,6 +133,12 @@ impl Model {
             Op::Expire { limit } => Reply::Expired { count: self.expire(limit) },
             Op::Persist { .. } | Op::ExpireOne { .. } | Op::Restore { .. } => unreachable!("no disk is here"),
         })
+    }
+
+    /// The entries of an author, by name.
+    fn of(&self, author: &str) -> Vec<(Key, Entry)> {
+        let own = self.entries.iter().filter(|((of, _), kept)| of == author && !self.is_due(kept));
+        own.map(|((of, name), kept)| (KeyRef::new(of, name).into(), self.entry(kept))).collect()
     }
 
     fn is_due(&self, kept: &Kept) -> bool {
@@ -363,7 +383,9 @@ fn random_op<'k>(rng: &mut Rng, keys: &'k [Key; 5], model: &Model) -> Op<'k> {
     let key = KeyRef::from(&keys[0]);
     let author = rng.bool().then_some(key.author);
     match rng.u32(..100) {
-        0..35 => Op::Set(random_put(rng, key, model)),
+        0..30 => Op::Set(random_put(rng, key, model)),
+        30..33 => Op::Replace(random_put(rng, key, model)),
+        33..35 => Op::DeleteFirst { author: key.author },
         35..43 => {
             let count = rng.usize(..=keys.len());
             Op::SetMany(keys[..count].iter().map(|key| random_put(rng, key.into(), model)).collect())
@@ -411,6 +433,7 @@ fn run_sequence(seed: u64) {
     let start = random_start(&mut rng);
     let (mut store, mut model) = (Store::new(start), Model::new(start));
     let mut now = Now::default();
+    let mut views = Vec::new();
     for _ in 0..OPS_PER_SEQUENCE {
         let keys: [Key; 5] =
             std::array::from_fn(|_| KeyRef::new(&random_part(&mut rng), &random_part(&mut rng)).into());
@@ -430,6 +453,16 @@ fn run_sequence(seed: u64) {
         for ((author, name), kept) in &model.entries {
             let entry = (!model.is_due(kept)).then(|| model.entry(kept));
             assert_eq!(store.peek(KeyRef::new(author, name), now), entry, "{op:?}");
+        }
+        let author = &*keys[0].author;
+        let of_author = model.of(author);
+        assert_eq!(store.count(Some(author), now), of_author.len(), "{op:?}");
+        assert_eq!(store.count(None, now), model.entries.values().filter(|kept| !model.is_due(kept)).count());
+        views.push((store.view(author, now), of_author));
+        if rng.u32(..8) == 0 {
+            let (view, expected) = views.swap_remove(rng.usize(..views.len()));
+            let expected = expected.into_iter().map(|(key, entry)| ((*key.name).into(), entry));
+            assert!(view.eq(expected), "a view is as it was when it was taken");
         }
         assert!(store.len() <= start.limits.max_entries && store.bytes() <= start.limits.max_bytes);
     }

@@ -206,22 +206,28 @@ fn the_disk_has_exactly_the_persistent_entries() {
             let name = names[rng.usize(..names.len())];
             let author = ["a", "b"][rng.usize(..2)];
             let key = KeyRef::new(author, name);
-            let mut random_put = |key| Put {
+            let random_put = |rng: &mut Rng, key| Put {
                 ttl: rng.bool().then(|| Duration::from_millis(rng.u64(..40))),
                 persist: rng.bool(),
                 ..Put::new(key, Codec(1), Bytes::from(vec![rng.u8(..100)]))
             };
             let op = match seed.wrapping_mul(31).wrapping_add(now.steady.as_millis() as u64) % 10 {
-                0..4 => Op::Set(random_put(key)),
+                0..4 => Op::Set(random_put(&mut rng, key)),
                 4 => Op::SetMany(
-                    names.iter().take(3).map(|name| random_put(KeyRef::new(author, name))).collect(),
+                    names
+                        .iter()
+                        .take(3)
+                        .map(|name| random_put(&mut rng, KeyRef::new(author, name)))
+                        .collect(),
                 ),
                 5 => Op::Increment { key, by: 1 },
                 6 => Op::Delete { key, if_version: None },
                 7 => Op::Persist { key, persist: rng.bool() },
                 8 => Op::ExpireOne { key },
-                _ => match rng.u32(..4) {
+                _ => match rng.u32(..6) {
                     0 => Op::Clear { author: rng.bool().then_some(author) },
+                    1 => Op::DeleteFirst { author },
+                    2 => Op::Replace(random_put(&mut rng, key)),
                     _ => Op::Expire { limit: 3 },
                 },
             };

@@ -29,6 +29,7 @@ pub mod limits;
 mod mapping;
 pub mod memory;
 pub mod names;
+pub mod pages;
 pub mod poll;
 pub mod random;
 pub mod runtime;

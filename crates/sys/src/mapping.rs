@@ -1,10 +1,11 @@
 //! Memory that is mapped into this process, and unmapped when it is dropped.
 #![allow(unsafe_code)]
 
-use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::{self, NonNull};
+use std::{fs, io};
 
+use rustix::fs::{fstat, major, minor};
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
 
 use crate::fork;
@@ -82,6 +83,34 @@ impl Drop for Mapping {
             let _ = unsafe { munmap(self.start.as_ptr().cast(), self.length) };
         }
     }
+}
+
+/// Has what maps this file for others to see in this process map it for itself alone, at the same place: a page is copied when it is written.
+pub(crate) fn make_private(file: &OwnedFd) -> io::Result<()> {
+    let found = fstat(file)?;
+    let of_file = format!("{:02x}:{:02x} {} ", major(found.st_dev), minor(found.st_dev), found.st_ino);
+    for line in fs::read_to_string("/proc/self/maps")?.lines() {
+        // START-END rw-s OFFSET DEVICE INODE and a name.
+        let mut words = line.splitn(4, ' ');
+        let (Some(range), Some(access), Some(offset), Some(of)) =
+            (words.next(), words.next(), words.next(), words.next())
+        else {
+            continue;
+        };
+        if !of.starts_with(&of_file) || !access.ends_with('s') {
+            continue;
+        }
+        let number = |text| u64::from_str_radix(text, 16).map_err(io::Error::other);
+        let (start, end) = range.split_once('-').ok_or(io::ErrorKind::InvalidData)?;
+        let (start, end, offset) = (number(start)? as usize, number(end)? as usize, number(offset)?);
+        let flags = MapFlags::PRIVATE | MapFlags::FIXED;
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: the range is a map of this file, and stays one as long as this runs: its owner does not unmap it meanwhile, as is asked of who calls this. What is
+        // there from now on has the same bytes, and may be read and written as before, so whoever refers to it finds what was there; the kernel changes it in one step for
+        // all threads. The file has all its pages and its length is fixed by the seals that follow, so no access ends in a signal that would not have before.
+        unsafe { mmap(start as *mut _, end - start, access, flags, file, offset)? };
+    }
+    Ok(())
 }
 
 fn not_null(start: *mut std::ffi::c_void) -> NonNull<u8> {

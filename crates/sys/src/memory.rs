@@ -22,7 +22,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags};
 
-use crate::mapping::Mapping;
+use crate::mapping::{Mapping, make_private};
 
 /// The file system of shared memory. That of huge pages is another one.
 const TMPFS: i64 = 0x0102_1994;
@@ -166,6 +166,50 @@ impl fmt::Debug for Memory {
     }
 }
 
+/// Memory of zeros for who maps it, as the runtime of another language does, and fills it there, before it is frozen.
+#[derive(Debug)]
+pub struct Unmapped {
+    file: OwnedFd,
+    length: u64,
+}
+
+impl Unmapped {
+    /// Makes `length` zeros. All of it is taken from the system here.
+    ///
+    /// # Errors
+    /// As for [`Memory::zeroed`].
+    pub fn zeroed(length: usize) -> io::Result<Self> {
+        let length = length as u64;
+        let file = make("andiron-value", length)?;
+        // Who maps it relies on its pages.
+        fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW)?;
+        Ok(Self { file, length })
+    }
+
+    /// Fixes content and length for ever. Who has it mapped goes on with a copy of its own: what is written there later, nobody else sees.
+    ///
+    /// Nobody may unmap it meanwhile. Where it can be written by other ways, such as by a child that was forked since, the content is copied once.
+    ///
+    /// # Errors
+    /// No descriptor or no memory left for such a copy.
+    pub fn freeze(self) -> io::Result<Sealed> {
+        let Self { file, length } = self;
+        // Where it cannot be found out or done, the seal is refused, and the content copied.
+        let _ = make_private(&file);
+        match fcntl_add_seals(&file, FROZEN) {
+            Ok(()) => Ok(Sealed::whole(file, length)),
+            Err(Errno::BUSY) => copy_of_file(&file, length),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl AsFd for Unmapped {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
 /// Frozen memory: a descriptor that may be given to anybody, and that many values and processes may have. A clone is the same descriptor.
 ///
 /// Freeing it takes time that grows with its length, and is done by whoever closes the last descriptor or drops the last mapping.
@@ -227,6 +271,18 @@ impl Sealed {
         }
         fcntl_add_seals(&file, FROZEN)?;
         Ok(Self::whole(file.into(), length))
+    }
+
+    /// What `write` writes to the file, from its beginning on and without holes, frozen: for bytes that only somebody else can get at.
+    ///
+    /// # Errors
+    /// Why `write` failed, no descriptor or no memory left.
+    pub fn written(write: impl FnOnce(&File) -> io::Result<()>) -> io::Result<Self> {
+        let file = File::from(create("andiron-value")?);
+        write(&file)?;
+        fcntl_add_seals(&file, FROZEN)?;
+        // Whoever wrote is trusted no more than who sends.
+        Self::received_whole(OwnedFd::from(file)).map_err(io::Error::other)
     }
 
     /// Takes a descriptor that another process sent, for a value of `announced` bytes. It needs no other one.

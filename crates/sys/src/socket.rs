@@ -250,6 +250,14 @@ pub fn recv(
     Ok(Received { bytes: received.bytes, truncated: received.flags.contains(ReturnFlags::CTRUNC) })
 }
 
+/// Has [`recv`] end with `WouldBlock` when it has waited so long.
+///
+/// # Errors
+/// What the system says where it is no socket.
+pub fn wait_at_most(fd: impl AsFd, time: Duration) -> io::Result<()> {
+    Ok(sockopt::set_socket_timeout(fd, sockopt::Timeout::Recv, Some(time))?)
+}
+
 /// Sends as much of `slices` as fits now, with `fds` bound to the first byte, and answers how many bytes went.
 ///
 /// Never blocks and never raises SIGPIPE. If any byte went then all of `fds` did. Only the first 1024 slices

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::ptr;
 
-use andiron_sys::memory::{Mapped, Memory, Refused, Sealed};
+use andiron_sys::memory::{Mapped, Memory, Refused, Sealed, Unmapped};
 use andiron_sys::socket;
 use common::Talking;
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
@@ -209,6 +209,49 @@ fn memory_that_a_forked_child_still_writes_to_is_frozen_all_the_same() {
         // SAFETY: waits for the child made above.
         assert_eq!(unsafe { libc::waitpid(child, ptr::null_mut(), 0) }, child);
     });
+}
+
+#[test]
+fn what_is_written_to_a_map_of_memory_that_was_frozen_nobody_else_sees() {
+    let memory = Unmapped::zeroed(3 * MIB).unwrap();
+    for length in [0, 4 * MIB as u64] {
+        let refused = rustix::fs::ftruncate(&memory, length).unwrap_err();
+        assert_eq!(refused, rustix::io::Errno::PERM, "its pages are there as long as it is mapped");
+    }
+    let access = libc::PROT_READ | libc::PROT_WRITE;
+    let fd = memory.as_fd().as_raw_fd();
+    let map = |offset: usize, length: usize| {
+        // SAFETY: the kernel chooses a free range.
+        let start = unsafe {
+            libc::mmap(ptr::null_mut(), length, access, libc::MAP_SHARED, fd, offset as libc::off_t)
+        };
+        assert_ne!(start, libc::MAP_FAILED);
+        // SAFETY: it stays mapped to the end of the test, and is referred to by nobody else in this process but the other map, of which no byte is read while this one is written.
+        unsafe { std::slice::from_raw_parts_mut(start.cast::<u8>(), length) }
+    };
+    let (whole, end) = (map(0, 3 * MIB), map(2 * MIB, MIB));
+    whole.copy_from_slice(&pattern(3 * MIB));
+
+    let sealed = memory.freeze().unwrap();
+    assert!(*whole == *pattern(3 * MIB) && *end == pattern(3 * MIB)[2 * MIB..], "what was there is there");
+    whole.fill(1);
+    end.fill(2);
+    assert_eq!((whole[3 * MIB - 1], end[MIB - 1]), (1, 2), "each map has a copy");
+    let sealed = passed(&sealed, 3 * MIB as u64);
+    assert!(*sealed.map().unwrap() == *pattern(3 * MIB));
+    for (start, length) in [(whole.as_mut_ptr(), whole.len()), (end.as_mut_ptr(), end.len())] {
+        // SAFETY: mapped above, and not referred to any more.
+        assert_eq!(unsafe { libc::munmap(start.cast(), length) }, 0);
+    }
+}
+
+#[test]
+fn what_somebody_writes_to_a_file_is_frozen_unless_that_fails_or_leaves_holes() {
+    let written = Sealed::written(|mut file| file.write_all(&pattern(MIB))).unwrap();
+    assert!(*written.map().unwrap() == *pattern(MIB));
+    let refused = |write: fn(&File) -> io::Result<()>| Sealed::written(write).unwrap_err().kind();
+    assert_eq!(refused(|_| Err(io::ErrorKind::BrokenPipe.into())), io::ErrorKind::BrokenPipe);
+    assert_eq!(refused(|file| file.set_len(MIB as u64)), io::ErrorKind::Other);
 }
 
 /// Memory of `length` bytes, of which these are written, with these seals.

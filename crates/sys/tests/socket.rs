@@ -90,6 +90,16 @@ fn receiving_nothing_without_blocking_is_would_block() {
 }
 
 #[test]
+fn a_wait_that_was_given_an_end_is_would_block_there() {
+    let (near, far) = pair().unwrap();
+    socket::wait_at_most(&near, Duration::from_millis(1)).unwrap();
+    let received = recv(&near, &mut [0; 8], false, &mut Vec::new());
+    assert_eq!(received.unwrap_err().kind(), ErrorKind::WouldBlock);
+    send(&far, &[IoSlice::new(b"late")], &[]).unwrap();
+    assert_eq!(recv(&near, &mut [0; 8], false, &mut Vec::new()).unwrap(), WHOLE(4));
+}
+
+#[test]
 fn an_empty_buffer_is_not_mistaken_for_the_end() {
     let (here, there) = pair().unwrap();
     send(&there, &[IoSlice::new(b"x")], &[]).unwrap();

@@ -15,12 +15,29 @@ The loop reads the connection itself: there is no other thread, and an answer wa
 
     asyncio.run(main())
 
-Objects that are offered over such a connection may have ``async def`` methods, which run in the loop; other methods run in the loop too, and should not take long.
+Objects that are offered over such a connection may have ``async def`` methods, which run in the loop; what these get as callbacks and streams is for tasks too. Other methods
+run in the loop as well, and should not take long; what they get is as in `andiron`.
 """
 
-from andiron.aio._hub import Hub, connect
+from andiron import can_send, expose, register, timeout
+from andiron.aio._hub import Caller, Hub, caller, connect
 from andiron.aio._proxy import Proxy, Stream
 from andiron.aio._server import Server, serve
 from andiron.aio._store import Changes, Store
 
-__all__ = ["Changes", "Hub", "Proxy", "Server", "Store", "Stream", "connect", "serve"]
+__all__ = [
+    "Caller",
+    "Changes",
+    "Hub",
+    "Proxy",
+    "Server",
+    "Store",
+    "Stream",
+    "caller",
+    "can_send",
+    "connect",
+    "expose",
+    "register",
+    "serve",
+    "timeout",
+]

@@ -3,56 +3,104 @@
 from __future__ import annotations
 
 import asyncio
-import functools
+import contextlib
 import os
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from andiron import _engine, _errors
-from andiron._hub import chosen, named_target
+from andiron._hub import call_handled, chosen, named_target
+from andiron._server import Server as ThreadedServer
 from andiron.aio._loop import Loop
 from andiron.aio._proxy import Proxy, Stream
 from andiron.aio._store import Store
+from andiron.aio._tasks import Calls, OfLoop, hold
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable, Mapping
+    from contextlib import AbstractContextManager
 
 #: The pauses between two tries, in seconds: the first, and the longest.
 _PAUSES = 0.01, 0.2
 
 
-class Hub:
-    """One connection, read by the loop in which it was made: ``await hub["player"]`` gives the object of that name."""
+class Hub(OfLoop):
+    """One connection, read by the loop in which it was made: ``await hub["player"]`` gives the object of that name. ``async with`` closes it."""
 
-    def __init__(self, connection: _engine.Connection, store: _engine.Remote | None, wait: float) -> None:
+    def __init__(self, connection: _engine.Connection, calls: Calls, wait: float = 0.0) -> None:
         self._connection = connection
         self._wait = wait
         self._root = connection.root()
-        self._loop = Loop(connection)
-        connection.makes(lambda remote: Proxy(remote, self._loop), lambda items: Stream(items, self._loop))
-        self._store = None if store is None else Store(connection, store, self._loop)
+        self._calls = calls
+        self._store: Store | None = None
+        #: What ends with it, and may block.
+        self._ends: list[Callable[[], object]] = []
+        # The connection does not keep what keeps it.
+        known = weakref.ref(calls)
+
+        def caller() -> Calls:
+            calls = known()
+            assert calls is not None, "what came over the connection is read by who calls"
+            return calls
+
+        connection.makes(lambda remote: Proxy(remote, caller()), lambda items: Stream(items, caller()))
 
     @property
     def store(self) -> Store:
         """The store of the server."""
         if self._store is None:
-            raise _errors.UnsupportedError("this server has no store")
+            raise _errors.UnsupportedError("this server has no store; a daemon (`andiron serve`) has one")
         return self._store
 
     def __getitem__(self, name: str) -> Awaitable[Any]:
         return self._lookup(name)
 
     async def _lookup(self, name: str) -> Any:
-        lookup = self._root.method("lookup")
-        return await patiently(lambda: self._loop.call(lookup, name), _errors.NoObjectError, self._wait)
+        try:
+            return await patiently(lambda: self._look_up(name), _errors.NoObjectError, self._wait)
+        except _errors.NoObjectError:
+            text = f"no object is named '{name}': {_errors.hint(name, await self.names(), 'there are')}"
+            raise _errors.NoObjectError(text) from None
+
+    async def _look_up(self, name: str) -> Any:
+        found = await self._calls.call(self._root.method("lookup"), name)
+        if type(found) is not Proxy:
+            return found  # an object of this process, that was registered there
+        return Proxy(self._connection.named(found.__andiron_remote__(), name), self._calls)
 
     async def names(self) -> list[str]:
         """The names of all objects, sorted."""
-        names: list[str] = await self._loop.call(self._root.method("names"))
+        names: list[str] = await self._calls.call(self._root.method("names"))
         return names
 
     async def register(self, name: str, value: Any) -> None:
         """Offers an object of this process under a name, until the connection ends. Its methods run in the loop."""
-        await self._loop.call(self._root.method("register"), name, named_target(name, value))
+        target = named_target(name, value)
+        await self._calls.call(self._root.method("register"), name, target)
+        self._connection.registered(name, target)
+
+    async def run(self) -> None:
+        """Waits for the end of the connection; raises why it ended, where nobody here closed it.
+
+        Objects of this process are served all the time, whether this is awaited or not.
+        """
+        loop = self._calls
+        if not isinstance(loop, Loop):
+            raise _errors.UnsupportedError("this end of the connection is read by the threads of its server")
+        while not loop.closed:
+            await loop.over()
+            if loop.closed:
+                return
+            if not loop.retries:
+                raise loop.why() or _errors.UnavailableError("the connection is over")
+            try:
+                await loop.blocking(self._root.method("names").renew, False)
+            except _errors.UnavailableError:
+                continue  # there is no other yet
+
+    def batch(self) -> AbstractContextManager[None]:
+        """Holds back the calls that are started in the block: they go together. Nothing is awaited in it."""
+        return self._connection.batch()
 
     @property
     def peer(self) -> str:
@@ -62,7 +110,10 @@ class Hub:
     async def close(self) -> None:
         """Ends the connection."""
         self._connection.close()
-        self._loop.close()
+        if isinstance(self._calls, Loop):
+            self._calls.close()
+        while self._ends:
+            await self._calls.blocking(self._ends.pop())
 
     async def __aenter__(self) -> Hub:
         return self
@@ -71,7 +122,25 @@ class Hub:
         await self.close()
 
     def __repr__(self) -> str:
-        return f"<andiron.aio.Hub {self.peer}>"
+        return f"<andiron.aio.{type(self).__name__} {self.peer}>"
+
+    async def _find_store(self) -> None:
+        """Knows the store, and what shows its writes, so that nothing later has to be waited for."""
+        try:
+            found = await self._calls.call(self._root.method("lookup"), "store")
+        except _errors.NoObjectError:
+            return
+        remote = self._connection.named(found.__andiron_remote__(), "store")
+        looking = self._connection.store().look(remote)
+        if looking is not None:
+            await self._calls.answer(looking)
+        if self._store is None:
+            self._store = Store(self._connection, remote, self._calls)
+
+    async def _find_store_again(self) -> None:
+        # Where it is not found each read asks.
+        with contextlib.suppress(_errors.Error):
+            await self._find_store()
 
 
 async def patiently(attempt: Any, unless: type[Exception], wait: float) -> Any:
@@ -83,37 +152,101 @@ async def patiently(attempt: Any, unless: type[Exception], wait: float) -> Any:
         try:
             return await attempt()
         except unless:
-            if loop.time() >= until:
+            left = until - loop.time()
+            if left <= 0:
                 raise
-        await asyncio.sleep(pause)
+        await asyncio.sleep(min(pause, left))
         pause = min(2 * pause, _PAUSES[1])
-
-
-def _opened(
-    address: str, timeout: float | None, cache: int | None, secret_file: str | None
-) -> tuple[_engine.Connection, _engine.Remote | None]:
-    """A connection, whose board is known, so that nothing later has to be waited for."""
-    connection = _engine.connect(address, timeout=timeout, cache=cache, secret_file=secret_file, pump=False)
-    try:
-        store = connection.lookup("store")
-    except _errors.NoObjectError:
-        return connection, None
-    connection.store().has("")
-    return connection, store
 
 
 async def connect(
     address: str | None = None,
     *,
+    objects: Mapping[str, Any] | None = None,
     wait: float = 0.0,
     timeout: float | None = None,
+    retry: float | None = None,
     cache: int | None = None,
     secret_file: str | os.PathLike[str] | None = None,
 ) -> Hub:
-    """Connects as `andiron.connect` does. To find a server and to shake hands may block, and is done by a thread of the loop's."""
+    """Connects as `andiron.connect` does.
+
+    The loop does it by itself, but for finding and reaching a host of a network, and what ``retry`` connects anew: these may block, and are done by other threads.
+    """
+    if objects is not None:
+        return await _inside(objects)
+    where = chosen(address)
     file = None if secret_file is None else os.fspath(secret_file)
-    loop = asyncio.get_running_loop()
-    opened = functools.partial(_opened, chosen(address), timeout, cache, file)
-    attempt = functools.partial(loop.run_in_executor, None, opened)
-    connection, store = await patiently(attempt, _errors.UnavailableError, wait)
-    return Hub(connection, store, wait)
+
+    async def connected() -> Hub:
+        loop = Loop(retry is not None)
+
+        def opened() -> _engine.Driver:
+            return _engine.open_for_loop(
+                loop.bell, loop.token, where, timeout=timeout, retry=retry, cache=cache, secret_file=file
+            )
+
+        far = where.startswith(("tcp:", "tls:"))
+        return await over(loop, await loop.blocking(opened) if far else opened(), wait)
+
+    hub: Hub = await patiently(connected, _errors.UnavailableError, wait)
+    return hub
+
+
+async def over(loop: Loop, driver: _engine.Driver, wait: float = 0.0) -> Hub:
+    """The hub of a connection that was only just made."""
+    try:
+        await loop.drive(driver)
+        hub = Hub(driver.connection(), loop, wait)
+        await hub._find_store()
+    except BaseException:
+        loop.close()
+        raise
+    loop.renewed = lambda: hold(hub._find_store_again())
+    return hub
+
+
+async def _inside(objects: Mapping[str, Any]) -> Hub:
+    """A hub of a server in this process, which has these objects and an empty store, and ends with the hub."""
+    server = ThreadedServer(objects, [], state=False)
+    try:
+        loop = Loop(False)
+        hub = await over(loop, server._running.open(loop.bell, loop.token))
+    except BaseException:
+        await asyncio.get_running_loop().run_in_executor(None, server.stop)
+        raise
+    hub._ends.append(server.stop)
+    return hub
+
+
+class Caller(Hub):
+    """The hub that calls, in a method: as `andiron.Caller`, for tasks."""
+
+    def __init__(self, context: _engine.Context) -> None:
+        super().__init__(context.connection(), Calls())
+        self._context = context
+
+    @property
+    def annotations(self) -> dict[str, Any]:
+        """What the caller said beside the arguments, with `andiron.annotations`."""
+        return self._context.annotations() or {}
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether nobody waits for the result any more."""
+        return self._context.is_cancelled()
+
+    @property
+    def time_left(self) -> float | None:
+        """Seconds that are left; `None` where the caller set no limit."""
+        return self._context.time_left()
+
+    def on_end(self, hook: Callable[[], object]) -> None:
+        """Has this called when the connection ends, on any thread: to give back what the caller was given."""
+        self._context.on_end(hook)
+
+
+def caller() -> Caller | None:
+    """Who calls, in a method that others called; `None` elsewhere."""
+    context = call_handled()
+    return None if context is None else Caller(context)

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use andiron_proto::wire::codecs;
+use futures_core::Stream as FutureStream;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Hub, Proxy};
+use crate::store::whole::{self, Row, Rows};
 use crate::store::wire::{Answer, Open};
 use crate::store::{
     Ask, Cached, Common, DEFAULT_AUTHOR, Held, Key, Look, STORE, Writes, WritesAll, encode, no_board,
@@ -74,6 +76,29 @@ impl Store {
         let Open((version, _timestamp)): Open<(u64, f64)> =
             self.call("set", &put.wanted(&self.author, true)).await?;
         Ok(version)
+    }
+
+    /// Sets another value of an entry that is there, which keeps what is left of its time and is persistent if it was. Gives its version.
+    ///
+    /// # Errors
+    /// As for [`Store::replace`](crate::Store::replace).
+    pub async fn replace(&self, put: Put) -> Result<u64> {
+        let put = self.outgoing(put);
+        let _writes = self.writes(vec![put.key(&self.author)]);
+        let Open((version, _timestamp)): Open<(u64, f64)> =
+            self.call("replace", &put.replacing(&self.author)).await?;
+        Ok(version)
+    }
+
+    /// Sets a value where there is none of that name, and gives `None`; else gives the entry that is there.
+    ///
+    /// # Errors
+    /// As for [`Store::set_default`](crate::Store::set_default).
+    pub async fn set_default(&self, put: Put) -> Result<Option<Entry>> {
+        let put = self.outgoing(put);
+        let _writes = self.writes(vec![put.key(&self.author)]);
+        let Open(answer): Open<Answer> = self.call("set_default", &put.default(&self.author)).await?;
+        Ok(answer.entry())
     }
 
     /// Sets several values at once: all of them, under one version, or none. Gives that version, of no values that of the last write.
@@ -265,6 +290,41 @@ impl Store {
         let _writes = self.writes(vec![self.key(name)]);
         let Open(answer): Open<Answer> = self.call("delete", &(name, &*self.author, version)).await?;
         Ok(answer.entry())
+    }
+
+    /// How many entries this author has.
+    ///
+    /// # Errors
+    /// Why the store could not be reached.
+    pub async fn count(&self) -> Result<u64> {
+        self.read("count", &(&*self.author,)).await
+    }
+
+    /// All entries of this author with their names, sorted by name, as they are at one moment. A stream, as that of a [`watch`](Store::watch).
+    ///
+    /// # Errors
+    /// As for [`Store::entries`](crate::Store::entries).
+    pub async fn entries(&self) -> Result<impl FutureStream<Item = Result<(String, Entry)>> + Send + use<>> {
+        let pages = self.read("entries", &(&*self.author, true)).await?;
+        Ok(Rows::<Stream<_>, _>::new(pages, Row::entry))
+    }
+
+    /// The names of all entries of this author; otherwise as [`entries`](Store::entries).
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn names(&self) -> Result<impl FutureStream<Item = Result<String>> + Send + use<>> {
+        let pages = self.read("entries", &(&*self.author, false)).await?;
+        Ok(Rows::<Stream<_>, _>::new(pages, Row::name))
+    }
+
+    /// Takes out the entry whose name comes first, and gives both back; `None` where there is none.
+    ///
+    /// # Errors
+    /// Why the store could not be reached.
+    pub async fn delete_first(&self) -> Result<Option<(String, Entry)>> {
+        let _writes = WritesAll::new(self.common.cache(), Some(&self.author));
+        self.call("delete_first", &(&*self.author,)).await.map(whole::first)
     }
 
     /// Tells of the entries of this author whose name fits `pattern`, as [`Store::watch`](crate::Store::watch) does: first those that are

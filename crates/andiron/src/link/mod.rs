@@ -138,6 +138,8 @@ pub(crate) struct State {
     /// The latest one-way calls, by number, where it is told somewhere which of them fail.
     notified: VecDeque<(u64, Box<str>)>,
     closed_here: bool,
+    /// This end said goodbye, and finishes what is under way.
+    takes_no_calls: bool,
     /// Own calls whose answer goes to a hook or a task: no thread waits for it.
     hooks: usize,
     /// A thread reads for them, since no thread waits.
@@ -202,6 +204,7 @@ impl Link {
     pub(crate) fn new(role: Role, config: Config, wire: Wire) -> Arc<Link> {
         andiron_sys::fork::watch();
         let Wire { socket, tls, binding, label, local, secrets } = wire;
+        wait::look_for_signals(&socket);
         let attachments = if local { Limits::MOST_ATTACHMENTS } else { 0 };
         let mut config = Config { limits: Limits { attachments, ..config.limits }, ..config };
         config.features.extend([STREAMS, PROMISES].map(str::to_owned));
@@ -242,6 +245,7 @@ impl Link {
             notify_failed: None,
             notified: VecDeque::new(),
             closed_here: false,
+            takes_no_calls: false,
             hooks: 0,
             reads_for_hooks: false,
             passed_on: VecDeque::new(),

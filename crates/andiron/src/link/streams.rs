@@ -107,6 +107,11 @@ impl Wake for More {
     }
 }
 
+/// Why a stream ends that only waits for something to happen.
+fn shutting_down() -> Failure {
+    Failure::new(ErrorKind::Unavailable, "the stream's process is shutting down")
+}
+
 impl Link {
     /// Items of this end come with a call or result that was just sent.
     pub(super) fn open_outflow(&self, state: &mut State, stream: StreamId, items: Box<dyn Items>) {
@@ -138,10 +143,10 @@ impl Link {
 
     /// This end takes no further calls: streams that only wait for something to happen end too, or else they would be waited for.
     pub(super) fn end_idle_outflows(state: &mut State, todo: &mut Todo) {
+        state.takes_no_calls = true;
         let idle = state.outflows.extract_if(|_, flow| flow.waits && !flow.scheduled && flow.items.is_some());
         for (stream, flow) in idle {
-            let failure = Failure::new(ErrorKind::Unavailable, "the stream's process is shutting down");
-            state.session.end_stream(stream, Err(failure));
+            state.session.end_stream(stream, Err(shutting_down()));
             todo.drop_items(flow.items);
         }
     }
@@ -180,6 +185,7 @@ impl Link {
                 break; // nobody wants them any more
             }
             let outcome = match polled {
+                Ok(Poll::Pending) if state.takes_no_calls => Err(shutting_down()),
                 Ok(Poll::Pending) => {
                     waits = true;
                     break;

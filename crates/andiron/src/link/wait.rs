@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::marker::PhantomData;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Condvar, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -31,8 +32,25 @@ pub(super) const DEEPEST: u32 = 64;
 /// The longest wait for room to write that does not look whether there is still something to be written.
 const FLUSH_SLICE: Duration = Duration::from_millis(10);
 
-/// The longest sleep beside a reader that does not look for signals, where they end waits.
+/// The longest wait that does not look for signals, where they end waits: one that came just before it, or to another thread, does not end it by itself.
 const INTERRUPT_SLICE: Duration = Duration::from_millis(50);
+
+/// Has no wait at this socket be longer, where signals end waits.
+pub(super) fn look_for_signals(socket: &OwnedFd) {
+    if interrupt::is_watched() {
+        // One that cannot be told so is read as others are.
+        let _ = andiron_sys::socket::wait_at_most(socket, INTERRUPT_SLICE);
+    }
+}
+
+/// The same of a wait that has an end.
+fn sliced(time: Option<Duration>) -> Option<Duration> {
+    match time {
+        time if !interrupt::is_watched() => time,
+        Some(time) => Some(time.min(INTERRUPT_SLICE)),
+        None => Some(INTERRUPT_SLICE),
+    }
+}
 
 #[cold]
 fn interrupted() -> Error {
@@ -309,11 +327,7 @@ impl Link {
         timeout: Option<Duration>,
     ) -> MutexGuard<'a, State> {
         // A signal does not wake a thread that sleeps here.
-        let timeout = match timeout {
-            None if interrupt::is_watched() => Some(INTERRUPT_SLICE),
-            Some(timeout) if interrupt::is_watched() => Some(timeout.min(INTERRUPT_SLICE)),
-            timeout => timeout,
-        };
+        let timeout = sliced(timeout);
         state = match timeout {
             None => wake.wait(state).unwrap_or_else(PoisonError::into_inner),
             Some(timeout) => wake.wait_timeout(state, timeout).unwrap_or_else(PoisonError::into_inner).0,
@@ -375,7 +389,7 @@ impl Link {
         let mut readable = true;
         if polled {
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            readable = match andiron_sys::poll::wait(&*socket, true, want_write, left) {
+            readable = match andiron_sys::poll::wait(&*socket, true, want_write, sliced(left)) {
                 Ok(ready) => ready.readable || ready.hangup,
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => false,
                 Err(_) => true, // the read tells what is wrong

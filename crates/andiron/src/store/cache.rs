@@ -6,9 +6,10 @@
 //!
 //! Locking rules: one shard at a time, and nothing is freed or sent while it is locked.
 
+use std::any::Any;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
 use andiron_sys::board::{BoardView, Slot};
@@ -53,7 +54,9 @@ pub(crate) struct Source {
 pub(crate) struct Cached {
     author: Box<str>,
     name: Box<str>,
-    entry: Option<Entry>,
+    pub(super) entry: Option<Entry>,
+    /// What an engine made of that.
+    pub(super) made: OnceLock<Box<dyn Any + Send + Sync>>,
     source: Arc<Source>,
     slot: Option<Slot>,
     stamp: u64,
@@ -169,17 +172,34 @@ impl Cache {
         }
         let shard = self.shard(hash).read();
         let known = shard.entries.find(hash, |cached| cached.is_of(key));
-        if let Some(known) = known
-            && (known.is_current() || self.may_be_old(known, staleness))
-        {
+        match known.filter(|known| self.gives(known, staleness)) {
+            Some(known) => Look::Current(known.entry(true)),
+            None => Look::Ask(Ask { hash, known: known.cloned(), writes: shard.writes, sent: since_boot() }),
+        }
+    }
+
+    /// What is here of the entry if it is known to be current.
+    pub(crate) fn kept(&self, key: Key<'_>, staleness: Option<Duration>) -> Option<Arc<Cached>> {
+        if self.limit == 0 || !self.is_open() {
+            return None;
+        }
+        let hash = self.hash(key);
+        let shard = self.shard(hash).read();
+        let known = shard.entries.find(hash, |cached| cached.is_of(key));
+        known.filter(|known| self.gives(known, staleness)).cloned()
+    }
+
+    /// Whether it can be given out without a question; it is counted then.
+    fn gives(&self, known: &Cached, staleness: Option<Duration>) -> bool {
+        let gives = known.is_current() || self.may_be_old(known, staleness);
+        if gives {
             // Relaxed, here and below: hints and counts that order nothing.
             if !known.used.load(Ordering::Relaxed) {
                 known.used.store(true, Ordering::Relaxed);
             }
             self.hits.fetch_add(1, Ordering::Relaxed);
-            return Look::Current(known.entry(true));
         }
-        Look::Ask(Ask { hash, known: known.cloned(), writes: shard.writes, sent: since_boot() })
+        gives
     }
 
     /// Whether what is here may be given out although it may be old: not beyond the life of its store.
@@ -232,6 +252,7 @@ impl Cache {
             author: key.author.into(),
             name: key.name.into(),
             entry,
+            made: OnceLock::new(),
             source,
             slot,
             stamp,

@@ -4,9 +4,11 @@ mod archive;
 mod cache;
 mod cell;
 mod entry;
+mod kept;
 mod list;
 mod put;
 mod watch;
+pub(crate) mod whole;
 pub(crate) mod wire;
 
 use std::sync::{Arc, Mutex, OnceLock};
@@ -23,6 +25,7 @@ pub(crate) use self::cache::{Ask, Cache, Cached, DEFAULT_LIMIT, Key, Look, Sourc
 pub(crate) use self::cell::Held;
 pub use self::cell::StoreCell;
 pub use self::entry::{Change, Changed, Entry, Listed, Stats};
+pub use self::kept::Kept;
 use self::list::Pages;
 pub use self::put::{Durability, Put};
 use self::watch::Beginning;
@@ -94,6 +97,10 @@ pub struct Asking {
     source: Option<Arc<Source>>,
 }
 
+/// A question for the board of a store; see [`Store::look`].
+#[doc(hidden)]
+pub struct Looking(Arc<Link>);
+
 impl Store {
     pub(crate) fn of(hub: Hub) -> Store {
         let common = hub.common().clone();
@@ -150,6 +157,29 @@ impl Store {
         let Open((version, _timestamp)): Open<(u64, f64)> =
             self.call("set", &put.wanted(&self.author, true))?;
         Ok(version)
+    }
+
+    /// Sets another value of an entry that is there. What is left of its time stays, and it is persistent if it was, whatever the [`Put`] says. Gives its version.
+    ///
+    /// # Errors
+    /// `Conflict` where there is no such entry, or not of the version that it was to have, and as for [`set`](Store::set).
+    pub fn replace(&self, put: Put) -> Result<u64> {
+        let put = self.outgoing(put);
+        let _writes = self.writes(vec![put.key(&self.author)]);
+        let Open((version, _timestamp)): Open<(u64, f64)> =
+            self.call("replace", &put.replacing(&self.author))?;
+        Ok(version)
+    }
+
+    /// Sets a value where there is none of that name, and gives `None`; else gives the entry that is there, which stays as it is.
+    ///
+    /// # Errors
+    /// As for [`set`](Store::set).
+    pub fn set_default(&self, put: Put) -> Result<Option<Entry>> {
+        let put = self.outgoing(put);
+        let _writes = self.writes(vec![put.key(&self.author)]);
+        let Open(answer): Open<Answer> = self.call("set_default", &put.default(&self.author))?;
+        Ok(answer.entry())
     }
 
     /// Sets several values at once: all of them, under one version, or none. Gives that version; where there are none to set nothing is
@@ -230,6 +260,12 @@ impl Store {
         }
     }
 
+    /// The same, with what an engine made of it.
+    #[doc(hidden)]
+    pub fn kept(&self, name: &str) -> Option<Kept> {
+        self.common.cache().kept(self.key(name), self.max_staleness).map(Kept::new)
+    }
+
     /// Asks the store.
     fn ask(&self, key: Key<'_>, ask: Ask) -> Result<Arc<Cached>> {
         let cache = self.common.cache();
@@ -270,6 +306,32 @@ impl Store {
             .map_err(|error| Error::new(ErrorKind::Encoding, error.to_string()).with_source(error))?;
         let pending = self.object()?.start_encoded("get", args)?;
         Ok((Asking { ask, source }, pending))
+    }
+
+    /// Has this proxy be the store, and asks for its board where there may be one that was not asked for; what comes of it is for [`seen`](Store::seen). Nothing here waits.
+    #[doc(hidden)]
+    pub fn look(&self, object: Proxy) -> Result<Option<(Looking, Pending<Message>)>> {
+        let (cache, link) = (self.common.cache(), self.hub.link());
+        let before = lock(&self.common.object).replace(object.clone());
+        drop(before); // outside of the lock: it may be the last handle
+        if cache.source(&link).is_some() {
+            return Ok(None);
+        }
+        if !cache.wants_board(&link) {
+            cache.set_source(&link, None);
+            return Ok(None);
+        }
+        let args = Message::encode(|out| codec::encode_args(&(), out))
+            .map_err(|error| Error::new(ErrorKind::Encoding, error.to_string()).with_source(error))?;
+        Ok(Some((Looking(link), object.start_encoded("board", args)?)))
+    }
+
+    /// What the store answered.
+    #[doc(hidden)]
+    pub fn seen(&self, looking: Looking, answer: Result<Message>) -> Result<()> {
+        let board = no_board(answer.and_then(|answer| crate::proxy::decode(answer.0)))?;
+        self.common.cache().set_source(&looking.0, board);
+        Ok(())
     }
 
     /// The entry of this name, that was asked for.
@@ -317,7 +379,8 @@ impl Store {
         Ok(answer.entry())
     }
 
-    /// The entries of this author, sorted by name. They are asked for in pages as the iterator goes on.
+    /// What is known of the entries of this author, sorted by name. It is asked for in pages as the iterator goes on, so what changes meanwhile may or may not be in
+    /// it; [`entries`](Store::entries) gives them as they are at one moment.
     pub fn list(&self) -> impl Iterator<Item = Result<Listed>> + use<> {
         self.pages(Some(self.author.clone()))
     }

@@ -100,6 +100,26 @@ impl Put {
         Put { bytes: by_reference(self.bytes), ..self }
     }
 
+    /// The arguments of `replace`, from a store of this author.
+    pub(crate) fn replacing<'p>(&'p self, author: &'p str) -> impl Serialize + use<'p> {
+        let durability = self.durability.map(Durability::name);
+        (
+            &self.name,
+            &self.bytes,
+            self.codec,
+            self.author.as_deref().unwrap_or(author),
+            self.if_version,
+            durability,
+        )
+    }
+
+    /// The arguments of `set_default`, from a store of this author.
+    pub(crate) fn default<'p>(&'p self, author: &'p str) -> impl Serialize + use<'p> {
+        let (author, ttl) = (self.author.as_deref().unwrap_or(author), self.ttl.map(micros));
+        let durability = self.durability.map(Durability::name);
+        (&self.name, &self.bytes, self.codec, author, ttl, self.persist, durability)
+    }
+
     /// As it travels, from a store of this author; `alone`: or else with others.
     pub(crate) fn wanted<'p>(&'p self, author: &'p str, alone: bool) -> Wanted<'p> {
         Wanted { put: self, author: self.author.as_deref().unwrap_or(author), alone }
@@ -160,7 +180,6 @@ pub(crate) struct Wanted<'p> {
 impl Serialize for Wanted<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         let Put { name, bytes, codec, ttl, if_version, persist, durability, .. } = self.put;
-        let micros = |ttl: Duration| u64::try_from(ttl.as_micros()).unwrap_or(u64::MAX).max(1);
         let durability = durability.filter(|_| self.alone).map(Durability::name);
         // What need not be said is not said: it costs, and an earlier server does not know it.
         let length = if durability.is_some() { 8 } else { 6 + usize::from(*persist) };
@@ -179,4 +198,8 @@ impl Serialize for Wanted<'_> {
         }
         array.end()
     }
+}
+
+fn micros(ttl: Duration) -> u64 {
+    u64::try_from(ttl.as_micros()).unwrap_or(u64::MAX).max(1)
 }

@@ -29,13 +29,15 @@ type Result<T = ()> = std::result::Result<T, EncodeError>;
 pub struct Encoder<'a> {
     pub(super) out: &'a mut Vec<u8>,
     depth: usize,
+    /// Where bytes are missing that belong there, and how many.
+    absent: Vec<(usize, usize)>,
 }
 
 impl<'a> Encoder<'a> {
     /// Writes to the end of `out`.
     #[inline]
     pub fn new(out: &'a mut Vec<u8>) -> Self {
-        Encoder { out, depth: 0 }
+        Encoder { out, depth: 0, absent: Vec::new() }
     }
 
     /// Writes the header of an array, to be followed by `len` values.
@@ -127,6 +129,21 @@ impl<'a> Encoder<'a> {
         bin(self.out, v)
     }
 
+    /// Writes all of so many bytes but the bytes themselves, which whoever has the buffer puts there: at the positions that [`absent`](Encoder::absent) tells in the end.
+    ///
+    /// # Errors
+    /// When they are longer than MessagePack can say.
+    pub fn absent_bytes(&mut self, len: usize) -> Result {
+        bin_header(self.out, len)?;
+        self.absent.push((self.out.len(), len));
+        Ok(())
+    }
+
+    /// Where in the buffer bytes are absent, in their order, and how many each time.
+    pub fn absent(self) -> Vec<(usize, usize)> {
+        self.absent
+    }
+
     /// Writes an extension with this payload, which is not looked at.
     ///
     /// # Errors
@@ -147,7 +164,19 @@ impl<'a> Encoder<'a> {
     /// When it is longer than MessagePack can say.
     #[inline]
     pub fn close_ext(&mut self, began: usize) -> Result {
-        close_ext(self.out, began)
+        if self.absent.is_empty() { close_ext(self.out, began, 0) } else { self.close_ext_with_absent(began) }
+    }
+
+    #[cold]
+    fn close_ext_with_absent(&mut self, began: usize) -> Result {
+        let (payload, end) = (began + OPEN_EXT, self.out.len());
+        let within = self.absent.iter().filter(|(at, _)| *at >= payload);
+        close_ext(self.out, began, within.map(|(_, len)| *len).sum())?;
+        let moved = self.out.len() as isize - end as isize;
+        for (at, _) in self.absent.iter_mut().filter(|(at, _)| *at >= payload) {
+            *at = at.saturating_add_signed(moved);
+        }
+        Ok(())
     }
 
     #[cold]
@@ -210,7 +239,7 @@ impl<'a> Encoder<'a> {
     fn container<T: Serialize + ?Sized>(&mut self, code: i8, content: &T) -> Result {
         let ext_at = open_ext(self.out, code);
         content.serialize(List::payload(self))?;
-        close_ext(self.out, ext_at)
+        close_ext(self.out, ext_at, 0)
     }
 
     /// Writes a newtype struct whose name is reserved. The content is written as an ordinary value first and then
@@ -299,7 +328,7 @@ impl Compound<'_, '_> {
             self.correct_header()?;
         }
         if let Some(at) = self.ext_at {
-            close_ext(self.encoder.out, at)?;
+            close_ext(self.encoder.out, at, 0)?;
         }
         self.encoder.depth -= self.levels;
         Ok(())
@@ -374,7 +403,13 @@ pub(super) fn string(out: &mut Vec<u8>, v: &str) -> Result {
 
 #[inline]
 pub(super) fn bin(out: &mut Vec<u8>, v: &[u8]) -> Result {
-    let len = v.len();
+    bin_header(out, v.len())?;
+    out.extend_from_slice(v);
+    Ok(())
+}
+
+#[inline]
+fn bin_header(out: &mut Vec<u8>, len: usize) -> Result {
     match len {
         0..=0xff => out.extend_from_slice(&[m::BIN8, len as u8]),
         0x100..=0xffff => out.extend_from_slice(&with_u16(m::BIN16, len as u16)),
@@ -382,7 +417,6 @@ pub(super) fn bin(out: &mut Vec<u8>, v: &[u8]) -> Result {
             out.extend_from_slice(&with_u32(m::BIN32, u32::try_from(len).map_err(|_| EncodeError::TooLong)?))
         }
     }
-    out.extend_from_slice(v);
     Ok(())
 }
 
@@ -419,13 +453,13 @@ fn open_ext(out: &mut Vec<u8>, code: i8) -> usize {
     at
 }
 
-/// Gives the extension that began at `at` the header that its length asks for.
+/// Gives the extension that began at `at` the header that its length asks for, to which so many bytes belong that are not there.
 #[inline]
-fn close_ext(out: &mut Vec<u8>, at: usize) -> Result {
+fn close_ext(out: &mut Vec<u8>, at: usize, absent: usize) -> Result {
     let payload = at + OPEN_EXT;
     let len = out.len() - payload;
-    let (head, head_len) =
-        ext_header(out[at + 2] as i8, u32::try_from(len).map_err(|_| EncodeError::TooLong)?);
+    let all = u32::try_from(len.saturating_add(absent)).map_err(|_| EncodeError::TooLong)?;
+    let (head, head_len) = ext_header(out[at + 2] as i8, all);
     if head_len > OPEN_EXT {
         out.resize(out.len() + head_len - OPEN_EXT, 0);
     }

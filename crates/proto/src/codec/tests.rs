@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
+use super::marker::code;
 use super::*;
 
 fn unhex(hex: &str) -> Vec<u8> {
@@ -674,5 +675,37 @@ fn what_holds_nothing_costs_no_depth() {
         let value: Value = from_slice(&bytes).unwrap();
         let again = to_vec(&value).unwrap_or_else(|error| panic!("{payload}: {error}"));
         assert_eq!(from_slice::<Value>(&again).unwrap(), value);
+    }
+}
+
+#[test]
+fn bytes_that_are_put_where_they_are_absent_make_the_same_as_bytes_that_are_written() {
+    for len in [0, 1, 13, 200, 255, 256, 65_520, 65_536, 70_000] {
+        let bytes = vec![7; len];
+        let write = |out: &mut Vec<u8>, absent: bool| {
+            let mut encoder = Encoder::new(out);
+            let outer = encoder.open_ext(code::TUPLE);
+            encoder.array_header(3);
+            for part in ["before", "between"] {
+                encoder.str(part).unwrap();
+                let inner = encoder.open_ext(code::SET);
+                encoder.array_header(1);
+                if absent {
+                    encoder.absent_bytes(len).unwrap()
+                } else {
+                    encoder.bytes(&bytes).unwrap()
+                }
+                encoder.close_ext(inner).unwrap();
+            }
+            encoder.close_ext(outer).unwrap();
+            encoder.absent()
+        };
+        let (mut expected, mut out) = (Vec::new(), Vec::new());
+        assert_eq!(write(&mut expected, false), []);
+        let absent = write(&mut out, true);
+        for (at, len) in absent.into_iter().rev() {
+            out.splice(at..at, bytes[..len].iter().copied());
+        }
+        assert!(out == expected, "{len}");
     }
 }

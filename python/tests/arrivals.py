@@ -1,0 +1,95 @@
+"""What the expressions in ``spec/vectors/values.json`` are made of."""
+
+import collections
+import ctypes
+import dataclasses
+import datetime
+import decimal
+import enum
+import threading
+import uuid
+import zoneinfo
+
+import andiron
+
+
+@dataclasses.dataclass
+class Track:
+    title: str
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen:
+    __slots__ = ("number",)
+    number: int
+
+
+@dataclasses.dataclass
+class Holder:
+    held: object
+
+
+class Color(enum.Enum):
+    RED = 1
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+
+
+class Rights(enum.Flag):
+    READ = 1
+    WRITE = 2
+
+
+class Odd(enum.Enum):
+    ONE = object()
+
+
+Point = collections.namedtuple("Point", "x y")
+
+
+class Plain:
+    def __init__(self, **attributes):
+        vars(self).update(attributes)
+
+
+class Slotted:
+    __slots__ = ("number",)
+
+
+class Whole(int):
+    pass
+
+
+class Text(str):
+    __slots__ = ()
+
+
+def cycle():
+    value = []
+    value.append(value)
+    return value
+
+
+def deep():
+    value = []
+    for _ in range(10_000):
+        value = [value]
+    return value
+
+
+NAMESPACE = {
+    name: value
+    for name, value in globals().items()
+    if not name.startswith("_") and name not in ("dataclasses", "enum")
+}
+try:
+    import numpy
+except ImportError:
+    pass
+else:
+    NAMESPACE["numpy"] = numpy
+
+__all__ = ["NAMESPACE", "andiron", "ctypes", "datetime", "decimal", "threading", "uuid", "zoneinfo"]

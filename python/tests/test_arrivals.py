@@ -1,0 +1,209 @@
+"""What arrives as what, by the table in the vectors, and that of classes."""
+
+import contextlib
+import copy
+import dataclasses
+import enum
+import json
+import pickle
+import re
+
+import pytest
+
+import andiron
+from andiron import _values
+from arrivals import NAMESPACE, Color, Frozen, Level, Plain, Point, Rights, Slotted, Text, Track, Whole
+from conftest import ROOT
+
+TABLE = json.loads((ROOT / "spec" / "vectors" / "values.json").read_text())
+PAGE = (ROOT / "docs" / "values.md").read_text()
+
+
+def made(row):
+    if "numpy" in row["value"]:
+        pytest.importorskip("numpy")
+    return eval(row["value"], NAMESPACE)
+
+
+def equal(a, b):
+    if "numpy" in type(a).__module__:
+        return a.dtype == b.dtype and (a == b).all()
+    if isinstance(a, float):
+        return repr(a) == repr(b)
+    if isinstance(a, KeyError):
+        return a.args == b.args
+    return a == b
+
+
+@pytest.mark.parametrize("row", TABLE["arrives"], ids=lambda row: row["value"])
+def test_each_value_arrives_as_the_table_says(row):
+    value = made(row)
+    data = andiron.encode(value)
+    assert data.hex() == row["hex"]
+    found = andiron.decode(data)
+    assert type(found).__name__ == row["python"]
+    if type(found) is type(value):
+        assert equal(found, value)
+    assert andiron.encode(found) == data, "it can be sent on, and arrives as the same"
+
+
+@pytest.mark.parametrize("row", TABLE["refused"], ids=lambda row: row["value"])
+def test_what_does_not_travel_is_refused_and_told_by_its_part(row):
+    value = made(row)
+    with pytest.raises(andiron.EncodingError) as refused:
+        andiron.encode(value)
+    assert row["why"] in str(refused.value)
+
+
+@pytest.mark.parametrize("row", TABLE["refused"], ids=lambda row: row["value"])
+def test_it_can_be_asked_whether_a_value_travels(row):
+    # Functions are called where they are, so they travel in calls, and cannot be stored.
+    assert andiron.can_send(made(row)) == (row["why"] in ("cannot be stored", "at [1][2]{element}[1]"))
+
+
+def test_the_page_has_the_table():
+    for row in TABLE["arrives"]:
+        assert f"`{row['value']}`" in PAGE.replace("\\|", "|"), row["value"]
+
+
+def test_what_the_page_shows_runs():
+    pytest.importorskip("numpy")
+    shown = []
+
+    class Shows:
+        def show(self, picture):
+            shown.append(float(picture.sum()))
+
+    blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    with registered():
+        for block in blocks:
+            exec(block, {"__name__": __name__, "hub": {"screen": Shows(), "printer": Shows()}})
+    assert shown == [500_000.0] * 2
+
+
+def test_numbers_and_arrays_of_numpy_are_kept_and_sent_on_where_there_is_none(monkeypatch):
+    import sys
+
+    rows = [row for row in TABLE["arrives"] if "numpy" in row["value"]]
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    for row in rows:
+        found = andiron.decode(bytes.fromhex(row["hex"]))
+        assert isinstance(found, andiron.Record if row["rust"] == "Record" else andiron.Array)
+        assert andiron.encode(found).hex() == row["hex"]
+
+
+@contextlib.contextmanager
+def registered(*classes, **named):
+    """Has classes be known for a while."""
+    before = dict(_values._classes), dict(_values._names)
+    try:
+        for cls in classes:
+            andiron.register(cls)
+        for name, cls in named.items():
+            andiron.register(cls, name)
+        yield
+    finally:
+        for now, was in zip((_values._classes, _values._names), before, strict=True):
+            now.clear()
+            now.update(was)
+
+
+@dataclasses.dataclass(frozen=True)
+class Checked:
+    """It counts how often it is made."""
+
+    number: int
+    twice: int = dataclasses.field(init=False)
+
+    def __post_init__(self):
+        object.__setattr__(self, "twice", 2 * self.number)
+
+
+OF_CLASSES = [
+    Track("Embers", 1.5),
+    Frozen(1),
+    Checked(4),
+    Point(1, [2]),
+    Color.RED,
+    Level.LOW,
+    Rights.READ,
+    Rights.READ | Rights.WRITE,
+    Rights(0),
+    {Frozen(1): {Point(1, 2)}, Color.RED: (Level.LOW,)},
+    [frozenset([Frozen(2), Checked(1)])],
+]
+
+
+@pytest.mark.parametrize("value", OF_CLASSES, ids=repr)
+def test_what_goes_through_who_does_not_know_the_class_arrives_as_it_was(serve, value):
+    hub = serve({"kept": lambda passed: passed})
+    classes = (Track, Frozen, Checked, Point, Color, Level, Rights)
+    with registered(*classes):
+        sent = andiron.encode(value)
+    # Who does not know them reads it, stores it, and sends it on in a call and back.
+    between = andiron.decode(sent)
+    hub.store["between"] = between
+    passed = hub["kept"](hub.store["between"])
+    assert passed == between
+    with registered(*classes):
+        for found in (andiron.decode(andiron.encode(passed)), hub.store["between"]):
+            assert (found, type(found)) == (value, type(value))
+
+
+def test_an_instance_of_a_plain_class_has_its_attributes():
+    with registered(Plain):
+        found = andiron.decode(andiron.encode(Plain(a=1, b=[2])))
+        assert (type(found), vars(found)) == (Plain, {"a": 1, "b": [2]})
+    with (
+        registered(Slotted),
+        pytest.raises(andiron.EncodingError, match="Slotted has slots: make it a dataclass"),
+    ):
+        andiron.encode(Slotted())
+
+
+def test_a_class_that_has_changed_is_told_of():
+    with registered(Track, Color, Rights):
+        for other, why in (
+            (
+                andiron.Record("Track", {"title": "x"}),
+                "no Track can be made .* has the fields title, seconds here, and title at",
+            ),
+            (andiron.Record("Track", {"title": "x", "seconds": 1, "year": 1}), "no Track can be made"),
+            (andiron.Member("Color", "BLUE", 2), "no member 'BLUE' here"),
+            (andiron.Member("Rights", "READ|ROOT", 9), "no member 'READ|ROOT' here"),
+        ):
+            with pytest.raises(andiron.EncodingError, match=why):
+                andiron.decode(andiron.encode(other))
+
+
+def test_what_cannot_be_registered_is_refused():
+    for cls in (Whole, Text, type("Listing", (list,), {})):
+        with pytest.raises(TypeError, match="a plain value of a kind of its own"):
+            andiron.register(cls)
+    with pytest.raises(ValueError, match="another"):
+        andiron.register(Plain, "numpy.scalar")
+    with registered(Track), pytest.raises(ValueError, match=r"give .* another name"):
+        andiron.register(Plain, "Track")
+
+
+def test_a_record_is_what_its_fields_are():
+    record = andiron.Record("Point", {"x": 1, "y": 2})
+    assert record == andiron.Record("Point", {"y": 2, "x": 1})
+    assert hash(record) == hash(andiron.Record("Point", {"y": 2, "x": 1}))
+    assert record != andiron.Record("Pair", {"x": 1, "y": 2})
+    with pytest.raises(AttributeError, match="this Point has no field 'z'"):
+        record.z
+    assert (vars(record), record.__name__, copy.deepcopy(record)) == ({"x": 1, "y": 2}, "Point", record)
+    with pytest.raises(TypeError):
+        hash(andiron.Record("Point", {"x": []}))
+    assert pickle.loads(pickle.dumps(record)) == record
+
+
+def test_a_combination_of_flags_is_kept_where_the_class_has_other_names_for_it():
+    class Other(enum.Flag):
+        A = 1
+        B = 2
+        BOTH = 3
+
+    with registered(Rights=Other):
+        assert andiron.decode(andiron.encode(Rights.READ | Rights.WRITE)) is Other.BOTH
