@@ -254,8 +254,8 @@ class Caller(Hub):
     Callers of the same connection are equal. What is said of the call itself holds for the one that asked for its caller.
     """
 
-    def __init__(self, context: _engine.Context) -> None:
-        super().__init__(context.connection())
+    def __init__(self, context: _engine.Context, connection: _engine.Connection) -> None:
+        super().__init__(connection)
         self._context = context
 
     @property
@@ -291,9 +291,10 @@ class Caller(Hub):
 
 
 def caller() -> Caller | None:
-    """Who calls, in a method that others called; `None` elsewhere."""
+    """Who calls, in a method that was called over a connection; `None` elsewhere."""
     context = call_handled()
-    return None if context is None else Caller(context)
+    connection = None if context is None else context.connection()
+    return None if context is None or connection is None else Caller(context, connection)
 
 
 def call_handled() -> _engine.Context | None:

@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple};
 
-use crate::error::{of_kind, to_python};
+use crate::error::to_python;
 use crate::object::Target;
 use crate::remote::Remote;
 use crate::store::{Name, Store};
@@ -323,10 +323,8 @@ impl Context {
         engine::within(&self.0, || function.call(args, kwargs))
     }
 
-    /// The connection on which it came.
-    fn connection(&self, py: Python<'_>) -> PyResult<Connection> {
-        let none =
-            || of_kind(py, ErrorKind::Unavailable, "the call came from this process, over no connection");
-        Ok(Connection::over(self.0.hub().ok_or_else(none)?, false))
+    /// The connection on which it came; `None` where this process itself calls.
+    fn connection(&self) -> Option<Connection> {
+        self.0.hub().map(|hub| Connection::over(hub, false))
     }
 }

@@ -1,7 +1,7 @@
 //! What nobody asked for and somebody should know: the package has it logged.
 
 use std::sync::Mutex;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 
 use andiron::Error;
 use andiron::engine::{self, FailedNotify};
@@ -19,7 +19,10 @@ pub(crate) enum Note {
 }
 
 /// The thread that tells, from the first note on, and in which process it is.
-static TELLER: Mutex<Option<(u32, Sender<Note>)>> = Mutex::new(None);
+static TELLER: Mutex<Option<(u32, SyncSender<Note>)>> = Mutex::new(None);
+
+/// So many notes wait to be told; more are left out, as a peer could make any number.
+const MOST_NOTES: usize = 1024;
 
 /// Has the library's notes told.
 pub(crate) fn install() {
@@ -32,7 +35,7 @@ pub(crate) fn later(note: Note) {
     let Ok(mut teller) = TELLER.lock() else { return };
     let generation = andiron_sys::fork::generation();
     if teller.as_ref().is_none_or(|(of, _)| *of != generation) {
-        let (sender, notes) = channel::<Note>();
+        let (sender, notes) = sync_channel::<Note>(MOST_NOTES);
         let tell = move || notes.iter().all(|note| Python::try_attach(|py| note.tell(py)).is_some());
         let thread = std::thread::Builder::new().name("andiron-log".to_owned());
         if thread.spawn(tell).is_err() {
@@ -41,7 +44,7 @@ pub(crate) fn later(note: Note) {
         *teller = Some((generation, sender));
     }
     if let Some((_, sender)) = &*teller {
-        let _ = sender.send(note); // the interpreter ends, and nobody listens
+        let _ = sender.try_send(note); // where the interpreter ends nobody listens
     }
 }
 

@@ -222,8 +222,8 @@ async def _inside(objects: Mapping[str, Any]) -> Hub:
 class Caller(Hub):
     """The hub that calls, in a method: as `andiron.Caller`, for tasks."""
 
-    def __init__(self, context: _engine.Context) -> None:
-        super().__init__(context.connection(), Calls())
+    def __init__(self, context: _engine.Context, connection: _engine.Connection) -> None:
+        super().__init__(connection, Calls())
         self._context = context
 
     @property
@@ -247,6 +247,7 @@ class Caller(Hub):
 
 
 def caller() -> Caller | None:
-    """Who calls, in a method that others called; `None` elsewhere."""
+    """Who calls, in a method that was called over a connection; `None` elsewhere."""
     context = call_handled()
-    return None if context is None else Caller(context)
+    connection = None if context is None else context.connection()
+    return None if context is None or connection is None else Caller(context, connection)
