@@ -348,7 +348,7 @@ pub(crate) fn publish(
     recovery: Option<&Recovery>,
 ) -> Result<()> {
     println!(
-        "\n{:<24}{:<7}{:<15}{:>12}{:>12}  {:<9}{:>8}",
+        "\n{:<30}{:<7}{:<20}{:>12}{:>12}  {:<9}{:>8}",
         "workload", "cores", "peer", "median", "p99", "unit", "x floor"
     );
     let mut lines = String::new();
@@ -357,7 +357,7 @@ pub(crate) fn publish(
         let digits = Unit::of(measured.workload).digits;
         let of_floor = row.floor_ratio.map_or(String::new(), |ratio| format!("{ratio:.2}"));
         println!(
-            "{:<24}{:<7}{:<15}{:>12.digits$}{:>12.digits$}  {:<9}{:>8}",
+            "{:<30}{:<7}{:<20}{:>12.digits$}{:>12.digits$}  {:<9}{:>8}",
             row.workload, row.cores, row.peer, row.median, row.p99, row.unit, of_floor
         );
         lines.push_str(&serde_json::to_string(&row)?);
