@@ -61,6 +61,7 @@ class Peer:
         while not caller.cancelled:
             self._given_up.wait(0.001)
         self._given_up.set()
+        raise andiron.CancelledError("given up")
 
     def waiting(self) -> int:
         return self._waiting

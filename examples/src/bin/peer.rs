@@ -76,12 +76,13 @@ impl Peer {
     }
 
     /// Waits until nobody waits for it any more.
-    fn wait(&self) {
+    fn wait(&self) -> Result<()> {
         self.waiting.fetch_add(1, Ordering::SeqCst);
         while !andiron::current().is_some_and(|call| call.is_cancelled()) {
             std::thread::sleep(Duration::from_millis(1));
         }
         self.given_up.store(true, Ordering::SeqCst);
+        Err(Error::new(ErrorKind::Cancelled, "given up"))
     }
 
     fn waiting(&self) -> u32 {
