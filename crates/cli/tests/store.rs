@@ -420,20 +420,20 @@ fn the_store_says_what_it_offers() {
     let described = described.printed();
     assert!(described.starts_with("Store: Values by author and name"), "{described}");
     for signature in [
-        "  set(name: String, value: Blob, codec: u8, author: Option<String>, ttl: Option<u64>, if_version: Option<u64>, \
-         persist: Option<bool>, durability: Option<String>)",
-        "  set_many(entries: Vec<Wanted>, durability: Option<String>)",
-        "  persist(name: String, persist: Option<bool>, author: Option<String>, durability: Option<String>) -> bool",
-        "  get(name: &str, known: Option<u64>, author: Option<&str>, hits: Option<u64>)",
-        "  delete(name: String, author: Option<String>, if_version: Option<u64>)",
-        "  delete_first(author: Option<String>)",
-        "  count(author: Option<&str>) -> u64",
-        "  entries(author: Option<&str>, values: Option<bool>)",
-        "  incr(name: String, by: Option<i64>, author: Option<String>)",
+        "  set(name: String, value: Blob, codec: u8, author: Option<String> = .., ttl: Option<u64> = .., if_version: Option<u64> = .., \
+         persist: Option<bool> = .., durability: Option<String> = ..)",
+        "  set_many(entries: Vec<Wanted>, durability: Option<String> = ..)",
+        "  persist(name: String, persist: Option<bool> = .., author: Option<String> = .., durability: Option<String> = ..) -> bool",
+        "  get(name: &str, known: Option<u64> = .., author: Option<&str> = .., hits: Option<u64> = ..)",
+        "  delete(name: String, author: Option<String> = .., if_version: Option<u64> = ..)",
+        "  delete_first(author: Option<String> = ..)",
+        "  count(author: Option<&str> = ..) -> u64",
+        "  entries(author: Option<&str> = .., values: Option<bool> = ..)",
+        "  incr(name: String, by: Option<i64> = .., author: Option<String> = ..)",
         "  stats()",
-        "  list(author: Option<&str>, after: Option<(&str, &str)>, limit: Option<u64>)",
-        "  clear(author: Option<String>) -> u64",
-        "  save(snapshot: String, author: Option<String>) -> u64",
+        "  list(author: Option<&str> = .., after: Option<(&str, &str)> = .., limit: Option<u64> = ..)",
+        "  clear(author: Option<String> = ..) -> u64",
+        "  save(snapshot: String, author: Option<String> = ..) -> u64",
         "  restore(pieces: Stream<Blob>) -> u64",
     ] {
         assert!(described.contains(signature), "{signature}\n{described}");

@@ -110,6 +110,10 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         let running = self.running.get_mut().ok().and_then(Option::take);
-        drop(self.own(running));
+        let mut running = self.own(running);
+        // Its threads end only when they had the interpreter once more.
+        if Python::try_attach(|py| py.detach(|| drop(running.take()))).is_none() {
+            std::mem::forget(running); // the interpreter ends, and the process with it
+        }
     }
 }
