@@ -235,3 +235,37 @@ def test_an_exit_of_the_process_in_a_method_and_in_a_callback_is_none(processes,
     client = processes.python(code_of(code), address)
     assert client.communicate(timeout=60) == ("SystemExit\n", "")
     assert client.returncode == 0
+
+
+@pytest.mark.parametrize("where", ["a method", "a generator", "an object of a hub", "after stop"])
+def test_code_that_never_waits_does_not_abort_the_end(processes, home, where):
+    code = """
+        def spin(*_):
+            reached.set()
+            while True:
+                pass
+
+        def spins():
+            reached.set()
+            while True:
+                if not reached.is_set():
+                    yield
+
+        server = andiron.Server({"spin": spin, "spins": spins}, [], state=False)
+        hub, other = server.connect(), server.connect()
+        where = sys.argv[1]
+        if where == "an object of a hub":
+            other.register("mine", spin)
+            hub["mine"].start()
+        elif where == "a generator":
+            begin(lambda: next(hub["spins"]()))
+        else:
+            hub["spin"].start()
+        reached.wait()
+        if where == "after stop":
+            server.stop()
+        print("ends")
+    """
+    program = processes.python(code_of(code), where)
+    assert program.communicate(timeout=60) == ("ends\n", "")
+    assert program.returncode == 0

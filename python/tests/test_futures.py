@@ -1,7 +1,9 @@
 """Calls under way, batches, and what is said beside the arguments of calls."""
 
+import contextlib
 import gc
 import threading
+import weakref
 
 import pytest
 
@@ -373,3 +375,26 @@ def test_what_is_said_goes_through_a_daemon_unchanged(home):
         provider.register("say", lambda: andiron.caller().annotations)
         with andiron.connect(server.addresses[0]) as hub, andiron.annotations(trace="abc", n=2**70):
             assert hub["say"]() == {"trace": "abc", "n": 2**70}
+
+
+def test_an_error_that_was_raised_keeps_nothing_alive(serve):
+    class Big:
+        pass
+
+    def fail():
+        raise ValueError
+
+    failing = serve({"fail": fail})["fail"]
+    alive = []
+
+    def use():
+        big = Big()
+        alive.append(weakref.ref(big))
+        pending = failing.start()
+        with contextlib.suppress(ValueError):
+            pending.result()
+
+    for _ in range(10):
+        use()
+    gc.collect()
+    assert [one() for one in alive] == [None] * 10

@@ -157,3 +157,42 @@ def test_a_call_that_ctrl_c_ended_is_cancelled_at_the_other_end_and_the_connecti
     assert client.stdout.readline() == "begins\n"
     client.send_signal(signal.SIGINT)
     assert client.communicate(timeout=60) == ("8\n", "")
+
+
+#: Runs callbacks, and hurts nobody when one of them fails.
+CAREFUL = """
+import contextlib, sys
+import andiron
+
+def each(call):
+    for number in range(1000):
+        with contextlib.suppress(Exception):
+            call(number)
+    return "finished"
+
+with andiron.Server({"each": each}, sys.argv[1], state=False) as server:
+    print("up", flush=True)
+    server.wait()
+"""
+
+
+@pytest.mark.parametrize("how", ["each(tell)", "each.__call__.start(tell).result()"])
+def test_ctrl_c_in_a_callback_is_that_of_its_own_process(processes, home, how):
+    server = processes.python(CAREFUL, f"unix:{home}/socket")
+    assert server.stdout.readline() == "up\n"
+    code = f"""
+        import sys, time
+        import andiron
+
+        def tell(number):
+            if number == 0:
+                print("begins", flush=True)
+            time.sleep(0.01)
+
+        each = andiron.connect(sys.argv[1])["each"]
+        {how}
+        print("came back")
+    """
+    client = processes.python(code, f"unix:{home}/socket")
+    assert client.stdout.readline() == "begins\n"
+    assert interrupted(client)

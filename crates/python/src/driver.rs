@@ -13,6 +13,7 @@ use andiron::{Connector, ErrorKind, engine};
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 
+use crate::ending::detached;
 use crate::error::{of_kind, to_python};
 use crate::hub::{Connection, connector};
 use crate::pending::Pending;
@@ -221,7 +222,7 @@ impl Driver {
         let ready = Arc::new(Ready { number, rope: bell.get().rope.clone() });
         let wake = Arc::new(StepWake { ready, stepping: AtomicBool::new(false) });
         let waker = Waker::from(wake.clone());
-        let opened = py.detach(|| engine::Driver::open(connector, waker));
+        let opened = detached(py, || engine::Driver::open(connector, waker));
         let (hub, driver) = opened.map_err(|error| to_python(py, &error))?;
         bell.get().wait(py, number, Waiting::Step(token));
         let connection = Py::new(py, Connection::of_loop(hub, closed))?;
@@ -266,7 +267,7 @@ impl Driver {
     fn step(&self, py: Python<'_>) -> Step {
         let bell = self.bell.get();
         bell.rope.awake.store(true, Ordering::SeqCst);
-        let rest = py.detach(|| {
+        let rest = detached(py, || {
             self.wake.stepping.store(true, Ordering::SeqCst);
             let rest = self.driver.lock().ok().and_then(|mut driver| {
                 Some(driver.as_mut()?.step(|| self.wake.stepping.store(false, Ordering::SeqCst)))
@@ -283,6 +284,6 @@ impl Driver {
     fn close(&self, py: Python<'_>) {
         self.bell.get().forget(py, self.wake.ready.number);
         let driver = self.driver.lock_py_attached(py).ok().and_then(|mut driver| driver.take());
-        py.detach(|| drop(driver));
+        detached(py, || drop(driver));
     }
 }

@@ -4,6 +4,8 @@ use std::sync::Mutex;
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
+
+use crate::ending::detached;
 use pyo3::sync::MutexExt;
 
 /// A source of items. It is taken out while one is waited for, so that nobody waits for the lock.
@@ -43,13 +45,13 @@ impl<T: Send> Flow<T> {
             *place = Place::There(source);
             return;
         }
-        py.detach(|| drop(source));
+        detached(py, || drop(source));
     }
 
     /// There are no more items.
     pub(crate) fn close(&self, py: Python<'_>) {
         let before = self.swap(py, Place::Over);
-        py.detach(|| drop(before));
+        detached(py, || drop(before));
     }
 
     fn swap(&self, py: Python<'_>, place: Place<T>) -> Option<Place<T>> {

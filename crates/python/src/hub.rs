@@ -9,11 +9,12 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple};
 
+use crate::ending::{attached, detached};
 use crate::error::to_python;
 use crate::object::Target;
 use crate::remote::Remote;
 use crate::store::{Name, Store};
-use crate::{decode, log};
+use crate::{decode, log, signals};
 
 /// Makes what users see: a proxy of a remote object, a stream of an inflow.
 pub(crate) type Makes = (Py<PyAny>, Py<PyAny>);
@@ -70,7 +71,7 @@ impl Inner {
                 let error = ended.err().map(|error| to_python(py, &error).into_value(py));
                 let ends = inner.ends.lock().map(|mut ends| std::mem::take(&mut *ends)).unwrap_or_default();
                 for end in ends {
-                    if let Err(raised) = end.call1(py, (&error,)) {
+                    if let Err(raised) = attached(|| end.call1(py, (&error,))) {
                         log::raised(py, "who waits for the end of a connection raised", &raised);
                     }
                 }
@@ -104,7 +105,7 @@ pub(crate) fn connect(
 ) -> PyResult<Connection> {
     let closed = Arc::default();
     let connector = connector(address, timeout, retry, cache, secret_file, &closed);
-    let hub = py.detach(|| connector.connect()).map_err(|error| to_python(py, &error))?;
+    let hub = detached(py, || connector.connect()).map_err(|error| to_python(py, &error))?;
     Ok(Connection(Inner::new(hub, pump, threads, closed)))
 }
 
@@ -182,19 +183,19 @@ impl Connection {
 
     /// The object of this name.
     fn lookup(&self, py: Python<'_>, name: &str) -> PyResult<Remote> {
-        let proxy = py.detach(|| self.0.hub.object(name)).map_err(|error| to_python(py, &error))?;
+        let proxy = detached(py, || self.0.hub.object(name)).map_err(|error| to_python(py, &error))?;
         Ok(Remote::new(proxy, Some(self.0.clone())))
     }
 
     /// The names of all objects.
     fn names(&self, py: Python<'_>) -> PyResult<Vec<String>> {
-        py.detach(|| self.0.hub.names()).map_err(|error| to_python(py, &error))
+        detached(py, || self.0.hub.names()).map_err(|error| to_python(py, &error))
     }
 
     /// Offers an object under a name.
     fn register(&self, py: Python<'_>, name: &str, target: &Bound<'_, Target>) -> PyResult<()> {
         let proxy = &target.get().proxy;
-        let registered = py.detach(|| {
+        let registered = detached(py, || {
             self.0.hub.register_proxy(name, proxy)?;
             self.0.exported()
         });
@@ -218,12 +219,14 @@ impl Connection {
         if let Ok(mut ends) = self.0.ends.lock() {
             ends.push(ended);
         }
-        py.detach(|| self.0.pump()).map_err(|error| to_python(py, &error))
+        detached(py, || self.0.pump()).map_err(|error| to_python(py, &error))
     }
 
     /// Runs the calls that come on this thread, for so long at most. Tells whether one came.
     fn poll(&self, py: Python<'_>, timeout: f64) -> PyResult<bool> {
-        py.detach(|| self.0.hub.poll(seconds(timeout))).map_err(|error| to_python(py, &error))
+        let polled = signals::waiting(py, || self.0.hub.poll(seconds(timeout)));
+        signals::check()?;
+        polled.map_err(|error| to_python(py, &error))
     }
 
     /// The descriptor of the connection; -1 when it is over.
@@ -244,7 +247,7 @@ impl Connection {
     /// Ends the connection.
     fn close(&self, py: Python<'_>) {
         self.0.closed.store(true, Ordering::Relaxed);
-        py.detach(|| self.0.hub.close());
+        detached(py, || self.0.hub.close());
     }
 }
 
@@ -304,12 +307,12 @@ impl Context {
     fn on_end(&self, py: Python<'_>, hook: Py<PyAny>) {
         let call = move || {
             Python::try_attach(|py| {
-                if let Err(raised) = hook.call0(py) {
+                if let Err(raised) = attached(|| hook.call0(py)) {
                     log::raised(py, &format!("{hook}, called at the end of a connection, raised"), &raised);
                 }
             });
         };
-        py.detach(|| self.0.on_end(call));
+        detached(py, || self.0.on_end(call));
     }
 
     /// Calls a function as a part of the method: what that calls belongs to this call.

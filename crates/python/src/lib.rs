@@ -6,6 +6,7 @@
 mod decode;
 mod driver;
 mod encode;
+mod ending;
 mod error;
 mod file;
 mod flow;
@@ -67,7 +68,7 @@ fn from_bytes<'py>(py: Python<'py>, data: &[u8]) -> PyResult<Bound<'py, PyAny>> 
 /// The `andiron` program with these arguments; its exit code.
 #[pyfunction]
 fn main(py: Python<'_>, arguments: Vec<String>) -> u8 {
-    let code = py.detach(|| andiron_cli::main(arguments));
+    let code = ending::detached(py, || andiron_cli::main(arguments));
     // An exit code tells no more than whether it is that one.
     (0..=u8::MAX).find(|&number| std::process::ExitCode::from(number) == code).unwrap_or(1)
 }

@@ -12,6 +12,8 @@ use andiron_sys::pages;
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
+
+use crate::ending::detached;
 use pyo3::sync::MutexExt;
 use pyo3::types::{PyBytes, PyMemoryView, PySlice};
 
@@ -56,7 +58,7 @@ impl Memory {
 
     /// Whether its bytes are mapped privately at this address, and none of them was written there since.
     fn is_unchanged(&self, py: Python<'_>, address: usize) -> bool {
-        self.as_whole().is_some() && py.detach(|| pages::are_of_file(address, self.length))
+        self.as_whole().is_some() && detached(py, || pages::are_of_file(address, self.length))
     }
 
     fn __len__(&self) -> usize {
@@ -78,7 +80,7 @@ impl Room {
     /// So many zeros.
     #[new]
     fn zeroed(py: Python<'_>, length: usize) -> PyResult<Room> {
-        Ok(Room(Mutex::new(Some(py.detach(|| engine::Room::zeroed(length))?))))
+        Ok(Room(Mutex::new(Some(detached(py, || engine::Room::zeroed(length))?))))
     }
 
     /// Its descriptor, to be mapped at once.
@@ -92,7 +94,7 @@ impl Room {
         let py = _held.py();
         let room = self.0.lock_py_attached(py).unwrap_or_else(|room| room.into_inner()).take();
         let room = room.ok_or_else(frozen_before)?;
-        Ok(Memory::whole(py.detach(|| room.freeze())?))
+        Ok(Memory::whole(detached(py, || room.freeze())?))
     }
 }
 
@@ -131,7 +133,7 @@ pub(crate) fn assembled(
             written = *at;
             match source {
                 Source::Buffer(buffer) => write(file, buffer.bind(py))?,
-                Source::Blob(blob) => py.detach(|| file.write_all(blob))?,
+                Source::Blob(blob) => detached(py, || file.write_all(blob))?,
             }
         }
         file.write_all(&bytes[written..])

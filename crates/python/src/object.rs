@@ -11,9 +11,10 @@ use pyo3::prelude::*;
 use pyo3::sync::{MutexExt, PyOnceLock};
 use pyo3::types::{PyDict, PyIterator, PyTuple, PyType};
 
+use crate::ending::{attached, detached};
 use crate::error::{of_exception, of_handler};
 use crate::hub::Context;
-use crate::{decode, encode, hooks, log, options};
+use crate::{decode, encode, hooks, log, options, signals};
 
 /// An object that others may call, by `methods`: a dict of name to what is called. `missing(name)` raises the error for another name, or gives what is called. `value` is what this process gets where
 /// the object comes back to it.
@@ -86,7 +87,7 @@ impl Dynamic for Exported {
         let mut call = Some(call);
         Python::try_attach(|py| {
             if let Some(incoming) = call.take() {
-                options::aside(py, || self.answer(py, incoming));
+                attached(|| options::aside(py, || self.answer(py, incoming)));
             }
         });
         if let Some(call) = call {
@@ -143,7 +144,8 @@ impl Exported {
         };
         let (args, kwargs) = decode::arguments(py, call.arguments(), None)?;
         call.begin();
-        handler.call(&args, kwargs.as_ref()).map(Outcome::Done).map_err(|error| {
+        attached(|| handler.call(&args, kwargs.as_ref())).map(Outcome::Done).map_err(|error| {
+            signals::note(py, &error);
             if call.is_notify() {
                 let text = format!("`{}`, which was called one way, raised", call.method());
                 log::raised(py, &text, &error);
@@ -206,7 +208,7 @@ impl Answer {
                 }
                 None => of_exception(py, raised),
             };
-            py.detach(|| call.answer(Err(error)));
+            detached(py, || call.answer(Err(error)));
         }
     }
 }
@@ -229,7 +231,7 @@ impl Answer {
                 Some((args, kwargs.unwrap_or_else(|| PyDict::new(py))))
             }
             Err(error) => {
-                py.detach(|| call.answer(Err(error)));
+                detached(py, || call.answer(Err(error)));
                 None
             }
         }
@@ -245,7 +247,7 @@ impl Answer {
     fn result(&self, py: Python<'_>, result: &Bound<'_, PyAny>) {
         if let Some(call) = self.take(py) {
             let outcome = encoded(result);
-            py.detach(|| call.answer(outcome));
+            detached(py, || call.answer(outcome));
         }
     }
 
@@ -342,7 +344,7 @@ impl Feed {
         let room = fed.items.len() < MOST_FED;
         let waker = fed.waker.take();
         drop(fed);
-        py.detach(|| waker.into_iter().for_each(Waker::wake));
+        detached(py, || waker.into_iter().for_each(Waker::wake));
         room
     }
 
@@ -398,7 +400,7 @@ impl Drop for FeedTaker {
 
 fn call_hook(hook: &Py<PyAny>) {
     Python::try_attach(|py| {
-        if let Err(raised) = hook.call0(py) {
+        if let Err(raised) = attached(|| hook.call0(py)) {
             log::raised(py, "what was to be called at the end of a call or a stream raised", &raised);
         }
     });
@@ -411,7 +413,8 @@ impl Iterator for Items {
 
     fn next(&mut self) -> Option<Result<Message>> {
         Python::try_attach(|py| {
-            let item = self.0.bind(py).clone().next()?;
+            let mut items = self.0.bind(py).clone();
+            let item = attached(|| items.next())?;
             let encoded = item.and_then(|item| encode::result(&item, "an item of the stream"));
             Some(encoded.map_err(|error| of_exception(py, &error)))
         })

@@ -8,14 +8,16 @@ use std::time::{Duration, Instant};
 
 use andiron::engine::{self, Canceller, Message};
 use andiron::{Error, ErrorKind};
-use pyo3::exceptions::PyTimeoutError;
+use pyo3::exceptions::{PyBaseException, PyTimeoutError};
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 
+use crate::ending::{attached, detached};
 use crate::error::{of_kind, to_python};
 use crate::hub::{Inner, seconds};
 use crate::store::Question;
-use crate::{decode, log};
+use crate::{decode, log, signals};
 
 /// The longest wait for another thread that does not look for signals.
 const SLICE: Duration = Duration::from_millis(50);
@@ -42,7 +44,8 @@ enum State {
     UnderWay(Call),
     /// A thread waits for it, or looks.
     Taken(Canceller),
-    Done(PyResult<Py<PyAny>>),
+    /// What came of it; an exception is kept as an object, which the collector can look into: with its traceback it may hold this one.
+    Done(Result<Py<PyAny>, Py<PyBaseException>>),
 }
 
 impl Pending {
@@ -89,7 +92,7 @@ impl Pending {
 
     fn settle(slf: &Bound<'_, Self>, outcome: PyResult<Py<PyAny>>) {
         let (py, this) = (slf.py(), slf.get());
-        *this.lock(py) = State::Done(outcome);
+        *this.lock(py) = State::Done(outcome.map_err(|raised| raised.into_value(py)));
         this.free.notify_all();
         let callbacks =
             this.callbacks.lock_py_attached(py).map(|mut callbacks| std::mem::take(&mut *callbacks));
@@ -99,7 +102,7 @@ impl Pending {
     }
 
     fn call_back(slf: &Bound<'_, Self>, callback: &Bound<'_, PyAny>) {
-        if let Err(raised) = callback.call1((slf,)) {
+        if let Err(raised) = attached(|| callback.call1((slf,))) {
             log::raised(slf.py(), &format!("the callback {callback} of a call raised"), &raised);
         }
     }
@@ -118,15 +121,17 @@ impl Pending {
         let (py, this) = (slf.py(), slf.get());
         loop {
             if let Some(mut call) = this.take(py) {
-                let (waited, call) = py.detach(move || (call.wait_encoded_until(until), call));
+                let (waited, call) = signals::waiting(py, move || (call.wait_encoded_until(until), call));
                 return match waited {
                     Ok(Some(answer)) => {
                         let outcome = this.outcome(py, answer);
                         Self::settle(slf, outcome);
+                        signals::check()?;
                         Ok(true)
                     }
                     Ok(None) => {
                         Self::put_back(slf, call);
+                        signals::check()?;
                         Ok(this.is_done(py))
                     }
                     Err(error) => {
@@ -142,7 +147,7 @@ impl Pending {
             if left.is_some_and(|left| left.is_zero()) {
                 return Ok(false);
             }
-            py.detach(|| this.doze(left.map_or(SLICE, |left| left.min(SLICE))));
+            detached(py, || this.doze(left.map_or(SLICE, |left| left.min(SLICE))));
             py.check_signals()?;
         }
     }
@@ -167,7 +172,7 @@ impl Pending {
     pub(crate) fn poll(slf: &Bound<'_, Self>, waker: &Waker) -> bool {
         let (py, this) = (slf.py(), slf.get());
         let Some(mut call) = this.take(py) else { return true };
-        let (polled, call) = py.detach(move || (call.poll_encoded(&mut Context::from_waker(waker)), call));
+        let (polled, call) = detached(py, move || (call.poll_encoded(&mut Context::from_waker(waker)), call));
         match polled {
             Poll::Pending => {
                 *this.lock(py) = State::UnderWay(call);
@@ -191,7 +196,7 @@ impl Pending {
             let over = Python::try_attach(|py| Self::poll(pending.bind(py), context.waker()));
             if over.unwrap_or(true) { Poll::Ready(()) } else { Poll::Pending }
         });
-        let begun = py.detach(|| {
+        let begun = detached(py, || {
             connection.exported()?;
             engine::go_on(&connection.hub, watched);
             Ok(())
@@ -208,7 +213,7 @@ impl Pending {
         Self::finish(slf, timeout)?;
         match &*slf.get().lock(slf.py()) {
             State::Done(Ok(value)) => Ok(value.clone_ref(slf.py())),
-            State::Done(Err(raised)) => Err(raised.clone_ref(slf.py())),
+            State::Done(Err(raised)) => Err(PyErr::from_value(raised.bind(slf.py()).clone().into_any())),
             _ => Err(of_kind(slf.py(), ErrorKind::Internal, "the call began anew")),
         }
     }
@@ -218,7 +223,7 @@ impl Pending {
     fn exception(slf: &Bound<'_, Self>, timeout: Option<f64>) -> PyResult<Option<Py<PyAny>>> {
         Self::finish(slf, timeout)?;
         match &*slf.get().lock(slf.py()) {
-            State::Done(Err(raised)) => Ok(Some(raised.clone_ref(slf.py()).into_value(slf.py()).into_any())),
+            State::Done(Err(raised)) => Ok(Some(raised.clone_ref(slf.py()).into_any())),
             _ => Ok(None),
         }
     }
@@ -233,7 +238,7 @@ impl Pending {
         let (py, this) = (slf.py(), slf.get());
         if let Some(call) = this.take(py) {
             this.given_up.store(true, Ordering::Relaxed);
-            py.detach(|| call.cancel());
+            detached(py, || call.cancel());
             let text = "the call was given up; the method may have run";
             Self::settle(slf, Err(of_kind(py, ErrorKind::Cancelled, text)));
             return true;
@@ -243,7 +248,7 @@ impl Pending {
             _ => return false,
         };
         this.given_up.store(true, Ordering::Relaxed);
-        py.detach(|| canceller.cancel()); // whoever waits for it hears that
+        detached(py, || canceller.cancel()); // whoever waits for it hears that
         true
     }
 
@@ -268,6 +273,30 @@ impl Pending {
         });
         drop(state);
         if first { Self::watch(slf) } else { Ok(()) }
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        // Who holds a lock is attached, and then nobody collects, or holds it while it gives the interpreter to others, and then it is looked at another time.
+        if let Ok(state) = self.state.try_lock() {
+            match &*state {
+                State::Done(Ok(value)) => visit.call(value)?,
+                State::Done(Err(raised)) => visit.call(raised)?,
+                _ => {}
+            }
+        }
+        if let Ok(callbacks) = self.callbacks.try_lock() {
+            callbacks.iter().try_for_each(|callback| visit.call(callback))?;
+        }
+        Ok(())
+    }
+
+    fn __clear__(&self) {
+        let over = self.state.try_lock().map(|mut state| match *state {
+            State::Done(_) => Some(std::mem::replace(&mut *state, State::Taken(Canceller::default()))),
+            _ => None,
+        });
+        let callbacks = self.callbacks.try_lock().map(|mut callbacks| std::mem::take(&mut *callbacks));
+        drop((over, callbacks)); // with no lock held
     }
 
     fn __repr__(&self, py: Python<'_>) -> &'static str {

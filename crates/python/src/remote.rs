@@ -9,12 +9,13 @@ use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::{PyDict, PyTuple};
 
+use crate::ending::detached;
 use crate::error::to_python;
 use crate::flow::Flow;
 use crate::hub::Inner;
 use crate::options::{annotations, time_left};
 use crate::pending::Pending;
-use crate::{decode, encode};
+use crate::{decode, encode, signals};
 
 /// An object of another process.
 #[pyclass(frozen, weakref, module = "andiron._native")]
@@ -69,7 +70,7 @@ impl Method {
         let py = args.py();
         let (message, exports) = encode::arguments(args, kwargs)?;
         if let (true, Some(connection)) = (exports, &self.connection) {
-            py.detach(|| connection.exported()).map_err(|error| to_python(py, &error))?;
+            detached(py, || connection.exported()).map_err(|error| to_python(py, &error))?;
         }
         Ok(message)
     }
@@ -81,16 +82,17 @@ impl Method {
         run: impl FnOnce(&Proxy) -> Result<R, Error> + Send,
     ) -> PyResult<R> {
         let done = match (time_left(py)?, annotations(py)?) {
-            (None, None) => py.detach(|| run(&self.proxy)),
+            (None, None) => signals::waiting(py, || run(&self.proxy)),
             (left, annotations) => {
                 let proxy = left.map_or_else(|| self.proxy.clone(), |left| self.proxy.with_timeout(left));
                 let proxy = match annotations {
                     Some(annotations) => proxy.with_encoded_annotations(annotations),
                     None => proxy,
                 };
-                py.detach(|| run(&proxy))
+                signals::waiting(py, || run(&proxy))
             }
         };
+        signals::check()?;
         done.map_err(|error| to_python(py, &error))
     }
 }
@@ -124,7 +126,7 @@ impl Method {
         let (py, message) = (args.py(), self.arguments(args, kwargs)?);
         if let Some(connection) = &self.connection {
             // Somebody has to read that it failed.
-            py.detach(|| connection.exported()).map_err(|error| to_python(py, &error))?;
+            detached(py, || connection.exported()).map_err(|error| to_python(py, &error))?;
         }
         self.with(py, |proxy| proxy.notify_encoded(&self.name, message))
     }
@@ -167,7 +169,7 @@ impl Inflow {
     /// Whether the next item, or the end, is there; else the waker is told when it is.
     pub(crate) fn poll(&self, py: Python<'_>, waker: &Waker) -> bool {
         let Ok(Some(mut items)) = self.items.take(py) else { return true }; // who takes it hears why
-        let (polled, items) = py.detach(move || (items.poll_next(&mut Context::from_waker(waker)), items));
+        let (polled, items) = detached(py, move || (items.poll_next(&mut Context::from_waker(waker)), items));
         self.items.put_back(py, items);
         let Poll::Ready(item) = polled else { return false };
         if let Ok(mut place) = self.polled.lock_py_attached(py) {
@@ -189,8 +191,9 @@ impl Inflow {
             Some(item) => item,
             None => {
                 let Some(mut items) = self.items.take(py)? else { return Ok(None) };
-                let (item, items) = py.detach(move || (items.next(), items));
+                let (item, items) = signals::waiting(py, move || (items.next(), items));
                 self.items.put_back(py, items);
+                signals::check()?;
                 item
             }
         };

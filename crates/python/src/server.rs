@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 
 use crate::driver::{Bell, Driver};
+use crate::ending::detached;
 use crate::error::{of_kind, to_python};
 use crate::hub::Connection;
 use crate::object::Target;
@@ -36,7 +37,7 @@ pub(crate) fn serve(
 ) -> PyResult<Running> {
     let objects: Vec<_> =
         objects.into_iter().map(|(name, target)| (name, target.get().proxy.clone())).collect();
-    let started = py.detach(|| {
+    let started = detached(py, || {
         let (first, more) = addresses.split_first().unzip();
         let state = match first {
             Some(first) if usual_state => andiron_daemon::state_folder(first)?,
@@ -67,7 +68,7 @@ impl Running {
     fn stop(&self, py: Python<'_>) -> bool {
         // It is dropped as well: then its files are another one's to open.
         let running = self.running.lock_py_attached(py).ok().and_then(|mut running| self.own(running.take()));
-        py.detach(|| running.is_none_or(|running| running.stop()))
+        detached(py, || running.is_none_or(|running| running.stop()))
     }
 
     /// By which it is reached.
@@ -79,7 +80,7 @@ impl Running {
     /// A connection within this process.
     fn connect(&self, py: Python<'_>) -> PyResult<Connection> {
         let connector = self.connector(py)?;
-        let hub = py.detach(|| connector.connect()).map_err(|error| to_python(py, &error))?;
+        let hub = detached(py, || connector.connect()).map_err(|error| to_python(py, &error))?;
         Ok(Connection::over(hub, true))
     }
 
@@ -112,7 +113,7 @@ impl Drop for Running {
         let running = self.running.get_mut().ok().and_then(Option::take);
         let mut running = self.own(running);
         // Its threads end only when they had the interpreter once more.
-        if Python::try_attach(|py| py.detach(|| drop(running.take()))).is_none() {
+        if Python::try_attach(|py| detached(py, || drop(running.take()))).is_none() {
             std::mem::forget(running); // the interpreter ends, and the process with it
         }
     }

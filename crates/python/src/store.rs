@@ -9,6 +9,7 @@ use pyo3::exceptions::{PyKeyError, PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
+use crate::ending::detached;
 use crate::error::{of_kind, to_python};
 use crate::file::PythonFile;
 use crate::flow::Flow;
@@ -33,7 +34,7 @@ impl Store {
     /// The value of this name, if there is one: what was made of it before, where it is current.
     fn value<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
         let Some(kept) = self.0.kept(name) else {
-            let entry = py.detach(|| self.0.entry(name)).map_err(|error| to_python(py, &error))?;
+            let entry = detached(py, || self.0.entry(name)).map_err(|error| to_python(py, &error))?;
             return entry.map(|entry| value(py, &entry)).transpose();
         };
         if let Some(made) = kept.made::<Template>() {
@@ -50,7 +51,7 @@ impl Store {
     fn read(&self, py: Python<'_>, name: &str) -> PyResult<Option<Entry>> {
         match self.0.current(name) {
             Some(entry) => Ok(entry),
-            None => py.detach(|| self.0.entry(name)).map_err(|error| to_python(py, &error)),
+            None => detached(py, || self.0.entry(name)).map_err(|error| to_python(py, &error)),
         }
     }
 }
@@ -130,7 +131,7 @@ impl Store {
     /// Has this be the object that is the store, and asks for what shows its writes, where that was not done: then this has to be awaited, and nothing later has to wait.
     fn look(&self, py: Python<'_>, remote: &Remote) -> PyResult<Option<Pending>> {
         let object = remote.proxy.clone();
-        let begun = py.detach(|| self.0.look(object)).map_err(|error| to_python(py, &error))?;
+        let begun = detached(py, || self.0.look(object)).map_err(|error| to_python(py, &error))?;
         Ok(begun.map(|(looking, pending)| {
             Pending::new(pending, None, Some(Question::Board(self.0.clone(), looking)))
         }))
@@ -138,7 +139,7 @@ impl Store {
 
     /// Begins to ask for an entry, whether it is known here or not; the result is what `entry` gives.
     fn start(&self, py: Python<'_>, name: Name<'_>) -> PyResult<Pending> {
-        let begun = py.detach(|| self.0.begin(&name));
+        let begun = detached(py, || self.0.begin(&name));
         let (asking, pending) = begun.map_err(|error| to_python(py, &error))?;
         let question = Question::Entry(self.0.clone(), name.0.to_owned(), asking);
         Ok(Pending::new(pending, None, Some(question)))
@@ -184,7 +185,7 @@ impl Store {
         if let Some(durability) = self::durability(py, durability)? {
             put = put.durability(durability);
         }
-        py.detach(|| self.0.set_with(put)).map_err(|error| to_python(py, &error))
+        detached(py, || self.0.set_with(put)).map_err(|error| to_python(py, &error))
     }
 
     /// Sets the value of an entry that is there, and leaves it as it is otherwise; gives its version.
@@ -196,7 +197,7 @@ impl Store {
         if_version: u64,
     ) -> PyResult<u64> {
         let put = put(&name, value)?.if_version(if_version);
-        py.detach(|| self.0.replace(put)).map_err(|error| to_python(py, &error))
+        detached(py, || self.0.replace(put)).map_err(|error| to_python(py, &error))
     }
 
     /// Sets a value where there is none; gives the entry that is there.
@@ -207,7 +208,7 @@ impl Store {
         value: &Bound<'py, PyAny>,
     ) -> PyResult<Option<EntryTuple<'py>>> {
         let put = put(&name, value)?;
-        let found = py.detach(|| self.0.set_default(put)).map_err(|error| to_python(py, &error))?;
+        let found = detached(py, || self.0.set_default(put)).map_err(|error| to_python(py, &error))?;
         found.map(|entry| tuple(py, &entry)).transpose()
     }
 
@@ -215,7 +216,7 @@ impl Store {
     fn set_many(&self, py: Python<'_>, items: Vec<(Bound<'_, PyAny>, Bound<'_, PyAny>)>) -> PyResult<u64> {
         let puts = items.iter().map(|(name, value)| put(&name.extract::<Name<'_>>()?, value));
         let puts: Vec<Put> = puts.collect::<PyResult<_>>()?;
-        py.detach(|| self.0.set_many(puts)).map_err(|error| to_python(py, &error))
+        detached(py, || self.0.set_many(puts)).map_err(|error| to_python(py, &error))
     }
 
     /// Takes an entry out and gives it back.
@@ -226,7 +227,7 @@ impl Store {
         name: Name<'_>,
         if_version: Option<u64>,
     ) -> PyResult<Option<EntryTuple<'py>>> {
-        let deleted = py.detach(|| match if_version {
+        let deleted = detached(py, || match if_version {
             None => self.0.delete(&name),
             Some(version) => self.0.delete_if_version(&name, version),
         });
@@ -242,89 +243,89 @@ impl Store {
             }
             false => error,
         })?;
-        py.detach(|| self.0.incr(&name, by)).map_err(|error| to_python(py, &error))
+        detached(py, || self.0.incr(&name, by)).map_err(|error| to_python(py, &error))
     }
 
     /// Has an entry outlive the server, or not any more; whether there is one.
     fn persist(&self, py: Python<'_>, name: Name<'_>, persist: bool) -> PyResult<bool> {
-        py.detach(|| self.0.persist(&name, persist)).map_err(|error| to_python(py, &error))
+        detached(py, || self.0.persist(&name, persist)).map_err(|error| to_python(py, &error))
     }
 
     /// How many entries there are.
     fn count(&self, py: Python<'_>) -> PyResult<u64> {
-        py.detach(|| self.0.count()).map_err(|error| to_python(py, &error))
+        detached(py, || self.0.count()).map_err(|error| to_python(py, &error))
     }
 
     /// The names as they are at one moment, sorted.
     fn names(&self, py: Python<'_>) -> PyResult<Vec<String>> {
-        let names = py.detach(|| self.0.names()?.collect::<Result<_, Error>>());
+        let names = detached(py, || self.0.names()?.collect::<Result<_, Error>>());
         names.map_err(|error| to_python(py, &error))
     }
 
     /// All entries as they are at one moment, sorted by name.
     fn entries(&self, py: Python<'_>) -> PyResult<Entries> {
-        let entries = py.detach(|| self.0.entries()).map_err(|error| to_python(py, &error))?;
+        let entries = detached(py, || self.0.entries()).map_err(|error| to_python(py, &error))?;
         Ok(Entries(Flow::new(Box::new(entries))))
     }
 
     /// Takes out the entry whose name comes first.
     fn delete_first<'py>(&self, py: Python<'py>) -> PyResult<Option<(String, EntryTuple<'py>)>> {
-        let deleted = py.detach(|| self.0.delete_first()).map_err(|error| to_python(py, &error))?;
+        let deleted = detached(py, || self.0.delete_first()).map_err(|error| to_python(py, &error))?;
         deleted.map(|(name, entry)| Ok((name, tuple(py, &entry)?))).transpose()
     }
 
     /// Has the server keep the entries as they are, under this name; how many there were.
     fn save(&self, py: Python<'_>, snapshot: Name<'_>) -> PyResult<u64> {
-        py.detach(|| self.0.save(&snapshot)).map_err(|error| to_python(py, &error))
+        detached(py, || self.0.save(&snapshot)).map_err(|error| to_python(py, &error))
     }
 
     /// Sets entries as a snapshot has them; how many there were.
     fn load(&self, py: Python<'_>, snapshot: Name<'_>) -> PyResult<u64> {
-        py.detach(|| self.0.load(&snapshot)).map_err(|error| to_python(py, &error))
+        detached(py, || self.0.load(&snapshot)).map_err(|error| to_python(py, &error))
     }
 
     /// The snapshots: name, when it was saved, entries and bytes.
     fn snapshots(&self, py: Python<'_>) -> PyResult<Vec<(String, f64, u64, u64)>> {
-        let snapshots = py.detach(|| self.0.snapshots()).map_err(|error| to_python(py, &error))?;
+        let snapshots = detached(py, || self.0.snapshots()).map_err(|error| to_python(py, &error))?;
         let rows = snapshots.into_iter().map(|row| (row.name, row.timestamp, row.entries, row.bytes));
         Ok(rows.collect())
     }
 
     /// Deletes a snapshot.
     fn delete_snapshot(&self, py: Python<'_>, snapshot: Name<'_>) -> PyResult<()> {
-        py.detach(|| self.0.delete_snapshot(&snapshot)).map_err(|error| to_python(py, &error))
+        detached(py, || self.0.delete_snapshot(&snapshot)).map_err(|error| to_python(py, &error))
     }
 
     /// Writes all that is persistent, of all authors, to a file; how many bytes that were.
     fn backup(&self, py: Python<'_>, file: Py<PyAny>) -> PyResult<u64> {
         let mut file = PythonFile::new(file);
-        let written = py.detach(|| self.0.backup(&mut file));
+        let written = detached(py, || self.0.backup(&mut file));
         file.outcome(py, written)
     }
 
     /// Has all that is persistent be as a file says that it was; how many entries that were.
     fn restore(&self, py: Python<'_>, file: Py<PyAny>) -> PyResult<u64> {
         let file = PythonFile::new(file);
-        let restored = py.detach(|| self.0.restore(file.clone()));
+        let restored = detached(py, || self.0.restore(file.clone()));
         file.outcome(py, restored)
     }
 
     /// Entries, bytes, authors, hits, questions and evicted of the whole store.
     fn stats(&self, py: Python<'_>) -> PyResult<(u64, u64, u64, u64, u64, u64)> {
-        let stats = py.detach(|| self.0.stats()).map_err(|error| to_python(py, &error))?;
+        let stats = detached(py, || self.0.stats()).map_err(|error| to_python(py, &error))?;
         let andiron::Stats { entries, bytes, authors, hits, questions, evicted } = stats;
         Ok((entries, bytes, authors, hits, questions, evicted))
     }
 
     /// Removes the entries; how many there were.
     fn clear(&self, py: Python<'_>) -> PyResult<u64> {
-        py.detach(|| self.0.clear()).map_err(|error| to_python(py, &error))
+        detached(py, || self.0.clear()).map_err(|error| to_python(py, &error))
     }
 
     /// Changes of entries whose name fits.
     #[pyo3(signature = (pattern, present=true, since=None))]
     fn watch(&self, py: Python<'_>, pattern: Name<'_>, present: bool, since: Option<u64>) -> PyResult<Watch> {
-        let watch = py.detach(|| match since {
+        let watch = detached(py, || match since {
             Some(version) => self.0.watch_since(&pattern, false, version),
             None => self.0.watch_with(&pattern, false, present),
         });
@@ -347,7 +348,7 @@ impl Entries {
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<(String, EntryTuple<'py>)>> {
         let Some(mut entries) = self.0.take(py)? else { return Ok(None) };
-        let (next, entries) = py.detach(move || (entries.next(), entries));
+        let (next, entries) = detached(py, move || (entries.next(), entries));
         let Some(Ok((name, entry))) = next else {
             self.0.close(py);
             return next.transpose().map(|_| None).map_err(|error| to_python(py, &error));
@@ -394,7 +395,7 @@ impl Watch {
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<ChangeTuple<'py>>> {
         let Some(mut watch) = self.0.take(py)? else { return Ok(None) };
-        let (change, watch) = py.detach(move || (watch.next(), watch));
+        let (change, watch) = detached(py, move || (watch.next(), watch));
         let Some(Ok(change)) = change else {
             self.0.close(py);
             return change.transpose().map(|_| None).map_err(|error| to_python(py, &error));

@@ -110,7 +110,10 @@ class Calls:
         except BaseException:
             pending.cancel()
             raise
-        return pending.result()
+        try:
+            return pending.result()
+        finally:
+            del pending  # an error that it raises has this frame, and would keep what it is kept by
 
     async def item(self, items: Inflow) -> Any:
         """The next item of a stream; `StopAsyncIteration` behind the last one."""

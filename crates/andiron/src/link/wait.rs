@@ -204,6 +204,7 @@ impl Link {
             // What came before the answer runs before the answer is taken.
             if let Some(job) = state.take_chained(chain) {
                 state = self.run_chained(state, number, job);
+                woken = true; // what ran may have raised what a signal's handler raises
                 continue;
             }
             if let Some(outcome) = state.outcome(what) {
