@@ -6,7 +6,7 @@ import struct
 import sys
 from _collections_abc import Callable
 
-from andiron import _errors, _memory
+from andiron import _errors, _memory, _shapes
 from andiron._memory import Array
 
 TYPE_CHECKING = False
@@ -129,9 +129,6 @@ class Extension:
         return f"Extension({self.code}, {self.data!r})"
 
 
-#: Whose instances are values by themselves.
-_PLAIN = (int, float, complex, str, bytes, bytearray, list, dict, tuple, set, frozenset)
-
 _classes: dict[str, type] = {}
 _names: dict[type, str] = {}
 
@@ -150,7 +147,11 @@ def register(cls: T, name: str | None = None) -> T:
     >>> decode(encode(Disc("Embers")))
     Disc(title='Embers')
     """
+    if not isinstance(cls, type):
+        raise TypeError(f"a class is registered, and {cls!r} is none")
     name = name or cls.__qualname__.rpartition(".")[2]
+    if not isinstance(name, str):
+        raise TypeError(f"the name of a class is a str, not {name!r}")
     other = _classes.get(name)
     if other is not None and (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
         raise ValueError(f"{other!r} is registered as {name!r}; give {cls!r} another name")
@@ -158,8 +159,10 @@ def register(cls: T, name: str | None = None) -> T:
         if not issubclass(cls, Exception):
             raise TypeError(f"{cls!r} is no Exception, and others never travel")
         _errors.registered[name] = cls
-    elif _is_plain(cls):
+    elif _shapes.is_plain(cls):
         raise TypeError(f"{cls!r} is a plain value of a kind of its own, and these never travel as such")
+    else:
+        _shapes.check(cls)
     if name == SCALAR:
         raise ValueError(f"{name!r} is the name of numbers of numpy; give {cls!r} another one")
     _classes[name] = cls
@@ -294,31 +297,11 @@ def _instance(value: Any, cls: type) -> Reduced | None:
     enum = sys.modules.get("enum")
     if enum is not None and isinstance(value, enum.Enum):
         return ENUM, [name, _flags(value) if isinstance(value, enum.Flag) else value.name, value.value]
-    if _is_plain(cls):
+    if _shapes.is_plain(cls):
         return None
-    fields = _field_names(cls)
-    if fields is not None:
-        return RECORD, [name, {field: getattr(value, field) for field in fields}]
-    if cls not in _names:
+    if cls not in _names and _shapes.fields_of(cls) is None:
         return None
-    if not hasattr(value, "__dict__"):
-        raise TypeError(f"{cls.__qualname__} has slots: make it a dataclass to have it travel")
-    return RECORD, [name, dict(vars(value))]
-
-
-def _field_names(cls: type) -> list[str] | None:
-    """Of a dataclass or a named tuple."""
-    if hasattr(cls, "__dataclass_fields__"):
-        import dataclasses
-
-        return [field.name for field in dataclasses.fields(cls)]
-    return list(cls._fields) if issubclass(cls, tuple) and hasattr(cls, "_fields") else None
-
-
-def _is_plain(cls: type) -> bool:
-    """Whether instances are values by themselves, of which their attributes do not tell all."""
-    named = issubclass(cls, tuple) and hasattr(cls, "_fields")
-    return issubclass(cls, _PLAIN) and not named and not hasattr(cls, "__members__")
+    return RECORD, [name, _shapes.parts_of(value, cls)]
 
 
 def _flags(value: Any) -> str:
@@ -508,7 +491,7 @@ def _to_instance(payload: list[Any]) -> Any:
     cls = _classes.get(name)
     if cls is None:
         return _to_scalar(fields) if name == SCALAR and _has_numpy() else Record(name, fields)
-    known = _field_names(cls)
+    known = _shapes.fields_of(cls)
     if known is not None and set(known) != set(fields):
         raise _malformed(
             f"no {name} can be made of what came: it has the fields {', '.join(known)} here, and {', '.join(fields)} at its sender"
@@ -522,7 +505,7 @@ def _to_instance(payload: list[Any]) -> Any:
             vars(made).update(fields)
         for field in known or ():
             object.__setattr__(made, field, fields[field])
-    except TypeError as error:
+    except (TypeError, AttributeError) as error:
         raise _malformed(f"no {name} can be made of what came: {error}") from error
     return made
 

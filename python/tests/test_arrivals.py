@@ -1,12 +1,17 @@
 """What arrives as what, by the table in the vectors, and that of classes."""
 
+import collections
 import contextlib
 import copy
 import dataclasses
 import enum
+import fractions
+import functools
+import io
 import json
 import pickle
 import re
+import types
 
 import pytest
 
@@ -154,11 +159,77 @@ def test_an_instance_of_a_plain_class_has_its_attributes():
     with registered(Plain):
         found = andiron.decode(andiron.encode(Plain(a=1, b=[2])))
         assert (type(found), vars(found)) == (Plain, {"a": 1, "b": [2]})
-    with (
-        registered(Slotted),
-        pytest.raises(andiron.EncodingError, match="Slotted has slots: make it a dataclass"),
-    ):
-        andiron.encode(Slotted())
+    strange = Plain(a=1)
+    vars(strange)[5] = 6
+    with registered(Plain), pytest.raises(andiron.EncodingError, match="attribute whose name is 5"):
+        andiron.encode(strange)
+
+
+class Half(Slotted):
+    """It has a `__dict__` beside the slots of its base."""
+
+
+class Memo(io.StringIO):
+    pass
+
+
+class Queue(collections.deque):
+    pass
+
+
+class Space(types.SimpleNamespace):
+    pass
+
+
+class Share(fractions.Fraction):
+    pass
+
+
+@pytest.mark.parametrize("cls", [Slotted, Half, Memo, Queue, Space, Share], ids=lambda cls: cls.__name__)
+def test_a_class_whose_instances_hold_more_than_their_attributes_is_not_registered(cls):
+    with registered(), pytest.raises(TypeError, match=r"has slots|is in no attribute"):
+        andiron.register(cls)
+
+
+def test_an_array_of_a_class_of_its_own_is_not_registered():
+    numpy = pytest.importorskip("numpy")
+    with registered(), pytest.raises(TypeError, match="made of a ndarray"):
+        andiron.register(type("Signal", (numpy.ndarray,), {}))
+
+
+@dataclasses.dataclass
+class Measured(Half):
+    width: int
+
+    @functools.cached_property
+    def area(self):
+        return self.width**2
+
+
+class Place(Point):
+    """A named tuple that has a `__dict__`."""
+
+
+def test_an_instance_with_more_than_its_fields_is_refused():
+    measured, place = Measured(3), Place(1, 2)
+    with registered(Measured, Place):
+        assert measured.area == 9, "what is kept of its fields is none"
+        assert andiron.decode(andiron.encode([measured, place])) == [measured, place]
+        place.name = "home"
+        for value in (measured, place):
+            value.a = 1
+            with pytest.raises(andiron.EncodingError, match=r"\[0\].* that is no field of it"):
+                andiron.encode([value])
+
+
+@dataclasses.dataclass
+class Listed(collections.deque):
+    width: int
+
+
+def test_a_dataclass_that_holds_more_than_its_fields_is_refused():
+    with pytest.raises(andiron.EncodingError, match="made of a deque"):
+        andiron.encode(Listed(3))
 
 
 def test_a_class_that_has_changed_is_told_of():
