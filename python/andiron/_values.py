@@ -287,8 +287,7 @@ def reduce(value: Any) -> Reduced | None:
     if numpy is not None and isinstance(value, numpy.generic):
         return _scalar(value)
     if isinstance(value, BaseException):
-        attributes = {str(name): part for name, part in vars(value).items() if name[:1] != "_"}
-        return EXCEPTION, [_errors.name_of(cls), list(value.args), attributes]
+        return EXCEPTION, list(_errors.parts_of(value))
     return _instance(value, cls)
 
 
@@ -475,14 +474,7 @@ def _named(fields: dict[Any, Any], what: str) -> dict[str, Any]:
 def _to_exception(payload: list[Any]) -> BaseException:
     type_name, args, attributes = _parts(payload, "exception", str, list, dict)
     _named(attributes, "exception")
-    cls = _errors.class_of(type_name)
-    error = _errors._made(cls, "", args) if cls is not None else None
-    if error is None:
-        error = _errors.failed("application", str(args[0]) if args else "", None, {}, type_name, [], args)
-    for name, value in attributes.items():
-        if name[:1] != "_":
-            setattr(error, name, value)
-    return error
+    return _errors.restored(type_name, args, attributes)
 
 
 def _to_instance(payload: list[Any]) -> Any:
