@@ -52,8 +52,13 @@ class Record:
     __slots__ = ("_fields", "_name")
 
     def __init__(self, name: str, fields: Mapping[str, Any]) -> None:
+        if type(name) is not str:
+            raise TypeError(f"the name of a class is a str, not {name!r}")
         self._name = name
         self._fields = dict(fields)
+        for field in self._fields:
+            if type(field) is not str:
+                raise TypeError(f"the name of a field is a str, not {field!r}")
 
     @property
     def __name__(self) -> str:
@@ -92,6 +97,10 @@ class Member:
     __slots__ = ("enum", "name", "value")
 
     def __init__(self, enum: str, name: str, value: Any) -> None:
+        if type(enum) is not str or type(name) is not str:
+            raise TypeError(
+                f"the names of an enumeration and its member are a str, not {enum!r} and {name!r}"
+            )
         self.enum = enum
         self.name = name
         self.value = value
@@ -114,6 +123,10 @@ class Extension:
     __slots__ = ("code", "data")
 
     def __init__(self, code: int, data: bytes) -> None:
+        if type(code) is not int or not (-128 <= code < -1 or 17 <= code <= 127 or code == 0):
+            raise ValueError(f"the code of an extension of one's own is 32 to 127, not {code!r}")
+        if type(data) is not bytes:
+            raise TypeError(f"the data of an extension is bytes, not a {type(data).__name__}")
         self.code = code
         self.data = data
 
@@ -229,16 +242,26 @@ def _array(value: Any) -> Reduced:
 
 def _scalar(value: Any) -> Reduced:
     """A number of numpy, which has a type that a plain one has not."""
-    _, [form, _, data] = _array(value.reshape(()))
+    if not value.dtype.itemsize:  # an empty text, of which numpy makes no array
+        import numpy
+
+        return _scalar_of(numpy.zeros((), value.dtype.kind + "1"))
+    return _scalar_of(value.reshape(()))
+
+
+def _scalar_of(array: Any) -> Reduced:
+    _, [form, _, data] = _array(array)
     return RECORD, [SCALAR, {"dtype": form, "data": bytes(data)}]
 
 
 def _to_scalar(fields: dict[str, Any]) -> Any:
     try:
-        array = _memory.made_of(fields["dtype"], [], fields["data"])
-        return array[()]
-    except (KeyError, TypeError, AttributeError):
-        raise _malformed("a number of numpy is made of other parts") from None
+        form, data = fields["dtype"], fields["data"]
+        if isinstance(form, str) and form[:1] in ("<", ">", "|") and isinstance(data, bytes):
+            return _memory.made_of(form, [], data)[()]
+    except (KeyError, TypeError, ValueError, SystemError):  # texts may have numbers that are no characters
+        pass
+    raise _malformed("a number of numpy is made of other parts")
 
 
 def _plain_array(value: Array) -> Reduced:
@@ -250,12 +273,12 @@ def _record(value: Record) -> Reduced:
 
 
 def _member(value: Member) -> Reduced:
+    value = Member(value.enum, value.name, value.value)  # they may have been changed
     return ENUM, [value.enum, value.name, value.value]
 
 
 def _extension(value: Extension) -> Reduced:
-    if value.code in _RESTORERS or 1 <= value.code <= 16:
-        raise ValueError(f"an extension of code {value.code} has a meaning of its own")
+    value = Extension(value.code, value.data)
     return value.code, value.data
 
 
@@ -316,7 +339,12 @@ def _flags(value: Any) -> str:
 def restore(code: int, payload: Any) -> Any:
     """The value of an extension: of bytes, or of the list that it holds."""
     restorer = _RESTORERS.get(code)
-    return Extension(code, payload) if restorer is None else restorer(payload)
+    try:
+        return Extension(code, payload) if restorer is None else restorer(payload)
+    except (_errors.EncodingError, MemoryError):
+        raise
+    except Exception as error:  # of a class that has ideas of its own
+        raise _malformed(f"{type(error).__name__}: {error}") from error
 
 
 def _malformed(why: str) -> _errors.EncodingError:
@@ -483,6 +511,9 @@ def _to_instance(payload: list[Any]) -> Any:
     cls = _classes.get(name)
     if cls is None:
         return _to_scalar(fields) if name == SCALAR and _has_numpy() else Record(name, fields)
+    if issubclass(cls, BaseException) or hasattr(cls, "__members__"):
+        kind = "an exception" if issubclass(cls, BaseException) else "an enumeration"
+        raise _malformed(f"an instance of {name} came, and {name} is {kind} here")
     known = _shapes.fields_of(cls)
     if known is not None and set(known) != set(fields):
         raise _malformed(
@@ -509,10 +540,33 @@ def _to_member(payload: list[Any]) -> Any:
         return Member(name, member, value)
     import enum
 
+    if not issubclass(cls, enum.Enum):
+        raise _malformed(f"a member of {name} came, and {name} is no enumeration here")
+    if issubclass(cls, enum.Flag):
+        try:
+            made = cls(value)
+        except (ValueError, TypeError):
+            raise _malformed(f"{name} has no member {member!r} here, with the value {value!r}") from None
+        names = set(cls.__members__)
+        if member and names.issuperset(member.split("|")) and _flags(made) != member:
+            raise _malformed(f"{member} of {name} has another value here than {value!r}, as at its sender")
+        return made
     try:
-        return cls(value) if issubclass(cls, enum.Flag) else cls[member]
-    except (KeyError, ValueError, TypeError):
+        made = cls[member]
+    except KeyError:
         raise _malformed(f"the enumeration {name} has no member {member!r} here") from None
+    if not _is_same(made.value, value):
+        raise _malformed(f"{member} of {name} has the value {made.value!r} here, and {value!r} at its sender")
+    return made
+
+
+def _is_same(value: Any, other: Any) -> bool:
+    """Whether two values are the same where they travel, as which classes they ever are here."""
+    if type(value) is type(other) and type(value) in (int, str):
+        return bool(value == other)
+    from andiron._engine import encode
+
+    return encode(value) == encode(other) or bool(value == other)
 
 
 def _to_buffer(payload: list[Any]) -> Any:

@@ -278,3 +278,77 @@ def test_a_combination_of_flags_is_kept_where_the_class_has_other_names_for_it()
 
     with registered(Rights=Other):
         assert andiron.decode(andiron.encode(Rights.READ | Rights.WRITE)) is Other.BOTH
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: andiron.Record(5, {}),
+        lambda: andiron.Record("Point", {1: 2}),
+        lambda: andiron.Member("Color", 1, 2),
+        lambda: andiron.Member(None, "RED", 2),
+        lambda: andiron.Extension(300, b""),
+        lambda: andiron.Extension(-1, b""),
+        lambda: andiron.Extension(14, b""),
+        lambda: andiron.Extension("64", b""),
+        lambda: andiron.Extension(64, "a"),
+    ],
+)
+def test_what_could_not_be_read_is_not_made(make):
+    with pytest.raises((TypeError, ValueError), match=r"str, not|32 to 127|is bytes, not"):
+        make()
+
+
+def test_what_was_made_unreadable_later_is_not_sent():
+    member, extension = andiron.Member("Color", "RED", 1), andiron.Extension(64, b"a")
+    member.name, extension.code = 5, 14
+    for value in (member, extension):
+        with pytest.raises(andiron.EncodingError, match=r"str, not|32 to 127"):
+            andiron.encode(value)
+
+
+@pytest.mark.parametrize("thing", [5, len, "Track"])
+def test_only_a_class_is_registered(thing):
+    with pytest.raises(TypeError, match=r"a class is registered, and .* is none"):
+        andiron.register(thing)
+
+
+def test_what_a_class_raises_where_a_value_is_read_is_an_error_of_encoding():
+    class Other:
+        @property
+        def number(self):
+            return 1
+
+        @number.setter
+        def number(self, _):
+            raise RuntimeError("never")
+
+    Other.__annotations__ = {"number": int}
+    with registered(Picky=dataclasses.dataclass(init=False)(Other)):
+        sent = andiron.encode(andiron.Record("Picky", {"number": 1}))
+        with pytest.raises(andiron.EncodingError, match="the value cannot be read: "):
+            andiron.decode(sent)
+
+
+@pytest.mark.parametrize(
+    ("sent", "why"),
+    [
+        (andiron.Record("Color", {"x": 1}), "Color is an enumeration here"),
+        (andiron.Member("Plain", "A", 1), "Plain is no enumeration here"),
+        (andiron.Member("Color", "RED", 99), "RED of Color has the value 1 here, and 99 at its sender"),
+        (andiron.Member("Rights", "READ", 3), "READ of Rights has another value"),
+        (andiron.Member("Rights", "READ", 99), "no member 'READ'"),
+        (andiron.Member("Rights", "READ", "x"), "no member 'READ'"),
+        (andiron.Record("CodedError", {"x": 1}), "CodedError is an exception here"),
+        (andiron.Record("Point", {"x": 1}), "no Point can be made"),
+    ],
+    ids=repr,
+)
+def test_what_is_another_kind_of_class_here_is_told(sent, why):
+    class CodedError(Exception):
+        pass
+
+    with registered(Color, Plain, Rights, Point, CodedError):
+        data = andiron.encode(sent)
+        with pytest.raises(andiron.EncodingError, match=why):
+            andiron.decode(data)
