@@ -77,6 +77,8 @@ class EncodingError(Error, TypeError):
     """A value cannot be sent or read."""
 
     kind = "encoding"
+    #: The bytes of an entry that was taken out of the store and cannot be read.
+    data: bytes | None = None
 
 
 class TooLargeError(Error, ValueError):
@@ -359,6 +361,17 @@ def _of_kind(
         error.type_name = type_name or ""
         error.remote_args = tuple(args)
     return error
+
+
+def unreadable(error: BaseException, name: str, data: bytes | None) -> BaseException:
+    """What is raised where the value of an entry cannot be read, and, with its ``data``, was taken out of the store."""
+    if not isinstance(error, EncodingError):
+        return error
+    taken = "" if data is None else " was taken out of the store, its bytes are `data` of this error, and it"
+    named = EncodingError(f"the entry `{name}`{taken} cannot be read: {error}")
+    named.data = data
+    named.__cause__ = error
+    return named
 
 
 def hint(name: str, known: Iterable[str], has: str) -> str:

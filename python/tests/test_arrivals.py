@@ -11,6 +11,7 @@ import io
 import json
 import pickle
 import re
+import signal
 import types
 
 import pytest
@@ -352,3 +353,38 @@ def test_what_is_another_kind_of_class_here_is_told(sent, why):
         data = andiron.encode(sent)
         with pytest.raises(andiron.EncodingError, match=why):
             andiron.decode(data)
+
+
+@pytest.mark.parametrize("begin", [andiron.encode, andiron.can_send, andiron._engine.encode_stored])
+def test_a_value_without_end_can_be_interrupted(begin):
+    class StopError(BaseException):
+        pass
+
+    def stop(*_):
+        raise StopError
+
+    value = [1]
+    for _ in range(40):
+        value = [value, value]
+    before = signal.signal(signal.SIGALRM, stop)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(StopError):
+            begin(value)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_a_value_beyond_any_message_is_refused_before_it_is_written_to_its_end():
+    value = ["x" * (1 << 20)] * 8000
+    with pytest.raises(andiron.EncodingError, match="longer than 1 GiB"):
+        andiron.encode(value)
+
+
+def test_any_bytes_are_read():
+    data = andiron.encode([1, "a"])
+    for same in (bytearray(data), memoryview(data), memoryview(data + data)[: len(data)]):
+        assert andiron.decode(same) == [1, "a"]
+    with pytest.raises(TypeError, match="bytes-like"):
+        andiron.decode("a")
