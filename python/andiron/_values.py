@@ -301,20 +301,20 @@ _REDUCERS: dict[tuple[str, str], Callable[[Any], Reduced]] = {
 
 
 def reduce(value: Any) -> Reduced | None:
-    """What stands for a value on the wire; `None` where it is no value that travels."""
+    """What stands for a value on the wire; `None` where it is of no class that is known by itself."""
     cls = type(value)
     reducer = _REDUCERS.get((cls.__module__, cls.__qualname__))
     if reducer is not None:
         return reducer(value)
     numpy = sys.modules.get("numpy")
-    if numpy is not None and isinstance(value, numpy.generic):
-        return _scalar(value)
+    return _scalar(value) if numpy is not None and isinstance(value, numpy.generic) else None
+
+
+def reduce_instance(value: Any) -> Reduced | None:
+    """The same of an instance of another class; `None` where it is no value that travels."""
     if isinstance(value, BaseException):
         return EXCEPTION, list(_errors.parts_of(value))
-    return _instance(value, cls)
-
-
-def _instance(value: Any, cls: type) -> Reduced | None:
+    cls = type(value)
     name = _names.get(cls, cls.__qualname__.rpartition(".")[2])
     enum = sys.modules.get("enum")
     if enum is not None and isinstance(value, enum.Enum):
@@ -589,6 +589,12 @@ _RESTORERS: dict[int, Callable[[Any], Any]] = {
     ENUM: _to_member,
     TIMESTAMP: _to_timestamp,
 }
+
+
+def kind_of(cls: type) -> str | None:
+    """The known class of which this one is a kind of its own."""
+    known = (base for base in cls.__mro__ if (base.__module__, base.__qualname__) in _REDUCERS)
+    return next((base.__qualname__ for base in known), None)
 
 
 def foreign(codec: int, data: bytes) -> Any:

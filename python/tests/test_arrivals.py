@@ -4,6 +4,8 @@ import collections
 import contextlib
 import copy
 import dataclasses
+import datetime
+import decimal
 import enum
 import fractions
 import functools
@@ -388,3 +390,35 @@ def test_any_bytes_are_read():
         assert andiron.decode(same) == [1, "a"]
     with pytest.raises(TypeError, match="bytes-like"):
         andiron.decode("a")
+
+
+class Moment(datetime.datetime):
+    pass
+
+
+class Price(decimal.Decimal):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [(Moment(2026, 1, 1), r"send datetime\(..\) of it"), (Price(1), r"send Decimal\(..\) of it")],
+    ids=repr,
+)
+def test_a_kind_of_its_own_of_a_known_class_is_told_what_to_send(value, why):
+    with pytest.raises(andiron.EncodingError, match=why):
+        andiron.encode(value)
+
+
+def test_what_is_exposed_is_called_whatever_its_class_is_otherwise(serve):
+    @andiron.expose
+    @dataclasses.dataclass(eq=False)
+    class Counter(collections.deque):
+        number: int = 1
+
+        def next(self):
+            return self.more + 1
+
+    counter = Counter()
+    counter.more = 6
+    assert serve({"give": lambda: counter})["give"]().next() == 7
