@@ -195,6 +195,7 @@ class Store(MutableMapping[str, "Any"]):
     that nobody has; write ``with store.edit("a") as a: a["b"] = 1``.
 
     Each method is one message, and what it does is done at once or not at all. What is gone over is all as it was at one moment, whatever is written meanwhile.
+    A copy of all is ``dict(store.items())``; ``dict(store)`` asks for the names, and then for each value.
     """
 
     __slots__ = ("__weakref__", "_author", "_engine", "_of")
