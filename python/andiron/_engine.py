@@ -106,6 +106,7 @@ class _Hooks:
 
     restore = staticmethod(_values.restore)
     foreign = staticmethod(_values.foreign)
+    unreadable = staticmethod(_errors.unreadable)
     failure = staticmethod(_errors.failure)
     error = staticmethod(_errors.failed)
     log = staticmethod(_log.log)

@@ -77,6 +77,8 @@ class EncodingError(Error, TypeError):
     """A value cannot be sent or read."""
 
     kind = "encoding"
+    #: The bytes of an entry that was taken out of the store and cannot be read.
+    data: bytes | None = None
 
 
 class TooLargeError(Error, ValueError):
@@ -198,6 +200,22 @@ KINDS: dict[str, type[Error]] = {
 #: Kinds that say of the call in which they were raised what they say of the call that ended with them.
 _HOLDS = ("application", "deadline", "cancelled", "unknown", "reentrant")
 
+#: What errors of this package have of their own, and what it is.
+_KEPT: dict[str, type | tuple[type, ...]] = {
+    "operation": str,
+    "context": dict,
+    "type_name": str,
+    "remote_args": tuple,
+}
+
+_MADE_BY_PYTHON = 1 << 9  # of `type.__flags__`
+
+#: Of what classes in C, and slots, are made.
+_MEMBERS = (type(vars(type(len))["__self__"]), type(vars(type(lambda: None))["__globals__"]))
+
+#: The object that has no such attribute: it is none of the exception's own.
+_UNTOLD = ("obj",)
+
 #: Exceptions that would mean something else where they arrive.
 _NEVER = ("StopIteration", "StopAsyncIteration")
 
@@ -211,6 +229,12 @@ def class_of(type_name: str) -> type[Exception] | None:
     if isinstance(found, type) and issubclass(found, Exception) and type_name not in _NEVER:
         return found
     return None
+
+
+def _own_class(type_name: str) -> type[Error] | None:
+    """The exception of this package that has this name."""
+    found = globals().get(type_name.removeprefix("andiron.")) if type_name.startswith("andiron.") else None
+    return found if isinstance(found, type) and issubclass(found, Error) else None
 
 
 def name_of(cls: type[BaseException]) -> str:
@@ -263,10 +287,62 @@ def _set_attribute(error: Exception, name: str, value: Any) -> None:
 
 
 def _made(cls: type[Exception], message: str, args: Sequence[Any]) -> Exception | None:
+    """One as it was, and not made anew: nothing is run of what its class has in Python."""
+    base: Any = cls
+    while base.__flags__ & _MADE_BY_PYTHON and base.__base__ is not None:
+        base = base.__base__
+    args = args or ([message] if message else [])
     try:
-        return cls(*(args or ([message] if message else [])))
+        error: Exception = base.__new__(cls, *args)
+        base.__init__(error, *args)
+        if error.args != tuple(args):  # one that takes them only in its own `__init__`
+            error.args = tuple(args)
     except Exception:  # a class with other ideas of its arguments
         return None
+    return error
+
+
+def restored(type_name: str, args: Sequence[Any], attributes: Mapping[str, Any]) -> Exception:
+    """An exception that is a value."""
+    cls = class_of(type_name) or _own_class(type_name)
+    error = None if cls is None else _made(cls, "", args)
+    if error is None:
+        error = failed("application", str(args[0]) if args else "", None, {}, type_name, [], args)
+    for name, value in attributes.items():
+        own = _KEPT.get(name) if isinstance(error, Error) else None
+        if own is not None and isinstance(value, own) and hasattr(error, name):
+            setattr(error, name, value)
+        elif name[:1] == "_" and name[:2] != "__" and not isinstance(error, Error):
+            vars(error)[name] = value
+        else:
+            _set_attribute(error, name, value)
+    return error
+
+
+def parts_of(error: BaseException) -> tuple[str, list[Any], dict[str, Any]]:
+    """Name, arguments and attributes of one that is a value."""
+    own = isinstance(error, Error)
+    attributes = {
+        name: part
+        for name, part in vars(error).items()
+        if name[:1] != "_" or name == "__notes__" or not (own or name[:2] == "__")
+    }
+    return name_of(type(error)), list(error.args), {**_members_of(error), **attributes}
+
+
+def _members_of(error: BaseException) -> dict[str, Any]:
+    """What an exception has beside its arguments and its ``__dict__``, such as the name of a file."""
+    members = {}
+    for base in type(error).__mro__:
+        if base is BaseException or base.__name__ == "BaseExceptionGroup":  # of which the arguments tell all
+            break
+        for name, member in vars(base).items():
+            if not isinstance(member, _MEMBERS) or name[:1] == "_" or name in _UNTOLD:
+                continue
+            part = getattr(error, name, None)
+            if part is not None and not any(part is told for told in error.args):
+                members[name] = part
+    return members
 
 
 def _of_kind(
@@ -285,6 +361,17 @@ def _of_kind(
         error.type_name = type_name or ""
         error.remote_args = tuple(args)
     return error
+
+
+def unreadable(error: BaseException, name: str, data: bytes | None) -> BaseException:
+    """What is raised where the value of an entry cannot be read, and, with its ``data``, was taken out of the store."""
+    if not isinstance(error, EncodingError):
+        return error
+    taken = "" if data is None else " was taken out of the store, its bytes are `data` of this error, and it"
+    named = EncodingError(f"the entry `{name}`{taken} cannot be read: {error}")
+    named.data = data
+    named.__cause__ = error
+    return named
 
 
 def hint(name: str, known: Iterable[str], has: str) -> str:
@@ -348,7 +435,8 @@ def _sendable(args: Sequence[Any]) -> list[Any]:
 
 def attributes_of(error: BaseException) -> dict[str, Any]:
     """What an exception has of its own and can travel, with its notes."""
-    kept = {str(name): part for name, part in vars(error).items() if name[:1] != "_" or name == "__notes__"}
+    own = {str(name): part for name, part in vars(error).items() if name[:1] != "_" or name == "__notes__"}
+    kept = {**_members_of(error), **own}
     return {name: part for name, part in kept.items() if _can_travel(part)}
 
 

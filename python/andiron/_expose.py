@@ -30,9 +30,6 @@ _marked: dict[int, object] = {}
 #: Whether a class shows anything, as long as nothing more is exposed.
 _shows: weakref.WeakKeyDictionary[type, bool] = weakref.WeakKeyDictionary()
 
-#: The extensions that are instances of some class.
-_OF_CLASSES = (_values.EXCEPTION, _values.RECORD, _values.ENUM)
-
 _FUNCTIONS = (
     types.FunctionType,
     types.BuiltinFunctionType,
@@ -301,7 +298,9 @@ def _reduce(value: Any) -> Any:
         return remote(value)
     reduced = _values.reduce(value)
     # What is marked as something to be called is no value, whatever its class is otherwise.
-    if reduced is not None and not (reduced[0] in _OF_CLASSES and is_exposed(value)):
+    if reduced is None and not is_exposed(value):
+        reduced = _values.reduce_instance(value)
+    if reduced is not None:
         return reduced
     target = target_of(value)
     if target is not None:
@@ -319,6 +318,9 @@ def _refusal(value: Any) -> str:
     for plain in (bool, int, float, str, bytes, bytearray, list, dict, tuple, set, frozenset):
         if isinstance(value, plain):
             return f"{name} is a {plain.__name__} of a kind of its own: send {plain.__name__}(..) of it"
+    kind = _values.kind_of(cls)
+    if kind is not None:
+        return f"{name} is a {kind} of a kind of its own: send {kind}(..) of it"
     return f"{name} is no value that travels; expose it to have it called, or register its class"
 
 

@@ -14,9 +14,11 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-#: Formats of elements that a view can be cast to.
 #: The format of a bytearray, by which it is told from a view of bytes.
 _CHANGEABLE = "=B"
+#: Formats of elements of an array. numpy reads more into others, and not all that it makes of them are errors.
+_ELEMENTS = r"[<>|](b1|[iu][1248]|f(2|4|8|12|16)|c(8|16|24|32)|[SU][1-9][0-9]{0,9}|[mM]8(\[[0-9]{0,9}([YMWDhms]|[munpfa]s)\])?)"
+#: Formats of elements that a view can be cast to.
 _CASTS = frozenset("cbB?hHiIlLqQnNfd")
 
 
@@ -164,6 +166,8 @@ def _check_array(array: Any) -> None:
         raise TypeError(
             f"an array of {array.dtype} cannot be sent: only one of plain numbers, texts or times"
         )
+    if not array.dtype.itemsize:
+        raise TypeError("an array of elements that have no bytes cannot be sent")
 
 
 def _bytes_of_view(view: memoryview) -> memoryview:
@@ -210,7 +214,7 @@ def made_of(form: str, shape: list[int], data: Any) -> Any:
         return view
     try:
         return (_array if form[:1] in ("<", ">", "|", "=") else _cast)(view, form, shape)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, ArithmeticError, MemoryError, SystemError) as error:
         raise _errors.EncodingError(
             f"the value cannot be read: a buffer of format {form!r} and shape {shape}: {error}"
         ) from None
@@ -224,6 +228,8 @@ def _own(memory: Memory) -> memoryview:
 
 
 def _cast(view: memoryview, form: Any, shape: list[int]) -> memoryview:
+    if form.removeprefix("@") not in _CASTS:
+        raise ValueError("that is no format of elements")
     if 0 not in shape:
         return view.cast(form, shape)
     if len(shape) != 1:
@@ -232,13 +238,15 @@ def _cast(view: memoryview, form: Any, shape: list[int]) -> memoryview:
 
 
 def _array(data: memoryview, form: str, shape: list[int]) -> Any:
+    import re
+
+    if not re.fullmatch(_ELEMENTS, form):
+        raise ValueError("that are no plain elements")
     try:
         import numpy
     except ImportError:
         return Array(form, shape, data)
     kind = numpy.dtype(form)
-    if kind.hasobject or kind.names:
-        raise TypeError("that are no plain elements")
     if 0 in shape and not len(data):  # which numpy makes no array of
         return numpy.zeros(shape, kind)
     return numpy.frombuffer(data, dtype=kind).reshape(shape)

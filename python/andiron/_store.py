@@ -131,6 +131,12 @@ class Edit:
         )
 
 
+def check_version(version: int | None) -> None:
+    """Raises what is wrong with the version that an entry is to have."""
+    if version is not None and not 0 <= version < 2**64:
+        raise _errors.BadArgumentsError(f"a version is 0 (no entry) or more, not {version}")
+
+
 class _Edit(Edit):
     """Gives the value of an entry to a block, and writes it back behind it."""
 
@@ -189,6 +195,7 @@ class Store(MutableMapping[str, "Any"]):
     that nobody has; write ``with store.edit("a") as a: a["b"] = 1``.
 
     Each method is one message, and what it does is done at once or not at all. What is gone over is all as it was at one moment, whatever is written meanwhile.
+    A copy of all is ``dict(store.items())``; ``dict(store)`` asks for the names, and then for each value.
     """
 
     __slots__ = ("__weakref__", "_author", "_engine", "_of")
@@ -225,7 +232,13 @@ class Store(MutableMapping[str, "Any"]):
         self._engine.set(name, value)
 
     def __delitem__(self, name: str) -> None:
-        if self._engine.delete(name) is None:
+        try:
+            found = self._engine.delete(name)
+        except _errors.EncodingError as error:
+            if error.data is None:
+                raise
+            return  # nobody wants to read it
+        if found is None:
             raise KeyError(name)
 
     def __contains__(self, name: object) -> bool:
@@ -254,7 +267,10 @@ class Store(MutableMapping[str, "Any"]):
         return stored, (hub, self._author)
 
     def pop(self, name: str, default: Any = _MISSING) -> Any:
-        """Takes an entry out and gives its value, as one message."""
+        """Takes an entry out and gives its value, as one message.
+
+        `EncodingError` where that cannot be read: its ``data`` are the bytes of what was taken out.
+        """
         entry = self._engine.delete(name)
         if entry is not None:
             return entry[0]
@@ -263,7 +279,7 @@ class Store(MutableMapping[str, "Any"]):
         return default
 
     def popitem(self) -> tuple[str, Any]:
-        """Takes out the entry whose name comes first."""
+        """Takes out the entry whose name comes first; otherwise as `pop`."""
         first = self._engine.delete_first()
         if first is None:
             raise KeyError("the store has no entry of this author")
@@ -308,11 +324,12 @@ class Store(MutableMapping[str, "Any"]):
         if_version: int | None = None,
         durability: str | None = None,
     ) -> int:
-        """Sets a value and gives its version.
+        """Sets a value and gives its version. Without ``persist`` and ``ttl`` the entry has none of them from then on, whatever it had.
 
         ``persist``: it is there again after the end of the server. ``ttl``: seconds after which it is gone. ``if_version``: only over an entry of this version, or
         where there is none: 0; else `ConflictError`. ``durability``: what a persistent write survives, ``"relaxed"`` (the end of the server) or ``"sync"`` (a power cut too).
         """
+        check_version(if_version)
         return self._engine.set(
             name, value, persist=persist, ttl=ttl, if_version=if_version, durability=durability
         )

@@ -6,7 +6,7 @@ import struct
 import sys
 from _collections_abc import Callable
 
-from andiron import _errors, _memory
+from andiron import _errors, _memory, _shapes
 from andiron._memory import Array
 
 TYPE_CHECKING = False
@@ -52,8 +52,13 @@ class Record:
     __slots__ = ("_fields", "_name")
 
     def __init__(self, name: str, fields: Mapping[str, Any]) -> None:
+        if type(name) is not str:
+            raise TypeError(f"the name of a class is a str, not {name!r}")
         self._name = name
         self._fields = dict(fields)
+        for field in self._fields:
+            if type(field) is not str:
+                raise TypeError(f"the name of a field is a str, not {field!r}")
 
     @property
     def __name__(self) -> str:
@@ -92,6 +97,10 @@ class Member:
     __slots__ = ("enum", "name", "value")
 
     def __init__(self, enum: str, name: str, value: Any) -> None:
+        if type(enum) is not str or type(name) is not str:
+            raise TypeError(
+                f"the names of an enumeration and its member are a str, not {enum!r} and {name!r}"
+            )
         self.enum = enum
         self.name = name
         self.value = value
@@ -114,6 +123,10 @@ class Extension:
     __slots__ = ("code", "data")
 
     def __init__(self, code: int, data: bytes) -> None:
+        if type(code) is not int or not (-128 <= code < -1 or 17 <= code <= 127 or code == 0):
+            raise ValueError(f"the code of an extension of one's own is 32 to 127, not {code!r}")
+        if type(data) is not bytes:
+            raise TypeError(f"the data of an extension is bytes, not a {type(data).__name__}")
         self.code = code
         self.data = data
 
@@ -128,9 +141,6 @@ class Extension:
     def __repr__(self) -> str:
         return f"Extension({self.code}, {self.data!r})"
 
-
-#: Whose instances are values by themselves.
-_PLAIN = (int, float, complex, str, bytes, bytearray, list, dict, tuple, set, frozenset)
 
 _classes: dict[str, type] = {}
 _names: dict[type, str] = {}
@@ -150,7 +160,11 @@ def register(cls: T, name: str | None = None) -> T:
     >>> decode(encode(Disc("Embers")))
     Disc(title='Embers')
     """
+    if not isinstance(cls, type):
+        raise TypeError(f"a class is registered, and {cls!r} is none")
     name = name or cls.__qualname__.rpartition(".")[2]
+    if not isinstance(name, str):
+        raise TypeError(f"the name of a class is a str, not {name!r}")
     other = _classes.get(name)
     if other is not None and (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
         raise ValueError(f"{other!r} is registered as {name!r}; give {cls!r} another name")
@@ -158,8 +172,10 @@ def register(cls: T, name: str | None = None) -> T:
         if not issubclass(cls, Exception):
             raise TypeError(f"{cls!r} is no Exception, and others never travel")
         _errors.registered[name] = cls
-    elif _is_plain(cls):
+    elif _shapes.is_plain(cls):
         raise TypeError(f"{cls!r} is a plain value of a kind of its own, and these never travel as such")
+    else:
+        _shapes.check(cls)
     if name == SCALAR:
         raise ValueError(f"{name!r} is the name of numbers of numpy; give {cls!r} another one")
     _classes[name] = cls
@@ -226,16 +242,26 @@ def _array(value: Any) -> Reduced:
 
 def _scalar(value: Any) -> Reduced:
     """A number of numpy, which has a type that a plain one has not."""
-    _, [form, _, data] = _array(value.reshape(()))
+    if not value.dtype.itemsize:  # an empty text, of which numpy makes no array
+        import numpy
+
+        return _scalar_of(numpy.zeros((), value.dtype.kind + "1"))
+    return _scalar_of(value.reshape(()))
+
+
+def _scalar_of(array: Any) -> Reduced:
+    _, [form, _, data] = _array(array)
     return RECORD, [SCALAR, {"dtype": form, "data": bytes(data)}]
 
 
 def _to_scalar(fields: dict[str, Any]) -> Any:
     try:
-        array = _memory.made_of(fields["dtype"], [], fields["data"])
-        return array[()]
-    except (KeyError, TypeError, AttributeError):
-        raise _malformed("a number of numpy is made of other parts") from None
+        form, data = fields["dtype"], fields["data"]
+        if isinstance(form, str) and form[:1] in ("<", ">", "|") and isinstance(data, bytes):
+            return _memory.made_of(form, [], data)[()]
+    except (KeyError, TypeError, ValueError, SystemError):  # texts may have numbers that are no characters
+        pass
+    raise _malformed("a number of numpy is made of other parts")
 
 
 def _plain_array(value: Array) -> Reduced:
@@ -247,12 +273,12 @@ def _record(value: Record) -> Reduced:
 
 
 def _member(value: Member) -> Reduced:
+    value = Member(value.enum, value.name, value.value)  # they may have been changed
     return ENUM, [value.enum, value.name, value.value]
 
 
 def _extension(value: Extension) -> Reduced:
-    if value.code in _RESTORERS or 1 <= value.code <= 16:
-        raise ValueError(f"an extension of code {value.code} has a meaning of its own")
+    value = Extension(value.code, value.data)
     return value.code, value.data
 
 
@@ -275,50 +301,29 @@ _REDUCERS: dict[tuple[str, str], Callable[[Any], Reduced]] = {
 
 
 def reduce(value: Any) -> Reduced | None:
-    """What stands for a value on the wire; `None` where it is no value that travels."""
+    """What stands for a value on the wire; `None` where it is of no class that is known by itself."""
     cls = type(value)
     reducer = _REDUCERS.get((cls.__module__, cls.__qualname__))
     if reducer is not None:
         return reducer(value)
     numpy = sys.modules.get("numpy")
-    if numpy is not None and isinstance(value, numpy.generic):
-        return _scalar(value)
+    return _scalar(value) if numpy is not None and isinstance(value, numpy.generic) else None
+
+
+def reduce_instance(value: Any) -> Reduced | None:
+    """The same of an instance of another class; `None` where it is no value that travels."""
     if isinstance(value, BaseException):
-        attributes = {str(name): part for name, part in vars(value).items() if name[:1] != "_"}
-        return EXCEPTION, [_errors.name_of(cls), list(value.args), attributes]
-    return _instance(value, cls)
-
-
-def _instance(value: Any, cls: type) -> Reduced | None:
+        return EXCEPTION, list(_errors.parts_of(value))
+    cls = type(value)
     name = _names.get(cls, cls.__qualname__.rpartition(".")[2])
     enum = sys.modules.get("enum")
     if enum is not None and isinstance(value, enum.Enum):
         return ENUM, [name, _flags(value) if isinstance(value, enum.Flag) else value.name, value.value]
-    if _is_plain(cls):
+    if _shapes.is_plain(cls):
         return None
-    fields = _field_names(cls)
-    if fields is not None:
-        return RECORD, [name, {field: getattr(value, field) for field in fields}]
-    if cls not in _names:
+    if cls not in _names and _shapes.fields_of(cls) is None:
         return None
-    if not hasattr(value, "__dict__"):
-        raise TypeError(f"{cls.__qualname__} has slots: make it a dataclass to have it travel")
-    return RECORD, [name, dict(vars(value))]
-
-
-def _field_names(cls: type) -> list[str] | None:
-    """Of a dataclass or a named tuple."""
-    if hasattr(cls, "__dataclass_fields__"):
-        import dataclasses
-
-        return [field.name for field in dataclasses.fields(cls)]
-    return list(cls._fields) if issubclass(cls, tuple) and hasattr(cls, "_fields") else None
-
-
-def _is_plain(cls: type) -> bool:
-    """Whether instances are values by themselves, of which their attributes do not tell all."""
-    named = issubclass(cls, tuple) and hasattr(cls, "_fields")
-    return issubclass(cls, _PLAIN) and not named and not hasattr(cls, "__members__")
+    return RECORD, [name, _shapes.parts_of(value, cls)]
 
 
 def _flags(value: Any) -> str:
@@ -334,7 +339,12 @@ def _flags(value: Any) -> str:
 def restore(code: int, payload: Any) -> Any:
     """The value of an extension: of bytes, or of the list that it holds."""
     restorer = _RESTORERS.get(code)
-    return Extension(code, payload) if restorer is None else restorer(payload)
+    try:
+        return Extension(code, payload) if restorer is None else restorer(payload)
+    except (_errors.EncodingError, MemoryError):
+        raise
+    except Exception as error:  # of a class that has ideas of its own
+        raise _malformed(f"{type(error).__name__}: {error}") from error
 
 
 def _malformed(why: str) -> _errors.EncodingError:
@@ -492,14 +502,7 @@ def _named(fields: dict[Any, Any], what: str) -> dict[str, Any]:
 def _to_exception(payload: list[Any]) -> BaseException:
     type_name, args, attributes = _parts(payload, "exception", str, list, dict)
     _named(attributes, "exception")
-    cls = _errors.class_of(type_name)
-    error = _errors._made(cls, "", args) if cls is not None else None
-    if error is None:
-        error = _errors.failed("application", str(args[0]) if args else "", None, {}, type_name, [], args)
-    for name, value in attributes.items():
-        if name[:1] != "_":
-            setattr(error, name, value)
-    return error
+    return _errors.restored(type_name, args, attributes)
 
 
 def _to_instance(payload: list[Any]) -> Any:
@@ -508,7 +511,10 @@ def _to_instance(payload: list[Any]) -> Any:
     cls = _classes.get(name)
     if cls is None:
         return _to_scalar(fields) if name == SCALAR and _has_numpy() else Record(name, fields)
-    known = _field_names(cls)
+    if issubclass(cls, BaseException) or hasattr(cls, "__members__"):
+        kind = "an exception" if issubclass(cls, BaseException) else "an enumeration"
+        raise _malformed(f"an instance of {name} came, and {name} is {kind} here")
+    known = _shapes.fields_of(cls)
     if known is not None and set(known) != set(fields):
         raise _malformed(
             f"no {name} can be made of what came: it has the fields {', '.join(known)} here, and {', '.join(fields)} at its sender"
@@ -522,7 +528,7 @@ def _to_instance(payload: list[Any]) -> Any:
             vars(made).update(fields)
         for field in known or ():
             object.__setattr__(made, field, fields[field])
-    except TypeError as error:
+    except (TypeError, AttributeError) as error:
         raise _malformed(f"no {name} can be made of what came: {error}") from error
     return made
 
@@ -534,10 +540,33 @@ def _to_member(payload: list[Any]) -> Any:
         return Member(name, member, value)
     import enum
 
+    if not issubclass(cls, enum.Enum):
+        raise _malformed(f"a member of {name} came, and {name} is no enumeration here")
+    if issubclass(cls, enum.Flag):
+        try:
+            made = cls(value)
+        except (ValueError, TypeError):
+            raise _malformed(f"{name} has no member {member!r} here, with the value {value!r}") from None
+        names = set(cls.__members__)
+        if member and names.issuperset(member.split("|")) and _flags(made) != member:
+            raise _malformed(f"{member} of {name} has another value here than {value!r}, as at its sender")
+        return made
     try:
-        return cls(value) if issubclass(cls, enum.Flag) else cls[member]
-    except (KeyError, ValueError, TypeError):
+        made = cls[member]
+    except KeyError:
         raise _malformed(f"the enumeration {name} has no member {member!r} here") from None
+    if not _is_same(made.value, value):
+        raise _malformed(f"{member} of {name} has the value {made.value!r} here, and {value!r} at its sender")
+    return made
+
+
+def _is_same(value: Any, other: Any) -> bool:
+    """Whether two values are the same where they travel, as which classes they ever are here."""
+    if type(value) is type(other) and type(value) in (int, str):
+        return bool(value == other)
+    from andiron._engine import encode
+
+    return encode(value) == encode(other) or bool(value == other)
 
 
 def _to_buffer(payload: list[Any]) -> Any:
@@ -560,6 +589,12 @@ _RESTORERS: dict[int, Callable[[Any], Any]] = {
     ENUM: _to_member,
     TIMESTAMP: _to_timestamp,
 }
+
+
+def kind_of(cls: type) -> str | None:
+    """The known class of which this one is a kind of its own."""
+    known = (base for base in cls.__mro__ if (base.__module__, base.__qualname__) in _REDUCERS)
+    return next((base.__qualname__ for base in known), None)
 
 
 def foreign(codec: int, data: bytes) -> Any:

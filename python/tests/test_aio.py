@@ -108,6 +108,31 @@ def test_the_store(address):
     run(main())
 
 
+def test_entries_that_cannot_be_read_or_sent_are_named(address):
+    async def main():
+        async with await aio.connect(address) as hub:
+            store = hub.store
+
+            async def items():
+                return [item async for item in store.items()]
+
+            for take in (lambda: store.pop("bad"), store.popitem):
+                await store._call("set", "bad", b"\xc1", 1)
+                for look in (items, store.watch("bad").__anext__):
+                    with pytest.raises(andiron.EncodingError, match="the entry `bad` cannot be read"):
+                        await look()
+                with pytest.raises(andiron.EncodingError, match="was taken out") as told:
+                    await take()
+                assert told.value.data == b"\xc1"
+            with pytest.raises(andiron.EncodingError, match="`b`: the value cannot be sent"):
+                await store.update({"a": 1, "b": object()})
+            with pytest.raises(andiron.BadArgumentsError, match="a version is 0"):
+                await store.delete("x", if_version=-1)
+            assert await store.count() == 0
+
+    run(main())
+
+
 def test_an_edit_that_somebody_else_was_faster_than_is_a_conflict(address):
     async def main():
         async with await aio.connect(address) as hub:

@@ -1,12 +1,20 @@
 """What arrives as what, by the table in the vectors, and that of classes."""
 
+import collections
 import contextlib
 import copy
 import dataclasses
+import datetime
+import decimal
 import enum
+import fractions
+import functools
+import io
 import json
 import pickle
 import re
+import signal
+import types
 
 import pytest
 
@@ -154,11 +162,77 @@ def test_an_instance_of_a_plain_class_has_its_attributes():
     with registered(Plain):
         found = andiron.decode(andiron.encode(Plain(a=1, b=[2])))
         assert (type(found), vars(found)) == (Plain, {"a": 1, "b": [2]})
-    with (
-        registered(Slotted),
-        pytest.raises(andiron.EncodingError, match="Slotted has slots: make it a dataclass"),
-    ):
-        andiron.encode(Slotted())
+    strange = Plain(a=1)
+    vars(strange)[5] = 6
+    with registered(Plain), pytest.raises(andiron.EncodingError, match="attribute whose name is 5"):
+        andiron.encode(strange)
+
+
+class Half(Slotted):
+    """It has a `__dict__` beside the slots of its base."""
+
+
+class Memo(io.StringIO):
+    pass
+
+
+class Queue(collections.deque):
+    pass
+
+
+class Space(types.SimpleNamespace):
+    pass
+
+
+class Share(fractions.Fraction):
+    pass
+
+
+@pytest.mark.parametrize("cls", [Slotted, Half, Memo, Queue, Space, Share], ids=lambda cls: cls.__name__)
+def test_a_class_whose_instances_hold_more_than_their_attributes_is_not_registered(cls):
+    with registered(), pytest.raises(TypeError, match=r"has slots|is in no attribute"):
+        andiron.register(cls)
+
+
+def test_an_array_of_a_class_of_its_own_is_not_registered():
+    numpy = pytest.importorskip("numpy")
+    with registered(), pytest.raises(TypeError, match="made of a ndarray"):
+        andiron.register(type("Signal", (numpy.ndarray,), {}))
+
+
+@dataclasses.dataclass
+class Measured(Half):
+    width: int
+
+    @functools.cached_property
+    def area(self):
+        return self.width**2
+
+
+class Place(Point):
+    """A named tuple that has a `__dict__`."""
+
+
+def test_an_instance_with_more_than_its_fields_is_refused():
+    measured, place = Measured(3), Place(1, 2)
+    with registered(Measured, Place):
+        assert measured.area == 9, "what is kept of its fields is none"
+        assert andiron.decode(andiron.encode([measured, place])) == [measured, place]
+        place.name = "home"
+        for value in (measured, place):
+            value.a = 1
+            with pytest.raises(andiron.EncodingError, match=r"\[0\].* that is no field of it"):
+                andiron.encode([value])
+
+
+@dataclasses.dataclass
+class Listed(collections.deque):
+    width: int
+
+
+def test_a_dataclass_that_holds_more_than_its_fields_is_refused():
+    with pytest.raises(andiron.EncodingError, match="made of a deque"):
+        andiron.encode(Listed(3))
 
 
 def test_a_class_that_has_changed_is_told_of():
@@ -207,3 +281,144 @@ def test_a_combination_of_flags_is_kept_where_the_class_has_other_names_for_it()
 
     with registered(Rights=Other):
         assert andiron.decode(andiron.encode(Rights.READ | Rights.WRITE)) is Other.BOTH
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: andiron.Record(5, {}),
+        lambda: andiron.Record("Point", {1: 2}),
+        lambda: andiron.Member("Color", 1, 2),
+        lambda: andiron.Member(None, "RED", 2),
+        lambda: andiron.Extension(300, b""),
+        lambda: andiron.Extension(-1, b""),
+        lambda: andiron.Extension(14, b""),
+        lambda: andiron.Extension("64", b""),
+        lambda: andiron.Extension(64, "a"),
+    ],
+)
+def test_what_could_not_be_read_is_not_made(make):
+    with pytest.raises((TypeError, ValueError), match=r"str, not|32 to 127|is bytes, not"):
+        make()
+
+
+def test_what_was_made_unreadable_later_is_not_sent():
+    member, extension = andiron.Member("Color", "RED", 1), andiron.Extension(64, b"a")
+    member.name, extension.code = 5, 14
+    for value in (member, extension):
+        with pytest.raises(andiron.EncodingError, match=r"str, not|32 to 127"):
+            andiron.encode(value)
+
+
+@pytest.mark.parametrize("thing", [5, len, "Track"])
+def test_only_a_class_is_registered(thing):
+    with pytest.raises(TypeError, match=r"a class is registered, and .* is none"):
+        andiron.register(thing)
+
+
+def test_what_a_class_raises_where_a_value_is_read_is_an_error_of_encoding():
+    class Other:
+        @property
+        def number(self):
+            return 1
+
+        @number.setter
+        def number(self, _):
+            raise RuntimeError("never")
+
+    Other.__annotations__ = {"number": int}
+    with registered(Picky=dataclasses.dataclass(init=False)(Other)):
+        sent = andiron.encode(andiron.Record("Picky", {"number": 1}))
+        with pytest.raises(andiron.EncodingError, match="the value cannot be read: "):
+            andiron.decode(sent)
+
+
+@pytest.mark.parametrize(
+    ("sent", "why"),
+    [
+        (andiron.Record("Color", {"x": 1}), "Color is an enumeration here"),
+        (andiron.Member("Plain", "A", 1), "Plain is no enumeration here"),
+        (andiron.Member("Color", "RED", 99), "RED of Color has the value 1 here, and 99 at its sender"),
+        (andiron.Member("Rights", "READ", 3), "READ of Rights has another value"),
+        (andiron.Member("Rights", "READ", 99), "no member 'READ'"),
+        (andiron.Member("Rights", "READ", "x"), "no member 'READ'"),
+        (andiron.Record("CodedError", {"x": 1}), "CodedError is an exception here"),
+        (andiron.Record("Point", {"x": 1}), "no Point can be made"),
+    ],
+    ids=repr,
+)
+def test_what_is_another_kind_of_class_here_is_told(sent, why):
+    class CodedError(Exception):
+        pass
+
+    with registered(Color, Plain, Rights, Point, CodedError):
+        data = andiron.encode(sent)
+        with pytest.raises(andiron.EncodingError, match=why):
+            andiron.decode(data)
+
+
+@pytest.mark.parametrize("begin", [andiron.encode, andiron.can_send, andiron._engine.encode_stored])
+def test_a_value_without_end_can_be_interrupted(begin):
+    class StopError(BaseException):
+        pass
+
+    def stop(*_):
+        raise StopError
+
+    value = [1]
+    for _ in range(40):
+        value = [value, value]
+    before = signal.signal(signal.SIGALRM, stop)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(StopError):
+            begin(value)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_a_value_beyond_any_message_is_refused_before_it_is_written_to_its_end():
+    value = ["x" * (1 << 20)] * 8000
+    with pytest.raises(andiron.EncodingError, match="longer than 1 GiB"):
+        andiron.encode(value)
+
+
+def test_any_bytes_are_read():
+    data = andiron.encode([1, "a"])
+    for same in (bytearray(data), memoryview(data), memoryview(data + data)[: len(data)]):
+        assert andiron.decode(same) == [1, "a"]
+    with pytest.raises(TypeError, match="bytes-like"):
+        andiron.decode("a")
+
+
+class Moment(datetime.datetime):
+    pass
+
+
+class Price(decimal.Decimal):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [(Moment(2026, 1, 1), r"send datetime\(..\) of it"), (Price(1), r"send Decimal\(..\) of it")],
+    ids=repr,
+)
+def test_a_kind_of_its_own_of_a_known_class_is_told_what_to_send(value, why):
+    with pytest.raises(andiron.EncodingError, match=why):
+        andiron.encode(value)
+
+
+def test_what_is_exposed_is_called_whatever_its_class_is_otherwise(serve):
+    @andiron.expose
+    @dataclasses.dataclass(eq=False)
+    class Counter(collections.deque):
+        number: int = 1
+
+        def next(self):
+            return self.more + 1
+
+    counter = Counter()
+    counter.more = 6
+    assert serve({"give": lambda: counter})["give"]().next() == 7

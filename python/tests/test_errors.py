@@ -20,10 +20,22 @@ class CodedError(Exception):
 
 
 class PickyError(Exception):
-    """One that cannot be made of its arguments."""
+    """One that is not made of its arguments."""
 
     def __init__(self, first, second):
         super().__init__("both")
+
+
+class CutError(UnicodeDecodeError):
+    """One that is made of less than its base has to have."""
+
+    def __init__(self):
+        pass
+
+
+class FileError(OSError):
+    def __init__(self, name):
+        super().__init__(2, "no such file", name)
 
 
 class UnprintableError(Exception):
@@ -55,9 +67,10 @@ def failing(serve):
 @pytest.fixture
 def registered():
     andiron.register(CodedError)
-    andiron.register(PickyError)
+    for cls in (PickyError, CutError, FileError):
+        andiron.register(cls)
     yield
-    for cls in (CodedError, PickyError):
+    for cls in (CodedError, PickyError, CutError, FileError):
         name = cls.__name__
         del andiron._errors.registered[name], andiron._values._classes[name], andiron._values._names[cls]
 
@@ -133,9 +146,65 @@ def test_what_it_was_made_with_and_cannot_travel_is_told_as_it_looks(failing):
 
 
 def test_one_that_cannot_be_made_anew_is_a_remote_error(failing, registered):
-    seen = failing(PickyError(1, 2))
+    seen = failing(CutError())
     assert type(seen) is andiron.RemoteError
-    assert (seen.type_name, seen.remote_args) == ("PickyError", ("both",)) or "PickyError" in seen.type_name
+    assert (seen.type_name, seen.remote_args) == ("CutError", ())
+
+
+def test_one_with_an_init_of_its_own_arrives_as_itself_and_that_is_not_run(failing, registered):
+    error = PickyError(1, 2)
+    error.code = 7
+    for seen in (failing(error), andiron.decode(andiron.encode(error))):
+        assert (type(seen), seen.args, seen.code) == (PickyError, ("both",), 7)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(2, "nope", "f"), {"errno": 2, "strerror": "nope", "filename": "f"}),
+        (OSError(18, "nope", "f", None, "g"), {"filename": "f", "filename2": "g"}),
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad"), {"start": 0, "end": 1, "object": b"\xff"}),
+        (ImportError("no", name="n", path="p"), {"msg": "no", "name": "n", "path": "p"}),
+        (NameError("no", name="n"), {"name": "n"}),
+        (AttributeError("no", name="n", obj=object()), {"name": "n"}),
+        (SyntaxError("no", ("f", 1, 2, "text")), {"filename": "f", "lineno": 1, "text": "text"}),
+        (KeyError("x"), {}),
+    ],
+    ids=repr,
+)
+def test_builtin_ones_keep_what_they_tell(failing, error, told):
+    for seen in (failing(error), andiron.decode(andiron.encode(error))):
+        assert (type(seen), seen.args, str(seen)) == (type(error), error.args, str(error))
+        assert {name: getattr(seen, name) for name in told} == told
+
+
+def test_a_file_error_of_a_class_of_its_own_keeps_its_file(failing, registered):
+    for seen in (failing(FileError("f")), andiron.decode(andiron.encode(FileError("f")))):
+        assert (type(seen), seen.errno, seen.filename) == (FileError, 2, "f")
+
+
+def test_errors_of_the_package_are_values_like_others(serve):
+    store = serve({}).store
+    error = andiron.ConflictError("x")
+    error.operation, error.context = "store.set", {"name": "x"}
+    far = andiron.RemoteError("x")
+    far.type_name, far.remote_args = "OtherError", (1,)
+    for kept in (error, far, andiron.DeniedError("x"), andiron.NoObjectError("x")):
+        store["x"] = kept
+        seen = store["x"]
+        assert (type(seen), str(seen), vars(seen)) == (type(kept), str(kept), vars(kept))
+
+
+def test_a_value_keeps_what_its_exception_has_for_itself(registered):
+    error = CodedError("x")
+    error._private = 1
+    assert andiron.decode(andiron.encode(error))._private == 1
+
+
+def test_an_error_of_the_package_is_not_changed_by_what_comes_with_it():
+    hostile = {"is_temporary": 1, "operation": 2, "context": 3, "_of_call": True, "kind": "x", "args": 4}
+    seen = andiron._errors.restored("andiron.ConflictError", ["x"], hostile)
+    assert (str(seen), seen.is_temporary(), seen.kind, seen._of_call) == ("x", False, "conflict", False)
 
 
 def test_one_that_cannot_be_printed_is_told_all_the_same(failing):

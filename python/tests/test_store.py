@@ -433,6 +433,42 @@ def test_values_in_other_codecs_are_read_or_told_of(serve):
     assert store.pop("unknown") == 1
 
 
+def test_what_is_taken_out_and_cannot_be_read_is_told_with_its_bytes(serve):
+    hub = serve({})
+    raw, store = hub["store"], hub.store
+    for take in (lambda: store.pop("bad"), store.popitem):
+        raw.set("bad", b"\xc1", 1)
+        with pytest.raises(andiron.EncodingError, match="the entry `bad` was taken out") as told:
+            take()
+        assert told.value.data == b"\xc1"
+        assert "bad" not in store
+    raw.set("bad", b"\xc1", 1)
+    del store["bad"]
+    assert "bad" not in store
+
+
+def test_what_cannot_be_read_among_others_is_named(serve):
+    hub = serve({})
+    raw, store = hub["store"], hub.store
+    raw.set("bad", b"\xc1", 1)
+    for look in (lambda: list(store.items()), lambda: list(store.values()), lambda: next(store.watch())):
+        with pytest.raises(andiron.EncodingError, match="the entry `bad` cannot be read") as told:
+            look()
+        assert told.value.data is None
+
+
+def test_what_cannot_be_sent_among_others_is_named(store):
+    with pytest.raises(andiron.EncodingError, match=r"the value of `b` cannot be sent: at \[0\]: "):
+        store.update({"a": 1, "b": [object()]})
+    assert not len(store)
+
+
+def test_a_version_below_none_is_refused(store):
+    for version in (-1, 2**64):
+        with pytest.raises(andiron.BadArgumentsError, match="a version is 0"):
+            store.set("x", 1, if_version=version)
+
+
 def test_snapshots_keep_the_entries_of_an_author(home):
     with andiron.Server({}, f"unix:{home}/socket", state=home / "kept") as server:
         store = server.connect().store

@@ -561,9 +561,44 @@ def test_a_bad_array_is_refused_where_it_is_read():
         ("B", [2**63], b""),
         ("", [1], b"a"),
         ("=B", [2], b"a"),
+        ("<,", [1], b"a"),
+        ("=,O", [1], b"a"),
+        ("<,8[D]", [1], b"a"),
+        ("|V16", [1], bytes(16)),
+        ("<U0", [1], b""),
+        ("<U9999999999", [1], b"a"),
+        ("<f8", [2**64], b""),
+        ("P", [1], bytes(8)),
     ]
     for form, shape, data in bad:
         # As `Array`, which says of itself what it is.
         sent = andiron.encode(andiron.Array(form, shape, memoryview(data)))
         with pytest.raises(andiron.EncodingError, match="cannot be read"):
             andiron.decode(sent)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"dtype": "<U1", "data": b"\xff\xff\xff\xff"},
+        {"dtype": "<,", "data": b"a"},
+        {"dtype": "|V1", "data": b"a"},
+        {"dtype": "B", "data": b"a"},
+        {"dtype": ["<f8"], "data": bytes(8)},
+        {"dtype": "<f8", "data": 8},
+        {"dtype": "<f8"},
+    ],
+    ids=repr,
+)
+def test_a_bad_number_is_refused_where_it_is_read(fields):
+    pytest.importorskip("numpy")
+    sent = andiron.encode(andiron.Record("numpy.scalar", fields))
+    with pytest.raises(andiron.EncodingError, match="cannot be read: a number of numpy"):
+        andiron.decode(sent)
+
+
+def test_an_empty_text_of_numpy_is_read_again():
+    numpy = pytest.importorskip("numpy")
+    for value in (numpy.str_(""), numpy.bytes_(b""), numpy.str_("a"), numpy.datetime64("NaT")):
+        found = andiron.decode(andiron.encode(value))
+        assert (type(found), str(found)) == (type(value), str(value))

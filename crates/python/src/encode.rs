@@ -29,6 +29,11 @@ const LONGEST_SHOWN: usize = 40;
 /// Parts in what is said of where it stands.
 const MOST_PARTS: usize = 16;
 
+/// The longest value, in bytes: no message is longer. One whose parts are shared over and over is not written to its end.
+const LONGEST: usize = 1 << 30;
+/// After so many values, or KiB of texts and bytes, it is looked for signals, and how long it has become.
+const LOOKED_AFTER: usize = 4096;
+
 /// The longest integer, in bytes.
 const LONGEST_INT: usize = 65536;
 
@@ -41,10 +46,12 @@ pub(crate) fn to_bytes(value: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
 }
 
 /// The same, of which big buffers are copied once only, into memory that is passed on by reference.
-pub(crate) fn to_blob(value: &Bound<'_, PyAny>) -> PyResult<Blob> {
+///
+/// `what` is what it is called where it cannot be sent.
+pub(crate) fn to_blob(value: &Bound<'_, PyAny>, what: impl FnOnce() -> String) -> PyResult<Blob> {
     let (mut out, py) = (Vec::with_capacity(64), value.py());
     let mut writer = Writer { place: Place::Later, ..Writer::new(&mut out) };
-    writer.value(value).map_err(|fault| fault.raise(py, "the value"))?;
+    writer.value(value).map_err(|fault| fault.raise(py, &what()))?;
     let Writer { out: encoder, later, .. } = writer;
     let absent = encoder.absent();
     match absent.is_empty() {
@@ -143,6 +150,8 @@ struct Writer<'a> {
     later: Vec<Source>,
     /// A nil was written: a stream behind it could not be told from it.
     nil: bool,
+    /// Values and KiB since it was looked for signals.
+    since: usize,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -158,7 +167,14 @@ enum Place {
 
 impl<'a> Writer<'a> {
     fn new(out: &'a mut Vec<u8>) -> Writer<'a> {
-        Writer { out: Encoder::new(out), exports: false, place: Place::Beside, later: Vec::new(), nil: false }
+        Writer {
+            out: Encoder::new(out),
+            exports: false,
+            place: Place::Beside,
+            later: Vec::new(),
+            nil: false,
+            since: 0,
+        }
     }
 
     fn arguments(&mut self, args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> Written {
@@ -177,6 +193,10 @@ impl<'a> Writer<'a> {
     }
 
     fn value(&mut self, value: &Bound<'_, PyAny>) -> Written {
+        self.since += 1;
+        if self.since >= LOOKED_AFTER {
+            self.look(value.py())?;
+        }
         if let Ok(text) = value.cast_exact::<PyString>() {
             return self.text(text);
         }
@@ -210,17 +230,28 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
+    #[cold]
+    fn look(&mut self, py: Python<'_>) -> Written {
+        self.since = 0;
+        if self.out.written() > LONGEST {
+            return Err(say("it is longer than 1 GiB, maybe since parts are in it many times"));
+        }
+        Ok(py.check_signals()?)
+    }
+
     fn bytes(&mut self, bytes: &Bound<'_, PyBytes>) -> Written {
         if self.place == Place::Later && bytes.as_bytes().len() >= BY_REFERENCE_FROM {
             self.later.push(Source::Buffer(bytes.clone().into_any().unbind()));
             return Ok(self.out.absent_bytes(bytes.as_bytes().len())?);
         }
+        self.since += bytes.as_bytes().len() / 1024;
         Ok(self.out.bytes(bytes.as_bytes())?)
     }
 
     fn text(&mut self, text: &Bound<'_, PyString>) -> Written {
         let text =
             text.to_str().map_err(|_| say("a str that holds half of a surrogate pair, which is no text"))?;
+        self.since += text.len() / 1024;
         Ok(self.out.str(text)?)
     }
 
@@ -389,6 +420,7 @@ impl<'a> Writer<'a> {
             self.later.push(Source::Buffer(view.clone().into_any().unbind()));
             return Ok(self.out.absent_bytes(length)?);
         }
+        self.since += length / 1024;
         let bytes = view.call_method0("tobytes")?;
         Ok(self.out.bytes(bytes.cast::<PyBytes>().map_err(PyErr::from)?.as_bytes())?)
     }

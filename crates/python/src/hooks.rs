@@ -14,6 +14,8 @@ pub(crate) struct Hooks {
     pub(crate) restore: Py<PyAny>,
     /// `foreign(codec, data)`: a stored value in another codec.
     pub(crate) foreign: Py<PyAny>,
+    /// `unreadable(error, name, data)`: the error where the value of an entry cannot be read; `data`: its bytes, where it was taken out of the store.
+    pub(crate) unreadable: Py<PyAny>,
     /// `proxy(remote)`: what users see of an object of another process.
     pub(crate) proxy: Py<PyAny>,
     /// `stream(inflow)`: what users see of a stream that came.

@@ -24,7 +24,7 @@ mod store;
 mod template;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyTuple};
+use pyo3::types::{PyBytes, PyMemoryView, PyTuple};
 
 /// The package's functions, see `python/andiron/_engine.py`.
 #[pyfunction]
@@ -46,7 +46,7 @@ fn to_bytes<'py>(py: Python<'py>, value: &Bound<'py, PyAny>) -> PyResult<Bound<'
 #[pyfunction]
 fn encode_stored<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = value.py();
-    let blob = encode::to_blob(value)?;
+    let blob = encode::to_blob(value, || "the value".to_owned())?;
     match blob.memory() {
         None => Ok(PyBytes::new(py, &blob).into_any()),
         Some(_) => Ok(Bound::new(py, memory::Memory::whole(blob))?.into_any()),
@@ -61,8 +61,13 @@ fn check(value: &Bound<'_, PyAny>) -> PyResult<()> {
 
 /// The value that these bytes hold.
 #[pyfunction(name = "decode")]
-fn from_bytes<'py>(py: Python<'py>, data: &[u8]) -> PyResult<Bound<'py, PyAny>> {
-    decode::from_bytes(py, data)
+fn from_bytes<'py>(data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    if let Ok(bytes) = data.cast::<PyBytes>() {
+        return decode::from_bytes(data.py(), bytes.as_bytes());
+    }
+    // Others may change while they are read.
+    let copy = PyMemoryView::from(data)?.call_method0("tobytes")?;
+    decode::from_bytes(data.py(), copy.cast::<PyBytes>()?.as_bytes())
 }
 
 /// The `andiron` program with these arguments; its exit code.

@@ -7,7 +7,7 @@ use andiron::{Change, Durability, Entry, Error, ErrorKind, Put};
 use andiron_proto::wire::codecs;
 use pyo3::exceptions::{PyKeyError, PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::PyString;
+use pyo3::types::{PyBytes, PyString};
 
 use crate::ending::detached;
 use crate::error::{of_kind, to_python};
@@ -87,19 +87,29 @@ fn kind_of(value: &Bound<'_, PyAny>) -> String {
 }
 
 fn put(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Put> {
-    Ok(Put::bytes(name, encode::to_blob(value)?, codecs::NATIVE))
+    Ok(Put::bytes(name, encode::to_blob(value, || format!("the value of `{name}`"))?, codecs::NATIVE))
 }
 
 fn value<'py>(py: Python<'py>, entry: &Entry) -> PyResult<Bound<'py, PyAny>> {
     if entry.codec == codecs::NATIVE {
         return decode::from_blob(py, &entry.bytes);
     }
-    let bytes = pyo3::types::PyBytes::new(py, &entry.bytes);
+    let bytes = PyBytes::new(py, &entry.bytes);
     hooks::hooks(py)?.foreign.bind(py).call1((entry.codec, bytes))
 }
 
 fn tuple<'py>(py: Python<'py>, entry: &Entry) -> PyResult<EntryTuple<'py>> {
     Ok((value(py, entry)?, entry.version, entry.timestamp, entry.cached))
+}
+
+/// The same of one that is among others, or that is in the store no more: then its bytes come with the error where it cannot be read.
+fn named<'py>(py: Python<'py>, name: &str, entry: &Entry, taken: bool) -> PyResult<EntryTuple<'py>> {
+    tuple(py, entry).map_err(|raised| {
+        let data = taken.then(|| PyBytes::new(py, &entry.bytes));
+        let unreadable = hooks::hooks(py)
+            .and_then(|hooks| hooks.unreadable.bind(py).call1((raised.value(py), name, data)));
+        unreadable.map_or_else(|failed| failed, PyErr::from_value)
+    })
 }
 
 fn durability(py: Python<'_>, name: Option<&str>) -> PyResult<Option<Durability>> {
@@ -231,7 +241,8 @@ impl Store {
             None => self.0.delete(&name),
             Some(version) => self.0.delete_if_version(&name, version),
         });
-        deleted.map_err(|error| to_python(py, &error))?.map(|entry| tuple(py, &entry)).transpose()
+        let deleted = deleted.map_err(|error| to_python(py, &error))?;
+        deleted.map(|entry| named(py, &name, &entry, true)).transpose()
     }
 
     /// Adds to a whole number; gives what it is now.
@@ -271,7 +282,12 @@ impl Store {
     /// Takes out the entry whose name comes first.
     fn delete_first<'py>(&self, py: Python<'py>) -> PyResult<Option<(String, EntryTuple<'py>)>> {
         let deleted = detached(py, || self.0.delete_first()).map_err(|error| to_python(py, &error))?;
-        deleted.map(|(name, entry)| Ok((name, tuple(py, &entry)?))).transpose()
+        deleted
+            .map(|(name, entry)| {
+                let entry = named(py, &name, &entry, true)?;
+                Ok((name, entry))
+            })
+            .transpose()
     }
 
     /// Has the server keep the entries as they are, under this name; how many there were.
@@ -354,7 +370,8 @@ impl Entries {
             return next.transpose().map(|_| None).map_err(|error| to_python(py, &error));
         };
         self.0.put_back(py, entries);
-        Ok(Some((name, tuple(py, &entry)?)))
+        let entry = named(py, &name, &entry, false)?;
+        Ok(Some((name, entry)))
     }
 }
 
@@ -402,7 +419,7 @@ impl Watch {
         };
         self.0.put_back(py, watch);
         let Change { name, entry, version, skipped, resume_from, .. } = change;
-        let entry = entry.map(|entry| tuple(py, &entry)).transpose()?;
+        let entry = entry.map(|entry| named(py, &name, &entry, false)).transpose()?;
         Ok(Some((name, entry, version, skipped, resume_from)))
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from andiron import _engine, _errors, _memory, _values
-from andiron._store import _MISSING, Change, Edit, Entry, Snapshot, Stats
+from andiron._store import _MISSING, Change, Edit, Entry, Snapshot, Stats, check_version
 from andiron.aio._tasks import OfLoop
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ class Store(OfLoop):
         """Sets a value and gives its version; as `andiron.Store.set`."""
         if ttl is not None and not ttl > 0:
             raise _errors.BadArgumentsError("a ttl is more than 0 seconds")
+        check_version(if_version)
         micros = None if ttl is None else max(1, int(min(ttl * 1e6, _LONGEST)))
         data = _memory.stored(value)
         version: int
@@ -91,19 +92,20 @@ class Store(OfLoop):
     ) -> None:
         """Sets several values at once: all of them or none."""
         items = dict(values, **more).items()
-        entries = [[name, _memory.stored(value), _NATIVE, self._author] for name, value in items]
+        entries = [[name, _stored(name, value), _NATIVE, self._author] for name, value in items]
         await self._call("set_many", entries)
 
     async def delete(self, name: str, *, if_version: int | None = None) -> bool:
         """Takes an entry out; whether there was one."""
+        check_version(if_version)
         state, *_ = await self._call("delete", name, self._author, if_version)
         return bool(state)
 
     async def pop(self, name: str, default: Any = _MISSING) -> Any:
         """Takes an entry out and gives its value."""
-        entry = _entry(await self._call("delete", name, self._author))
-        if entry is not None:
-            return entry.value
+        row = await self._call("delete", name, self._author)
+        if row[0]:
+            return _named(name, *row[6:8], taken=True)
         if default is _MISSING:
             raise KeyError(name)
         return default
@@ -114,7 +116,7 @@ class Store(OfLoop):
         if first is None:
             raise KeyError("the store has no entry of this author")
         name, row, *_ = first
-        return name, _value(*row[6:8])
+        return name, _named(name, *row[6:8], taken=True)
 
     def edit(self, name: str, default: Any = _MISSING) -> AsyncEdit:
         """Gives the value to an ``async with`` block that changes it, and writes it back; as `andiron.Store.edit`."""
@@ -154,12 +156,12 @@ class Store(OfLoop):
     async def items(self) -> AsyncIterator[tuple[str, Any]]:
         """The entries as they are at one moment, for ``async for``. Many come as they are taken."""
         async for row in self._rows(values=True):
-            yield row[0], _value(*row[5:7])
+            yield row[0], _named(row[0], *row[5:7])
 
     async def values(self) -> AsyncIterator[Any]:
         """The values; otherwise as `items`."""
         async for row in self._rows(values=True):
-            yield _value(*row[5:7])
+            yield _named(row[0], *row[5:7])
 
     async def _rows(self, *, values: bool) -> AsyncIterator[list[Any]]:
         rows, pages, *_ = await self._call("entries", self._author, values)
@@ -269,7 +271,7 @@ class Changes:
         state, _, name, version, skipped, timestamp, codec, data, told, *_ = await self._rows.__anext__()
         entry = None
         if state == 1:
-            entry = Entry(_value(codec, data), version, timestamp, False)
+            entry = Entry(_named(name, codec, data), version, timestamp, False)
         return Change(name, entry, version, skipped, told or None)
 
     async def aclose(self) -> None:
@@ -288,3 +290,19 @@ def _entry(row: list[Any]) -> Entry | None:
 
 def _value(codec: int, data: Any) -> Any:
     return _engine.decode(bytes(data)) if codec == _NATIVE else _values.foreign(codec, bytes(data))
+
+
+def _named(name: str, codec: int, data: Any, *, taken: bool = False) -> Any:
+    """The value of an entry that is among others, or is in the store no more."""
+    try:
+        return _value(codec, data)
+    except _errors.EncodingError as error:
+        raise _errors.unreadable(error, name, bytes(data) if taken else None) from error
+
+
+def _stored(name: str, value: Any) -> bytes | memoryview:
+    """A value that is set with others."""
+    try:
+        return _memory.stored(value)
+    except _errors.EncodingError as error:
+        raise _errors.EncodingError(f"`{name}`: {error}") from error

@@ -72,6 +72,13 @@ impl<'a> Encoder<'a> {
         args.serialize(List::arguments(self)).inspect_err(|_| self.reset(start))
     }
 
+    /// How many bytes stand in `out`, without those that are absent.
+    #[must_use]
+    #[inline]
+    pub fn written(&self) -> usize {
+        self.out.len()
+    }
+
     /// Writes nothing; Python's `None`.
     #[inline]
     pub fn nil(&mut self) {
