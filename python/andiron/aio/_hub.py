@@ -19,6 +19,7 @@ from andiron.aio._tasks import Calls, OfLoop, hold
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
     from contextlib import AbstractContextManager
+    from typing import NoReturn
 
 #: The pauses between two tries, in seconds: the first, and the longest.
 _PAUSES = 0.01, 0.2
@@ -54,6 +55,13 @@ class Hub(OfLoop):
 
     def __getitem__(self, name: str) -> Awaitable[Any]:
         return self._lookup(name)
+
+    # Without these two Python would try numbers as names, for ever.
+    def __iter__(self) -> NoReturn:
+        raise TypeError("a hub of a loop is asked for its names: `for name in await hub.names()`")
+
+    def __contains__(self, name: object) -> NoReturn:
+        raise TypeError("a hub of a loop is asked for its names: `name in await hub.names()`")
 
     async def _lookup(self, name: str) -> Any:
         try:
