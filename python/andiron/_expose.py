@@ -30,6 +30,14 @@ _marked: dict[int, object] = {}
 #: Whether a class shows anything, as long as nothing more is exposed.
 _shows: weakref.WeakKeyDictionary[type, bool] = weakref.WeakKeyDictionary()
 
+#: What `describe` tells of functions, by name and whether they are bound.
+_told: weakref.WeakKeyDictionary[types.FunctionType, dict[tuple[str, bool], dict[str, Any]]] = (
+    weakref.WeakKeyDictionary()
+)
+
+#: What methods that do not say it give; others may give anything.
+_GIVES = {"$len": "int", "$contains": "bool", "$set_item": "", "$delete_item": ""}
+
 #: The extensions that are instances of some class.
 _OF_CLASSES = (_values.EXCEPTION, _values.RECORD, _values.ENUM)
 
@@ -179,17 +187,29 @@ def _describe(value: Any, names: dict[str, Any]) -> dict[str, Any]:
 
 
 def _signature(name: str, function: Any, bound: bool) -> dict[str, Any]:
-    """A method as `describe` tells it."""
+    """A method as `describe` tells it. That of a function is found once."""
+    if not isinstance(function, types.FunctionType):
+        return _read_signature(name, function, bound)
+    known = _told.setdefault(function, {})
+    told = known.get((name, bound))
+    if told is None:
+        told = known[name, bound] = _read_signature(name, function, bound)
+    return told
+
+
+def _read_signature(name: str, function: Any, bound: bool) -> dict[str, Any]:
     import inspect
 
     told: dict[str, Any] = {"name": name, "doc": inspect.getdoc(function) or "", "parameters": []}
+    told["returns"] = _GIVES.get(name, "Any")
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # nobody knows it
         return told
     parameters = list(signature.parameters.values())[1 if bound else 0 :]
     told["parameters"] = list(_parameters(parameters))
-    told["returns"] = _type_name(signature.return_annotation)
+    if signature.return_annotation is not signature.empty:
+        told["returns"] = _type_name(signature.return_annotation)
     return told
 
 

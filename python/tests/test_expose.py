@@ -4,6 +4,7 @@ import abc
 import dataclasses
 import functools
 import gc
+import inspect
 import operator
 import threading
 import types
@@ -12,6 +13,7 @@ import weakref
 import pytest
 
 import andiron
+from andiron import _expose
 
 
 def shown(proxy):
@@ -584,3 +586,79 @@ def test_names_complete_and_hints_are_near(serve):
         hub["player"]._private
     with pytest.raises(AttributeError, match="begin with `_`"):
         hub["player"]._private = 1
+
+
+def described(value):
+    return {method["name"]: method for method in _expose.methods_of(value)["$describe"]()["methods"]}
+
+
+def test_what_a_method_gives_is_told_and_may_be_anything_where_it_does_not_say():
+    @andiron.expose
+    class Shelf:
+        def says_nothing(self):
+            raise AssertionError
+
+        def gives_nothing(self) -> None:
+            raise AssertionError
+
+        def gives_nothing_in_words(self) -> "None":
+            raise AssertionError
+
+        def gives_a_number(self) -> int:
+            raise AssertionError
+
+        @property
+        def size(self):
+            raise AssertionError
+
+        def __len__(self):
+            raise AssertionError
+
+        def __contains__(self, item):
+            raise AssertionError
+
+        def __getitem__(self, key):
+            raise AssertionError
+
+        def __setitem__(self, key, value):
+            raise AssertionError
+
+    assert {name: told["returns"] for name, told in described(Shelf()).items()} == {
+        "says_nothing": "Any",
+        "gives_nothing": "",
+        "gives_nothing_in_words": "",
+        "gives_a_number": "int",
+        "size": "Any",
+        "$len": "int",
+        "$contains": "bool",
+        "$item": "Any",
+        "$set_item": "",
+    }
+
+
+def test_the_signature_of_a_method_is_read_once_for_all_instances(monkeypatch):
+    @andiron.expose
+    class Player:
+        def seek(self, seconds: float) -> float:
+            raise AssertionError
+
+    read = []
+    signature = inspect.signature
+    monkeypatch.setattr(inspect, "signature", lambda function: read.append(function) or signature(function))
+    assert described(Player()) == described(Player())
+    assert read == [Player.seek]
+    Player.seek = lambda self: None
+    assert described(Player())["seek"]["parameters"] == []
+
+
+def test_what_is_told_of_a_method_does_not_keep_its_class():
+    @andiron.expose
+    class Player:
+        def seek(self, seconds):
+            return super().seek(seconds)
+
+    described(Player())
+    gone = weakref.ref(Player)
+    del Player
+    gc.collect()
+    assert gone() is None
