@@ -119,11 +119,20 @@ def inside(objects: Mapping[str, Any]) -> Hub:
 def serve(
     objects: Mapping[str, Any], address: str | None = None, *, threads: int | None = None, **options: Any
 ) -> None:
-    """Offers objects under their names until the program ends.
+    """Offers objects under their names until the program ends, or Ctrl-C does: then it stops, and comes back.
 
     Where nobody listens at the address, this process hosts them, other processes' names and a store, with the options of `Server`. Where a server runs there, they are
     registered at it; when it goes, another is found or made. ``threads`` is as for `Server` in both cases.
     """
+    try:
+        _serve(objects, address, threads, options)
+    except KeyboardInterrupt:
+        return  # it has stopped on the way here
+
+
+def _serve(
+    objects: Mapping[str, Any], address: str | None, threads: int | None, options: dict[str, Any]
+) -> None:
     pause = _PAUSES[0]
     while True:
         try:
