@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import types
 import weakref
 from _collections_abc import Iterator
+from _io import _IOBase
 from _thread import allocate_lock
 
 from andiron import _errors, _later, _values
@@ -81,11 +83,29 @@ def expose(what: T) -> T:
     if isinstance(what, (staticmethod, classmethod)):
         setattr(what.__func__, _MARK, True)
         return what
+    _check_shows(what)
     try:
         setattr(what, _MARK, True)
     except (AttributeError, TypeError):  # it is frozen, or has no room
         _marked[id(what)] = what
     return what
+
+
+def _check_shows(what: object) -> None:
+    """Refuses to mark what nobody could call then."""
+    cls = type(what)
+    if isinstance(what, _FUNCTIONS):
+        name = getattr(what, "__name__", "")
+        if name.startswith("_") and not _is_public(name):
+            raise TypeError(f"`{name}` cannot be exposed: names that begin with `_` never are")
+    elif not callable(what) and hasattr(cls, "__get__"):
+        raise TypeError(
+            f"a {cls.__name__} cannot be exposed, only methods and properties: write one that uses it"
+        )
+    elif cls.__module__ == "builtins" or not _names(cls, True):
+        raise TypeError(
+            f"{_name_of(cls)} has nothing that could be called by others: expose a class or a method, or an instance that has public ones"
+        )
 
 
 def _is_public(name: str) -> bool:
@@ -99,7 +119,9 @@ def _names(cls: type, everything: bool) -> dict[str, Any]:
         whole = everything or _MARK in vars(base)
         for name, member in vars(base).items():
             plain = getattr(member, "__func__", member)
-            marked = isinstance(member, _ExposedProperty) or getattr(plain, _MARK, False) is True
+            # `@property` above `@expose` has what is marked inside.
+            within = member.fget if isinstance(member, property) else plain
+            marked = isinstance(member, _ExposedProperty) or getattr(within, _MARK, False) is True
             callable_or_property = isinstance(member, property) or callable(plain)
             shown = (whole or marked) and callable_or_property and not isinstance(plain, type)
             if callable_or_property and (name in names or (shown and _is_public(name))):
@@ -120,7 +142,7 @@ def is_exposed(value: object) -> bool:
 
 def _is_marked(value: object) -> bool:
     own: dict[str, Any] = getattr(value, "__dict__", {})
-    return own.get(_MARK) is True or _marked.get(id(value)) is value
+    return own.get(_MARK) is True or id(value) in _marked
 
 
 def methods_of(value: Any) -> dict[str, Any]:
@@ -298,7 +320,7 @@ def can_send(value: Any) -> bool:
     >>> can_send({"a": [1, (2,)]}), can_send(print), can_send(object())
     (True, True, False)
     """
-    if isinstance(value, Iterator) or _later.is_stream(value):
+    if _is_items(value) or _later.is_stream(value):
         return True
     try:
         check(value)
@@ -326,19 +348,39 @@ def _reduce(value: Any) -> Any:
     target = target_of(value)
     if target is not None:
         return target
-    if isinstance(value, Iterator):
+    if _is_items(value):
         return Outflow(value)
     if _later.is_stream(value):
         return _later.fed(value)
     return _refusal(value)
 
 
+def _is_items(value: object) -> bool:
+    """Whether it is a stream. A file is none, though it gives lines: the other end would read the file of the caller, and close it."""
+    return isinstance(value, Iterator) and not isinstance(value, _IOBase)
+
+
+def _name_of(cls: type) -> str:
+    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _is_of_python(cls: type) -> bool:
+    return cls.__module__.partition(".")[0] in sys.stdlib_module_names
+
+
 def _refusal(value: Any) -> str:
     cls = type(value)
-    name = cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+    name = _name_of(cls)
+    if isinstance(value, type):
+        ways = "send an instance" if _is_of_python(value) else "expose it, or send an instance"
+        return f"the class {_name_of(value)} is no value that travels; {ways}, or a function that makes one"
+    if isinstance(value, _IOBase):
+        return f"{name} is a file, and no value that travels: send what is in it"
     for plain in (bool, int, float, str, bytes, bytearray, list, dict, tuple, set, frozenset):
         if isinstance(value, plain):
             return f"{name} is a {plain.__name__} of a kind of its own: send {plain.__name__}(..) of it"
+    if _is_of_python(cls):
+        return f"{name} is no value that travels; send a list, tuple, dict, str or number of it, or a function that uses it"
     return f"{name} is no value that travels; expose it to have it called, or register its class"
 
 

@@ -1,11 +1,14 @@
 """What is shown to others, in all the ways in which classes are written, and what arguments may be."""
 
 import abc
+import collections
 import dataclasses
 import functools
 import gc
 import inspect
+import io
 import operator
+import pathlib
 import threading
 import types
 import weakref
@@ -662,3 +665,86 @@ def test_what_is_told_of_a_method_does_not_keep_its_class():
     del Player
     gc.collect()
     assert gone() is None
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        (5, "int has nothing that could be called"),
+        (None, "NoneType has nothing"),
+        ([], "list has nothing"),
+        (types.SimpleNamespace(), "SimpleNamespace has nothing"),
+        (functools.cached_property(len), "a cached_property cannot be exposed"),
+        (functools.partialmethod(print, 1), "a partialmethod cannot be exposed"),
+        (_expose._is_public, "`_is_public` cannot be exposed: names that begin with `_` never are"),
+    ],
+    ids=str,
+)
+def test_to_expose_what_shows_nothing_is_refused(value, why):
+    with pytest.raises(TypeError, match=why):
+        andiron.expose(value)
+    assert not _expose.is_exposed(value)
+
+
+def test_what_shows_nothing_is_given_no_name(serve):
+    hub = serve({})
+    for nothing in None, 5, object():
+        with pytest.raises(
+            andiron.BadArgumentsError, match="shows nothing that could be called as 'nothing'"
+        ):
+            hub.register("nothing", nothing)
+        with pytest.raises(
+            andiron.BadArgumentsError, match="shows nothing that could be called as 'nothing'"
+        ):
+            andiron.Server({"nothing": nothing}, [], state=False)
+
+
+def test_a_property_is_exposed_in_either_order(serve):
+    class Radio:
+        def __init__(self):
+            self._volume = 5
+
+        @property
+        @andiron.expose
+        def volume(self):
+            return self._volume
+
+        @volume.setter
+        def volume(self, volume):
+            self._volume = volume
+
+    far = serve({"radio": Radio()})["radio"]
+    far.volume += 1
+    assert far.volume == 6
+
+
+def test_a_file_is_no_stream(serve, tmp_path):
+    path = tmp_path / "file"
+    path.write_text("a\nb\n")
+    with path.open() as file, path.open("rb") as binary:
+        hub = serve({"echo": lambda lines: list(lines), "file": lambda: file})
+        for it in file, binary, io.BytesIO(b"a"), io.StringIO("a"):
+            assert not andiron.can_send(it)
+            with pytest.raises(
+                andiron.EncodingError, match="is a file, and no value that travels: send what"
+            ):
+                hub["echo"](it)
+        with pytest.raises(andiron.EncodingError, match="is a file"):
+            hub["file"]()
+        assert hub["echo"](line for line in file) == ["a\n", "b\n"]
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        (dict, "the class dict is no value that travels; send an instance"),
+        (slice(1), "slice is no value that travels; send a list, tuple, dict"),
+        (range(3), "range is no value that travels; send a list, tuple, dict"),
+        (collections.deque(), "collections.deque is no value that travels; send a list, tuple, dict"),
+        (pathlib.Path("/"), "Path is no value that travels; send a list, tuple, dict, str"),
+    ],
+    ids=str,
+)
+def test_what_does_not_travel_says_what_to_send_in_its_place(value, why):
+    with pytest.raises(andiron.EncodingError, match=why):
+        andiron.encode(value)
