@@ -63,7 +63,7 @@ class Hub(Mapping[str, "Any"]):
         self._wait = wait
         self._place = place
         self._store: Store | None = None
-        #: What ends with it.
+        #: What ends with it, and is kept by the proxies that were found here too.
         self._ends: list[Callable[[], object]] = []
         if place is not None:
             _fork.inherits(self)
@@ -90,7 +90,7 @@ class Hub(Mapping[str, "Any"]):
         except _errors.NoObjectError:
             text = f"no object is named '{name}': {_errors.hint(name, self._connection.names(), 'there are')}"
             raise _errors.failed("no object", text, None, {}, None, [], []) from None
-        return Proxy(remote, None if self._place is None else (self._place, name))
+        return Proxy(remote, None if self._place is None else (self._place, name), self._ends)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._connection.names())
