@@ -8,7 +8,7 @@ import time
 from _weakrefset import WeakSet
 
 from andiron import _engine, _errors
-from andiron._hub import Hub, chosen, named_target, wait_for
+from andiron._hub import Hub, chosen, named_targets, wait_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Server:
         addresses = [chosen(address)] if address is None or isinstance(address, str) else list(address)
         self._running = _engine.serve(
             addresses,
-            {name: named_target(name, value) for name, value in objects.items()},
+            named_targets(objects),
             state=None if isinstance(state, bool) else os.fspath(state),
             usual_state=state is True,
             secret_file=None if secret_file is None else os.fspath(secret_file),
@@ -101,6 +101,8 @@ class Server:
 
 def at_least_one(threads: int | None) -> int | None:
     """How many threads there may be."""
+    if threads is not None and not isinstance(threads, int):
+        raise TypeError(f"threads={threads!r}: it is a number, how many methods run at once")
     if threads is not None and threads < 1:
         raise ValueError(
             f"threads={threads}: a server has one at least; without a number it has as many as it needs, up to 256"
