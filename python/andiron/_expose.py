@@ -78,9 +78,11 @@ def expose(what: T) -> T:
         setattr(what, _MARK, True)
         return what
     if isinstance(what, property):
+        _check_public(what.fget)
         exposed: Any = _ExposedProperty(what.fget, what.fset, what.fdel, what.__doc__)
         return exposed  # type: ignore[no-any-return] # it is a property still
     if isinstance(what, (staticmethod, classmethod)):
+        _check_public(what.__func__)
         setattr(what.__func__, _MARK, True)
         return what
     _check_shows(what)
@@ -91,13 +93,18 @@ def expose(what: T) -> T:
     return what
 
 
+def _check_public(method: object) -> None:
+    """Refuses to mark a method by whose name nobody could call it. A function that is no method is called by names of others, and one that a decorator made has any."""
+    of, _, name = getattr(method, "__qualname__", "").rpartition(".")
+    if of and not of.endswith("<locals>") and not _is_public(name):
+        raise TypeError(f"`{name}` cannot be exposed: names that begin with `_` never are")
+
+
 def _check_shows(what: object) -> None:
     """Refuses to mark what nobody could call then."""
     cls = type(what)
     if isinstance(what, _FUNCTIONS):
-        name = getattr(what, "__name__", "")
-        if name.startswith("_") and not _is_public(name):
-            raise TypeError(f"`{name}` cannot be exposed: names that begin with `_` never are")
+        _check_public(what)
     elif not callable(what) and hasattr(cls, "__get__"):
         raise TypeError(
             f"a {cls.__name__} cannot be exposed, only methods and properties: write one that uses it"

@@ -676,7 +676,6 @@ def test_what_is_told_of_a_method_does_not_keep_its_class():
         (types.SimpleNamespace(), "SimpleNamespace has nothing"),
         (functools.cached_property(len), "a cached_property cannot be exposed"),
         (functools.partialmethod(print, 1), "a partialmethod cannot be exposed"),
-        (_expose._is_public, "`_is_public` cannot be exposed: names that begin with `_` never are"),
     ],
     ids=str,
 )
@@ -684,6 +683,33 @@ def test_to_expose_what_shows_nothing_is_refused(value, why):
     with pytest.raises(TypeError, match=why):
         andiron.expose(value)
     assert not _expose.is_exposed(value)
+
+
+@pytest.mark.parametrize("kind", [lambda method: method, property, staticmethod, classmethod])
+def test_to_expose_a_method_whose_name_is_private_is_refused(kind):
+    with pytest.raises(TypeError, match="`_seek` cannot be exposed: names that begin with `_` never are"):
+
+        class Player:
+            @andiron.expose
+            @kind
+            def _seek(self):
+                raise AssertionError
+
+
+def test_a_method_whose_decorator_has_a_private_name_is_exposed(serve):
+    def unnamed(method):
+        def _wrapper(self):
+            return method(self)
+
+        return _wrapper
+
+    class Player:
+        @andiron.expose
+        @unnamed
+        def seek(self):
+            return 1
+
+    assert serve({"player": Player()})["player"].seek() == 1
 
 
 def test_what_shows_nothing_is_given_no_name(serve):
