@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import types
 import weakref
 from _collections_abc import Iterator
+from _io import _IOBase
 from _thread import allocate_lock
 
 from andiron import _errors, _later, _values
@@ -29,6 +31,14 @@ _marked: dict[int, object] = {}
 
 #: Whether a class shows anything, as long as nothing more is exposed.
 _shows: weakref.WeakKeyDictionary[type, bool] = weakref.WeakKeyDictionary()
+
+#: What `describe` tells of functions, by name and whether they are bound.
+_told: weakref.WeakKeyDictionary[types.FunctionType, dict[tuple[str, bool], dict[str, Any]]] = (
+    weakref.WeakKeyDictionary()
+)
+
+#: What methods that do not say it give; others may give anything.
+_GIVES = {"$len": "int", "$contains": "bool", "$set_item": "", "$delete_item": ""}
 
 _FUNCTIONS = (
     types.FunctionType,
@@ -65,16 +75,41 @@ def expose(what: T) -> T:
         setattr(what, _MARK, True)
         return what
     if isinstance(what, property):
+        _check_public(what.fget)
         exposed: Any = _ExposedProperty(what.fget, what.fset, what.fdel, what.__doc__)
         return exposed  # type: ignore[no-any-return] # it is a property still
     if isinstance(what, (staticmethod, classmethod)):
+        _check_public(what.__func__)
         setattr(what.__func__, _MARK, True)
         return what
+    _check_shows(what)
     try:
         setattr(what, _MARK, True)
     except (AttributeError, TypeError):  # it is frozen, or has no room
         _marked[id(what)] = what
     return what
+
+
+def _check_public(method: object) -> None:
+    """Refuses to mark a method by whose name nobody could call it. A function that is no method is called by names of others, and one that a decorator made has any."""
+    of, _, name = getattr(method, "__qualname__", "").rpartition(".")
+    if of and not of.endswith("<locals>") and not _is_public(name):
+        raise TypeError(f"`{name}` cannot be exposed: names that begin with `_` never are")
+
+
+def _check_shows(what: object) -> None:
+    """Refuses to mark what nobody could call then."""
+    cls = type(what)
+    if isinstance(what, _FUNCTIONS):
+        _check_public(what)
+    elif not callable(what) and hasattr(cls, "__get__"):
+        raise TypeError(
+            f"a {cls.__name__} cannot be exposed, only methods and properties: write one that uses it"
+        )
+    elif cls.__module__ == "builtins" or not _names(cls, True):
+        raise TypeError(
+            f"{_name_of(cls)} has nothing that could be called by others: expose a class or a method, or an instance that has public ones"
+        )
 
 
 def _is_public(name: str) -> bool:
@@ -88,7 +123,9 @@ def _names(cls: type, everything: bool) -> dict[str, Any]:
         whole = everything or _MARK in vars(base)
         for name, member in vars(base).items():
             plain = getattr(member, "__func__", member)
-            marked = isinstance(member, _ExposedProperty) or getattr(plain, _MARK, False) is True
+            # `@property` above `@expose` has what is marked inside.
+            within = member.fget if isinstance(member, property) else plain
+            marked = isinstance(member, _ExposedProperty) or getattr(within, _MARK, False) is True
             callable_or_property = isinstance(member, property) or callable(plain)
             shown = (whole or marked) and callable_or_property and not isinstance(plain, type)
             if callable_or_property and (name in names or (shown and _is_public(name))):
@@ -109,7 +146,7 @@ def is_exposed(value: object) -> bool:
 
 def _is_marked(value: object) -> bool:
     own: dict[str, Any] = getattr(value, "__dict__", {})
-    return own.get(_MARK) is True or _marked.get(id(value)) is value
+    return own.get(_MARK) is True or id(value) in _marked
 
 
 def methods_of(value: Any) -> dict[str, Any]:
@@ -176,17 +213,29 @@ def _describe(value: Any, names: dict[str, Any]) -> dict[str, Any]:
 
 
 def _signature(name: str, function: Any, bound: bool) -> dict[str, Any]:
-    """A method as `describe` tells it."""
+    """A method as `describe` tells it. That of a function is found once."""
+    if not isinstance(function, types.FunctionType):
+        return _read_signature(name, function, bound)
+    known = _told.setdefault(function, {})
+    told = known.get((name, bound))
+    if told is None:
+        told = known[name, bound] = _read_signature(name, function, bound)
+    return told
+
+
+def _read_signature(name: str, function: Any, bound: bool) -> dict[str, Any]:
     import inspect
 
     told: dict[str, Any] = {"name": name, "doc": inspect.getdoc(function) or "", "parameters": []}
+    told["returns"] = _GIVES.get(name, "Any")
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # nobody knows it
         return told
     parameters = list(signature.parameters.values())[1 if bound else 0 :]
     told["parameters"] = list(_parameters(parameters))
-    told["returns"] = _type_name(signature.return_annotation)
+    if signature.return_annotation is not signature.empty:
+        told["returns"] = _type_name(signature.return_annotation)
     return told
 
 
@@ -275,7 +324,7 @@ def can_send(value: Any) -> bool:
     >>> can_send({"a": [1, (2,)]}), can_send(print), can_send(object())
     (True, True, False)
     """
-    if isinstance(value, Iterator) or _later.is_stream(value):
+    if _is_items(value) or _later.is_stream(value):
         return True
     try:
         check(value)
@@ -305,22 +354,42 @@ def _reduce(value: Any) -> Any:
     target = target_of(value)
     if target is not None:
         return target
-    if isinstance(value, Iterator):
+    if _is_items(value):
         return Outflow(value)
     if _later.is_stream(value):
         return _later.fed(value)
     return _refusal(value)
 
 
+def _is_items(value: object) -> bool:
+    """Whether it is a stream. A file is none, though it gives lines: the other end would read the file of the caller, and close it."""
+    return isinstance(value, Iterator) and not isinstance(value, _IOBase)
+
+
+def _name_of(cls: type) -> str:
+    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _is_of_python(cls: type) -> bool:
+    return cls.__module__.partition(".")[0] in sys.stdlib_module_names
+
+
 def _refusal(value: Any) -> str:
     cls = type(value)
-    name = cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+    name = _name_of(cls)
+    if isinstance(value, type):
+        ways = "send an instance" if _is_of_python(value) else "expose it, or send an instance"
+        return f"the class {_name_of(value)} is no value that travels; {ways}, or a function that makes one"
+    if isinstance(value, _IOBase):
+        return f"{name} is a file, and no value that travels: send what is in it"
     for plain in (bool, int, float, str, bytes, bytearray, list, dict, tuple, set, frozenset):
         if isinstance(value, plain):
             return f"{name} is a {plain.__name__} of a kind of its own: send {plain.__name__}(..) of it"
     kind = _values.kind_of(cls)
     if kind is not None:
         return f"{name} is a {kind} of a kind of its own: send {kind}(..) of it"
+    if _is_of_python(cls):
+        return f"{name} is no value that travels; send a list, tuple, dict, str or number of it, or a function that uses it"
     return f"{name} is no value that travels; expose it to have it called, or register its class"
 
 

@@ -63,7 +63,7 @@ class Hub(Mapping[str, "Any"]):
         self._wait = wait
         self._place = place
         self._store: Store | None = None
-        #: What ends with it.
+        #: What ends with it, and is kept by the proxies that were found here too.
         self._ends: list[Callable[[], object]] = []
         if place is not None:
             _fork.inherits(self)
@@ -85,12 +85,13 @@ class Hub(Mapping[str, "Any"]):
         return self._connection.store(author)
 
     def __getitem__(self, name: str) -> Any:
+        check_name(name)
         try:
             remote = patiently(lambda: self._connection.lookup(name), _errors.NoObjectError, self._wait)
         except _errors.NoObjectError:
             text = f"no object is named '{name}': {_errors.hint(name, self._connection.names(), 'there are')}"
             raise _errors.failed("no object", text, None, {}, None, [], []) from None
-        return Proxy(remote, None if self._place is None else (self._place, name))
+        return Proxy(remote, None if self._place is None else (self._place, name), self._ends)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._connection.names())
@@ -177,8 +178,32 @@ class Hub(Mapping[str, "Any"]):
         return self
 
 
+def check_name(name: object) -> None:
+    """Refuses what is no name."""
+    if not isinstance(name, str):
+        raise TypeError(f"objects have strings as names, not {name!r}")
+
+
+def check_choices(address: str | None, objects: object, cache: int | None) -> None:
+    """Refuses what cannot be connected to, in words."""
+    if address is not None and objects is not None:
+        raise ValueError("connect takes an address, or objects for a server in this process, not both")
+    if cache is not None and not isinstance(cache, int):
+        raise TypeError(f"cache={cache!r}: it is a number of bytes")
+    if cache is not None and cache < 0:
+        raise ValueError(f"cache={cache}: it is a number of bytes; 0 keeps nothing")
+
+
+def named_targets(objects: Mapping[str, Any]) -> dict[str, _engine.Target]:
+    """Objects by the names that they are to have."""
+    if not isinstance(objects, Mapping):
+        raise TypeError(f"objects are given with their names, as a dict, not as a {type(objects).__name__}")
+    return {name: named_target(name, value) for name, value in objects.items()}
+
+
 def named_target(name: str, value: Any) -> _engine.Target:
     """An object that is to have a name."""
+    check_name(name)
     target = target_of(value)
     if target is None:
         raise _errors.BadArgumentsError(
@@ -205,6 +230,7 @@ def connect(
     call wait so many seconds for that. ``cache``: bytes that are kept of what is read from the store. ``pump=False``: no thread reads the connection where none waits for an
     answer; call `Hub.poll` or `Hub.run`.
     """
+    check_choices(address, objects, cache)
     if objects is not None:
         from andiron._server import inside
 
@@ -310,7 +336,12 @@ class timeout:  # noqa: N801 - it is used like a function
     """Limits the time of the calls that are made in the block, all together: ``with andiron.timeout(2): ...``. Methods that are called inherit what is left."""
 
     def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
+        try:
+            self._seconds = 0.0 + seconds
+        except TypeError:
+            raise TypeError(f"a timeout is a number of seconds, not {seconds!r}") from None
+        if self._seconds != self._seconds:
+            raise ValueError("a timeout is a number of seconds, and nan is none")
 
     def __enter__(self) -> None:
         _engine.use_options()

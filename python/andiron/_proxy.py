@@ -45,8 +45,10 @@ class Proxy:
 
     __slots__ = ("__dict__", "__weakref__", "_andiron")
 
-    def __init__(self, remote: Remote, found: tuple[_fork.Place, str] | None = None) -> None:
-        far = _Far(remote, found, self.__dict__)
+    def __init__(
+        self, remote: Remote, found: tuple[_fork.Place, str] | None = None, needs: object = None
+    ) -> None:
+        far = _Far(remote, found, self.__dict__, needs)
         object.__setattr__(self, "_andiron", far)
         if found is not None:
             _fork.inherits(far)
@@ -120,14 +122,18 @@ class Proxy:
 class _Far:
     """What a proxy knows of its object."""
 
-    __slots__ = ("__weakref__", "_interface", "_special", "found", "kept", "remote")
+    __slots__ = ("__weakref__", "_interface", "_special", "found", "kept", "needs", "remote")
 
-    def __init__(self, remote: Remote, found: tuple[_fork.Place, str] | None, kept: dict[str, Any]) -> None:
+    def __init__(
+        self, remote: Remote, found: tuple[_fork.Place, str] | None, kept: dict[str, Any], needs: object
+    ) -> None:
         self.remote = remote
         #: The handles that the proxy keeps.
         self.kept = kept
         #: The server and the name by which it was found.
         self.found = found
+        #: What has to be there for the object to be: a server in this process.
+        self.needs = needs
         self._interface: dict[str, str | None] | None = None
         self._special: dict[str, Method] = {}
 

@@ -8,7 +8,7 @@ import time
 from _weakrefset import WeakSet
 
 from andiron import _engine, _errors
-from andiron._hub import Hub, chosen, named_target, wait_for
+from andiron._hub import Hub, chosen, named_targets, wait_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Server:
         addresses = [chosen(address)] if address is None or isinstance(address, str) else list(address)
         self._running = _engine.serve(
             addresses,
-            {name: named_target(name, value) for name, value in objects.items()},
+            named_targets(objects),
             state=None if isinstance(state, bool) else os.fspath(state),
             usual_state=state is True,
             secret_file=None if secret_file is None else os.fspath(secret_file),
@@ -101,6 +101,8 @@ class Server:
 
 def at_least_one(threads: int | None) -> int | None:
     """How many threads there may be."""
+    if threads is not None and not isinstance(threads, int):
+        raise TypeError(f"threads={threads!r}: it is a number, how many methods run at once")
     if threads is not None and threads < 1:
         raise ValueError(
             f"threads={threads}: a server has one at least; without a number it has as many as it needs, up to 256"
@@ -119,11 +121,20 @@ def inside(objects: Mapping[str, Any]) -> Hub:
 def serve(
     objects: Mapping[str, Any], address: str | None = None, *, threads: int | None = None, **options: Any
 ) -> None:
-    """Offers objects under their names until the program ends.
+    """Offers objects under their names until the program ends, or Ctrl-C does: then it stops, and comes back.
 
     Where nobody listens at the address, this process hosts them, other processes' names and a store, with the options of `Server`. Where a server runs there, they are
     registered at it; when it goes, another is found or made. ``threads`` is as for `Server` in both cases.
     """
+    try:
+        _serve(objects, address, threads, options)
+    except KeyboardInterrupt:
+        return  # it has stopped on the way here
+
+
+def _serve(
+    objects: Mapping[str, Any], address: str | None, threads: int | None, options: dict[str, Any]
+) -> None:
     pause = _PAUSES[0]
     while True:
         try:

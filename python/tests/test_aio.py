@@ -53,6 +53,20 @@ def test_tasks_call_at_once_and_hear_errors(address):
     run(main())
 
 
+def test_to_iterate_over_a_hub_or_to_look_into_it_says_how_its_names_are_asked_for(address):
+    async def main():
+        async with await aio.connect(address) as hub:
+            with pytest.raises(TypeError, match=r"await hub\.names\(\)"):
+                list(hub)
+            with pytest.raises(TypeError, match=r"await hub\.names\(\)"):
+                assert "double" in hub
+            for other in hub.store, await hub["player"]:
+                with pytest.raises(TypeError):
+                    list(other)
+
+    run(main())
+
+
 def test_a_stream_is_iterated_over(address):
     async def main():
         async with await aio.connect(address) as hub:

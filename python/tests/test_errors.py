@@ -2,6 +2,7 @@
 
 import asyncio
 import concurrent.futures
+import math
 import sys
 import threading
 import traceback
@@ -9,6 +10,7 @@ import traceback
 import pytest
 
 import andiron
+from andiron import aio
 
 
 class CodedError(Exception):
@@ -305,3 +307,27 @@ def test_a_stream_that_raises_what_means_something_else_ends_with_a_remote_error
     with pytest.raises(andiron.RemoteError) as raised:
         next(exiting)
     assert raised.value.type_name == "SystemExit"
+
+
+@pytest.mark.parametrize(
+    ("mistake", "kind", "words"),
+    [
+        (lambda hub: andiron.timeout("2"), TypeError, "a timeout is a number of seconds, not '2'"),
+        (lambda hub: andiron.timeout(math.nan), ValueError, "nan is none"),
+        (lambda hub: hub[1], TypeError, "objects have strings as names, not 1"),
+        (lambda hub: hub.register(4, print), TypeError, "objects have strings as names, not 4"),
+        (lambda hub: andiron.Server({4: print}, []), TypeError, "objects have strings as names, not 4"),
+        (lambda hub: andiron.serve([1], []), TypeError, "as a dict, not as a list"),
+        (lambda hub: andiron.connect(objects=[1]), TypeError, "as a dict, not as a list"),
+        (lambda hub: andiron.connect("x", objects={}), ValueError, "not both"),
+        (lambda hub: andiron.Server({}, [], threads="x"), TypeError, "threads='x': it is a number"),
+        (lambda hub: andiron.connect("x", cache=-1), ValueError, "cache=-1: it is a number of bytes"),
+        (lambda hub: andiron.connect("x", cache="1k"), TypeError, "cache='1k': it is a number of bytes"),
+        (lambda hub: asyncio.run(aio.connect("x", objects={})), ValueError, "not both"),
+        (lambda hub: asyncio.run(aio.connect("x", cache=-1)), ValueError, "cache=-1"),
+        (lambda hub: asyncio.run(aio.serve([1])), TypeError, "as a dict, not as a list"),
+    ],
+)
+def test_what_is_given_wrong_is_refused_in_words(serve, mistake, kind, words):
+    with pytest.raises(kind, match=words):
+        mistake(serve({}))

@@ -443,3 +443,16 @@ def test_a_hub_of_this_process_needs_no_address(home):
     with pytest.raises(ConnectionError):
         hub["double"]
     assert not list(home.glob("andiron*")), folder
+
+
+def test_an_object_of_a_hub_in_memory_is_there_as_long_as_its_proxy():
+    double = andiron.connect(objects={"double": lambda x: 2 * x})["double"]
+    gc.collect()
+    assert double(21) == 42
+
+
+def test_an_object_of_a_hub_in_memory_ends_when_that_is_closed():
+    with andiron.connect(objects={"double": lambda x: 2 * x}) as hub:
+        double = hub["double"]
+    with pytest.raises(ConnectionError):
+        double(21)

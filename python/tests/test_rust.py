@@ -184,7 +184,7 @@ def test_the_shell_writes_a_typed_class_of_an_object(daemon, rust, command, tmp_
         "    def discs(self, first: int = ..., *, titles: list[str] | None = ...) -> Iterator[int]:"
         in written
     )
-    assert "    def put(self, disc: Any, /, *more: Any, **further: int) -> None: ..." in written
+    assert "    def put(self, disc: Any, /, *more: Any, **further: int) -> Any: ..." in written
     assert "    @owner.setter" in written
     assert "    def size(self) -> Any: ..." in written
     (tmp_path / "written.py").write_text(written)

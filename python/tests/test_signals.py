@@ -4,6 +4,8 @@ import signal
 
 import pytest
 
+import andiron
+
 #: What waits, in a program that has `hub` and `A`, the address.
 WAITS = {
     "a call": "hub['hang']()",
@@ -17,12 +19,16 @@ WAITS = {
     "run with an object": "hub.register('f', print); hub.run()",
     "poll": "hub.poll(1000)",
     "Server.wait": "andiron.Server({}, [], state=False).wait()",
-    "serve": "andiron.serve({'f': print}, f'unix:{sys.argv[2]}/other', state=False)",
-    "serve beside a server": "andiron.serve({'g': print}, A)",
     "a connection that is waited for": "andiron.connect('nobody', wait=1000)",
     "a name that is waited for": "andiron.connect(A, wait=1000)['nobody']",
     "a loop": "asyncio.run(task())",
     "aio.serve": "asyncio.run(aio.serve({'f': print}, f'unix:{sys.argv[2]}/other', state=False))",
+}
+
+#: What offers an object `f`, until Ctrl-C has it come back, and where.
+SERVES = {
+    "serve": ("andiron.serve({'f': print}, f'unix:{sys.argv[2]}/other', state=False)", "other"),
+    "serve beside a server": ("andiron.serve({'f': print}, A)", "socket"),
 }
 
 CODE = """
@@ -99,6 +105,17 @@ def test_ctrl_c_ends_a_wait(processes, home, server, what, others):
     client = processes.python(CODE.format(what=WAITS[what], others=others), f"unix:{home}/socket", str(home))
     assert client.stdout.readline() == "begins\n"
     assert interrupted(client)
+
+
+@pytest.mark.parametrize("others", ["", OTHERS], ids=["alone", "beside others"])
+@pytest.mark.parametrize("what", SERVES)
+def test_serve_comes_back_at_ctrl_c(processes, home, server, what, others):
+    code, socket = SERVES[what]
+    client = processes.python(CODE.format(what=code, others=others), f"unix:{home}/socket", str(home))
+    with andiron.connect(f"unix:{home}/{socket}", wait=60) as hub:
+        assert callable(hub["f"])
+        client.send_signal(signal.SIGINT)
+        assert client.communicate(timeout=60) == ("begins\ncame back\n", "")
 
 
 @pytest.mark.parametrize(

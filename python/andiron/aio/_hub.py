@@ -9,7 +9,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from andiron import _engine, _errors
-from andiron._hub import call_handled, chosen, named_target
+from andiron._hub import call_handled, check_choices, check_name, chosen, named_target
 from andiron._server import Server as ThreadedServer
 from andiron.aio._loop import Loop
 from andiron.aio._proxy import Proxy, Stream
@@ -19,6 +19,7 @@ from andiron.aio._tasks import Calls, OfLoop, hold
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
     from contextlib import AbstractContextManager
+    from typing import NoReturn
 
 #: The pauses between two tries, in seconds: the first, and the longest.
 _PAUSES = 0.01, 0.2
@@ -55,7 +56,15 @@ class Hub(OfLoop):
     def __getitem__(self, name: str) -> Awaitable[Any]:
         return self._lookup(name)
 
+    # Without these two Python would try numbers as names, for ever.
+    def __iter__(self) -> NoReturn:
+        raise TypeError("a hub of a loop is asked for its names: `for name in await hub.names()`")
+
+    def __contains__(self, name: object) -> NoReturn:
+        raise TypeError("a hub of a loop is asked for its names: `name in await hub.names()`")
+
     async def _lookup(self, name: str) -> Any:
+        check_name(name)
         try:
             return await patiently(lambda: self._look_up(name), _errors.NoObjectError, self._wait)
         except _errors.NoObjectError:
@@ -173,6 +182,7 @@ async def connect(
 
     The loop does it by itself, but for finding and reaching a host of a network, and what ``retry`` connects anew: these may block, and are done by other threads.
     """
+    check_choices(address, objects, cache)
     if objects is not None:
         return await _inside(objects)
     where = chosen(address)

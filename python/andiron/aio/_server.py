@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import andiron
 from andiron import _errors, _later
-from andiron._hub import named_target
+from andiron._hub import named_targets
 from andiron.aio._hub import Hub, connect, over
 from andiron.aio._loop import Loop
 
@@ -36,7 +36,7 @@ class Server:
     async def __aenter__(self) -> Server:
         loop = asyncio.get_running_loop()
         # In the loop, so that it runs their methods.
-        targets = {name: named_target(name, value) for name, value in self._objects.items()}
+        targets = named_targets(self._objects)
         _later.serving.append(loop)
         try:
             self._server = await loop.run_in_executor(
