@@ -295,8 +295,6 @@ def _made(cls: type[Exception], message: str, args: Sequence[Any]) -> Exception 
     try:
         error: Exception = base.__new__(cls, *args)
         base.__init__(error, *args)
-        if error.args != tuple(args):  # one that takes them only in its own `__init__`
-            error.args = tuple(args)
     except Exception:  # a class with other ideas of its arguments
         return None
     return error

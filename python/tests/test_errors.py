@@ -1,6 +1,7 @@
 """What callers see of exceptions."""
 
 import asyncio
+import builtins
 import concurrent.futures
 import math
 import sys
@@ -178,6 +179,14 @@ def test_builtin_ones_keep_what_they_tell(failing, error, told):
     for seen in (failing(error), andiron.decode(andiron.encode(error))):
         assert (type(seen), seen.args, str(seen)) == (type(error), error.args, str(error))
         assert {name: getattr(seen, name) for name in told} == told
+
+
+def test_a_group_arrives_with_all_in_it():
+    group = getattr(builtins, "ExceptionGroup", None)
+    if group is None:
+        pytest.skip("this Python has no groups of exceptions")
+    seen = andiron.decode(andiron.encode(group("all", [KeyError("x"), ValueError(1)])))
+    assert (seen.message, [type(part) for part in seen.exceptions]) == ("all", [KeyError, ValueError])
 
 
 def test_a_file_error_of_a_class_of_its_own_keeps_its_file(failing, registered):
