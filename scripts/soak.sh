@@ -24,6 +24,13 @@ while [ "$round" -lt $((SOAK * 10)) ]; do
     ANDIRON_LINEAR_ROUNDS=60 $CARGO test --release --locked --quiet -p andiron-cli --test linear scenes
 done
 
+echo "== values that nobody thought of, in Python"
+if [ -x target/venv/bin/pytest ]; then
+    HYPOTHESIS_PROFILE=soak target/venv/bin/pytest --quiet python/tests/test_codec.py
+else
+    echo "skipped: the environment target/venv is made by make test"
+fi
+
 echo "== repeating the tests of driver and daemon"
 $CARGO test --release --locked -p andiron -p andiron-cli --no-run
 round=0

@@ -6,9 +6,15 @@ import subprocess
 import sys
 import textwrap
 
+import hypothesis
 import pytest
 
 import andiron
+
+# The same examples each time; others, and many, in `make soak`.
+hypothesis.settings.register_profile("test", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("soak", max_examples=20_000, deadline=None, print_blob=True)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "test"))
 
 ROOT = pathlib.Path(__file__).parents[2]
 

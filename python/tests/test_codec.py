@@ -79,7 +79,6 @@ def rust():
 
 
 @hypothesis.given(plain)
-@hypothesis.settings(deadline=None)
 def test_any_plain_value_comes_back_equal(value):
     found = andiron.decode(andiron.encode(value))
     assert found == value
@@ -87,7 +86,6 @@ def test_any_plain_value_comes_back_equal(value):
 
 
 @hypothesis.given(value=plain)
-@hypothesis.settings(deadline=None)
 def test_any_plain_value_is_the_same_value_in_rust(rust, value):
     data = andiron.encode(value)
     written, form = rust(data)
@@ -101,7 +99,6 @@ def test_any_plain_value_is_the_same_value_in_rust(rust, value):
 
 
 @hypothesis.given(data=strategies.binary() | plain.map(andiron.encode).flatmap(cut_and_changed))
-@hypothesis.settings(deadline=None)
 def test_any_bytes_are_read_as_in_rust_or_refused(rust, data):
     written, why = rust(data)
     try:

@@ -74,7 +74,18 @@ def same(a, b):
         return math.isnan(b)
     if isinstance(a, decimal.Decimal):
         return str(a) == str(b)
-    return type(a) is type(b) and (repr(a) == repr(b) or a == b)
+    return type(a) is type(b) and (repr(a) == repr(b) or a == b or parts(a) == parts(b))
+
+
+def parts(value):
+    """A value by its parts, where each NaN is like the others, and what has no order has one."""
+    if isinstance(value, (list, tuple)):
+        return [type(value), *map(parts, value)]
+    if isinstance(value, (set, frozenset)):
+        return [type(value), *sorted(map(parts, value), key=repr)]
+    if isinstance(value, dict):
+        return [dict, *sorted((parts(item) for item in value.items()), key=repr)]
+    return repr(value)
 
 
 def is_a_reference(vector):
