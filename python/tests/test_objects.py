@@ -418,6 +418,25 @@ def test_a_class_has_an_instance_for_each_connection_which_ends_with_it(serve):
     assert hub["counter"].next() == 3
 
 
+def test_an_instance_that_is_false_is_kept_all_the_same(serve):
+    @andiron.expose
+    class Basket:
+        def __init__(self):
+            self.things = []
+
+        def __len__(self):
+            return len(self.things)
+
+        def put(self, thing):
+            self.things.append(thing)
+
+    basket = serve({"basket": Basket})["basket"]
+    assert len(basket) == 0
+    basket.put("apple")
+    basket.put("pear")
+    assert len(basket) == 2
+
+
 def test_a_hub_and_a_proxy_are_pickled_as_where_they_are_found(hub):
     import pickle
 

@@ -23,14 +23,15 @@ fn tests_of(page: &str) -> usize {
     for line in page.lines().filter(|line| line.starts_with('|')) {
         let mut file = None;
         for quoted in line.split('`').skip(1).step_by(2) {
-            if quoted.ends_with(".rs") {
+            if quoted.ends_with(".rs") || quoted.ends_with(".py") {
                 file = Some(
                     fs::read_to_string(root.join(quoted)).unwrap_or_else(|_| panic!("{quoted} is gone")),
                 );
             } else if let Some(text) = &file
                 && quoted.contains('_')
             {
-                assert!(text.contains(&format!("fn {quoted}()")), "there is no test {quoted}: {line}");
+                let (rust, python) = (format!("fn {quoted}()"), format!("def {quoted}("));
+                assert!(text.contains(&rust) || text.contains(&python), "there is no test {quoted}: {line}");
                 named += 1;
             }
         }
