@@ -274,15 +274,10 @@ def shared(place: _fork.Place) -> Hub:
     return _shared.hub(_fork.Place(*place))
 
 
-class Caller(Hub):
-    """The hub that calls, in a method: the connection on which the call came, as its other end has it. ``andiron.caller()["name"]`` calls its objects back.
+class OfCall:
+    """What a caller, which is a hub, tells of the call that it makes."""
 
-    Callers of the same connection are equal. What is said of the call itself holds for the one that asked for its caller.
-    """
-
-    def __init__(self, context: _engine.Context, connection: _engine.Connection) -> None:
-        super().__init__(connection)
-        self._context = context
+    _context: _engine.Context
 
     @property
     def annotations(self) -> dict[str, Any]:
@@ -303,14 +298,25 @@ class Caller(Hub):
         return self._context.time_left()
 
     def on_end(self, hook: Callable[[], object]) -> None:
-        """Has this called when the connection ends: to give back what the caller was given, as ``andiron.caller().on_end(file.close)``."""
+        """Has this called when the connection ends, on any thread: to give back what the caller was given, as ``andiron.caller().on_end(file.close)``."""
         self._context.on_end(hook)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Caller) and self._context.key() == other._context.key()
+        return isinstance(other, OfCall) and self._context.key() == other._context.key()
 
     def __hash__(self) -> int:
         return hash(self._context.key())
+
+
+class Caller(OfCall, Hub):
+    """The hub that calls, in a method: the connection on which the call came, as its other end has it. ``andiron.caller()["name"]`` calls its objects back.
+
+    Callers of the same connection are equal. What is said of the call itself holds for the one that asked for its caller.
+    """
+
+    def __init__(self, context: _engine.Context, connection: _engine.Connection) -> None:
+        super().__init__(connection)
+        self._context = context
 
     def __repr__(self) -> str:
         return f"<andiron.Caller {self.peer}>"
@@ -318,18 +324,18 @@ class Caller(Hub):
 
 def caller() -> Caller | None:
     """Who calls, in a method that was called over a connection; `None` elsewhere."""
-    context = call_handled()
-    connection = None if context is None else context.connection()
-    return None if context is None or connection is None else Caller(context, connection)
+    found = calling()
+    return None if found is None else Caller(*found)
 
 
-def call_handled() -> _engine.Context | None:
-    """The call that this thread, or this task, handles."""
+def calling() -> tuple[_engine.Context, _engine.Connection] | None:
+    """The call that this thread, or this task, handles, and the connection on which it came."""
     context = _engine.current()
     if context is None:
         running = _engine.running.get()
         context = None if running is None else running.context
-    return context
+    connection = None if context is None else context.connection()
+    return None if context is None or connection is None else (context, connection)
 
 
 class timeout:  # noqa: N801 - it is used like a function

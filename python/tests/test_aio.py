@@ -545,7 +545,9 @@ def test_a_loop_ends_in_order_with_calls_under_way(processes, begin, end):
         async def main():
             asyncio.get_running_loop().slow_callback_duration = 60  # nothing of that is told
             hub = await aio.connect("again")
+            began = asyncio.Semaphore(0)
             async def never():
+                began.release()
                 await asyncio.Event().wait()
             async def items():
                 while True:
@@ -558,7 +560,8 @@ def test_a_loop_ends_in_order_with_calls_under_way(processes, begin, end):
             inside = await aio.connect(objects={{"never": never, "sum": lambda items: sum(items)}})
             tasks.append(asyncio.ensure_future((await inside["never"])()))
             tasks.append(asyncio.ensure_future((await inside["sum"])(items())))
-            await asyncio.sleep(0.05)
+            for _ in range(4):
+                await began.acquire()
             {end}
 
         try:

@@ -15,7 +15,7 @@ use crate::blob::Attached;
 use crate::call::Parcel;
 use crate::link::{Link, no_object, only_object};
 use crate::object::Object;
-use crate::proxy::CallUnderWay;
+use crate::pending::CallUnderWay;
 use crate::stream::Items;
 use crate::sync::lock;
 

@@ -9,7 +9,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from andiron import _engine, _errors
-from andiron._hub import call_handled, check_choices, check_name, chosen, named_target
+from andiron._hub import OfCall, calling, check_choices, check_name, chosen, named_target
 from andiron._server import Server as ThreadedServer
 from andiron.aio._loop import Loop
 from andiron.aio._proxy import Proxy, Stream
@@ -229,35 +229,15 @@ async def _inside(objects: Mapping[str, Any]) -> Hub:
     return hub
 
 
-class Caller(Hub):
+class Caller(OfCall, Hub):
     """The hub that calls, in a method: as `andiron.Caller`, for tasks."""
 
     def __init__(self, context: _engine.Context, connection: _engine.Connection) -> None:
         super().__init__(connection, Calls())
         self._context = context
 
-    @property
-    def annotations(self) -> dict[str, Any]:
-        """What the caller said beside the arguments, with `andiron.annotations`."""
-        return self._context.annotations() or {}
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether nobody waits for the result any more."""
-        return self._context.is_cancelled()
-
-    @property
-    def time_left(self) -> float | None:
-        """Seconds that are left; `None` where the caller set no limit."""
-        return self._context.time_left()
-
-    def on_end(self, hook: Callable[[], object]) -> None:
-        """Has this called when the connection ends, on any thread: to give back what the caller was given."""
-        self._context.on_end(hook)
-
 
 def caller() -> Caller | None:
     """Who calls, in a method that was called over a connection; `None` elsewhere."""
-    context = call_handled()
-    connection = None if context is None else context.connection()
-    return None if context is None or connection is None else Caller(context, connection)
+    found = calling()
+    return None if found is None else Caller(*found)

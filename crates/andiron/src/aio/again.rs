@@ -10,7 +10,8 @@ use crate::call::Parcel;
 use crate::context::Origin;
 use crate::line::{Again, Line, Named};
 use crate::link::{Callee, Link};
-use crate::proxy::{CallUnderWay, out_call};
+use crate::pending::CallUnderWay;
+use crate::proxy::out_call;
 use crate::target::Remote;
 use crate::{Error, ErrorKind, Result};
 
