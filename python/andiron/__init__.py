@@ -22,6 +22,7 @@ Any process puts a value into the store, any other reads it::
 """
 
 from andiron import _engine
+from andiron._choice import name as engine
 from andiron._engine import Pending, decode, encode
 from andiron._errors import (
     AuthenticationError,
@@ -47,6 +48,7 @@ from andiron._errors import (
     UnsupportedError,
 )
 from andiron._expose import can_send, expose
+from andiron._host import abort_when
 from andiron._hub import Annotations, Caller, Hub, caller, connect, timeout
 from andiron._memory import Array, buffer, freeze
 from andiron._proxy import Proxy, Stream
@@ -96,6 +98,7 @@ __all__ = [
     "UnavailableError",
     "UnknownError",
     "UnsupportedError",
+    "abort_when",
     "annotations",
     "buffer",
     "caller",
@@ -103,6 +106,7 @@ __all__ = [
     "connect",
     "decode",
     "encode",
+    "engine",
     "expose",
     "freeze",
     "register",

@@ -7,28 +7,8 @@ from __future__ import annotations
 
 import contextvars
 
-# In this order: where the engine cannot be loaded, the second one says so.
-from andiron import _errors, _interpreter, _log, _native, _values  # noqa: F401
-from andiron._native import (
-    Answer,
-    Bell,
-    Connection,
-    Context,
-    Driver,
-    Feed,
-    Inflow,
-    Later,
-    Memory,
-    Method,
-    Outflow,
-    Pending,
-    Remote,
-    Room,
-    Running,
-    Target,
-    Watch,
-)
-from andiron._native import Store as StoreEngine
+from andiron import _errors, _log, _values
+from andiron._choice import engine
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,16 +50,35 @@ __all__ = [
     "use_options",
 ]
 
-connect = _native.connect
-open_for_loop = _native.open
-current = _native.current
-serve = _native.serve
-encode = _native.encode
-decode = _native.decode
-encode_stored = _native.encode_stored
-freeze = _native.freeze
-check = _native.check
-use_options = _native.use_options
+Answer = engine.Answer
+Bell = engine.Bell
+Connection = engine.Connection
+Context = engine.Context
+Driver = engine.Driver
+Feed = engine.Feed
+Inflow = engine.Inflow
+Later = engine.Later
+Memory = engine.Memory
+Method = engine.Method
+Outflow = engine.Outflow
+Pending = engine.Pending
+Remote = engine.Remote
+Room = engine.Room
+Running = engine.Running
+Target = engine.Target
+Watch = engine.Watch
+StoreEngine = engine.Store
+
+connect = engine.connect
+open_for_loop = engine.open
+current = engine.current
+serve = engine.serve
+encode = engine.encode
+decode = engine.decode
+encode_stored = engine.encode_stored
+freeze = engine.freeze
+check = engine.check
+use_options = engine.use_options
 
 #: Until when, by `time.monotonic`, the calls that are made now may take.
 deadline: contextvars.ContextVar[float | None] = contextvars.ContextVar("andiron.deadline", default=None)
@@ -123,4 +122,4 @@ hooks = _Hooks()
 
 def install() -> None:
     """Gives the engine the hooks."""
-    _native.install(hooks)
+    engine.install(hooks)

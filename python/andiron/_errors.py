@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from typing import Any, ClassVar
 
+    Failure = tuple[str, str, str, list[str], list[Any], dict[str, Any]]
+
 
 class Error(Exception):
     """What calls and everything else in this package raise, but for what methods of other processes raised.
@@ -233,7 +235,8 @@ def class_of(type_name: str) -> type[Exception] | None:
 
 def _own_class(type_name: str) -> type[Error] | None:
     """The exception of this package that has this name."""
-    found = globals().get(type_name.removeprefix("andiron.")) if type_name.startswith("andiron.") else None
+    package, _, name = type_name.partition(".")
+    found = globals().get(name) if package == "andiron" else None
     return found if isinstance(found, type) and issubclass(found, Error) else None
 
 
@@ -381,9 +384,6 @@ def hint(name: str, known: Iterable[str], has: str) -> str:
     if near:
         return f"do you mean `{near[0]}`?"
     return f"{has} {', '.join(f'`{other}`' for other in shown) or 'none at all'}"
-
-
-Failure = tuple[str, str, str, list[str], "list[Any]", "dict[str, Any]"]
 
 
 def failure(

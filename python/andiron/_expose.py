@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import types
 import weakref
@@ -16,7 +17,7 @@ from andiron._proxy import SPECIAL, Proxy, remote_of
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import inspect
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from functools import _lru_cache_wrapper, partial
     from typing import Any, TypeVar
 
@@ -203,7 +204,7 @@ def _describe(value: Any, names: dict[str, Any]) -> dict[str, Any]:
     for name, member in names.items():
         if isinstance(member, property):
             kind = "read and set" if member.fset else "read"
-            methods.append(_signature(name, member.fget, True) | {"property": kind})
+            methods.append({**_signature(name, member.fget, True), "property": kind})
         else:
             function = getattr(member, "__func__", member)
             bound = not isinstance(member, staticmethod)
@@ -371,7 +372,15 @@ def _name_of(cls: type) -> str:
 
 
 def _is_of_python(cls: type) -> bool:
-    return cls.__module__.partition(".")[0] in sys.stdlib_module_names
+    package = cls.__module__.partition(".")[0]
+    names: Collection[str] | None = getattr(sys, "stdlib_module_names", None)  # from Python 3.10 on
+    if names is None:
+        folder = os.path.dirname(os.__file__)
+        file = getattr(sys.modules.get(package), "__file__", None) or ""
+        return package in sys.builtin_module_names or (
+            file.startswith(folder) and "site-packages" not in file
+        )
+    return package in names
 
 
 def _refusal(value: Any) -> str:

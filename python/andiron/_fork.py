@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         retry: float | None
         cache: int | None
         secret_file: str | None
-        pump: bool
+        pump: bool | None
 
 else:
     Place = row("Place", "address wait timeout retry cache secret_file pump")
@@ -72,4 +72,5 @@ def _after_fork() -> None:
         heir.forked()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -7,7 +7,7 @@ import time
 from _collections_abc import Mapping
 from _thread import allocate_lock
 
-from andiron import _engine, _errors, _fork
+from andiron import _engine, _errors, _fork, _host
 from andiron._expose import target_of
 from andiron._proxy import Proxy
 from andiron._store import Store
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar
 
     T = TypeVar("T")
+    Named = Mapping[str, Any]
+else:
+    Named = Mapping  # which takes no types before Python 3.9
 
 DEFAULT_ADDRESS = "andiron"
 
@@ -40,17 +43,26 @@ def patiently(attempt: Callable[[], T], unless: type[Exception], wait: float) ->
             left = until - time.monotonic()
             if left <= 0:
                 raise
+        _host.check()
         time.sleep(min(pause, left))
         pause = min(2 * pause, 0.2)
 
 
-def wait_for(event: threading.Event) -> None:
-    """Waits for an event. A lock of Python's sleeps over a Ctrl-C that came just before; this looks again."""
-    while not event.wait(1.0):
-        pass
+def wait_for(event: threading.Event, turn: Callable[[float], bool], timeout: float | None = None) -> bool:
+    """Waits for an event, and serves meanwhile where the engine has no threads that do. Whether it came in time."""
+    until = None if timeout is None else time.monotonic() + timeout
+    while not event.is_set():
+        _host.check()
+        left = _host.SLICE if until is None else min(_host.SLICE, max(0.0, until - time.monotonic()))
+        # A lock of Python's sleeps over a Ctrl-C that came just before; this looks again.
+        if not turn(left):
+            event.wait(left)
+        if until is not None and time.monotonic() >= until:
+            break
+    return event.is_set()
 
 
-class Hub(Mapping[str, "Any"]):
+class Hub(Named):
     """One connection, the same thing at both ends: a mapping of names to the objects of the other end, and to its store.
 
     Any thread may use it. ``with`` closes it.
@@ -113,7 +125,7 @@ class Hub(Mapping[str, "Any"]):
         self._connection.register(name, named_target(name, value))
 
     def run(self) -> None:
-        """Serves the objects of this process until the connection ends; raises why it did, where nobody here closed it."""
+        """Serves the objects of this process until the connection ends; raises why it did, where nobody here closed it. Comes back where the host of the program ends (`andiron.abort_when`)."""
         from threading import Event
 
         ended = Event()
@@ -124,7 +136,12 @@ class Hub(Mapping[str, "Any"]):
             ended.set()
 
         self._connection.pump(end)
-        wait_for(ended)
+        try:
+            wait_for(ended, getattr(self._connection, "turn", lambda _: False))
+        except _errors.CancelledError:
+            if not _host.ends():
+                raise
+            return
         if outcome[0] is not None:
             raise outcome[0]
 
@@ -221,14 +238,15 @@ def connect(
     retry: float | None = None,
     cache: int | None = None,
     secret_file: str | os.PathLike[str] | None = None,
-    pump: bool = True,
+    pump: bool | None = None,
 ) -> Hub:
     """Connects to a server: by its name on this machine, or its address.
 
     ``objects``: a server with these and an empty store is made in this process, and ends with the hub: for tests. ``wait``: seconds that a server, and an object that is asked
     for by its name, is waited for where it is not there yet. ``timeout``: seconds that the connection may take. ``retry``: connect anew when the connection is lost, and let a
-    call wait so many seconds for that. ``cache``: bytes that are kept of what is read from the store. ``pump=False``: no thread reads the connection where none waits for an
-    answer; call `Hub.poll` or `Hub.run`.
+    call wait so many seconds for that. ``cache``: bytes that are kept of what is read from the store. ``pump``: whether a thread of its own
+    reads the connection and runs the calls of the other end where no other waits for an answer; without one call `Hub.poll` or `Hub.run`. `None`: the native engine has one as soon as it
+    is needed, and the pure one has none.
     """
     check_choices(address, objects, cache)
     if objects is not None:
@@ -239,7 +257,14 @@ def connect(
     file = None if secret_file is None else os.fspath(secret_file)
 
     def connected() -> _engine.Connection:
-        return _engine.connect(where, timeout=timeout, retry=retry, cache=cache, secret_file=file, pump=pump)
+        return _engine.connect(
+            where,
+            timeout=timeout,
+            retry=retry,
+            cache=cache,
+            secret_file=file,
+            **({} if pump is None else {"pump": pump}),
+        )
 
     place = _fork.Place(where, wait, timeout, retry, cache, file, pump)
     return Hub(patiently(connected, _errors.UnavailableError, wait), wait, place)
@@ -373,7 +398,7 @@ class Annotations:
     def __enter__(self) -> None:
         _engine.use_options()
         outer = _engine.annotated.get()
-        both = self._encoded if outer is None else _engine.encode(_engine.decode(outer) | self._own)
+        both = self._encoded if outer is None else _engine.encode({**_engine.decode(outer), **self._own})
         self._token = _engine.annotated.set(both)
 
     def __exit__(self, *_: object) -> None:

@@ -1,6 +1,8 @@
-"""Where the native engine can be loaded: imported before it, this refuses elsewhere."""
+"""Where the native engine works."""
 
 from __future__ import annotations
+
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,11 +21,10 @@ def _number() -> int:
 
 
 def check() -> None:
-    """Refuses to go on in a sub-interpreter: the engine would hand out another interpreter's objects there."""
+    """Refuses to go on where it must not be loaded. In a sub-interpreter it would hand out another interpreter's objects."""
     if _number() != 0:
         raise ImportError(
             "the native engine of andiron works in the main interpreter of a process only, and this is a sub-interpreter: use it from another process"
         )
-
-
-check()
+    if sys.version_info < (3, 10):
+        raise ImportError("the native engine of andiron is for Python 3.10 and later")

@@ -228,7 +228,7 @@ def _own(memory: Memory) -> memoryview:
 
 
 def _cast(view: memoryview, form: Any, shape: list[int]) -> memoryview:
-    if form.removeprefix("@") not in _CASTS:
+    if form.lstrip("@") not in _CASTS:
         raise ValueError("that is no format of elements")
     if 0 not in shape:
         return view.cast(form, shape)

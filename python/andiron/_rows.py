@@ -27,10 +27,10 @@ class _Row(tuple):  # type: ignore[type-arg] # of anything
         return cls(*values)
 
     def _replace(self, **named: Any) -> Any:
-        return type(self)(**(self._asdict() | named))
+        return type(self)(**{**self._asdict(), **named})
 
     def _asdict(self) -> dict[str, Any]:
-        return dict(zip(self._fields, self, strict=True))
+        return dict(zip(self._fields, self))
 
     def __getnewargs__(self) -> tuple[Any, ...]:
         return tuple(self)
@@ -49,6 +49,6 @@ def row(name: str, fields: str) -> Any:
     """
     names = tuple(fields.split())
     members: dict[str, Any] = {field: property(itemgetter(at)) for at, field in enumerate(names)}
-    members |= {"__slots__": (), "_fields": names, "__match_args__": names}
+    members.update({"__slots__": (), "_fields": names, "__match_args__": names})
     members["__module__"] = sys._getframe(1).f_globals["__name__"]  # where it is found by pickle
     return type(name, (_Row,), members)

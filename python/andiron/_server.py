@@ -7,7 +7,8 @@ import os
 import time
 from _weakrefset import WeakSet
 
-from andiron import _engine, _errors
+from andiron import _engine, _errors, _host
+from andiron._choice import name as engine
 from andiron._hub import Hub, chosen, named_targets, wait_for
 
 TYPE_CHECKING = False
@@ -51,7 +52,8 @@ class Server:
         ``state``: the folder of persistent entries; true: where an ``andiron serve`` of this name has them; false: nowhere.
 
         ``threads``: how many methods run at once, while further calls wait; with 1 they run one after the other, and one that calls this server over a connection of its own
-        waits for itself. Without it 256 do, and calls beyond these are answered by an `OverloadedError`. What the store is asked is answered beside them.
+        waits for itself. Without it 256 do, and calls beyond these are answered by an `OverloadedError`. What the store is asked is answered beside them. In the pure engine
+        there are no threads without it: calls and questions are answered one after the other, while `wait` runs.
         """
         addresses = [chosen(address)] if address is None or isinstance(address, str) else list(address)
         self._running = _engine.serve(
@@ -74,13 +76,16 @@ class Server:
         """A connection within this process."""
         return Hub(self._running.connect())
 
-    def wait(self) -> None:
-        """Waits until another thread stops it."""
+    def wait(self, timeout: float | None = None) -> bool:
+        """Waits until another thread stops it, or for so many seconds at most. Whether it was stopped.
+
+        In the pure engine a server without ``threads`` serves while this runs.
+        """
         if self._process != os.getpid():
             raise _errors.UnavailableError(
                 "this server was started before this process was forked and belongs to the parent; start another"
             )
-        wait_for(self._stopped)
+        return wait_for(self._stopped, getattr(self._running, "turn", lambda _: False), timeout)
 
     def stop(self) -> bool:
         """Takes no further calls and ends all connections. True if all calls under way were finished in time."""
@@ -112,7 +117,7 @@ def at_least_one(threads: int | None) -> int | None:
 
 def inside(objects: Mapping[str, Any]) -> Hub:
     """A hub of a server in this process, which has these objects and an empty store, and ends with the hub."""
-    server = Server(objects, [], state=False)
+    server = Server(objects, [], state=False, threads=1 if engine == "pure" else None)
     hub = server.connect()
     hub._ends.append(server.stop)
     return hub
@@ -121,7 +126,7 @@ def inside(objects: Mapping[str, Any]) -> Hub:
 def serve(
     objects: Mapping[str, Any], address: str | None = None, *, threads: int | None = None, **options: Any
 ) -> None:
-    """Offers objects under their names until the program ends, or Ctrl-C does: then it stops, and comes back.
+    """Offers objects under their names until the program ends, Ctrl-C does, or its host (`abort_when`): then it stops, and comes back.
 
     Where nobody listens at the address, this process hosts them, other processes' names and a store, with the options of `Server`. Where a server runs there, they are
     registered at it; when it goes, another is found or made. ``threads`` is as for `Server` in both cases.
@@ -130,6 +135,9 @@ def serve(
         _serve(objects, address, threads, options)
     except KeyboardInterrupt:
         return  # it has stopped on the way here
+    except _errors.CancelledError:
+        if not _host.ends():
+            raise
 
 
 def _serve(
@@ -155,5 +163,6 @@ def _serve(
                 hub.run()
         except (_errors.UnavailableError, _errors.UnknownError):
             pass  # it went
+        _host.check()
         time.sleep(pause)
         pause = min(2 * pause, _PAUSES[1])

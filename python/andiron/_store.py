@@ -44,7 +44,13 @@ if TYPE_CHECKING:
         questions: int
         evicted: int
 
+    Named = MutableMapping[str, Any]
+    NamedItems = ItemsView[str, Any]
+    AnyValues = ValuesView[Any]
+
 else:
+    # Which take no types before Python 3.9.
+    Named, NamedItems, AnyValues = MutableMapping, ItemsView, ValuesView
     _Entry = row("_Entry", "value version timestamp cached")
     _Change = row("_Change", "name entry version skipped resume_from")
     _Snapshot = row("_Snapshot", "name timestamp entries bytes")
@@ -167,7 +173,7 @@ class _Edit(Edit):
             self.write(self._value)
 
 
-class _Items(ItemsView[str, "Any"]):
+class _Items(NamedItems):
     """All entries as they are when one begins to go over them."""
 
     _mapping: Store
@@ -176,7 +182,7 @@ class _Items(ItemsView[str, "Any"]):
         return ((name, entry[0]) for name, entry in self._mapping._engine.entries())
 
 
-class _Values(ValuesView["Any"]):
+class _Values(AnyValues):
     """The values of all entries as they are when one begins to go over them."""
 
     _mapping: Store
@@ -188,7 +194,7 @@ class _Values(ValuesView["Any"]):
         return any(found is value or found == value for found in self)
 
 
-class Store(MutableMapping[str, "Any"]):
+class Store(Named):
     """The entries of one author as a mapping of names to values.
 
     A value that is read is the caller's own: to change it changes nobody else's, and nothing in the store. ``store["a"]["b"] = 1`` changes a copy

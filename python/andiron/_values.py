@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     T = TypeVar("T", bound=type)
 
+    Reduced = tuple[int, bytes | list[Any]]
+
 #: The codes of the extensions, as in section 9 of the protocol.
 DECIMAL, DATETIME, DATE, TIME, TIMEDELTA, UUID, EXCEPTION, RECORD, BUFFER, ENUM = (
     6,
@@ -37,8 +39,6 @@ SCALAR = "numpy.scalar"
 
 _EPOCH_DAYS = 719163  # of 1970-01-01, counted from 0001-01-01, which is 1
 _DAY = 86_400_000_000
-
-Reduced = tuple[int, "bytes | list[Any]"]
 
 
 class Record:
@@ -420,16 +420,22 @@ def _to_zone(payload: bytes, when: dt.datetime | None) -> tuple[int, dt.tzinfo |
         return fold, datetime.timezone(offset)
     if name == "UTC" and not micros:
         return fold, datetime.timezone.utc
-    if when is not None and "/" in name:
-        import zoneinfo
-
-        try:
-            zone = zoneinfo.ZoneInfo(name)
-            if when.replace(fold=fold, tzinfo=zone).utcoffset() == offset:
-                return fold, zone
-        except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-            pass  # a zone that is not known here is an offset with a name
+    zone = None if when is None or "/" not in name else _zone_of_name(name)
+    if when is not None and zone is not None and when.replace(fold=fold, tzinfo=zone).utcoffset() == offset:
+        return fold, zone
     return fold, datetime.timezone(offset, name)
+
+
+def _zone_of_name(name: str) -> dt.tzinfo | None:
+    """The zone, where it is known here: else a time has an offset with its name."""
+    try:
+        import zoneinfo  # novm: from Python 3.9 on
+    except ImportError:
+        return None
+    try:
+        return zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        return None
 
 
 def _to_datetime(payload: bytes) -> dt.datetime:

@@ -8,6 +8,7 @@ import decimal
 import enum
 import threading
 import uuid
+
 import zoneinfo
 
 import andiron

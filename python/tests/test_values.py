@@ -11,9 +11,9 @@ import math
 import sys
 import threading
 import uuid
-import zoneinfo
 
 import pytest
+import zoneinfo
 
 import andiron
 from conftest import ROOT

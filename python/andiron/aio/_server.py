@@ -31,10 +31,10 @@ class Server:
         self._address = address
         self._options = options
         self._server: andiron.Server | None = None
-        self._stopped = asyncio.Event()
 
     async def __aenter__(self) -> Server:
         loop = asyncio.get_running_loop()
+        self._stopped = asyncio.Event()  # before Python 3.10 it belongs to the loop in which it is made
         # In the loop, so that it runs their methods.
         targets = named_targets(self._objects)
         _later.serving.append(loop)
