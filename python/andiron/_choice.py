@@ -28,7 +28,7 @@ def native() -> tuple[Any, str]:
 
 def _chosen() -> tuple[Any, str]:
     if os.environ.get("ANDIRON_PURE", "0") in ("", "0"):
-        found, why = native()
+        found, _ = native()
         if found is not None:
             return found, "native"
     from andiron import _pure

@@ -12,8 +12,11 @@ def main() -> int:
     """Runs the program with the arguments of this process; its exit code."""
     native, why = _choice.native()
     if native is None:
+        needs = (
+            "install a wheel that is for this platform, or the command alone with `cargo install andiron-cli`"
+        )
         print(
-            f"andiron: the command is a part of the native module, which cannot be loaded here ({why}): install the package from a wheel for this platform, or the command itself with `cargo install andiron-cli`",
+            f"andiron: the command needs the native module, which cannot be loaded ({why}): {needs}",
             file=sys.stderr,
         )
         return 1

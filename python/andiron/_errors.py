@@ -167,7 +167,7 @@ class AuthenticationError(Error, PermissionError):
     kind = "authentication"
 
 
-class RemoteTraceback(Exception):  # noqa: N818 - it is no error of its own, but the cause of one
+class RemoteTraceback(Exception):
     """Where a method raised what its caller sees: the cause of that."""
 
     def __str__(self) -> str:

@@ -125,7 +125,10 @@ class Hub(Named):
         self._connection.register(name, named_target(name, value))
 
     def run(self) -> None:
-        """Serves the objects of this process until the connection ends; raises why it did, where nobody here closed it. Comes back where the host of the program ends (`andiron.abort_when`)."""
+        """Serves the objects of this process until the connection ends; raises why it did, where nobody here closed it.
+
+        It comes back as well where the host of this program ends (`andiron.abort_when`).
+        """
         from threading import Event
 
         ended = Event()
@@ -244,9 +247,9 @@ def connect(
 
     ``objects``: a server with these and an empty store is made in this process, and ends with the hub: for tests. ``wait``: seconds that a server, and an object that is asked
     for by its name, is waited for where it is not there yet. ``timeout``: seconds that the connection may take. ``retry``: connect anew when the connection is lost, and let a
-    call wait so many seconds for that. ``cache``: bytes that are kept of what is read from the store. ``pump``: whether a thread of its own
-    reads the connection and runs the calls of the other end where no other waits for an answer; without one call `Hub.poll` or `Hub.run`. `None`: the native engine has one as soon as it
-    is needed, and the pure one has none.
+    call wait so many seconds for that. ``cache``: bytes that are kept of what is read from the store. ``pump``: whether a thread of its
+    own reads the connection, and runs calls of the other end, where no other waits for an answer; without one call `Hub.poll` or `Hub.run`. `None`: the native engine has one from
+    the first object on that the other end is given, and the pure one has none.
     """
     check_choices(address, objects, cache)
     if objects is not None:

@@ -1,15 +1,15 @@
 """What the expressions in ``spec/vectors/values.json`` are made of."""
 
 import collections
+import contextlib
 import ctypes
 import dataclasses
 import datetime
 import decimal
 import enum
+import importlib
 import threading
 import uuid
-
-import zoneinfo
 
 import andiron
 
@@ -84,13 +84,10 @@ def deep():
 NAMESPACE = {
     name: value
     for name, value in globals().items()
-    if not name.startswith("_") and name not in ("dataclasses", "enum")
+    if not name.startswith("_") and name not in ("contextlib", "dataclasses", "enum", "importlib")
 }
-try:
-    import numpy
-except ImportError:
-    pass
-else:
-    NAMESPACE["numpy"] = numpy
+for module in ("numpy", "zoneinfo"):  # the second one is there from Python 3.9 on
+    with contextlib.suppress(ImportError):
+        NAMESPACE[module] = importlib.import_module(module)
 
-__all__ = ["NAMESPACE", "andiron", "ctypes", "datetime", "decimal", "threading", "uuid", "zoneinfo"]
+__all__ = ["NAMESPACE", "andiron", "ctypes", "datetime", "decimal", "threading", "uuid"]

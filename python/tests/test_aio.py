@@ -176,7 +176,7 @@ def test_all_entries_are_as_they_were_at_one_moment(address):
             wanted = [(f"{number:05}", number) for number in range(6000)]
             await store.update(wanted)
             items = store.items()
-            assert await anext(items) == wanted[0]
+            assert await items.__anext__() == wanted[0]
             await store.clear()
             assert [item async for item in items] == wanted[1:]
             assert await store.keys() == []
@@ -207,26 +207,24 @@ def test_a_big_array_is_stored_by_reference(address):
 
 def test_snapshots(home):
     async def main():
-        async with (
-            aio.Server({}, f"unix:{home}/socket", state=home / "kept") as server,
-            await aio.connect(server.addresses[0]) as hub,
-        ):
-            store = hub.store
-            await store.set("x", 1)
-            assert await store.persist("x")
-            assert await store.save("morning") == 1
-            await store.set("x", 2)
-            assert await store.load("morning") == 1
-            assert await store.get("x") == 1
-            assert [snapshot.name for snapshot in await store.snapshots()] == ["morning"]
-            await store.delete_snapshot("morning")
-            assert await store.snapshots() == []
-            file = io.BytesIO()
-            assert await store.backup(file) == file.tell() > 0
-            await store.set("x", 3)
-            file.seek(0)
-            assert await store.restore(file) == 1
-            assert await store.get("x") == 1
+        async with aio.Server({}, f"unix:{home}/socket", state=home / "kept") as server:
+            async with await aio.connect(server.addresses[0]) as hub:
+                store = hub.store
+                await store.set("x", 1)
+                assert await store.persist("x")
+                assert await store.save("morning") == 1
+                await store.set("x", 2)
+                assert await store.load("morning") == 1
+                assert await store.get("x") == 1
+                assert [snapshot.name for snapshot in await store.snapshots()] == ["morning"]
+                await store.delete_snapshot("morning")
+                assert await store.snapshots() == []
+                file = io.BytesIO()
+                assert await store.backup(file) == file.tell() > 0
+                await store.set("x", 3)
+                file.seek(0)
+                assert await store.restore(file) == 1
+                assert await store.get("x") == 1
 
     run(main())
 
@@ -276,17 +274,15 @@ def test_cancelling_a_task_cancels_the_call_at_the_other_end(home):
                 cancelled.set()
                 raise
 
-        async with (
-            aio.Server({"hang": hang}, f"unix:{home}/socket", state=False) as server,
-            await aio.connect(server.addresses[0]) as hub,
-        ):
-            hang_there = await hub["hang"]
-            task = asyncio.ensure_future(hang_there())
-            await reached.wait()
-            task.cancel()
-            await cancelled.wait()
-            with pytest.raises(asyncio.CancelledError):
-                await task
+        async with aio.Server({"hang": hang}, f"unix:{home}/socket", state=False) as server:
+            async with await aio.connect(server.addresses[0]) as hub:
+                hang_there = await hub["hang"]
+                task = asyncio.ensure_future(hang_there())
+                await reached.wait()
+                task.cancel()
+                await cancelled.wait()
+                with pytest.raises(asyncio.CancelledError):
+                    await task
 
     run(main())
 
@@ -416,13 +412,11 @@ def test_who_is_not_there_is_told_of_at_once_or_waited_for(home, begin):
 
 def test_a_server_of_a_network_is_reached(home):
     async def main():
-        async with (
-            aio.Server({"double": lambda x: 2 * x}, "tcp://127.0.0.1:0", state=False) as server,
-            await aio.connect(server.addresses[0]) as hub,
-        ):
-            assert await asyncio.gather(*map(await hub["double"], range(100))) == list(range(0, 200, 2))
-            await hub.store.set("x", 1)
-            assert await hub.store.get("x") == 1
+        async with aio.Server({"double": lambda x: 2 * x}, "tcp://127.0.0.1:0", state=False) as server:
+            async with await aio.connect(server.addresses[0]) as hub:
+                assert await asyncio.gather(*map(await hub["double"], range(100))) == list(range(0, 200, 2))
+                await hub.store.set("x", 1)
+                assert await hub.store.get("x") == 1
 
     run(main())
 
@@ -458,7 +452,7 @@ def test_a_hub_of_another_loop_says_so(address):
                     with pytest.raises(RuntimeError, match="another event loop: connect in each loop"):
                         await use
 
-            await asyncio.to_thread(lambda: asyncio.run(elsewhere()))
+            await asyncio.get_running_loop().run_in_executor(None, lambda: asyncio.run(elsewhere()))
             assert await double(1) == 2
             assert await items.__anext__() == 0
 

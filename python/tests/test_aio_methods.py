@@ -427,7 +427,7 @@ def test_aio_serve_registers_where_a_server_runs_and_takes_over_when_it_goes(hom
         async with await aio.connect(wait=30) as hub:
             assert await (await hub["two"])() == 2
             assert await hub.names() == ["one", "store", "two"]
-        await asyncio.to_thread(first.stop)
+        await asyncio.get_running_loop().run_in_executor(None, first.stop)
         async with await aio.connect(wait=30) as hub:
             assert await (await hub["two"])() == 2
             assert await hub.names() == ["store", "two"]

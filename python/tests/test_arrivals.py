@@ -28,8 +28,9 @@ PAGE = (ROOT / "docs" / "values.md").read_text()
 
 
 def made(row):
-    if "numpy" in row["value"]:
-        pytest.importorskip("numpy")
+    for module in ("numpy", "zoneinfo"):
+        if module in row["value"]:
+            pytest.importorskip(module)
     return eval(row["value"], NAMESPACE)
 
 
@@ -111,7 +112,7 @@ def registered(*classes, **named):
             andiron.register(cls, name)
         yield
     finally:
-        for now, was in zip((_values._classes, _values._names), before, strict=True):
+        for now, was in zip((_values._classes, _values._names), before):
             now.clear()
             now.update(was)
 

@@ -163,18 +163,20 @@ def test_an_abstract_method_that_is_shown_is_so_in_who_has_it(serve):
 
 
 @andiron.expose
-@dataclasses.dataclass(slots=True)
+@dataclasses.dataclass
 class Slotted:
-    number: int = 1
+    __slots__ = ("number",)
+    number: int
 
     def next(self):
         self.number += 1
         return self.number
 
 
-@dataclasses.dataclass(slots=True, frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Frozen:
-    number: int = 1
+    __slots__ = ("number",)
+    number: int
 
     def double(self):
         return 2 * self.number
@@ -182,7 +184,7 @@ class Frozen:
 
 def test_dataclasses_and_slots_are_objects_where_they_are_shown(serve):
     frozen, other = andiron.expose(Frozen(4)), Frozen(5)
-    slotted = Slotted()
+    slotted = Slotted(1)
     hub = serve(
         {"slotted": slotted, "frozen": frozen, "give": lambda: slotted, "same": lambda x: x is slotted}
     )

@@ -13,7 +13,6 @@ import threading
 import uuid
 
 import pytest
-import zoneinfo
 
 import andiron
 from conftest import ROOT
@@ -160,7 +159,6 @@ Point = collections.namedtuple("Point", "x y")
         (Point(1, 2), andiron.Record("Point", {"x": 1, "y": 2})),
         (memoryview(b"abc"),) * 2,
         (bytearray(b"abc"),) * 2,
-        (datetime.datetime(2026, 10, 25, 2, 30, fold=1, tzinfo=zoneinfo.ZoneInfo("Europe/Berlin")),) * 2,
         (datetime.time(1, 2, 3, 4, tzinfo=datetime.timezone(datetime.timedelta(hours=-1))),) * 2,
         (datetime.datetime(1, 1, 1),) * 2,
         (2**200,) * 2,
@@ -173,6 +171,13 @@ def test_what_arrives_as_what(sent, arrives):
     assert found == arrives
     assert type(found) is type(arrives)
     assert andiron.decode(andiron.encode(found)) == found
+
+
+def test_a_time_of_a_zone_with_a_name_arrives_in_that_zone():
+    zoneinfo = pytest.importorskip("zoneinfo")
+    sent = datetime.datetime(2026, 10, 25, 2, 30, fold=1, tzinfo=zoneinfo.ZoneInfo("Europe/Berlin"))
+    found = andiron.decode(andiron.encode(sent))
+    assert (found, found.tzinfo, found.fold) == (sent, sent.tzinfo, 1)
 
 
 def test_what_is_registered_arrives_as_itself():
@@ -552,7 +557,8 @@ def test_arrays_of_every_kind_keep_it(echo, kind, count):
     shapes += [numpy.asfortranarray(array.reshape(2, -1)), array.reshape(-1, 2)[:, 0]] if count > 1 else []
     hub.store["all"] = shapes
     for found in (hub.store["all"], hub["keep"](*shapes), andiron.decode(andiron.encode(shapes))):
-        for one, other in zip(shapes, found, strict=True):
+        assert len(found) == len(shapes)
+        for one, other in zip(shapes, found):
             assert (one.dtype, one.dtype.str, one.shape) == (other.dtype, other.dtype.str, other.shape)
             assert (one == other).all()
             assert other.flags.writeable
