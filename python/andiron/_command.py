@@ -12,9 +12,7 @@ def main() -> int:
     """Runs the program with the arguments of this process; its exit code."""
     native, why = _choice.native()
     if native is None:
-        needs = (
-            "install a wheel that is for this platform, or the command alone with `cargo install andiron-cli`"
-        )
+        needs = "install a wheel that is for this platform, or the command alone by `cargo install --path crates/cli` of its sources"
         print(
             f"andiron: the command needs the native module, which cannot be loaded ({why}): {needs}",
             file=sys.stderr,

@@ -357,7 +357,7 @@ def test_calls_of_a_callback_are_no_calls_of_the_block_on_whose_thread_it_runs(s
 
 def test_what_a_block_says_is_bounded_and_plain(serve):
     hub = serve({"double": lambda x: 2 * x})
-    with andiron.annotations(long="x" * 9000):  # noqa: SIM117 - too long for one line
+    with andiron.annotations(long="x" * 9000):
         with pytest.raises(andiron.TooLargeError, match="annotations of 90"):
             hub["double"](1)
     with pytest.raises(TypeError):

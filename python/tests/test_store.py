@@ -88,7 +88,7 @@ def test_an_edit_is_written_back_where_nothing_was_raised_and_nobody_wrote_meanw
         raise ZeroDivisionError
     assert store["x"] == {"a": 1, "b": 2}
     version = store.entry("x").version
-    with pytest.raises(andiron.ConflictError, match=r"'x' was changed .* edit it again"):  # noqa: SIM117, PT012
+    with pytest.raises(andiron.ConflictError, match=r"'x' was changed .* edit it again"):  # noqa: PT012
         with store.edit("x") as x:
             x["c"] = 3
             store["x"] = {"d": 4}
