@@ -10,6 +10,7 @@ import hypothesis
 import pytest
 
 import andiron
+import as_native  # noqa: F401 - from here on the pure engine begins its threads by itself, as the native one does
 
 # The same examples each time; others, and many, in `make soak`.
 hypothesis.settings.register_profile("test", derandomize=True, deadline=None)
@@ -17,6 +18,19 @@ hypothesis.settings.register_profile("soak", max_examples=20_000, deadline=None,
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "test"))
 
 ROOT = pathlib.Path(__file__).parents[2]
+TESTS = str(ROOT / "python" / "tests")
+
+
+def environment(engine):
+    """That of a process whose engine is `native` or `pure`, whatever it is here."""
+    return {**os.environ, "ANDIRON_PURE": "1" if engine == "pure" else "0"}
+
+
+@pytest.fixture
+def native():
+    """Skips a test that is about the native module."""
+    if andiron.engine != "native":
+        pytest.skip("about the native module")
 
 
 @pytest.fixture
@@ -49,7 +63,10 @@ class Processes:
         return process
 
     def python(self, code, *arguments, flags=(), **options):
-        return self.start(sys.executable, "-u", *flags, "-c", textwrap.dedent(code), *arguments, **options)
+        code = textwrap.dedent(code)
+        if andiron.engine == "pure":
+            code = f"import sys; sys.path.append({TESTS!r}); import as_native\n{code}"
+        return self.start(sys.executable, "-u", *flags, "-c", code, *arguments, **options)
 
     def end(self):
         for process in self.running:

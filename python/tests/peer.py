@@ -193,10 +193,13 @@ BEHAVIOURS = {
 }
 
 if __name__ == "__main__":
-    hub = andiron.connect()
     if sys.argv[1:] == ["serve"]:
-        hub.register("peer", Peer())
-        hub.run()
-    for name, behaviour in BEHAVIOURS.items():
-        behaviour(hub["peer"])
-        print(name)
+        # At a server, or as one where none is there. The threads are for calls that wait for others; the pure engine has none without it.
+        andiron.serve({"peer": Peer()}, threads=8, state=False)
+    else:
+        hub = andiron.connect(wait=60)
+        hub["peer"]  # is waited for too
+        print(andiron.engine)
+        for name, behaviour in BEHAVIOURS.items():
+            behaviour(hub["peer"])
+            print(name)

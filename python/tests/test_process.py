@@ -1,10 +1,7 @@
-"""The package as a process has it: the command, what an import takes, sub-interpreters."""
+"""The package as a process has it: the command, and what an import takes."""
 
-import re
 import subprocess
 import sys
-
-import pytest
 
 
 def test_a_process_that_serves_and_calls_ends_by_itself(processes, home):
@@ -38,33 +35,3 @@ def test_importing_is_light():
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
         == "\n"
     )
-
-
-@pytest.mark.parametrize("first", ["import andiron", ""], ids=["beside the main one", "alone"])
-@pytest.mark.parametrize("module", ["andiron", "andiron._native"])
-def test_a_sub_interpreter_is_refused_in_words(processes, module, first):
-    code = f"""
-        import sys
-        try:
-            import _interpreters as interpreters
-        except ImportError:  # before 3.13
-            import _xxsubinterpreters as interpreters
-        {first}
-        inside = f'''
-        import sys
-        sys.path[:] = {{sys.path!r}}
-        try:
-            import {module}
-        except ImportError as error:
-            print("ImportError:", error, flush=True)
-        '''
-        import textwrap
-        told = interpreters.run_string(interpreters.create(), textwrap.dedent(inside))
-        assert told is None, told
-        import andiron
-        print(andiron.decode(andiron.encode("the main one works")))
-    """
-    out, err = processes.python(code).communicate(timeout=60)
-    refused, works = out.splitlines()
-    assert re.fullmatch("ImportError: the native engine of andiron works in the main interpreter .*", refused)
-    assert (works, err) == ("the main one works", "")

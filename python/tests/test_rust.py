@@ -8,7 +8,7 @@ import pytest
 
 import andiron
 import peer
-from conftest import ROOT
+from conftest import ROOT, environment
 
 
 @pytest.fixture
@@ -29,34 +29,50 @@ def daemon(processes, command):
     return daemon
 
 
+ENGINES = ["native", "pure", "rust"]
+
+
 @pytest.fixture
 def program(rust, processes):
-    """Starts what is the same in either language."""
+    """Starts what is the same in either language and engine."""
     python = ROOT / "python" / "tests" / "peer.py"
 
-    def start(language, what):
-        if language == "rust":
+    def start(engine, what):
+        if engine == "rust":
             return rust("peer", args=[what])
-        return processes.start(sys.executable, "-u", python, what)
+        return processes.start(sys.executable, "-u", python, what, env=environment(engine))
 
     return start
 
 
-@pytest.mark.parametrize("server", ["native", "rust"])
-@pytest.mark.parametrize("client", ["native", "rust"])
-def test_each_language_does_what_the_other_does(daemon, program, client, server):
-    program(server, "serve")
+def check(program, engine):
+    """Has a client see each behaviour."""
     with andiron.connect(wait=60) as hub:
         assert hub["peer"] is not None
-    client = program(client, "check")
+    client = program(engine, "check")
     out, err = client.communicate(timeout=120)
     assert (client.returncode, err) == (0, "")
-    assert out.splitlines() == list(peer.BEHAVIOURS)
+    told = [] if engine == "rust" else [engine]
+    assert out.splitlines() == [*told, *peer.BEHAVIOURS]
 
 
-@pytest.mark.parametrize("server", ["native", "rust"])
+@pytest.mark.parametrize("server", ENGINES)
+@pytest.mark.parametrize("client", ENGINES)
+def test_each_engine_does_what_the_others_do(daemon, program, client, server):
+    program(server, "serve")
+    check(program, client)
+
+
+@pytest.mark.parametrize("server", ["native", "pure"])
+@pytest.mark.parametrize("client", ENGINES)
+def test_each_engine_calls_a_server_in_python(program, client, server):
+    program(server, "serve")
+    check(program, client)
+
+
+@pytest.mark.parametrize("server", ENGINES)
 @pytest.mark.parametrize("behaviour", peer.BEHAVIOURS)
-def test_python_and_either_language(daemon, program, server, behaviour):
+def test_this_engine_and_each_other(daemon, program, server, behaviour):
     program(server, "serve")
     with andiron.connect(wait=60) as hub:
         peer.BEHAVIOURS[behaviour](hub["peer"])

@@ -1,0 +1,40 @@
+"""Has the pure engine begin by itself the threads that the native one begins, for the tests that rely on them: they are about what both do.
+
+What the pure engine does without being asked for threads has tests of its own, which use `bare`: `test_pure.py`.
+"""
+
+import contextlib
+
+import andiron
+from andiron import _engine
+
+#: More than a test has calls that wait for each other.
+_THREADS = 32
+
+_serve, _connect = _engine.serve, _engine.connect
+
+
+def _serve_by_threads(*args, threads=None, **options):
+    return _serve(*args, threads=threads or _THREADS, **options)
+
+
+def _connect_with_a_thread(*args, pump=None, **options):
+    return _connect(*args, pump=True if pump is None else pump, **options)
+
+
+def apply():
+    if andiron.engine == "pure":
+        _engine.serve, _engine.connect = _serve_by_threads, _connect_with_a_thread
+
+
+@contextlib.contextmanager
+def bare():
+    """The engine as it is by itself."""
+    _engine.serve, _engine.connect = _serve, _connect
+    try:
+        yield
+    finally:
+        apply()
+
+
+apply()
