@@ -24,8 +24,8 @@ _LAYOUT = 1
 _MAGIC = b"\xadBOARD\r\n"
 #: Bytes of the beginning, which never change, and of all.
 _FIXED, _LENGTH = 32, 8 * (FIRST + STAMPS)
-#: ``F_SEAL_FUTURE_WRITE | F_SEAL_SHRINK | F_SEAL_GROW``: only the map that was there when they were set can write.
-_SEALS = 0x10 | 0x2 | 0x4
+#: ``F_SEAL_FUTURE_WRITE``: only the map that was there when it was set can write.
+_KEPT = 0x10
 #: Of the owner's word: the bits that name its thread, and the one that the kernel sets when that has died. What is closed has bits above them.
 _OWNER, _DIED = 0x3FFFFFFF, 0x40000000
 _WAITERS = 0x80000000
@@ -66,7 +66,7 @@ def opened(descriptor: int, incarnation: bytes) -> Board:
         raise Failure("unsupported", "this machine has no version boards")
     import mmap
 
-    memory.checked(descriptor, _FIXED, _SEALS)
+    memory.checked(descriptor, _FIXED, _KEPT)
     head = os.pread(descriptor, _FIXED, 0)
     if head[:8] != _MAGIC or len(head) < _FIXED:
         raise Failure("encoding", "this is no version board: it does not begin as one")
@@ -80,7 +80,7 @@ def opened(descriptor: int, incarnation: bytes) -> Board:
         raise Failure(
             "encoding", "the version board belongs to another store than the connection that it came by"
         )
-    memory.checked(descriptor, _LENGTH, _SEALS)
+    memory.checked(descriptor, _LENGTH, _KEPT)
     try:
         return Board(mmap.mmap(descriptor, _LENGTH, mmap.MAP_SHARED, mmap.PROT_READ))
     except OSError as error:  # there are too many maps or descriptors

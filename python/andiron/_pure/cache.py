@@ -135,14 +135,14 @@ class Cache:
         source = self.source
         return source if source is not None and source.link is link else None
 
-    def set_source(self, link: Any, incarnation: bytes | None, descriptor: int | None) -> Source:
-        """What the other end of this connection gave when it was asked for its board. Without one, or with one that is none, entries are asked for."""
+    def set_source(self, link: Any, incarnation: bytes | None, descriptor: Any) -> Source:
+        """The store at the other end of this connection. ``descriptor``: what it gave when it was asked for its board; without one, or with one that is none, entries are asked for."""
         board = None
         if descriptor is not None and incarnation is not None:
             try:
-                board = boards.opened(descriptor, incarnation)
-            except (Failure, OSError):
-                board = None
+                board = boards.opened(descriptor.fileno(), incarnation)
+            except (Failure, OSError, AttributeError):  # what came is none
+                pass
         before, source = self.source, Source(link, incarnation, board)
         self.source = source
         if before is not None and (incarnation is None or before.incarnation != incarnation):
