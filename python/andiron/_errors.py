@@ -283,7 +283,7 @@ def _set_attribute(error: Exception, name: str, value: Any) -> None:
     own = Error if isinstance(error, Error) else BaseException
     if name.startswith("_") or hasattr(own, name) or callable(getattr(type(error), name, None)):
         return
-    try:  # noqa: SIM105 - contextlib takes long to import
+    try:
         setattr(error, name, value)
     except (AttributeError, TypeError, ValueError):  # it has a mind of its own
         pass

@@ -196,6 +196,10 @@ if __name__ == "__main__":
     if sys.argv[1:] == ["serve"]:
         # At a server, or as one where none is there. The threads are for calls that wait for others; the pure engine has none without it.
         andiron.serve({"peer": Peer()}, threads=8, state=False)
+    elif sys.argv[1:2] == ["host"]:
+        with andiron.Server({"peer": Peer()}, sys.argv[2], threads=8, state=False) as server:
+            print(server.addresses[0], flush=True)
+            server.wait()
     else:
         hub = andiron.connect(wait=60)
         hub["peer"]  # is waited for too

@@ -32,7 +32,9 @@ def _pair(*_arguments):
 import _socket  # noqa: E402
 
 for module in (socket, _socket):
-    for name in [name for name in vars(module) if name.startswith(("AF_UNIX", "SCM_", "SO_PEERCRED", "CMSG_"))]:
+    for name in [
+        name for name in vars(module) if name.startswith(("AF_UNIX", "SCM_", "SO_PEERCRED", "CMSG_"))
+    ]:
         delattr(module, name)
 _take(_socket.socket, "recvmsg", "recvmsg_into", "sendmsg", "sendmsg_afalg")
 for name in ("send_fds", "recv_fds"):
