@@ -5,9 +5,9 @@ Whoever can write to the folder can pose as a server, so it is used only when it
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
+from contextlib import suppress
 
 from andiron._pure.failure import Failure
 
@@ -82,10 +82,8 @@ def write_private(path: str, text: str) -> None:
     """Writes a file that this user alone reads. At no time is a part of it there."""
     place, name = os.path.split(path)
     temporary = os.path.join(place, f".{name}-{os.getpid()}.new")
-    try:
-        os.unlink(temporary)  # left by a process of this number that was killed right here
-    except FileNotFoundError:
-        pass
+    with suppress(FileNotFoundError):  # left by a process of this number that was killed right here
+        os.unlink(temporary)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
@@ -94,7 +92,7 @@ def write_private(path: str, text: str) -> None:
 
 def remove(path: str) -> None:
     """Removes a file, if it is there and can be."""
-    with contextlib.suppress(OSError):
+    with suppress(OSError):
         os.unlink(path)
 
 

@@ -7,9 +7,9 @@ key, as in every handshake, and the proof of the secret covers the certificate, 
 
 from __future__ import annotations
 
-import contextlib
 import ssl
 from _thread import allocate_lock
+from contextlib import suppress
 
 from andiron._pure.channel import NO_SIGNAL, Channel
 from andiron._pure.failure import Failure
@@ -111,7 +111,7 @@ class TlsChannel(Channel):
             raise self._failure
         raise BlockingIOError("more of it has to come")
 
-    def send(self, buffers: Sequence[ReadableBuffer], descriptors: Sequence[Any] = ()) -> int:
+    def send(self, buffers: Sequence[ReadableBuffer], _descriptors: Sequence[Any] = ()) -> int:
         """Takes as much as it has room for; a `BlockingIOError` where something waits for the socket, or for the handshake."""
         with self._lock:
             return self._taken(buffers)
@@ -169,10 +169,8 @@ class TlsChannel(Channel):
         """Tells the other end that nothing more comes, and ends it."""
         with self._lock:
             if self._open and self._failure is None:
-                try:
+                with suppress(OSError):  # it does not wait for the answer
                     self._tls.unwrap()
-                except OSError:
-                    pass  # it does not wait for the answer
             self._send_quietly()
         super().close()
 
@@ -223,7 +221,7 @@ class TlsChannel(Channel):
         while self._waiting.pending:
             data = self._waiting.read(_MOST_WAITING)
             count = 0
-            with contextlib.suppress(BlockingIOError):
+            with suppress(BlockingIOError):
                 count = self.sock.send(data, NO_SIGNAL)
             if count < len(data):
                 # What did not go stands ahead of the rest again.
@@ -233,7 +231,7 @@ class TlsChannel(Channel):
 
     def _send_quietly(self) -> None:
         """Sends what goes now; who comes next sees what is wrong with the socket."""
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             self._flush()
 
 
