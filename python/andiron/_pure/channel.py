@@ -39,7 +39,7 @@ _NOTHING = ()
 class Channel:
     """One end of a stream, which never blocks but in `wait`.
 
-    What `recv` and `send` raise is an `OSError`, of which a `BlockingIOError` says that nothing is there, or no room, or a `Failure`, where what lies between the ends failed.
+    What `recv` and `send` raise is an `OSError`, of which a `BlockingIOError` says that nothing is there, or no room; `recv` of TLS also a `Failure`.
     """
 
     __slots__ = "_poll", "is_local", "label", "passes_descriptors", "sock"
@@ -106,12 +106,13 @@ class Channel:
         """What a session is to be bound to, where that becomes known only while the channel is used."""
         return None
 
-    def close(self) -> None:
-        """Ends it, for both ends."""
-        self._poll = None
+    def close(self, is_waited_at: bool = False) -> None:
+        """Ends it, for both ends. Where another thread waits at it that wakes up, and the descriptor is given back when nobody has the channel any more."""
         with suppress(OSError):  # it is over already
             self.sock.shutdown(socket.SHUT_RDWR)
-        self.sock.close()
+        if not is_waited_at:
+            self._poll = None
+            self.sock.close()
 
 
 def pair() -> tuple[Channel, Channel]:

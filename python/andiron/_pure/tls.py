@@ -33,7 +33,7 @@ class TlsChannel(Channel):
 
     __slots__ = (
         "_certificate",
-        "_failure",
+        "failure",
         "_incoming",
         "_is_server",
         "_lock",
@@ -70,7 +70,8 @@ class TlsChannel(Channel):
         self._lock = allocate_lock()
         self._open = False
         self._over = False
-        self._failure: Failure | None = None
+        #: Why TLS itself ended the connection, where it did.
+        self.failure: Failure | None = None
         if not self._is_server:
             self._go_on()
             self._send_quietly()
@@ -93,8 +94,8 @@ class TlsChannel(Channel):
             return self._received(), (), False
 
     def _received(self) -> bytes:
-        if self._failure is not None:
-            raise self._failure
+        if self.failure is not None:
+            raise self.failure
         if self._over:
             return b""
         received = self.sock.recv(_ROOM)
@@ -105,10 +106,10 @@ class TlsChannel(Channel):
             self._over = True
         plain = self._plain()
         self._send_quietly()
-        if plain or (self._over and self._failure is None):
+        if plain or (self._over and self.failure is None):
             return plain
-        if self._failure is not None:
-            raise self._failure
+        if self.failure is not None:
+            raise self.failure
         raise BlockingIOError("more of it has to come")
 
     def send(self, buffers: Sequence[ReadableBuffer], _descriptors: Sequence[Any] = ()) -> int:
@@ -117,8 +118,8 @@ class TlsChannel(Channel):
             return self._taken(buffers)
 
     def _taken(self, buffers: Sequence[ReadableBuffer]) -> int:
-        if self._failure is not None:
-            raise self._failure
+        if self.failure is not None:
+            raise ConnectionAbortedError(self.failure.message)
         self._flush()
         if self._waiting.pending:
             raise BlockingIOError("what was taken before waits for the socket")
@@ -143,7 +144,7 @@ class TlsChannel(Channel):
 
     def wait(self, read: bool, write: bool, timeout: float | None) -> tuple[bool, bool]:
         """As of any channel; until the handshake is done nothing can be written before something is read."""
-        if self._over or self._failure is not None:
+        if self._over or self.failure is not None:
             return read, write
         write = write and (self._open or self._waiting.pending > 0)
         return super().wait(read or not (self._open or write), write, timeout)
@@ -165,14 +166,14 @@ class TlsChannel(Channel):
         name = "".join(char for char in names[0] if char.isprintable())[:100] if names else ""
         return name or "without a name"
 
-    def close(self) -> None:
+    def close(self, is_waited_at: bool = False) -> None:
         """Tells the other end that nothing more comes, and ends it."""
         with self._lock:
-            if self._open and self._failure is None:
+            if self._open and self.failure is None:
                 with suppress(OSError):  # it does not wait for the answer
                     self._tls.unwrap()
             self._send_quietly()
-        super().close()
+        super().close(is_waited_at)
 
     def _plain(self) -> bytes:
         """What can be read of all that came. What came before a failure counts, and that is told when it was read."""
@@ -180,7 +181,7 @@ class TlsChannel(Channel):
             self._go_on()
         parts = []
         try:
-            while self._open and self._failure is None:
+            while self._open and self.failure is None:
                 part = self._tls.read(_ROOM)
                 if not part:
                     self._over = True
@@ -191,7 +192,7 @@ class TlsChannel(Channel):
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
             self._over = True
         except ssl.SSLError as error:
-            self._failure = failure_of(error)
+            self.failure = failure_of(error)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _go_on(self) -> None:
@@ -204,7 +205,7 @@ class TlsChannel(Channel):
             self._over = True
             return
         except ssl.SSLError as error:
-            self._failure = failure_of(error)
+            self.failure = failure_of(error)
             return
         self._open = True
         if not self._is_server:
@@ -214,8 +215,8 @@ class TlsChannel(Channel):
         try:
             return self._tls.write(view)
         except ssl.SSLError as error:
-            self._failure = failure_of(error)
-            raise self._failure from None
+            self.failure = failure_of(error)
+            raise ConnectionAbortedError(self.failure.message) from None
 
     def _flush(self) -> None:
         while self._waiting.pending:
