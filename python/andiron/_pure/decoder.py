@@ -18,7 +18,6 @@ from andiron._pure.encoder import (
     SET,
     TUPLE,
 )
-from andiron._pure.failure import Failure
 from andiron._pure.memory import BY_REFERENCE_FROM, Descriptor, Memory
 
 TYPE_CHECKING = False
@@ -111,7 +110,7 @@ class Reader:
         """Of the array or map that begins here."""
         data, at = self.data, self.at
         try:
-            marker = data[at]
+            marker: int = data[at]
             if few <= marker < few + 16:
                 self.at = at + 1
                 return marker - few
@@ -145,7 +144,12 @@ class Reader:
                         append(marker)
                         continue
                     if marker < 0xA0:
-                        opened, length, ends, began = _DICT if marker < 0x90 else _LIST, marker & 0x0F, 0, at - 1
+                        opened, length, ends, began = (
+                            _DICT if marker < 0x90 else _LIST,
+                            marker & 0x0F,
+                            0,
+                            at - 1,
+                        )
                     elif marker < 0xC0:
                         ends = at + marker - 0xA0
                         if ends > size:
@@ -301,14 +305,16 @@ def _dict_of(values: list[Any]) -> dict[Any, Any]:
 
 
 def _unhashable(keys: list[Any]) -> Malformed:
-    name = "?"
-    for key in keys:
-        try:
-            hash(key)
-        except Exception:  # whatever its class raises
-            name = type(key).__name__
-            break
-    return Malformed(f"a {name} cannot be the key of a dict or in a set")
+    key = next((key for key in keys if not _is_hashable(key)), None)
+    return Malformed(f"a {type(key).__name__} cannot be the key of a dict or in a set")
+
+
+def _is_hashable(key: Any) -> bool:
+    try:
+        hash(key)
+    except Exception:  # whatever its class raises
+        return False
+    return True
 
 
 def _not_utf8(at: int) -> Malformed:

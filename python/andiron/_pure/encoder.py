@@ -533,15 +533,15 @@ def _buffer(out: Writer, view: memoryview) -> None:
 def _sealed(out: Writer, part: Memory) -> None:
     """Bytes that are sealed already, and go by reference as they are."""
     length = len(part)
-    if out.place == BESIDE and length >= BY_REFERENCE_FROM and part.is_whole():
-        if len(out.memories) < _MOST_ATTACHMENTS:
-            _beside(out, part)
-            return
+    is_big = length >= BY_REFERENCE_FROM
+    if is_big and out.place == BESIDE and part.is_whole() and len(out.memories) < _MOST_ATTACHMENTS:
+        _beside(out, part)
+        return
     _bin(out, length)
-    if length < BY_REFERENCE_FROM or out.place == WITHIN:
-        out += bytes(part)
-    else:
+    if is_big and out.place != WITHIN:
         _absent(out, part)
+    else:
+        out += bytes(part)
 
 
 def _beside(out: Writer, part: Memory) -> None:

@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import mmap
     from collections.abc import Iterable
-    from typing import Any, Union
+    from typing import Union
 
     Buffer = Union[bytes, bytearray, memoryview, "mmap.mmap"]
 
