@@ -77,9 +77,86 @@ python() {
     PATH="$PWD/target/venv/bin:$PATH" VIRTUAL_ENV="$PWD/target/venv" target/venv/bin/maturin develop --quiet
     target/venv/bin/ruff format --check python examples/python
     target/venv/bin/ruff check python examples/python
+    target/venv/bin/vermin -t=3.8- --no-tips --violations python/andiron
     target/venv/bin/mypy
     target/venv/bin/python -m mypy.stubtest andiron._native
     target/venv/bin/pytest --quiet
+}
+
+# The same tests with the engine in Python alone; those of both engines and of Rust with each other ran above.
+pure() {
+    if ! [ -x target/venv/bin/pytest ]; then
+        echo "skipped: there is no environment with pytest"
+        return
+    fi
+    ANDIRON_PURE=1 target/venv/bin/pytest --quiet
+}
+
+# And where there are no Unix sockets, no descriptors that are passed and no memory that is passed by reference.
+without() {
+    if ! [ -x target/venv/bin/pytest ]; then
+        echo "skipped: there is no environment with pytest"
+        return
+    fi
+    ANDIRON_PURE=1 PYTHONPATH=python/tests/without target/venv/bin/pytest --quiet python/tests
+}
+
+# An interpreter of this version, whatever modules it has.
+plain_python() { # version
+    for candidate in "python$1" "${PYENV_ROOT:-$HOME/.pyenv}/versions/$1".*/bin/python; do
+        if "$candidate" -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$1')" 2>/dev/null; then
+            echo "$candidate"
+            return
+        fi
+    done
+}
+
+# The package as a folder that was copied, under each version of Python that it is for; and all tests under the oldest and the newest one.
+copied() {
+    folder=target/copied
+    rm -rf $folder
+    mkdir -p $folder
+    cp -r python/andiron $folder/
+    rm -f $folder/andiron/*.so
+    for version in 3.8 3.9 3.10 3.11 3.12 3.13; do
+        found=$(plain_python $version)
+        if [ -z "$found" ]; then
+            echo "skipped: there is no Python $version"
+            continue
+        fi
+        echo "-- Python $version"
+        PYTHONPATH=$PWD/$folder timeout 300 "$found" python/tests/plain.py
+        case $version in 3.8 | 3.13) ;; *) continue ;; esac
+        if ! "$found" -c 'import venv, ensurepip' 2>/dev/null; then
+            echo "skipped: this Python $version can make no environment for pytest"
+            continue
+        fi
+        environment target/venv-pure-$version "$found"
+        if ! target/venv-pure-$version/bin/pip install --quiet --disable-pip-version-check -r python/tests/requirements.txt; then
+            echo "skipped: what the tests use cannot be installed for Python $version"
+            continue
+        fi
+        PYTHONPATH=$PWD/$folder target/venv-pure-$version/bin/pytest --quiet python/tests
+    done
+}
+
+# What pip takes: the wheel of Python alone where there is no other, and the native one where it fits.
+wheels() {
+    if ! ls target/wheels/tests/*.whl >/dev/null 2>&1; then
+        echo "skipped: there is no native wheel"
+        return
+    fi
+    rm -rf target/wheels/pure target/venv-wheels
+    PYTHON=target/venv/bin/python sh scripts/wheel.sh target/wheels/pure
+    target/venv/bin/python -m venv target/venv-wheels
+    for wanted in pure native; do
+        others=""
+        if [ $wanted = native ]; then others="--find-links target/wheels/tests"; fi
+        target/venv-wheels/bin/pip install --quiet --disable-pip-version-check --force-reinstall --no-index --find-links target/wheels/pure $others andiron
+        engine=$(cd target && venv-wheels/bin/python -c 'import andiron; print(andiron.engine)')
+        echo "pip took the $engine one"
+        test "$engine" = $wanted
+    done
 }
 
 # The same module, as a wheel brings it, under the oldest and the newest version that it is for.
@@ -118,7 +195,11 @@ part "unit and integration tests" $CARGO test --workspace --locked --lib --bins 
 part "tests, tokio" $CARGO test -p andiron --features tokio --locked --lib --tests
 part "doctests" $CARGO test --workspace --features andiron/tokio --locked --doc
 part "Python" python
+part "Python, pure" pure
+part "Python, without Unix sockets" without
 part "Python, oldest and newest" other_pythons
+part "Python, a copied folder" copied
+part "Python, wheels" wheels
 part "Python, free-threaded" free_threaded
 part "purity of the protocol (wasm32)" wasm
 

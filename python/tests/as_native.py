@@ -1,9 +1,10 @@
 """Has the pure engine begin by itself the threads that the native one begins, for the tests that rely on them: they are about what both do.
 
-What the pure engine does without being asked for threads has tests of its own, which use `bare`: `test_pure.py`.
+Where Unix sockets were taken away (`without`), their paths are names. What the pure engine does without being asked for threads has tests of its own, which use `bare`: `test_pure.py`.
 """
 
 import contextlib
+import socket
 
 import andiron
 from andiron import _engine
@@ -14,12 +15,18 @@ _THREADS = 32
 _serve, _connect = _engine.serve, _engine.connect
 
 
-def _serve_by_threads(*args, threads=None, **options):
-    return _serve(*args, threads=threads or _THREADS, **options)
+def _here(address):
+    """Where there are no Unix sockets a name stands for the path of one."""
+    path = address[5:] if address.startswith("unix:") else ""
+    return address if not path or hasattr(socket, "AF_UNIX") else path[-60:].strip("/").replace("/", "-")
 
 
-def _connect_with_a_thread(*args, pump=None, **options):
-    return _connect(*args, pump=True if pump is None else pump, **options)
+def _serve_by_threads(addresses, *args, threads=None, **options):
+    return _serve(list(map(_here, addresses)), *args, threads=threads or _THREADS, **options)
+
+
+def _connect_with_a_thread(address, *args, pump=None, **options):
+    return _connect(_here(address), *args, pump=True if pump is None else pump, **options)
 
 
 def apply():
