@@ -12,6 +12,7 @@ import time
 
 from andiron._pure import board as boards
 from andiron._pure.failure import Failure
+from andiron._pure.memory import Memory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ ENCODED: Any = type("Encoded", (), {"__slots__": ()})()
 
 #: Values of these types nobody can change.
 _FIXED = frozenset((str, int, float, bool, bytes, complex, type(None)))
+#: What an answer with a value has from the stamp on.
+_VALUES = frozenset((int, int, float, int, kind) for kind in (bytes, Memory))
 _CONTAINERS = frozenset((list, tuple, set, frozenset))
 
 #: In place of the words of a board where there is none: no stamp is found there.
@@ -169,15 +172,10 @@ class Cache:
         self, author: str, name: str, row: Any, known: Kept | None, sent: float, source: Source | None
     ) -> Kept:
         """Keeps an answer to ``get``. ``known``: what was here when the store was asked, at ``sent``; ``source``: the store that gave it, None where that is not certain."""
-        try:
-            kept = _kept(row, known, len(author) + len(name))
-            left = row[4] if len(row) > 4 else 0
-            kept.expires = sent + left * 1e-6 if left else None
-            _place(kept, source, row[2], row[3])
-        except (TypeError, ValueError):
-            raise Failure(
-                "encoding", "the answer of the store is not what a store answers"
-            ) from None
+        kept = _kept(row, known, len(author) + len(name))
+        left = row[4] if kept.value is not MISSING else 0
+        kept.expires = sent + left * 1e-6 if left else None
+        _place(kept, source, row[2], row[3])
         if source is not None and kept.size <= self.limit:
             self._insert(self.of(author), name, kept, source)
         return kept
@@ -263,27 +261,30 @@ class Cache:
 
 def _kept(row: Any, known: Kept | None, key: int) -> Kept:
     """What an answer says: an array of state, version, slot, stamp, ttl, timestamp, codec and value, as far as the state goes. ``key``: the length of author and name."""
+    if type(row) is not list or tuple(map(type, row[:2])) != (int, int):
+        raise _foreign()
     kept = Kept()
-    state, kept.version, kept.hits, kept.copy = row[0], row[1], 0, None
-    if state == 0:
+    state, kept.version = row[:2]
+    kept.hits, kept.copy, kept.size = 0, None, _OVERHEAD + key
+    if state == 0 and len(row) > 3:
         kept.value, kept.data, kept.codec, kept.timestamp = MISSING, None, 0, 0.0
-        kept.size = _OVERHEAD + key
-    elif state == 1:
+    elif state == 1 and tuple(map(type, row[3:8])) in _VALUES:
         kept.timestamp, kept.codec, kept.data = row[5:8]
         kept.value = ENCODED
-        kept.size = _OVERHEAD + key + len(kept.data)
-        if type(kept.data) is str:
-            raise TypeError
-    elif state == 2:
+        kept.size += len(kept.data)
+    elif state == 2 and tuple(map(type, row[3:5])) == (int, int):
         if known is None or known.version != kept.version or known.value is MISSING:
             text = "the store says that a version is current which it was not asked about"
             raise Failure("protocol", text)
         kept.timestamp, kept.codec, kept.data = known.timestamp, known.codec, known.data
         kept.copy, kept.value, kept.size = known.copy, known.value, known.size
     else:
-        text = "the answer of the store is of a kind that this program does not know"
-        raise Failure("encoding", text)
+        raise _foreign()
     return kept
+
+
+def _foreign() -> Failure:
+    return Failure("encoding", "the answer of the store is not what this program knows as one")
 
 
 def _place(kept: Kept, source: Source | None, slot: Any, stamp: Any) -> None:
