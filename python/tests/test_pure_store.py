@@ -117,7 +117,9 @@ class Connection:
         self.far, self.link = far, object()
 
 
-@pytest.fixture(params=[pytest.param(True, marks=needs_boards, id="board"), pytest.param(False, id="no board")])
+@pytest.fixture(
+    params=[pytest.param(True, marks=needs_boards, id="board"), pytest.param(False, id="no board")]
+)
 def far(request):
     return Far(with_board=request.param)
 
@@ -443,3 +445,35 @@ def test_what_ends_while_something_is_kept_may_read_the_store():
     store = stores.Store(connection, "default")
     far.write("y", 13)
     assert (store.get("x"), store.get("x")) == (12, 12)
+
+
+def test_a_big_value_goes_and_comes_as_the_memory_that_it_lies_in():
+    value = {"big": bytearray(b"x" * (2 << 20))}
+    data = codec.encode_stored(value)
+    assert len(data) > 2 << 20
+    sent = codec.encode_result([1, data])
+    (memory,) = sent.memories
+    received = codec.decode_message(sent.body, None, [memory], None, stores._buffer)[1]
+    assert received is memory
+    assert stores._value(1, received) == value
+    if memory.place() is not None:
+        descriptor = Descriptor(os.dup(memory.fileno()))
+        received = codec.decode_message(sent.body, None, [descriptor], None, stores._buffer)[1]
+        assert stores._value(1, received) == value
+    small = codec.encode_result([codec.decode(codec.encode(5)), type(data).of_bytes(b"\x05")])
+    assert codec.decode_message(small.body, None, (), None, stores._buffer) == [5, b"\x05"]
+
+
+@pytest.mark.parametrize(
+    "parts", [["B", [3], b"ab"], ["B", [-1], b"ab"], ["=B", [2], b"ab"], ["B", [1, 2], b"ab"], ["B", 2, b"ab"], [1, [2], b"ab"]],
+    ids=str,
+)  # fmt: skip
+def test_a_buffer_that_is_no_value_of_a_store_is_an_error(parts):
+    with pytest.raises(andiron.EncodingError):
+        codec.decode_message(
+            codec.encode(parts).replace(
+                b"\x93", b"\xc7" + bytes([len(codec.encode(parts))]) + b"\x0f\x93", 1
+            ),
+            buffer=stores._buffer,
+        )
+    assert stores._buffer("B", [1], b"ab") == b"a"

@@ -106,15 +106,16 @@ def decode_message(
     ref: Callable[[int], Any] | None = None,
     memories: Memories = (),
     stream: Callable[[], Any] | None = None,
+    buffer: Callable[[Any, Any, Any], Any] | None = None,
 ) -> Any:
     """The value of a message.
 
-    ``ref`` gives the object at a position, and raises a `Failure` where none is; ``stream`` what stands for the stream that came. An empty body, of a message without
-    a value, is nothing.
+    ``ref`` gives the object at a position, and raises a `Failure` where none is; ``stream`` what stands for the stream that came; ``buffer(format, shape, data)`` what a
+    buffer is, in place of the package. An empty body, of a message without a value, is nothing.
     """
     if not len(body):
         body = b"\xc0"
-    return _read(Reader(body if type(body) is bytes else bytes(body), ref, memories, stream))
+    return _read(Reader(body if type(body) is bytes else bytes(body), ref, memories, stream, None, buffer))
 
 
 def _read(reader: Reader) -> Any:

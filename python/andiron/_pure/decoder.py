@@ -63,7 +63,7 @@ class Malformed(Exception):
 class Reader:
     """Where values are read from, and what came beside them."""
 
-    __slots__ = ("at", "data", "memories", "memory", "ref", "stream")
+    __slots__ = ("at", "buffer", "data", "memories", "memory", "ref", "stream")
 
     def __init__(
         self,
@@ -72,6 +72,7 @@ class Reader:
         memories: Sequence[Memory | Descriptor] = (),
         stream: Callable[[], Any] | None = None,
         memory: Memory | None = None,
+        buffer: Callable[[Any, Any, Any], Any] | None = None,
     ) -> None:
         #: `bytes`, or a map of `memory`, in which big buffers then stay.
         self.data = data
@@ -81,6 +82,8 @@ class Reader:
         #: What stands for the first nil.
         self.stream = stream
         self.memory = memory
+        #: What makes something of a buffer in place of the package: of format, shape, and bytes, `Memory` or, where the buffer has no bytes, a `Descriptor`.
+        self.buffer = buffer
 
     def whole(self) -> Any:
         """The one value that there is."""
@@ -268,10 +271,12 @@ class Reader:
             except Exception:  # whatever a class of theirs raises
                 raise _unhashable(values) from None
         if kind == BUFFER:
-            values[2] = self._bytes_of(values[2])
+            values[2] = self._bytes_of(values[2], values[1])
+            if self.buffer is not None:
+                return self.buffer(*values)
         return hooks.package.restore(kind, values)
 
-    def _bytes_of(self, data: Any) -> Any:
+    def _bytes_of(self, data: Any, shape: Any) -> Any:
         """The bytes of a buffer, of which a position may have come."""
         if type(data) is bytes or type(data) is Memory:
             return data
@@ -280,7 +285,9 @@ class Reader:
         if data >= len(self.memories):
             raise Malformed("the memory of a buffer did not come with it")
         memory = self.memories[data]
-        return Memory.received(memory) if isinstance(memory, Descriptor) else memory
+        if not isinstance(memory, Descriptor) or (self.buffer is not None and shape == [0]):
+            return memory
+        return Memory.received(memory)
 
 
 class _Opened:

@@ -17,7 +17,18 @@ if TYPE_CHECKING:
     T = TypeVar("T", bound=type)
 
 #: The extensions that are written here; the package has the others.
-BIGINT, TUPLE, SET, FROZENSET, COMPLEX, EXCEPTION, REF, RECORD, ENUM = 1, 2, 3, 4, 5, 12, 13, 14, 16
+BIGINT, TUPLE, SET, FROZENSET, COMPLEX, EXCEPTION, REF, RECORD, BUFFER, ENUM = (
+    1,
+    2,
+    3,
+    4,
+    5,
+    12,
+    13,
+    14,
+    15,
+    16,
+)
 
 #: Levels of containers in each other.
 DEEPEST = 100
@@ -544,6 +555,11 @@ def _sealed(out: Writer, part: Memory) -> None:
         out += bytes(part)
 
 
+def _memory(out: Writer, value: Memory, depth: int) -> None:
+    """Memory by itself, which is a value of the store as it is: a buffer of bytes."""
+    _holder(out, BUFFER, ["B", [len(value)], value], depth)
+
+
 def _beside(out: Writer, part: Memory) -> None:
     _int(out, len(out.memories), 0)
     if not out.memories:
@@ -564,6 +580,7 @@ _WRITERS: dict[type, Write] = {
     dict: _dict,
     set: _set,
     frozenset: _set,
+    Memory: _memory,
 }
 _writer_of = _WRITERS.get
 

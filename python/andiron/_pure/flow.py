@@ -88,7 +88,9 @@ def read_all(file: Any, restore: Callable[[Any], Any]) -> int:
             while True:
                 piece = file.read(_PIECE)
                 if not isinstance(piece, bytes):
-                    raise TypeError(f"a backup is read from a binary file, and this one gave {type(piece).__name__}")
+                    raise TypeError(
+                        f"a backup is read from a binary file, and this one gave {type(piece).__name__}"
+                    )
                 if not piece:
                     return
                 yield piece

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from andiron._pure import cache as caches
 from andiron._pure import codec, flow, hooks
 from andiron._pure.cache import ENCODED, MISSING, now
 from andiron._pure.failure import Failure
+from andiron._pure.memory import Descriptor, Memory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -420,11 +420,17 @@ class Watch:
         self._rows.close()
 
 
-def _buffer(form: str, shape: list[int], data: Any) -> Any:
-    """A value as it is stored, or the descriptor of a board, in place of what users see of a buffer."""
-    if form != "B" or len(shape) != 1:
-        raise Failure("encoding", f"a buffer of format {form!r} and shape {shape} is nothing that a store answers")
-    return data
+def _buffer(form: Any, shape: Any, data: Any) -> Any:
+    """What a buffer is in an answer: a value as it is stored, which may be the beginning of what came; or the descriptor of a board."""
+    if form != "B" or type(shape) is not list or len(shape) != 1:
+        text = f"a buffer of format {form!r} and shape {shape} is nothing that a store answers"
+        raise Failure("encoding", text)
+    if type(data) is Descriptor or len(data) == shape[0]:
+        return data
+    if type(shape[0]) is not int or not 0 <= shape[0] < len(data):
+        text = f"a value of {shape[0]} bytes was announced, and {len(data)} came"
+        raise Failure("encoding", text)
+    return data.part(0, shape[0]) if type(data) is Memory else data[: shape[0]]
 
 
 def _name(name: Any) -> str:
@@ -449,7 +455,7 @@ def _quoted(text: object) -> str:
 
 def _value(kind: int, data: Any) -> Any:
     if kind == _NATIVE:
-        return codec.decode(data)
+        return codec.decode(data) if type(data) is bytes else codec.decode_memory(data)
     return hooks.package.foreign(kind, bytes(data))
 
 
