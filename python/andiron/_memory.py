@@ -54,9 +54,19 @@ def buffer(length: int) -> memoryview:
     """
     if length <= 0:
         return memoryview(bytearray(length))
-    from andiron import _engine, _maps
+    from andiron import _engine
 
-    return memoryview(_maps.building(_engine.Room(length), length))
+    try:
+        room = _engine.Room(length)
+    except OSError as error:
+        import errno
+
+        if error.errno != errno.ENOSYS:
+            raise
+        return memoryview(bytearray(length))  # this system has no memory that is passed by reference
+    from andiron import _maps
+
+    return memoryview(_maps.building(room, length))
 
 
 def stored(value: Any) -> bytes | memoryview:
@@ -64,11 +74,16 @@ def stored(value: Any) -> bytes | memoryview:
     from andiron import _engine
 
     data = _engine.encode_stored(value)
-    if isinstance(data, bytes):
-        return data
+    return data if isinstance(data, bytes) else _sealed(data)
+
+
+def _sealed(memory: Memory) -> memoryview:
+    """Its bytes, to be read only: mapped, or a copy where it has no place that could be."""
+    if memory.place() is None:
+        return memoryview(bytes(memory))
     from andiron import _maps
 
-    return memoryview(_maps.sealed(data))
+    return memoryview(_maps.sealed(memory))
 
 
 def freeze(value: T) -> T:
@@ -111,15 +126,15 @@ def _frozen(data: memoryview, of: Any, length: int) -> memoryview:
     """These bytes in memory that is sealed."""
     if length == 0:
         return memoryview(b"")
-    from andiron import _engine, _maps
+    from andiron import _engine
 
     building = _root(of)
+    maps = sys.modules.get("andiron._maps")
     # Of several threads one has the room, and the others a copy.
-    whole = isinstance(building, _maps.Building) and len(building) == length
+    whole = maps is not None and isinstance(building, maps.Building) and len(building) == length
     room = vars(building).pop("room", None) if whole else None
     # A view keeps the map where it is meanwhile.
-    memory = _engine.freeze(data) if room is None else room.freeze(memoryview(building))
-    return memoryview(_maps.sealed(memory))
+    return _sealed(_engine.freeze(data) if room is None else room.freeze(memoryview(building)))
 
 
 def _root(of: Any) -> Any:
