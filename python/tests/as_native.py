@@ -1,6 +1,6 @@
 """Has the pure engine begin by itself the threads that the native one begins, for the tests that rely on them: they are about what both do.
 
-Where Unix sockets were taken away (`without`), their paths are names. What the pure engine does without being asked for threads has tests of its own, which use `bare`: `test_pure.py`.
+Where Unix sockets were taken away (`without`), their paths are names. What the pure engine does where no threads are asked for is tested by `test_pure.py`, which uses `bare`.
 """
 
 import contextlib

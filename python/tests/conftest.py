@@ -10,7 +10,8 @@ import hypothesis
 import pytest
 
 import andiron
-import as_native  # noqa: F401 - from here on the pure engine begins its threads by itself, as the native one does
+import as_native  # noqa: F401 - from here on the pure engine begins threads by itself, as the native one does
+from andiron import _choice
 
 # The same examples each time; others, and many, in `make soak`.
 hypothesis.settings.register_profile("test", derandomize=True, deadline=None)
@@ -19,10 +20,13 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "test"))
 
 ROOT = pathlib.Path(__file__).parents[2]
 TESTS = str(ROOT / "python" / "tests")
+NATIVE, WHY = _choice.native()
 
 
 def environment(engine):
     """That of a process whose engine is `native` or `pure`, whatever it is here."""
+    if engine == "native" and NATIVE is None:
+        pytest.skip(f"the native module cannot be loaded: {WHY}")
     return {**os.environ, "ANDIRON_PURE": "1" if engine == "pure" else "0"}
 
 
@@ -99,5 +103,9 @@ def serve(home):
 
 @pytest.fixture
 def command():
-    """The `andiron` command of this environment."""
-    return os.path.join(os.path.dirname(sys.executable), "andiron")
+    """The `andiron` command of this environment, or the one that was built."""
+    places = [os.path.join(os.path.dirname(sys.executable), "andiron")] if NATIVE else []
+    for place in [*places, str(ROOT / "target" / "debug" / "andiron")]:
+        if os.path.exists(place):
+            return place
+    pytest.skip("there is no `andiron` command: it is a part of the native wheel")

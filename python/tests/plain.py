@@ -55,19 +55,23 @@ class Server:
         self._process.communicate()
 
 
+def raised_by(call):
+    try:
+        call()
+    except KeyError as error:
+        return error
+    raise AssertionError("nothing was raised")
+
+
 def calls(hub):
     desk = hub["desk"]
     assert desk.double(21) == 42
     assert desk.each(iter([1, 2, 3]), lambda number: number + 1) == [2, 3, 4]
     assert list(desk.count(1000)) == list(range(1000))
     assert [call.result() for call in [desk.double.start(number) for number in range(10)]][9] == 18
-    try:
-        desk.fail()
-    except KeyError as error:
-        assert error.args == ("no such thing",)
-        assert "in fail" in str(error.__cause__)
-    else:
-        raise AssertionError("it fails")
+    error = raised_by(desk.fail)
+    assert error.args == ("no such thing",)
+    assert "in fail" in str(error.__cause__)
 
 
 def values(hub):

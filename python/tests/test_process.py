@@ -19,7 +19,7 @@ def test_a_process_that_serves_and_calls_ends_by_itself(processes, home):
     assert process.returncode == 0
 
 
-def test_the_command_is_there_and_as_a_module(command, home):
+def test_the_command_is_there_and_as_a_module(native, command, home):
     for program in ([command], [sys.executable, "-m", "andiron"]):
         assert subprocess.run(
             [*program, "--version"], capture_output=True, text=True, check=True

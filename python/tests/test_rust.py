@@ -1,6 +1,7 @@
 """Between this package and programs in Rust: the example of the README, and the daemon."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -16,6 +17,8 @@ def rust(processes):
     """Starts an example in Rust by its name."""
     folder = ROOT / "target" / "debug"
     if not all((folder / name).exists() for name in ("player", "remote", "peer")):
+        if not shutil.which("cargo"):
+            pytest.skip("the examples in Rust were not built, and there is no cargo to do it")
         subprocess.run(
             ["cargo", "build", "--quiet", "--locked", "-p", "andiron-examples"], cwd=ROOT, check=True
         )

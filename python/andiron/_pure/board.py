@@ -45,7 +45,8 @@ class Board:
 
     def is_current(self, slot: int, stamp: int) -> bool:
         """Whether what was read with this stamp is what a question would be answered with now. In this order: if the board is alive behind
-        the look at the stamp, no other owner had served before that look, so it told of every write until then."""
+        the look at the stamp, no other owner had served before that look, so it told of every write until then.
+        """
         return self.words[FIRST + slot] == stamp and self.is_live()
 
     def is_live(self) -> bool:

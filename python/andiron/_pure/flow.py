@@ -100,7 +100,7 @@ def read_all(file: Any, restore: Callable[[Any], Any]) -> int:
 
     try:
         count: int = restore(Outflow(pieces()))
-    except BaseException as error:
+    except BaseException:
         if raised:
             raise raised[0] from None
         raise

@@ -52,7 +52,7 @@ _held: dict[Inode, int] = {}
 _guard = allocate_lock()
 
 
-class _Changed(Exception):  # noqa: N818 - it is no error: begin anew
+class _Changed(Exception):
     """The files changed meanwhile."""
 
 

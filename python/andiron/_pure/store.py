@@ -9,7 +9,7 @@ from andiron._pure.memory import Descriptor, Memory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from typing import Any
 
     from andiron._pure.cache import Kept, Source

@@ -33,7 +33,6 @@ class TlsChannel(Channel):
 
     __slots__ = (
         "_certificate",
-        "failure",
         "_incoming",
         "_is_server",
         "_lock",
@@ -41,6 +40,7 @@ class TlsChannel(Channel):
         "_over",
         "_tls",
         "_waiting",
+        "failure",
     )
 
     def __init__(
