@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     from andiron._pure.channel import Channel
+    from andiron._pure.root import Directory
     from andiron._pure.session import IncomingCall, Payload, Session
 
     class Attendant(Protocol):
@@ -82,15 +83,19 @@ if hasattr(os, "register_at_fork"):
 class Link:
     """One connection."""
 
-    def __init__(self, channel: Channel, session: Session) -> None:
+    def __init__(self, channel: Channel, session: Session, bound: bool) -> None:
         self.lock = allocate_lock()
         self.session = session
         self.channel = channel
+        #: The descriptor, which says who it was when it is closed.
+        self.channel_number = channel.fileno()
         self._generation = _generation
         #: The object that answers to number 0: it has ``run(call)``.
         self.root: Any = None
-        #: Names that were registered over this connection here, by which the other end finds them as well.
-        self.registered: dict[str, Target] = {}
+        #: Names of objects of this process that were registered at the other end, which finds them here as well. Of a server: all names.
+        self.directory: Directory | None = None
+        #: What ties the proof of a secret to the channel is known to the session.
+        self._bound = bound
         self.objects = Objects()
         self.attendant: Attendant | None = None
         #: Why it is over.
@@ -151,6 +156,11 @@ class Link:
         """Whether something waits for room in the socket."""
         return self._full or self.channel.wants_write
 
+    @property
+    def wants_read(self) -> bool:
+        """Whether more of what comes can be taken."""
+        return self.session.want_read
+
     def next_timeout(self) -> float | None:
         """When the session wants to be looked at, by `time.monotonic`."""
         return self.session.poll_timeout()
@@ -165,6 +175,20 @@ class Link:
                 "unavailable",
                 "this connection was made before this process was forked and belongs to the parent; connect again",
             )
+
+    def know(self, name: str, target: Target) -> None:
+        """An object of this process was registered at the other end."""
+        if self.directory is not None and self.directory.lookup(name) is None:
+            self.directory.add(name, target, self)
+            self.on_end(lambda _failure: self.directory and self.directory.forget(self))
+
+    def wait_opened(self, timeout: float) -> None:
+        """Waits for the end of the handshake, whose time the session limits itself."""
+        self.wait(self, 0, monotonic() + timeout)
+        if self.ended is not None:
+            raise self.ended
+        if not self._opened:
+            raise Failure("deadline", "the handshake took too long")
 
     def on_open(self, hook: Callable[[], object]) -> None:
         """Has this called when the handshake is done. Before anybody reads."""
@@ -866,6 +890,8 @@ class Link:
                     session.disconnected(lost)
                 elif arrived is not None:
                     data, descriptors, cut_off = arrived
+                    if not self._bound:
+                        self._bind()
                     if data or descriptors:
                         session.receive(now, data, descriptors, cut_off)
                     else:
@@ -881,6 +907,13 @@ class Link:
             self._wake(self.ended is not None)
         if todo:
             self.do(todo)
+
+    def _bind(self) -> None:
+        """Over TLS that is known when its own handshake is done."""
+        binding = self.channel.binding()
+        if binding is not None:
+            self.session.bind(binding)
+            self._bound = True
 
     def _wake(self, everybody: bool) -> None:
         """Wakes who sleeps and has what it waits for, or a call to run."""
@@ -1035,7 +1068,6 @@ class Link:
         # Ahead of the answers: who hears that the other end is gone finds its names gone.
         todo[:0] = [(hook, (failure,)) for hook in self._on_end]
         self._on_end = []
-        self.registered.clear()
         todo.append((_drop, (self.objects.clear(),)))
         for sending in self._sendings.values():
             todo.append((sending.close, ()))

@@ -168,6 +168,10 @@ class Outflow:
         self._sent = True
         return self
 
+    def items(self) -> Any:
+        """The iterator, for who is in this process."""
+        return self.begin()._items
+
     def pull(self, _wake: Callable[[], object]) -> tuple[str, Any]:
         """The next item, or the end."""
         try:

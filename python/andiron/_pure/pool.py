@@ -1,0 +1,333 @@
+"""The loop that reads many connections, and the threads that run methods where they are asked for."""
+
+from __future__ import annotations
+
+import selectors
+import socket
+from _collections import deque
+from _thread import allocate_lock, get_ident
+from time import monotonic
+
+from andiron import _host
+from andiron._pure import hooks
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from andiron._pure.link import Link
+
+#: A method that runs for so long does not hold up further calls of its connection, where there are threads.
+LONG = 0.005
+
+#: The longest time in which nothing is looked at.
+SLICE = 1.0
+
+
+class Pool:
+    """Reads connections. Without ``threads`` it does so, and runs their calls one after the other, while `turn` runs. With them one thread reads, and so many at most run methods: the calls of a connection
+    one after the other, unless one takes long.
+    """
+
+    def __init__(self, threads: int | None = None) -> None:
+        self.threads = threads
+        self._selector = selectors.DefaultSelector()
+        self._links: dict[int, tuple[Link, int]] = {}
+        #: Connections that want something; those who tell must not wait.
+        self._noted: deque[Link] = deque()
+        self._here, self._there = socket.socketpair()
+        self._here.setblocking(False)
+        self._there.setblocking(False)
+        self._selector.register(self._here, selectors.EVENT_READ, None)
+        self._awake = False
+        #: The thread that reads.
+        self._reader = 0
+        self._stopping = False
+        self._timers: list[tuple[float, Callable[[], object]]] = []
+        #: Connections with something to run, while there are no threads.
+        self._waiting: deque[Link] = deque()
+        self._lock = allocate_lock()
+        #: How many threads run calls of a connection, and since when the latest.
+        self._runs: dict[Link, list[float]] = {}
+        self._queue: deque[Link] = deque()
+        self._idle: list[Any] = []
+        self._workers = 0
+        self._threads: list[Any] = []
+
+    # What others ask for.
+
+    def attend(self, link: Link) -> None:
+        """Reads this connection from now on."""
+        with link.lock:
+            link.attendant = self
+        self.wants(link)
+
+    def listen(self, sock: Any, ready: Callable[[], object]) -> None:
+        """Calls ``ready()`` whenever something can be accepted here. Before it runs, or on its thread."""
+        self._selector.register(sock, selectors.EVENT_READ, ready)
+
+    def unlisten(self, sock: Any) -> None:
+        """No more is accepted here. On its thread, or when it has ended."""
+        try:
+            self._selector.unregister(sock)
+        except (KeyError, ValueError):
+            pass
+
+    def at(self, when: float, function: Callable[[], object]) -> None:
+        """Has this called at that time, by `time.monotonic`, by who reads."""
+        with self._lock:
+            self._timers.append((when, function))
+        self.wake()
+
+    def wants(self, link: Link) -> None:
+        """There is something to be run or sent; on any thread."""
+        self._noted.append(link)
+        self.wake()
+
+    def wake(self) -> None:
+        """Has the loop look around."""
+        if not self._awake and get_ident() != self._reader:
+            self._awake = True
+            try:
+                self._there.send(b"\0")
+            except (BlockingIOError, OSError):  # it is full, and wakes as well; or closed
+                pass
+
+    def drives(self) -> bool:
+        """Whether this thread is the one that reads."""
+        return get_ident() == self._reader
+
+    # Reading.
+
+    def start(self) -> None:
+        """Has a thread read."""
+        self._start(self._run)
+
+    def _start(self, run: Callable[[], None]) -> None:
+        import threading
+
+        thread = threading.Thread(target=run, name="andiron", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _run(self) -> None:
+        self._reader = get_ident()
+        while not self._stopping:
+            try:
+                self.step(SLICE)
+            except Exception as error:  # a defect must not end all connections
+                hooks.package.log("error", "the loop that reads connections had a defect", error)
+
+    def turn(self, seconds: float) -> bool:
+        """Reads and runs calls for so long at most, on this thread. False where threads do that."""
+        if self.threads is not None:
+            return False
+        before, self._reader = self._reader, get_ident()
+        try:
+            until = monotonic() + seconds
+            while not self._stopping:
+                left = until - monotonic()
+                self.step(max(0.0, min(left, SLICE)) if not self._waiting else 0.0)
+                self.run_waiting()
+                _host.check()
+                if left <= 0:
+                    break
+        finally:
+            self._reader = before
+        return True
+
+    def run_waiting(self) -> None:
+        """Runs what waits, one after the other. Only where no thread does."""
+        for _ in range(len(self._waiting)):
+            link = self._waiting.popleft()
+            link.run_job()
+            if link.jobs:
+                self._waiting.append(link)
+
+    def step(self, timeout: float) -> None:
+        """Reads what comes within that time, for all connections."""
+        self._look_at_noted()
+        now = monotonic()
+        timeout = min(timeout, self._next_timer(now))
+        with self._lock:
+            if self._runs:
+                timeout = min(timeout, LONG)
+        if self._noted:
+            timeout = 0.0
+        events = self._selector.select(timeout)
+        self._awake = False
+        for key, _ in events:
+            if key.data is None:
+                try:
+                    self._here.recv(4096)
+                except (BlockingIOError, OSError):
+                    pass
+            elif callable(key.data):
+                key.data()
+            else:
+                self._step_link(key.data[0])
+        now = monotonic()
+        self._run_timers(now)
+        for link, _interest in list(self._links.values()):
+            due = link.next_timeout()
+            if due is not None and due <= now:
+                self._step_link(link)
+        self._look_at_noted()
+        self._look_after_long(now)
+
+    def _step_link(self, link: Link) -> None:
+        link.step(0)
+        self._watch(link)
+
+    def _look_at_noted(self) -> None:
+        while self._noted:
+            link = self._noted.popleft()
+            self._watch(link)
+            if link.jobs:
+                if self.threads is None:
+                    if link not in self._waiting:
+                        self._waiting.append(link)
+                else:
+                    self._have_run(link)
+
+    def _watch(self, link: Link) -> None:
+        """Watches for what a connection waits for."""
+        number = link.channel_number
+        known = self._links.get(number)
+        if known is not None and known[0] is not link:
+            self._forget(number)  # the number is another one's by now
+            known = None
+        if link.ended is not None:
+            if known is not None:
+                self._forget(number)
+            return
+        interest = selectors.EVENT_READ if link.wants_read else 0
+        if link.wants_write:
+            interest |= selectors.EVENT_WRITE
+        interest = interest or selectors.EVENT_WRITE
+        if known is None:
+            self._selector.register(number, interest, (link,))
+            self._links[number] = link, interest
+        elif known[1] != interest:
+            self._selector.modify(number, interest, (link,))
+            self._links[number] = link, interest
+
+    def _forget(self, number: int) -> None:
+        del self._links[number]
+        try:
+            self._selector.unregister(number)
+        except (KeyError, ValueError, OSError):
+            pass
+
+    def _next_timer(self, now: float) -> float:
+        with self._lock:
+            dues = [when for when, _ in self._timers]
+        for link, _interest in self._links.values():
+            due = link.next_timeout()
+            if due is not None:
+                dues.append(due)
+        return max(0.0, min(dues) - now) if dues else SLICE
+
+    def _run_timers(self, now: float) -> None:
+        with self._lock:
+            if not self._timers:
+                return
+            due = [function for when, function in self._timers if when <= now]
+            self._timers = [timer for timer in self._timers if timer[0] > now]
+        for function in due:
+            function()
+
+    # Running, with threads.
+
+    def _have_run(self, link: Link) -> None:
+        with self._lock:
+            runs = self._runs.setdefault(link, [])
+            if not runs:
+                self._hand_over(link, runs)
+
+    def _hand_over(self, link: Link, runs: list[float]) -> None:
+        runs.append(monotonic())
+        self._queue.append(link)
+        if self._idle:
+            self._idle.pop().release()
+        elif self._workers < (self.threads or 0):
+            self._workers += 1
+            self._start(self._work)
+
+    def _look_after_long(self, now: float) -> None:
+        """Where the methods of a connection take long another thread runs the next."""
+        with self._lock:
+            for link, runs in self._runs.items():
+                if link.jobs and runs and now - runs[-1] > LONG and len(runs) < (self.threads or 0):
+                    self._hand_over(link, runs)
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                if self._queue:
+                    link = self._queue.popleft()
+                    sleeper = None
+                elif self._stopping:
+                    self._workers -= 1
+                    return
+                else:
+                    link = None
+                    sleeper = allocate_lock()
+                    sleeper.acquire()
+                    self._idle.append(sleeper)
+            if link is None:
+                if sleeper is not None:
+                    sleeper.acquire()
+            else:
+                self._run_all(link)
+
+    def _run_all(self, link: Link) -> None:
+        """Runs the calls of a connection until there are none, or another thread does."""
+        while True:
+            with self._lock:
+                runs = self._runs[link]
+                if not link.jobs or len(runs) > 1 + len(link.jobs):
+                    runs.pop()
+                    if not runs:
+                        del self._runs[link]
+                    return
+                began = runs[-1] = monotonic()
+            try:
+                link.run_job()
+            except BaseException as error:  # a method may raise anything
+                hooks.package.log("error", "a thread that runs methods met this", error)
+            with self._lock:
+                runs = self._runs[link]
+                if len(runs) > 1 and runs[-1] != began:
+                    runs.pop()  # another one took over
+                    return
+
+    # The end.
+
+    def is_busy(self) -> bool:
+        """Whether methods run or wait to be run."""
+        with self._lock:
+            return bool(self._runs or self._waiting)
+
+    def links(self) -> list[Link]:
+        """The connections that it reads."""
+        return [link for link, _ in list(self._links.values())]
+
+    def stop(self, seconds: float) -> None:
+        """Ends its threads, once they have done what they are at, for which it waits so long at most."""
+        self._stopping = True
+        self._awake = False
+        self.wake()
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for sleeper in idle:
+            sleeper.release()
+        until = monotonic() + seconds
+        for thread in self._threads:
+            if thread.ident != get_ident():
+                thread.join(max(0.0, until - monotonic()))
+        if all(not thread.is_alive() or thread.ident == get_ident() for thread in self._threads):
+            self._selector.close()
+            self._here.close()
+            self._there.close()
