@@ -18,7 +18,7 @@ from andiron import _host
 from andiron._pure import hooks
 from andiron._pure.codec import Encoded
 from andiron._pure.failure import Failure
-from andiron._pure.memory import Memory
+from andiron._pure.memory import Descriptor, Memory
 from andiron._pure.objects import Objects, resolve
 from andiron._pure.remote import Far, Remote
 from andiron._pure.relay import Passing, only_object
@@ -287,7 +287,7 @@ class Link:
             self._passed += len(memories)
             return encoded.body, refs, memories, ()
         body = encoded.body if isinstance(encoded.body, list) else [encoded.body]
-        parts = [memory.buffer() for memory in memories]
+        parts = [_whole(memory) for memory in memories]
         total = sum(map(len, body)) + sum(map(len, parts))
         if total > limits["message"]:
             self.session.forget_unsent(refs)
@@ -576,8 +576,9 @@ class Link:
         """Every reference that arrived becomes a handle, so that dropping it gives it back; and a stream that comes with it is there."""
         if payload.refs:
             payload.refs = [self.objects.received(self, owner, number) for owner, number in payload.refs]
-        if payload.attachments and payload.parts:
-            payload.attachments = [Memory.of_bytes(part) for part in payload.attachments]
+        if payload.attachments:
+            make = Memory.of_bytes if payload.parts else _owned
+            payload.attachments = [make(attached) for attached in payload.attachments]
         if payload.stream and stream is not None:
             payload.stream = inflow = Inflow(self, stream)
             watched = self._inflows[stream] = _Watched(inflow, self._stream_dropped)
@@ -1116,6 +1117,17 @@ class _Jobs:
     @property
     def ready(self) -> bool:
         return bool(self._link.jobs) or self._link.ended is not None
+
+
+def _owned(attached: Any) -> Descriptor:
+    """A descriptor that came, as the codec knows it."""
+    return Descriptor(attached.take())
+
+
+def _whole(memory: Memory | Descriptor) -> memoryview:
+    """All bytes of memory, for where it cannot go as a descriptor."""
+    known = memory if isinstance(memory, Memory) else Memory.received(memory, os.fstat(memory.fileno()).st_size)
+    return known.buffer()
 
 
 def _drop(_: object) -> None:

@@ -65,6 +65,7 @@ class Far:
         self.id = number
 
 
+@codec.by_reference
 class Remote:
     """An object of another process."""
 

@@ -152,6 +152,7 @@ class Inflow:
         self._waiting.clear()
 
 
+@codec.as_stream
 class Outflow:
     """An iterator whose items are sent as they are taken."""
 
@@ -197,6 +198,7 @@ class Outflow:
 MOST_FED = 16
 
 
+@codec.as_stream
 class Feed:
     """Items that are sent when they are there, and made when they are wanted. ``wanted`` is called when there is room for more, and ``closed`` when nobody wants any more; on any thread."""
 

@@ -202,6 +202,7 @@ def called(when: str, hook: Callable[[], object]) -> None:
         hooks.package.log("warning", f"{hook}, called {when}, raised", error)
 
 
+@codec.by_reference
 class Target:
     """An object that others may call, by ``methods``: a dict of name to what is called. ``missing(name)`` raises the error for another name, or gives what is called.
     ``value`` is what this process gets where the object comes back to it.
