@@ -91,7 +91,7 @@ pub(crate) struct Connection(pub(crate) Arc<Inner>);
 
 /// Connects to a server; to the one that the environment chooses where no address is given.
 #[pyfunction]
-#[pyo3(signature = (address, *, timeout=None, retry=None, cache=None, secret_file=None, pump=true, threads=None))]
+#[pyo3(signature = (address, *, timeout=None, retry=None, cache=None, secret_file=None, pump=None, threads=None))]
 #[allow(clippy::too_many_arguments)] // they are keywords
 pub(crate) fn connect(
     py: Python<'_>,
@@ -100,13 +100,13 @@ pub(crate) fn connect(
     retry: Option<f64>,
     cache: Option<usize>,
     secret_file: Option<std::path::PathBuf>,
-    pump: bool,
+    pump: Option<bool>,
     threads: Option<usize>,
 ) -> PyResult<Connection> {
     let closed = Arc::default();
     let connector = connector(address, timeout, retry, cache, secret_file, &closed);
     let hub = detached(py, || connector.connect()).map_err(|error| to_python(py, &error))?;
-    Ok(Connection(Inner::new(hub, pump, threads, closed)))
+    Ok(Connection(Inner::new(hub, pump.unwrap_or(true), threads, closed)))
 }
 
 /// How to connect, as users say it. `closed` is told where this end closes the connection.
@@ -220,6 +220,13 @@ impl Connection {
             ends.push(ended);
         }
         detached(py, || self.0.pump()).map_err(|error| to_python(py, &error))
+    }
+
+    /// Runs the calls that come on this thread for so long at most, after [`pump`](Self::pump): false at once, since a thread of its own does that.
+    #[allow(clippy::unused_self)] // it is one of those that every engine has
+    fn turn(&self, seconds: f64) -> bool {
+        let _ = seconds;
+        false
     }
 
     /// Runs the calls that come on this thread, for so long at most. Tells whether one came.

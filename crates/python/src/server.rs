@@ -77,6 +77,13 @@ impl Running {
         running.ok().and_then(|running| Some(running.as_ref()?.addresses())).unwrap_or_default()
     }
 
+    /// Serves on this thread: false at once, since threads of its own do that.
+    #[allow(clippy::unused_self)] // it is one of those that every engine has
+    fn turn(&self, seconds: f64) -> bool {
+        let _ = seconds;
+        false
+    }
+
     /// A connection within this process.
     fn connect(&self, py: Python<'_>) -> PyResult<Connection> {
         let connector = self.connector(py)?;

@@ -1,0 +1,572 @@
+"""How the pure engine reaches servers, and lets others in: names and their files, secrets, TLS."""
+
+import importlib
+import os
+import pathlib
+import socket
+import stat
+import subprocess
+import threading
+
+import pytest
+
+import andiron
+from andiron import _engine
+from andiron._pure import address, channel, connector, hooks, listener, names, runtime, secret
+from andiron._pure.failure import Failure
+from conftest import environment
+
+if hooks.package is None:
+    hooks.install(_engine.hooks)
+
+try:
+    _native = importlib.import_module("andiron._native")
+except ImportError:
+    _native = None
+
+
+@pytest.fixture
+def places(home, monkeypatch):
+    """Nothing of this user is found."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "config"))
+    monkeypatch.delenv("ANDIRON_SECRET_FILE", raising=False)
+    monkeypatch.delenv("ANDIRON_CERTIFICATE_FILE", raising=False)
+    return home
+
+
+@pytest.fixture
+def listen(places):
+    """Listens, as long as the test goes on."""
+    listening = []
+
+    def start(text, **options):
+        found = listener.listen(text, **options)
+        listening.extend(found)
+        return found[0]
+
+    yield start
+    for one in listening:
+        one.shut()
+
+
+@pytest.fixture
+def keys(places):
+    """A file with a secret."""
+    return write_secret(places / "keys")
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory):
+    """A file with a certificate and its key."""
+    path = tmp_path_factory.mktemp("certificate") / "certificate.pem"
+    command = (
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=andiron"
+    )
+    try:
+        subprocess.run(
+            [*command.split(), "-addext", "subjectAltName=DNS:localhost", "-keyout", path, "-out", path],
+            check=True,
+            capture_output=True,
+        )
+    except FileNotFoundError:
+        pytest.skip("there is no openssl here to make a certificate")
+    path.chmod(0o600)
+    return str(path)
+
+
+def write_secret(path, line=None):
+    path.write_text((line or secret.Secret.new().text()) + "\n")
+    path.chmod(0o600)
+    return str(path)
+
+
+def refused(function, *args, **options):
+    with pytest.raises(Failure) as caught:
+        function(*args, **options)
+    return caught.value
+
+
+def ends(door, *args, **options):
+    """A client and what the server has of it."""
+    near, auth, binding = connector.connect(*args, **options)
+    guest = door.accept()
+    while guest is None:
+        channel.wait_at(door.sock, True, False, 10)
+        guest = door.accept()
+    return near, guest, auth, binding
+
+
+def passed(near, far, data):
+    """What comes of these bytes at the other end."""
+    arrived, rest = b"", data
+    while len(arrived) < len(data):
+        for one in (near, far):
+            try:
+                got, descriptors, cut_off = one.recv()
+                assert (list(descriptors), cut_off) == ([], False)
+                assert got, one.end_of_stream
+                arrived += got
+            except BlockingIOError:
+                one.flush()
+        try:
+            rest = rest[near.send([rest[:3], rest[3:]]) :] if rest else rest
+        except BlockingIOError:
+            far.wait(True, near.wants_write, 0.01)
+    return arrived
+
+
+# Addresses.
+
+NO_ADDRESSES = (
+    """|a b|.x|unix:|http://x|tcp:x|tcp://::1|tcp://[::1|tcp://[::1]9|tcp://[x]|tcp://x:|tcp://x:+1|tcp://x:65536|tcp://x:-1|tcp://x/y|tcp://a b|
+tcp://u@h|tcp://-x|fd:|fd:x|fd:-1|tls://x:9:9|TCP://x|tcp://ü|fd:3|systemd|tcp://localhost:0|unix:/"""
+    + "x" * 107
+)
+
+
+@pytest.mark.parametrize("text", NO_ADDRESSES.replace("\n", "").split("|"))
+def test_what_is_no_address_is_refused_in_the_words_of_the_native_engine(places, text):
+    failure = refused(connector.connect, text)
+    assert failure.kind == "bad arguments"
+    if _native is not None and andiron.engine == "native":
+        with pytest.raises(andiron.BadArgumentsError) as native:
+            _native.connect(text)
+        assert str(failure.exception()) == str(native.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("tcp://", "tcp://localhost:9099"),
+        ("tls://:1", "tls://localhost:1"),
+        ("tcp://[::1]", "tcp://[::1]:9099"),
+        ("unix:/tmp/a:b/c", "unix:/tmp/a:b/c"),
+        ("andiron", "andiron"),
+    ],
+)
+def test_what_an_address_does_not_say_has_a_default(text, shown):
+    assert str(address.parse(text)) == shown
+
+
+@pytest.mark.parametrize("text", ["nobody", "andiron", "unix:/nowhere/socket", "tcp://localhost:1"])
+def test_where_no_server_is_the_words_are_those_of_the_native_engine(places, text):
+    options = {"secret_file": write_secret(places / "keys")} if text.startswith("tcp") else {}
+    failure = refused(connector.connect, text, **options)
+    assert failure.kind == "unavailable"
+    if _native is not None and andiron.engine == "native":
+        with pytest.raises(andiron.UnavailableError) as native:
+            _native.connect(text, **options)
+        assert str(failure.exception()) == str(native.value)
+
+
+# Names.
+
+
+def test_a_name_is_a_socket_that_only_this_user_can_use(listen):
+    door = listen("desk")
+    path = door.address[len("unix:") :]
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+    assert stat.S_IMODE(os.stat(os.path.dirname(path)).st_mode) == 0o700
+    near, guest, auth, binding = ends(door, "desk")
+    assert (auth, guest.auth, binding, guest.binding) == ("user", "user", None, None)
+    assert guest.channel.label == f"process {os.getpid()}"
+    assert passed(near, guest.channel, b"hello") == b"hello"
+
+
+def test_a_name_is_taken_once(listen):
+    listen("desk")
+    failure = refused(listener.listen, "desk")
+    assert failure.kind == "conflict"
+    assert f"the name desk is taken by process {os.getpid()}" in failure.message
+
+
+HOLDS = """
+from andiron import _engine
+from andiron._pure import hooks, listener
+hooks.package is None and hooks.install(_engine.hooks)
+door, = listener.listen("desk")
+print(door.address, flush=True)
+input()
+door.shut()
+"""
+
+
+def test_a_name_of_another_process_is_free_again_when_that_was_killed(processes, listen):
+    other = processes.python(HOLDS)
+    assert other.stdout.readline()
+    assert f"is taken by process {other.pid}:" in refused(listener.listen, "desk").message
+    other.kill()
+    other.wait()
+    assert refused(connector.connect, "desk").message.startswith("no server at 'desk'")
+    near, guest, *_ = ends(listen("desk"), "desk")
+    assert passed(near, guest.channel, b"anew") == b"anew"
+
+
+def test_a_server_takes_its_socket_away_and_leaves_the_lock(listen):
+    door = listen("desk")
+    door.shut()
+    assert os.listdir(runtime.folder()) == ["desk.lock"]
+
+
+def test_a_socket_that_somebody_removed_is_made_anew(listen):
+    door = listen("desk")
+    assert not door.tick()
+    os.unlink(door.address[len("unix:") :])
+    assert door.tick()
+    near, guest, *_ = ends(door, "desk")
+    assert passed(near, guest.channel, b"again") == b"again"
+
+
+def test_a_folder_that_was_wiped_is_made_anew(listen, home):
+    door = listen("desk")
+    os.rename(runtime.folder(), home / "gone")
+    assert door.tick()
+    assert refused(listener.listen, "desk").kind == "conflict"
+
+
+def test_a_folder_that_others_may_enter_is_not_used(listen):
+    listen("desk").shut()
+    os.chmod(runtime.folder(), 0o755)
+    for function in (connector.connect, listener.listen):
+        failure = refused(function, "desk")
+        assert (failure.kind, "run `chmod 700" in failure.message) == ("denied", True)
+
+
+def test_a_folder_that_is_a_link_is_not_used(listen, home):
+    os.mkdir(home / "other", 0o700)
+    os.symlink(home / "other", runtime.folder())
+    assert "must be a folder of its own but is a symbolic link" in refused(connector.connect, "desk").message
+
+
+def test_a_socket_that_a_killed_server_left_at_a_path_is_told_from_one_that_listens(listen, places):
+    door = listen(f"unix:{places}/socket")
+    assert "a server listens there" in refused(listener.listen, f"unix:{places}/socket").message
+    door.sock.close()
+    assert (
+        "left by a server that was killed; remove it"
+        in refused(listener.listen, f"unix:{places}/socket").message
+    )
+    (places / "file").touch()
+    assert "is no socket" in refused(listener.listen, f"unix:{places}/file").message
+    assert refused(connector.connect, f"unix:{places}/file").kind == "bad arguments"
+
+
+@pytest.fixture
+def no_unix(monkeypatch):
+    monkeypatch.delattr(socket, "AF_UNIX")
+
+
+def test_without_unix_sockets_a_name_is_a_port_with_a_secret(listen, no_unix):
+    door = listen("desk")
+    path = os.path.join(runtime.folder(), "desk.addr")
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+    near, guest, auth, binding = ends(door, "desk")
+    assert auth == guest.auth
+    assert binding == guest.binding
+    assert binding.startswith(b"tcp\0")
+    assert passed(near, guest.channel, b"hello") == b"hello"
+    assert refused(listener.listen, "desk").kind == "conflict"
+    door.shut()
+    assert not os.path.exists(path)
+
+
+def test_a_port_that_nobody_listens_at_is_a_server_that_is_gone(listen, no_unix):
+    listen("desk").sock.close()
+    assert (
+        refused(connector.connect, "desk").message
+        == "no server at 'desk': start one with `andiron serve --name desk`"
+    )
+
+
+def test_a_name_without_a_lock_is_kept_by_who_answers(listen, no_unix, monkeypatch):
+    monkeypatch.setattr(names, "fcntl", None)
+    listen("desk")
+    names._held.clear()
+    assert refused(listener.listen, "desk").kind == "conflict"
+
+
+# Secrets.
+
+
+def test_a_secret_is_read_as_it_was_written():
+    made = secret.Secret.new()
+    line = f"{made.text()} name=the%20desk until=2100-01-01T02:00:00+02:00 store=read-only authors=a,b%2Cc objects="
+    read = secret.Secret.parse(line)
+    assert (read.key, read.name, read.until) == (made.key, "the desk", 4102444800)
+    assert read.rights.read_only_store
+    assert read.rights.authors == {"a", "b,c"}
+    assert not read.rights.may_call("x")
+    assert not read.rights.are_full()
+    assert made.rights.are_full()
+    assert made.text() not in repr(made)
+
+
+GOOD = secret.Secret.new().text()
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("open sesame", "this is no secret"),
+        (GOOD[:-1], "this secret is damaged"),
+        (GOOD.upper().replace("ANDIRON1", "andiron1"), "this secret is damaged"),
+        (GOOD[:20] + ("a" if GOOD[20] != "a" else "b") + GOOD[21:], "this secret is mistyped"),
+        (f"{GOOD} name", "behind a secret stand only"),
+        (f"{GOOD} name=x name=y", "a word stands twice"),
+        (f"{GOOD} name=%zz", "a `%` in a name"),
+        (f"{GOOD} until=tomorrow", "`until=` is followed by a time"),
+        (f"{GOOD} until=2100-01-01T00:00:00", "`until=` is followed by a time"),
+        (f"{GOOD} store=none", "`store=` can only be followed by"),
+        (f"{GOOD} until=1999-01-01T00:00:00Z", "has ended: copy the line there"),
+        (f"{GOOD}\n{GOOD}", "the same secret stands there twice"),
+        ("# nothing", "has no secret in it"),
+        ("\0" * (1 << 19), "is no file of secrets"),
+    ],
+)
+def test_a_file_that_is_no_file_of_secrets_is_refused_in_the_words_of_the_native_engine(places, line, why):
+    path = write_secret(places / "keys", line)
+    failure = refused(connector.connect, "tls://localhost:1", secret_file=path)
+    assert failure.kind == "authentication"
+    assert why in failure.message
+    assert GOOD[len(secret.PREFIX) :] not in failure.message
+    if _native is not None and andiron.engine == "native":
+        with pytest.raises(andiron.AuthenticationError) as native:
+            _native.connect("tls://localhost:1", secret_file=path)
+        assert str(failure.exception()) == str(native.value)
+
+
+def test_a_file_of_secrets_that_others_may_read_is_refused(keys):
+    os.chmod(keys, 0o640)
+    failure = refused(connector.connect, "tls://localhost:1", secret_file=keys)
+    assert failure.kind == "denied"
+    assert "(mode 0640): run `chmod 600" in failure.message
+
+
+def test_what_is_no_file_is_not_opened(places):
+    os.mkfifo(places / "pipe", 0o600)
+    assert (
+        "is no file" in refused(connector.connect, "tls://localhost:1", secret_file=f"{places}/pipe").message
+    )
+
+
+def test_a_server_looks_into_its_file_again_when_it_changed(keys):
+    ring = secret.Keyring(keys)
+    before = ring.first().key
+    write_secret(pathlib.Path(keys), f"{secret.Secret.new().text()} name=longer")
+    assert ring.first().name == "longer"
+    assert ring.first().key != before
+
+
+def test_secrets_that_ended_are_known_with_what_is_said_of_them(places):
+    ended = secret.Secret.new().text()
+    path = write_secret(places / "keys", f"{ended} name=old until=2020-01-01T00:00:00Z\n{GOOD}")
+    taken = secret.Keyring(path).taken()
+    ((key, told),) = taken.ended
+    assert key == secret.Secret.parse(ended).key
+    assert (
+        told
+        == "the secret named 'old' ran out on 2020-01-01T00:00:00Z: give the client the one that the server has now"
+    )
+    assert [one.text() for one in taken.valid] == [GOOD]
+
+
+# TCP.
+
+
+def test_a_server_on_loopback_makes_a_secret_that_its_clients_find(listen):
+    door = listen("tcp://127.0.0.1:0")
+    _, guest, auth, binding = ends(door, door.address)
+    assert auth == guest.auth
+    assert binding == guest.binding
+    door.shut()
+    assert os.listdir(runtime.folder()) == []
+
+
+def test_a_stranger_who_took_the_port_cannot_pass_the_proof_on(listen):
+    door = listen("tcp://127.0.0.1:0")
+    thief = socket.create_server(("127.0.0.1", 0))
+    near = socket.create_connection(thief.getsockname())
+    between, _ = thief.accept()
+    onward = socket.create_connection(door.sock.getsockname())
+    guest = door.accept()
+    assert connector.plain_binding(near, True) != guest.binding
+    for one in (thief, near, between, onward):
+        one.close()
+
+
+@pytest.mark.parametrize("text", ["tcp://192.0.2.1", "tcp://example.org", "tcp://0.0.0.0"])
+def test_plain_tcp_beyond_this_machine_is_refused_before_anybody_is_asked(places, keys, text):
+    assert refused(connector.connect, text, secret_file=keys).kind == "denied"
+    assert refused(listener.listen, text, secret_file=keys).kind == "denied"
+
+
+def test_without_secret_and_authority_nobody_is_trusted(places):
+    for function in (connector.connect, listener.listen):
+        failure = refused(function, "tls://localhost:1")
+        assert failure.kind == "authentication"
+        assert "there is neither a secret nor an authority" in failure.message
+
+
+def test_a_port_that_is_taken_is_told(listen):
+    door = listen("tcp://127.0.0.1:0")
+    assert "is taken by another server" in refused(listener.listen, door.address).message
+
+
+# TLS.
+
+
+def test_a_server_without_a_certificate_says_how_to_make_one(places, keys):
+    failure = refused(listener.listen, "tls://localhost:0", secret_file=keys)
+    assert f"there is no certificate at {places}/config/andiron/certificate.pem" in failure.message
+    assert "openssl req -x509" in failure.message
+
+
+def test_both_ends_of_tls_are_bound_to_the_same_certificate(listen, keys, certificate):
+    door = listen("tls://localhost:0", secret_file=keys, certificate=certificate)
+    near, guest, auth, binding = ends(door, door.address, secret_file=keys)
+    assert binding is None
+    assert near.binding() is None
+    text = os.urandom(300_000)
+    assert passed(near, guest.channel, text) == text
+    assert passed(guest.channel, near, text) == text
+    assert near.binding() == guest.binding == guest.channel.binding()
+    assert auth == guest.auth
+    assert not near.passes_descriptors
+    assert not near.is_local
+
+
+def test_a_certificate_of_an_authority_is_checked(listen, keys, certificate):
+    door = listen("tls://localhost:0", secret_file=keys, certificate=certificate)
+    near, guest, *_ = ends(door, "tls://localhost:" + door.address.rpartition(":")[2], authority=certificate)
+    assert passed(near, guest.channel, b"hello") == b"hello"
+
+
+def test_a_certificate_for_another_host_is_refused(listen, keys, certificate):
+    door = listen("tls://127.0.0.1:0", secret_file=keys, certificate=certificate)
+    near, guest, *_ = ends(door, door.address, authority=certificate)
+    with pytest.raises(Failure, match="certificate is refused"):
+        passed(near, guest.channel, b"hello")
+    with pytest.raises(ConnectionAbortedError):
+        near.send([b"hello"])
+
+
+def test_a_client_without_a_certificate_is_told_that_one_is_asked_for(listen, certificate):
+    door = listen("tls://127.0.0.1:0", certificate=certificate, authority=certificate)
+    path = door.address
+    near, guest, *_ = ends(door, path.replace("127.0.0.1", "localhost"), authority=certificate)
+    with pytest.raises(Failure) as caught:
+        passed(guest.channel, near, b"hello")
+    assert caught.value.kind == "authentication"
+
+
+def test_clients_with_a_certificate_of_the_authority_are_known_by_its_name(listen, certificate):
+    door = listen("tls://127.0.0.1:0", certificate=certificate, authority=certificate)
+    where = door.address.replace("127.0.0.1", "localhost")
+    near, guest, *_ = ends(door, where, authority=certificate, own=(certificate, certificate))
+    assert passed(near, guest.channel, b"hello") == b"hello"
+    assert guest.channel.client_name() == "andiron"
+
+
+@pytest.mark.parametrize(
+    "said", [b"GET / HTTP/1.1\r\n\r\n", b"\xadIRON\r\n\x1a\0\1\0\1", b"\x16\x03\x01\0\5hello"]
+)
+def test_who_does_not_speak_tls_is_told_from_one_who_does(listen, keys, certificate, said):
+    door = listen("tls://127.0.0.1:0", secret_file=keys, certificate=certificate)
+    with socket.create_connection(door.sock.getsockname()) as near:
+        guest = door.accept()
+        near.sendall(said)
+        assert guest.channel.wait(True, False, 10)[0]
+        with pytest.raises(Failure) as caught:
+            guest.channel.recv()
+        assert caught.value.kind in ("protocol", "unsupported")
+
+
+def test_tls_at_a_server_that_speaks_none_says_so(listen, keys):
+    door = listen("tcp://127.0.0.1:0", secret_file=keys)
+    near, guest, *_ = ends(door, door.address.replace("tcp", "tls"), secret_file=keys)
+    guest.channel.close()
+    near.wait(True, False, 10)
+    data, _, _ = near.recv()
+    assert data == b""
+    assert "if it does not speak TLS, its address begins with `tcp://`" in near.end_of_stream
+
+
+# Channels.
+
+
+def test_descriptors_go_with_the_first_byte_and_close_on_exec():
+    near, far = channel.pair()
+    reader, writer = os.pipe()
+    assert near.send([b"with ", b"one"], [writer]) == 8
+    os.close(writer)
+    data, (arrived,), cut_off = far.recv()
+    assert (data, cut_off, os.get_inheritable(arrived)) == (b"with one", False, False)
+    os.write(arrived, b"x")
+    assert os.read(reader, 1) == b"x"
+    channel.close_descriptors([reader, arrived])
+    near.close()
+    assert far.recv()[0] == b""
+
+
+def test_a_channel_never_blocks_and_can_be_waited_for():
+    near, far = channel.pair()
+    with pytest.raises(BlockingIOError):
+        near.recv()
+    assert near.wait(True, True, 10) == (False, True)
+    assert near.wait(True, False, 0) == (False, False)
+    sent = 0
+    while near.wait(False, True, 0)[1]:
+        sent += near.send([b"x" * 100_000])
+    with pytest.raises(BlockingIOError):
+        near.send([b"x" * 10_000_000])
+    arrived = 0
+    while arrived < sent:
+        arrived += len(far.recv()[0])
+    waits = threading.Thread(target=far.wait, args=(True, False, 10))
+    waits.start()
+    near.close()
+    waits.join()
+    assert far.recv()[0] == b""
+
+
+def test_buffers_go_in_their_order_however_many_there_are():
+    near, far = channel.pair()
+    parts = [b"%d," % number for number in range(3000)]
+    whole = b"".join(parts)
+    sent = near.send(parts)
+    arrived = b""
+    while len(arrived) < sent:
+        arrived += far.recv()[0]
+    assert whole.startswith(arrived)
+    assert bytes(channel.joined(parts)) == whole
+
+
+# The first use needs no module that is not there.
+
+
+def test_what_connects_can_be_imported_where_nothing_of_unix_is(processes):
+    code = """
+        import os, select, socket, sys
+        gone = (
+            (socket, "AF_UNIX SO_PEERCRED MSG_NOSIGNAL MSG_CMSG_CLOEXEC CMSG_LEN SCM_RIGHTS TCP_KEEPIDLE TCP_USER_TIMEOUT"),
+            (os, "geteuid getuid fchmod uname O_CLOEXEC O_NOFOLLOW"),
+            (select, "poll epoll"),
+        )
+        for module, names in gone:
+            for name in names.split():
+                if hasattr(module, name):
+                    delattr(module, name)
+        sys.modules["fcntl"] = None
+        from andiron import _engine
+        from andiron._pure import connector, hooks, listener
+        hooks.package is None and hooks.install(_engine.hooks)
+        door, = listener.listen("desk")
+        near, auth, binding = connector.connect("desk")
+        guest = door.accept()
+        assert guest.binding == binding
+        near.send([b"hello"])
+        assert guest.channel.wait(True, False, 10)[0]
+        print(guest.channel.recv()[0])
+    """
+    out, err = processes.python(code, env=environment("pure")).communicate(timeout=60)
+    assert (out, err) == ("b'hello'\n", "")
