@@ -115,9 +115,14 @@ def at_least_one(threads: int | None) -> int | None:
     return threads
 
 
+def one_at_least(threads: int | None) -> int | None:
+    """How many threads a server has for which nobody waits: the pure engine begins none by itself."""
+    return 1 if threads is None and engine == "pure" else threads
+
+
 def inside(objects: Mapping[str, Any]) -> Hub:
     """A hub of a server in this process, which has these objects and an empty store, and ends with the hub."""
-    server = Server(objects, [], state=False, threads=1 if engine == "pure" else None)
+    server = Server(objects, [], state=False, threads=one_at_least(None))
     hub = server.connect()
     hub._ends.append(server.stop)
     return hub

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from andiron import _engine, _errors
 from andiron._hub import OfCall, calling, check_choices, check_name, chosen, named_target
 from andiron._server import Server as ThreadedServer
+from andiron._server import one_at_least
 from andiron.aio._loop import Loop
 from andiron.aio._proxy import Proxy, Stream
 from andiron.aio._store import Store
@@ -218,7 +219,7 @@ async def over(loop: Loop, driver: _engine.Driver, wait: float = 0.0) -> Hub:
 
 async def _inside(objects: Mapping[str, Any]) -> Hub:
     """A hub of a server in this process, which has these objects and an empty store, and ends with the hub."""
-    server = ThreadedServer(objects, [], state=False)
+    server = ThreadedServer(objects, [], state=False, threads=one_at_least(None))
     try:
         loop = Loop(False)
         hub = await over(loop, server._running.open(loop.bell, loop.token))

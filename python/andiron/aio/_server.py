@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import andiron
 from andiron import _errors, _later
 from andiron._hub import named_targets
+from andiron._server import one_at_least
 from andiron.aio._hub import Hub, connect, over
 from andiron.aio._loop import Loop
 
@@ -19,7 +20,7 @@ _PAUSES = 0.05, 1.0
 
 
 class Server:
-    """Hosts objects as `andiron.Server` does, within ``async with``; their ``async def`` methods run in this loop, others on threads.
+    """Hosts objects as `andiron.Server` does, within ``async with``; their ``async def`` methods run in this loop, others on threads: in the pure engine on one, if no number is given.
 
     Starting and stopping may block, on a lock of a predecessor or on methods that run, and are done by a thread of the loop's.
     """
@@ -37,10 +38,11 @@ class Server:
         self._stopped = asyncio.Event()  # before Python 3.10 it belongs to the loop in which it is made
         # In the loop, so that it runs their methods.
         targets = named_targets(self._objects)
+        threads = one_at_least(self._options.get("threads"))
         _later.serving.append(loop)
         try:
             self._server = await loop.run_in_executor(
-                None, lambda: andiron.Server(targets, self._address, **self._options)
+                None, lambda: andiron.Server(targets, self._address, **{**self._options, "threads": threads})
             )
         except BaseException:
             _later.serving.remove(loop)
