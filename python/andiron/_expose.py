@@ -24,7 +24,12 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 else:
     # The module that has them by their public names takes long to import.
-    from _functools import _lru_cache_wrapper, partial
+    from _functools import partial
+
+    try:
+        from _functools import _lru_cache_wrapper
+    except ImportError:  # where Python is not written in C it is a function
+        _lru_cache_wrapper = types.FunctionType
 
 _MARK = "__andiron_exposed__"
 #: Instances that were exposed and take no attributes, by their number. They are kept, as their numbers would be given to others.

@@ -13,7 +13,13 @@ _PLAIN = (int, float, complex, str, bytes, bytearray, list, dict, tuple, set, fr
 _MADE_BY_PYTHON = 1 << 9  # of `type.__flags__`
 
 _Builtin = type(len)
-_Slot: type = type(vars(type(lambda: None))["__globals__"])  # as that of a name in `__slots__`
+
+
+class _WithSlot:
+    __slots__ = ("slot",)
+
+
+_Slot: type = type(vars(_WithSlot)["slot"])
 
 
 def fields_of(cls: type) -> list[str] | None:
