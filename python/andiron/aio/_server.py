@@ -22,7 +22,9 @@ _PAUSES = 0.05, 1.0
 class Server:
     """Hosts objects as `andiron.Server` does, within ``async with``; their ``async def`` methods run in this loop, others on threads.
 
-    In the pure engine that is one thread, if no number is given. Starting and stopping may block, on a lock of a predecessor or on methods that run, and are done by a thread of the loop's.
+    In the pure engine that is one thread, if no number is given.
+
+    Starting and stopping may block, on a lock of a predecessor or on methods that run, and are done by a thread of the loop's.
     """
 
     def __init__(
