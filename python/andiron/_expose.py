@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 else:
     # The module that has them by their public names takes long to import.
-    from _functools import partial
+    from andiron._later import partial
 
     try:
         from _functools import _lru_cache_wrapper
-    except ImportError:  # where Python is not written in C it is a function
+    except ImportError:  # of PyPy, where it is a function
         _lru_cache_wrapper = types.FunctionType
 
 _MARK = "__andiron_exposed__"

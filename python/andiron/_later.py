@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
     from andiron._engine import Answer, Feed
 else:
-    from _functools import partial
+    try:
+        from _functools import partial
+    except ImportError:  # of PyPy
+        from functools import partial
 
 #: Those of functions whose calls give something to await or to iterate over asynchronously.
 _WAITS = 0x80 | 0x100 | 0x200  # inspect.CO_COROUTINE, CO_ITERABLE_COROUTINE, CO_ASYNC_GENERATOR

@@ -53,6 +53,11 @@ def slots_of(cls: type) -> Iterator[str]:
     return (name for base in cls.__mro__ for name, part in vars(base).items() if isinstance(part, _Slot))
 
 
+def _has_dict(cls: type) -> bool:
+    """Whether its instances have a ``__dict__``. The number that tells of it is missing in PyPy."""
+    return bool(getattr(cls, "__dictoffset__", 0)) or any("__dict__" in vars(base) for base in cls.__mro__)
+
+
 def check(cls: type) -> None:
     """Raises why instances of a class, which is no exception, cannot be told by their parts."""
     known = fields_of(cls)
@@ -65,7 +70,7 @@ def check(cls: type) -> None:
             )
     if known is None and any(slots_of(cls)):
         raise TypeError(f"{cls.__qualname__} has slots: make it a dataclass to have it travel")
-    if known is None and not cls.__dictoffset__:
+    if known is None and not _has_dict(cls):
         raise TypeError(
             f"instances of {cls.__qualname__} have no __dict__: make it a dataclass to have it travel"
         )
@@ -85,7 +90,7 @@ def parts_of(value: Any, cls: type) -> dict[str, Any]:
         names = fields_of(cls)
         known = _looked_at[cls] = names, [slot for slot in slots_of(cls) if slot not in (names or ())]
     fields, slots = known
-    own: dict[Any, Any] = vars(value) if cls.__dictoffset__ else {}
+    own: dict[Any, Any] = vars(value) if _has_dict(cls) else {}
     if fields is None:
         for name in own:
             if type(name) is not str:
