@@ -5,7 +5,7 @@ from __future__ import annotations
 from andiron._pure.codec import check, decode, encode, encode_stored
 from andiron._pure.connection import Batch, Connection, connect
 from andiron._pure.failure import KINDS
-from andiron._pure.flow import Entries, Watch
+from andiron._pure.store import Entries, Watch
 from andiron._pure.hooks import install
 from andiron._pure.loop import Bell, Driver, open  # noqa: A004 - it is used by its module's name
 from andiron._pure.memory import Memory, Room, freeze

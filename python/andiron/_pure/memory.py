@@ -36,6 +36,7 @@ SEALS = {"F_SEAL_SEAL": 1, "F_SEAL_SHRINK": 2, "F_SEAL_GROW": 4, "F_SEAL_WRITE":
 _SEAL, _SHRINK, _GROW, _WRITE = 1, 2, 4, 8
 _MFD_NOEXEC_SEAL = 8
 _O_PATH = getattr(os, "O_PATH", 0)
+_O_ACCMODE = getattr(os, "O_ACCMODE", 3)  # which PyPy has not
 
 #: In these units the system counts what a file takes.
 _BLOCK = 512
@@ -317,7 +318,7 @@ def _checked(number: int, announced: int, seals: int) -> int:
         raise _no_memory() from None
     if os.fstatvfs(number).f_bsize != os.sysconf("SC_PAGE_SIZE"):
         raise _no_memory()
-    if flags & os.O_ACCMODE != os.O_RDWR:
+    if flags & _O_ACCMODE != os.O_RDWR:
         raise _no_access()
     missing = [name for name, seal in SEALS.items() if seal & seals & ~present]
     if missing:
