@@ -97,7 +97,7 @@ class Reader:
         if self.at == len(self.data):
             return tuple(args), {}
         count = self._count(0x80, 0xDE, "no map of keyword arguments follows")
-        entries = self.values(2 * count, 1)
+        entries = self.values(2 * count)
         self.finish()
         kwargs = _dict_of(entries)
         if any(type(name) is not str for name in kwargs):
@@ -125,15 +125,15 @@ class Reader:
                 return int.from_bytes(data[at + 1 : at + 5], "big")
         except IndexError:
             raise _truncated(data) from None
-        raise Malformed(f"{otherwise} at byte {at}")
+        raise Malformed(otherwise)
 
-    def values(self, count: int, level: int = 0) -> list[Any]:
-        """So many values, which are at this level of containers.
+    def values(self, count: int) -> list[Any]:
+        """So many values.
 
         One loop reads all of them: what is in a container is gathered in a list, and who is to have the list waits on a stack.
         """
         data, at = self.data, self.at
-        size, deepest = len(data), DEEPEST - level
+        size = len(data)
         stack: list[tuple[list[Any], int, int, int]] = []
         values: list[Any] = []
         append, left, kind, end = values.append, count, _LIST, 0
@@ -176,7 +176,7 @@ class Reader:
                             append(value)
                             continue
                         opened, length, ends, began = value.kind, value.count, value.end, value.began
-                    if len(stack) >= deepest:
+                    if len(stack) >= DEEPEST:
                         raise Malformed(f"the value is nested more than {DEEPEST} deep at byte {began}")
                     stack.append((values, left, kind, end))
                     values, kind, end = [], opened, ends
@@ -235,9 +235,10 @@ class Reader:
 
     def _extension(self, code: int, end: int, began: int) -> Any:
         if code in _HOLD_AN_ARRAY:
-            count = self._count(0x90, 0xDC, "an extension holds no array")
+            what = "a buffer is an array of three" if code == BUFFER else "an extension holds no array"
+            count = self._count(0x90, 0xDC, what)
             if code == BUFFER and count != 3:
-                raise Malformed("a buffer is an array of three")
+                raise Malformed(what)
             return _Opened(code, count, end, began)
         payload = self.data[self.at : end]
         self.at = end

@@ -72,11 +72,19 @@ class Descriptor:
         _open.add(number)
 
     def fileno(self) -> int:
+        if self._number < 0:
+            raise OSError(errno.EBADF, "this descriptor was refused and closed")
         return self._number
 
+    def close(self) -> None:
+        """Closes it now, though somebody may have this yet, such as an exception."""
+        number, self._number = self._number, -1
+        if number >= 0:
+            _open.discard(number)
+            self._close(number)
+
     def __del__(self) -> None:
-        _open.discard(self._number)
-        self._close(self._number)
+        self.close()
 
 
 class Memory:
@@ -105,7 +113,11 @@ class Memory:
         """
         if isinstance(descriptor, int):
             descriptor = Descriptor(descriptor)
-        size = checked(descriptor.fileno(), length or 0, _WRITE)
+        try:
+            size = checked(descriptor.fileno(), length or 0, _WRITE)
+        except BaseException:
+            descriptor.close()
+            raise
         return cls._kept(descriptor, size if length is None else length, size)
 
     @classmethod
