@@ -218,7 +218,7 @@ class Session(Receiving):
         self.inbox.drop()
         self.deadlines.clear()
         self.backlog.clear()
-        self.kept.clear()
+        self.answered.clear()
         self.early.clear()
         if self.share is not None:
             self.share.clear()

@@ -56,9 +56,16 @@ class Promising(Streaming):
     def _keep(self, id_: int, outcome: Union[Ref, Failure]) -> None:
         if "promises" not in self.features:
             return
-        if len(self.kept) == _MOST_KEPT:
-            self.kept.popitem(last=False)
-        self.kept[id_] = outcome
+        if len(self.answered) == _MOST_KEPT:
+            self.answered.popitem(last=False)
+        self.answered[id_] = outcome
+
+    def kept(self, of: int) -> Optional[Union[Ref, Failure]]:
+        """What became of a call of the peer that this end answered: its object as it was sent, or its failure.
+
+        ``None`` where it is neither, or forgotten.
+        """
+        return self.answered.get(of)
 
     def promised(self, of: int, call: int) -> Tuple[int, bool, int]:
         """What the peer's call with this number calls that is to go to the result of its call ``of``.
@@ -79,7 +86,7 @@ class Promising(Streaming):
 
     def _given(self, of: int) -> int:
         """The object that the peer's call ``of`` gave. Raises why what depends on it does not run."""
-        kept: Optional[Union[Ref, Failure]] = self.kept.get(of)
+        kept = self.answered.get(of)
         if kept is None:
             raise _not_one_reference()
         if isinstance(kept, Failure):

@@ -216,6 +216,7 @@ class State:
     """The state of a session. What is done with it stands beside: who is there, what the peer does, what this end does."""
 
     __slots__ = (
+        "answered",
         "answering",
         "asked",
         "backlog",
@@ -235,7 +236,6 @@ class State:
         "initiator",
         "is_closed",
         "is_open",
-        "kept",
         "last_own",
         "last_sent",
         "last_theirs",
@@ -331,7 +331,7 @@ class State:
         self.answering = 0
         #: What became of calls of the peer that can be the target of a promise: the latest ones, by number of the call. Nothing is kept of
         #: results that are not one reference.
-        self.kept: OrderedDict[int, Union[Ref, Failure]] = OrderedDict()
+        self.answered: OrderedDict[int, Union[Ref, Failure]] = OrderedDict()
         #: Calls of what others will give that are not here whole, so that nobody knows of those yet.
         self.early: List[IncomingCall] = []
         self.goodbye_sent = False
