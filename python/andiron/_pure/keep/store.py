@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from _thread import allocate_lock
+from contextlib import suppress
 from functools import wraps
 from heapq import heapify, heappop, heappush
 from os import urandom
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from andiron._pure.memory import Memory
 
     T = TypeVar("T")
+    F = TypeVar("F", bound=Callable[..., Any])
     Key = tuple[str, str]
 
     class Disk(Protocol):
@@ -119,11 +121,11 @@ class Shelf:
         self.bytes = author_cost(author)
 
 
-def _locked(operation: Callable[..., T]) -> Callable[..., T]:
+def _locked(operation: F) -> F:
     """An operation under the lock, without what expired; who watches is told of what it did when the lock is free again."""
 
     @wraps(operation)
-    def locked(self: Store, *args: Any) -> T:
+    def locked(self: Store, *args: Any) -> Any:
         try:
             with self.lock:
                 if self._expiring and self._expiring[0][0] <= self.clock():
@@ -132,8 +134,11 @@ def _locked(operation: Callable[..., T]) -> Callable[..., T]:
         finally:
             if self.watchers.woken:
                 self.watchers.wake()
+            if self._is_sooner:
+                self._is_sooner = False
+                self.sooner()
 
-    return locked
+    return locked  # type: ignore[return-value] # it takes and gives the same
 
 
 class Store:
@@ -146,6 +151,7 @@ class Store:
         "_durability",
         "_expiring",
         "_hits",
+        "_is_sooner",
         "_questions",
         "_stale",
         "ages",
@@ -159,6 +165,7 @@ class Store:
         "limits",
         "lock",
         "shelves",
+        "sooner",
         "unkept",
         "version",
         "wall",
@@ -188,6 +195,9 @@ class Store:
         self.count = self.bytes = self.evicted = self._hits = self._questions = 0
         #: Entries by their expiry. What was set again meanwhile stays until then, and is known by its expiry.
         self._expiring: list[tuple[int, str, str]] = []
+        #: Called when an entry was set that expires sooner than all others, without the lock.
+        self.sooner: Callable[[], object] = lambda: None
+        self._is_sooner = False
         self.ages = Ages() if self.limits.evict == "oldest" else None
         #: What the disk has and the store has not: it could not be read, or is over and could not be forgotten. Who writes it takes it from the disk.
         self._stale: set[Key] = set()
@@ -456,11 +466,9 @@ class Store:
         """All that the disk gave back is here, but for what it cannot read, which stays there as it is until it is set again or deleted."""
         self._stale.update(unreadable)
         assert self.disk is not None
-        try:
+        with suppress(_errors.Error):
             # So that what is written from now on need not wait for that. Where it fails the first write tries again.
             self.disk.commit([], self.version + _ROOM, "relaxed")
-        except _errors.Error:
-            pass
         self.expire()
 
     # What expires
@@ -506,10 +514,11 @@ class Store:
 
     # How it is kept
 
-    def need_disk(self) -> None:
-        """Raises why nothing is kept beyond the life of the server, if so."""
+    def need_disk(self) -> Any:
+        """The disk. Raises why nothing is kept beyond the life of the server, if so."""
         if self.disk is None:
             raise _errors.UnsupportedError(self.unkept)
+        return self.disk
 
     def _is_kept(self, author: str, name: str) -> bool:
         """Whether the disk has an entry of this key."""
@@ -528,13 +537,12 @@ class Store:
         self, changes: Sequence[tuple[Any, ...]], version: int, durability: str | None, backup: Any = None
     ) -> None:
         """Makes changes durable, all or none."""
-        self.need_disk()
-        assert self.disk is not None
+        disk = self.need_disk()
         try:
             if backup is None:
-                self.disk.commit(changes, version + _ROOM, durability or self._durability)
+                disk.commit(changes, version + _ROOM, durability or self._durability)
             else:
-                self.disk.restore(changes, version + _ROOM, backup)
+                disk.restore(changes, version + _ROOM, backup)
         except _errors.Error as error:
             raise type(error)(
                 f"the write did not happen, for it could not be made durable: {error.message}"
@@ -581,6 +589,8 @@ class Store:
     def _remember(self, expiry: int, author: str, name: str) -> None:
         """Notes when an entry expires."""
         expiring = self._expiring
+        if not expiring or expiry < expiring[0][0]:
+            self._is_sooner = True
         heappush(expiring, (expiry, author, name))
         if len(expiring) > 2 * self.count + 64:
             # Most of them were set again since.

@@ -57,6 +57,11 @@ def methods_of(
     return methods
 
 
+def buffer(form: str, shape: Array, data: bytes | Memory) -> Any:
+    """A buffer in the arguments, as it is taken without a copy."""
+    return data if form == "B" and shape == [len(data)] else (form, shape)
+
+
 def _described(methods: dict[str, Any]) -> dict[str, Any]:
     from andiron import _expose
 
@@ -374,11 +379,11 @@ class _Wire:
             yield page
 
     def _archived(self) -> Any:
-        self._store.need_disk()
+        disk = self._store.need_disk()
         if self._archive is None:
             from andiron._pure.keep.archive import Archive
 
-            self._archive = Archive(self._store)
+            self._archive = Archive(self._store, disk)
         return self._archive
 
     # Who may do it
@@ -518,14 +523,15 @@ def _value(value: Any) -> bytes | Memory:
     """The bytes of a value: as they are kept, and passed on by reference if they can be and it is worth it."""
     if type(value) is bytes:
         return value
-    memory = value
     if type(value) is memoryview and value.format == "B" and value.ndim == 1:
-        memory = getattr(value.obj, "memory", value)
-        if memory is not value and len(memory) != len(value):
-            memory = value
-    elif type(value).__name__ != "Memory":
+        memory = getattr(value.obj, "memory", None)
+        if memory is None or len(memory) != len(value):
+            return bytes(value)
+    elif type(value).__name__ == "Memory":
+        memory = value
+    else:
         raise _wrong("value", "bytes", value)
-    return memory if memory is not value and len(memory) >= _BIG else bytes(value)  # type: ignore[no-any-return]
+    return memory if len(memory) >= _BIG else bytes(memory)
 
 
 def _bytes_of(piece: Any) -> bytes:
