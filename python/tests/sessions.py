@@ -78,11 +78,8 @@ class Lone:
 
     def events(self):
         """What happened since this was last asked."""
-        events = []
-        while self.session.events:
-            event = self.session.events.popleft()
-            if event[0] != "released" or self.session.forget_released(event[1]):
-                events.append(event)
+        events = list(self.session.events)
+        self.session.events.clear()
         return events
 
     def output(self):
@@ -243,8 +240,6 @@ class Pair:
             elif event[0] == "closed":
                 end.closed = True
                 assert not end.outstanding, f"calls without an answer: {end.outstanding}"
-            elif event[0] == "released" and not end.session.forget_released(event[1]):
-                continue
             end.events.append(event)
 
     def events(self, number):

@@ -45,7 +45,8 @@ class Session(Receiving):
     - ``("credit", stream)``: more items of a stream of this end can be sent, see `stream_credit`.
     - ``("stopped", stream)``: the peer wants no more items of a stream of this end, or can have none. Not for one that was ended.
     - ``("notify_failed", id, failure)``: the peer says that an own notify failed.
-    - ``("released", number)``: the peer holds no reference to this own object any more. To be passed to `forget_released`.
+    - ``("released", number)``: the peer holds no reference to this own object any more, and the number is gone: under it the object cannot be shown
+      again.
     - ``("pong", content)``: the answer to an own ping.
     - ``("goodbye", reason, text)``: the peer takes no further calls.
     - ``("closed", failure)``: the session is over. No event follows.

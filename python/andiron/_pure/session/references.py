@@ -41,12 +41,8 @@ class References:
             if not owner and self.shown.get(number):
                 self.shown[number] -= 1
 
-    def is_unused(self, number: int) -> bool:
-        """True where an own object stands in no message and the peer holds no reference to it (any more)."""
-        return self.shown.get(number) == 0
-
     def forget_unused(self, number: int) -> bool:
-        """Forgets an own object that is not used; true if it was there. It stays usable until then."""
+        """Forgets an own object that stands in no message, and to which the peer holds no reference; true if it was there."""
         if self.shown.get(number) != 0:
             return False
         del self.shown[number]
@@ -64,11 +60,14 @@ class References:
             raise Violation(f"more than {most} objects were shown at once")
 
     def released(self, number: int, count: int) -> bool:
-        """The peer gives back so many of an own object: true if none is left. The object stays until `forget_unused`."""
+        """The peer gives back so many of an own object: true if none is left, and the object is forgotten."""
         left = self.shown.get(number, 0) - count
         if left < 0 or not count:
             raise Violation(f"object {number} was released more often than it was shown")
-        self.shown[number] = left
+        if left:
+            self.shown[number] = left
+        else:
+            del self.shown[number]
         return not left
 
     def release(self, number: int, count: int) -> int:

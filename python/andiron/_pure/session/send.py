@@ -392,12 +392,8 @@ class Sending(State):
         if self.is_closed:
             return
         for owner, number in refs:
-            if not owner and self.references.is_unused(number):
+            if not owner and self.references.forget_unused(number):
                 self.events.append(("released", number))
-
-    def forget_released(self, number: int) -> bool:
-        """To be called for each *released* event: false where the object was shown again since, so that it stays under this number."""
-        return self.references.forget_unused(number)
 
     def release(self, number: int, count: int) -> None:
         """Gives back references to an object of the peer: as many as arrived and were counted."""
