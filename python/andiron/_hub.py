@@ -140,7 +140,7 @@ class Hub(Named):
 
         self._connection.pump(end)
         try:
-            wait_for(ended, getattr(self._connection, "turn", lambda _: False))
+            wait_for(ended, self._connection.turn)
         except _errors.CancelledError:
             if not _host.ends():
                 raise
@@ -260,14 +260,7 @@ def connect(
     file = None if secret_file is None else os.fspath(secret_file)
 
     def connected() -> _engine.Connection:
-        return _engine.connect(
-            where,
-            timeout=timeout,
-            retry=retry,
-            cache=cache,
-            secret_file=file,
-            **({} if pump is None else {"pump": pump}),
-        )
+        return _engine.connect(where, timeout=timeout, retry=retry, cache=cache, secret_file=file, pump=pump)
 
     place = _fork.Place(where, wait, timeout, retry, cache, file, pump)
     return Hub(patiently(connected, _errors.UnavailableError, wait), wait, place)

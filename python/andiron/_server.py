@@ -85,7 +85,7 @@ class Server:
             raise _errors.UnavailableError(
                 "this server was started before this process was forked and belongs to the parent; start another"
             )
-        return wait_for(self._stopped, getattr(self._running, "turn", lambda _: False), timeout)
+        return wait_for(self._stopped, self._running.turn, timeout)
 
     def stop(self) -> bool:
         """Takes no further calls and ends all connections. True if all calls under way were finished in time."""
