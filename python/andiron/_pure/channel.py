@@ -106,6 +106,10 @@ class Channel:
         """What a session is to be bound to, where that becomes known only while the channel is used."""
         return None
 
+    def client_name(self) -> str | None:
+        """Whom the certificate is for that the other end showed, if it did."""
+        return None
+
     def close(self, is_waited_at: bool = False) -> None:
         """Ends it, for both ends. Where another thread waits at it that wakes up, and the descriptor is given back when nobody has the channel any more."""
         with suppress(OSError):  # it is over already

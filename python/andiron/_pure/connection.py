@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 #: How many methods a thread that was asked for has run at once, where no number is said.
 THREADS = 16
 
+#: Over a network the other end is asked for a sign of life after so many seconds without one, while something is awaited from it; and how long that may take.
+HEARTBEAT = 10.0, 20.0
+
 #: So many descriptors may come with one message.
 MOST_DESCRIPTORS = 64
 
@@ -36,6 +39,7 @@ def link_over(
     """A connection over this channel. The handshake is still to be done."""
     features = ["streams", "promises", *more.pop("features", ())]
     limits = {"attachments": MOST_DESCRIPTORS if channel.passes_descriptors else 0}
+    more.setdefault("heartbeat", None if channel.is_local else HEARTBEAT)
     config = Config(auth=auth, features=features, limits=limits, handshake_timeout=timeout, **more)
     session = Session(initiator, config, monotonic())
     if binding is not None:

@@ -805,6 +805,16 @@ class Link:
             if self._sleepers and not self._reading and self.attendant is None:
                 self._sleepers.pop(0)[0].release()  # it reads on
 
+    def run_chained(self) -> None:
+        """Runs here what came in the chains of those who wait, for a thread that is one of them, and deeper in calls than there."""
+        while self._chained:
+            with self.lock:
+                job = self._chained.popleft() if self._chained else None
+            if type(job) is Call:
+                job.object.run(job)
+            elif job is not None:
+                job.run()
+
     def _take_chained(self, chain: int) -> Call | None:
         for call in self._chained:
             if call.chain == chain:

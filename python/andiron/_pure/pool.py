@@ -137,6 +137,15 @@ class Pool:
             self._reader = before
         return True
 
+    def turn_once(self, timeout: float) -> None:
+        """Reads once, waiting so long at most, and runs what is there, on this thread. Only where no thread does."""
+        before, self._reader = self._reader, get_ident()
+        try:
+            self.step(timeout if not self._waiting else 0.0)
+            self.run_waiting()
+        finally:
+            self._reader = before
+
     def run_waiting(self) -> None:
         """Runs what waits, one after the other. Only where no thread does."""
         for _ in range(len(self._waiting)):
