@@ -46,6 +46,10 @@ if TYPE_CHECKING:
         def step(self, timeout: float) -> None:
             """Reads what comes within that time."""
 
+        @property
+        def chains(self) -> dict[int, Link]:
+            """Where the thread that reads waits in chains of calls: those of them that come on other connections are for it too."""
+
     class Ready(Protocol):
         """What can be waited for."""
 
@@ -698,6 +702,8 @@ class Link:
                 todo.append((call.fail, (Failure("overloaded", text),)))
             else:
                 self._chained.append(call)
+        elif call.chain and self.attendant is not None and call.chain in self.attendant.chains:
+            self.attendant.chains[call.chain]._chained.append(call)
         else:
             self._enqueue(call)
 
@@ -816,7 +822,7 @@ class Link:
                 job.run()
 
     def _take_chained(self, chain: int) -> Call | None:
-        for call in self._chained:
+        for call in list(self._chained):
             if call.chain == chain:
                 self._chained.remove(call)
                 return call
@@ -827,7 +833,15 @@ class Link:
         attendant = self.attendant
         if attendant is not None and attendant.drives():
             self.lock.release()
-            attendant.step(timeout)
+            before = attendant.chains.get(chain)
+            attendant.chains[chain] = self
+            try:
+                attendant.step(timeout)
+            finally:
+                if before is None:
+                    del attendant.chains[chain]
+                else:
+                    attendant.chains[chain] = before
         elif attendant is None and self.jobs and type(self.jobs[0]) is Sending:
             job = self.jobs.popleft()
             self.lock.release()

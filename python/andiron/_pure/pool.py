@@ -41,6 +41,7 @@ class Pool:
         self._there.setblocking(False)
         self._selector.register(self._here, selectors.EVENT_READ, None)
         self._awake = False
+        self.chains: dict[int, Link] = {}
         #: The thread that reads.
         self._reader = 0
         self._stopping = False
