@@ -171,7 +171,7 @@ class Connection:
                         raise
                     far = Far(self._line.alive(None), 0)
         except Failure as failure:
-            raise failure.exception(operation) from None
+            raise (error := failure.exception(operation)) from error.__cause__
 
     def lookup(self, name: str) -> Remote:
         """The object of this name."""

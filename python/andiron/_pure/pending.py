@@ -142,7 +142,7 @@ class Pending:
                 if not self.ready and not self._link.wait(self, self._chain, until):
                     return False
             except Failure as failure:
-                raise failure.exception(self._method.operation) from None
+                raise (error := failure.exception(self._method.operation)) from error.__cause__
             self._read()
         return True
 

@@ -166,7 +166,7 @@ class Store:
         try:
             return self._cache.learn(self._author, name, row, known, sent, source)
         except Failure as failure:
-            raise failure.exception("store.get") from None
+            raise (error := failure.exception("store.get")) from error.__cause__
 
     def _source(self, link: Any, incarnation: bytes | None, passes: bool) -> Source:
         """The store at the other end of this connection, which was not asked yet."""
