@@ -125,6 +125,8 @@ class Link:
         #: The socket took no more when something was sent last.
         self._full = False
         self._passed = 0
+        #: When who reads will look at the session.
+        self._due: float | None = None
         #: Threads whose calls are held back to go together, and how often they were told to.
         self._batching: dict[int, int] = {}
         self._passing = Passing(self)
@@ -166,8 +168,9 @@ class Link:
         return self.session.want_read
 
     def next_timeout(self) -> float | None:
-        """When the session wants to be looked at, by `time.monotonic`."""
-        return self.session.poll_timeout()
+        """When the session wants to be looked at, by `time.monotonic`. Who reads asks before it waits, and is told where that becomes earlier."""
+        due = self._due = self.session.poll_timeout()
+        return due
 
     def _is_inherited(self) -> bool:
         return self._generation != _generation
@@ -267,6 +270,11 @@ class Link:
             if refs:
                 self.session.forget_unsent(refs)
             raise
+        if self.attendant is not None:
+            due = self.session.poll_timeout()
+            if due is not None and (self._due is None or due < self._due):
+                self._due = due
+                self.attendant.wants(self)
         if not notify:
             self._calls[number] = waiting
             if encoded.stream is not None:
