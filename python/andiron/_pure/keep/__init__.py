@@ -28,7 +28,7 @@ def open_store(
         _log.log("warning", f"nothing is kept in {folder}, for this Python has no sqlite3: {error}")
         return Store(
             limits,
-            unkept="this server keeps nothing beyond its life, for its Python has no module sqlite3: use one that has it",
+            unkept="this daemon keeps nothing beyond its life, for its Python has no module sqlite3: use one that has it",
         )
     try:
         disk = Disk(folder)

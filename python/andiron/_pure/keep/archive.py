@@ -145,7 +145,7 @@ class Archive:
         place = places.take()
         if place is None:
             raise _errors.ConflictError(
-                f"another {what} is under way at this server: try again when it is done"
+                f"another {what} is under way at this daemon: try again when it is done"
             )
         return place
 

@@ -130,10 +130,10 @@ class Disk:
     def commit(self, changes: Sequence[Change], high_water: int, durability: str) -> None:
         """Makes changes in their order, all or none; then they are as durable as asked. With ``sync`` so is all that was committed before.
 
-        They are ``("put", author, name, version, timestamp, codec, expires_at, value)``, ``("delete", author, name)`` and ``("clear", author or None)``. ``high_water``: no version above it
-        was given out.
+        They are ``("put", author, name, version, timestamp, codec, expires_at, value)``, ``("delete", author, name)`` and ``("clear", author or None)``.
+        ``high_water``: no version above it was given out.
         """
-        self.commit_with(changes, high_water, durability, (), lambda connection: None)
+        self.commit_with(changes, high_water, durability, (), lambda _: None)
 
     def commit_with(
         self,
@@ -217,7 +217,8 @@ class Disk:
     def _undo(self, error: BaseException, written: Sequence[int]) -> None:
         """Takes back what a failed transaction left.
 
-        Where it failed at its very end it may stand whole in the log, and would be found there after a crash: something that changes nothing is committed in its place, now or before the next commit.
+        Where it failed at its very end it may stand whole in the log, and would be found there after a crash: something that changes nothing is committed in its place, now or before
+        the next commit.
         """
         with contextlib.suppress(sqlite3.Error):
             if self.connection.in_transaction:

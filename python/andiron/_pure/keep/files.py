@@ -116,8 +116,8 @@ class Lock:
 class Values:
     """The folder of big values.
 
-    A file is written once, under a number that no other has, and never changed. One that a record on the disk may still name after a power cut is kept, though no record names it any more:
-    it is garbage from then on, and removed when the disk has what was committed since.
+    A file is written once, under a number that no other has, and never changed. One that a record on the disk may still name after a power cut is kept, though no record names it
+    any more: it is garbage from then on, and removed when the disk has what was committed since.
     """
 
     __slots__ = ("_next", "folder", "garbage")

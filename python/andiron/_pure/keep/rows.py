@@ -12,6 +12,7 @@ import sys
 from array import array
 from contextlib import contextmanager
 from struct import Struct, iter_unpack
+from struct import error as StructError  # noqa: N812 - it is a class
 
 from andiron import _errors
 
@@ -151,6 +152,7 @@ _SAYS: tuple[tuple[str, Callable[[str], _errors.Error]], ...] = (
 )
 _IS_DAMAGED = (
     "malformed",
+    "decode to UTF-8",
     "not a database",
     "no such table",
     "no such column",
@@ -298,10 +300,13 @@ def visit(
                 value = big(unsigned(file))
             except (OSError, LookupError) as error:
                 value, why = b"", str(error.args[0]) if isinstance(error, LookupError) else _why(error)
-        expires_at = None if expires_at is None else unsigned(expires_at)
-        record = Record(author, name, unsigned(version), timestamp, codec, expires_at, value or b"")
-        if why is None and signed(checksum_of(record)) != checksum:
-            why = "it is not as it was written"
+        try:
+            expires_at = None if expires_at is None else unsigned(expires_at)
+            record = Record(author, name, unsigned(version), timestamp, codec, expires_at, value or b"")
+            if why is None and signed(checksum_of(record)) != checksum:
+                why = "it is not as it was written"
+        except (AttributeError, TypeError, OverflowError, StructError) as error:
+            raise sqlite3.DatabaseError(f"a malformed record: {error}") from error
         yield record, row[9:], why
 
 

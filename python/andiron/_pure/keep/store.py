@@ -177,7 +177,7 @@ class Store:
         limits: Limits | None = None,
         disk: Disk | None = None,
         durability: str = "relaxed",
-        unkept: str = "this server keeps nothing beyond its life: start it with a folder for its state",
+        unkept: str = "this daemon keeps nothing beyond its life: start it with a folder for its state",
         clock: Callable[[], int] = steady,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -531,7 +531,7 @@ class Store:
         # What is left of its time is told by the wall clock: the steady one does not know what it said before the machine was started.
         expires_at = None if put.ttl is None else int(self.wall() * 1_000_000) + put.ttl // 1000
         timestamp = now if put.timestamp is None else put.timestamp
-        return ("put", put.author, put.name, version, timestamp, put.codec, expires_at, put.value)
+        return ("put", put.author, put.name, version, timestamp, put.codec, expires_at, bytes(put.value))
 
     def _commit(
         self, changes: Sequence[tuple[Any, ...]], version: int, durability: str | None, backup: Any = None

@@ -231,7 +231,7 @@ class _Wire:
         place = self._listings.take()
         if place is None:
             raise OverloadedError(
-                f"{_LISTINGS} long listings are under way at this server: try again a little later"
+                f"{_LISTINGS} long listings are under way at this daemon: try again a little later"
             )
         return [first, self._outflow(Taking(_with_first(following, pages), place))]
 
@@ -482,11 +482,10 @@ def _with_first(first: Any, following: Iterator[Any]) -> Iterator[Any]:
 
 
 def _wrong(argument: str, wanted: str, value: Any) -> BadArgumentsError:
-    shown = repr(value)
-    if len(shown) > 64:
-        shown = f"{shown[:64]}.."
+    import reprlib
+
     return BadArgumentsError(
-        f"argument `{argument}`: expected {wanted}, found {type(value).__name__} {shown}"
+        f"argument `{argument}`: expected {wanted}, found {type(value).__name__} {reprlib.repr(value)}"
     )
 
 
