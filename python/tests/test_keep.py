@@ -5,6 +5,7 @@ import os
 import pytest
 
 import andiron
+from andiron._pure import codec
 from andiron._pure.keep import Limits, places
 from andiron._pure.keep.limits import AUTHOR_OVERHEAD, ENTRY_OVERHEAD, TTL_OVERHEAD
 from andiron._pure.keep.order import Names
@@ -144,8 +145,12 @@ def test_numbers_are_counted_up_and_down_and_keep_their_time(store):
     assert store.incr("most", 2**63 - 1)[2] == 2**63 - 1
     with pytest.raises(andiron.BadArgumentsError, match="beyond 64 bits"):
         store.incr("most")
-    for value, codec in ((b"\xa4text", 1), (b"\x05", 3), (b"\xc3", 1), (b"", 1), (b"\x05\x05", 1), (b"\xcb" + bytes(8), 1)):
-        store.set("text", value, codec)
+    for number in (0, 127, -32, 128, -33, 255, 256, -128, -129, 2**16, -(2**31), 2**32, 2**63 - 2, -(2**63)):
+        store.set("n", codec.encode(number), 1)
+        assert store.incr("n")[2] == number + 1 and store.value("n") == codec.encode(number + 1)
+    no_numbers = b"\xa4text", b"\xc3", b"\xc0", b"", b"\x05\x05", b"\xcc", b"\xcb" + bytes(8), b"\xcf" + b"\xff" * 8
+    for value, kind in [(b"\x05", 3), *((value, 1) for value in no_numbers)]:
+        store.set("text", value, kind)
         with pytest.raises(andiron.EncodingError, match="no whole number"):
             store.incr("text")
         assert store.value("text") == value

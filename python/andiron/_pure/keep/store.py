@@ -629,15 +629,14 @@ class Store:
 
 
 def _number(entry: Entry) -> int:
-    """The number that an entry is, in the native codec."""
-    from andiron._pure import codec
-
-    if entry.codec == _NATIVE and len(entry.value) < 16:
-        try:
-            number = codec.decode(bytes(entry.value))
-        except (_errors.Error, TypeError, ValueError):
-            number = None
-        if type(number) is int:
+    """The number that an entry is, in the native codec: the one place where the store reads a value."""
+    data = bytes(entry.value) if entry.codec == _NATIVE and len(entry.value) < 10 else b""
+    first = data[0] if data else 0xC1
+    if len(data) == 1 and (first < 0x80 or first >= 0xE0):
+        return first if first < 0x80 else first - 256
+    if 0xCC <= first <= 0xD3 and len(data) == 1 + (1 << (first & 3)):
+        number = int.from_bytes(data[1:], "big", signed=first >= 0xD0)
+        if number < 1 << 63:
             return number
     raise _errors.EncodingError(
         "the value is no whole number that can be counted up or down: set the entry to one first, or use another"
