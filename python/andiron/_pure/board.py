@@ -44,9 +44,8 @@ class Board:
         self.life = life if is_live(life) else -1
 
     def is_current(self, slot: int, stamp: int) -> bool:
-        """Whether what was read with this stamp is what a question would be answered with now. In this order: if the board is alive behind
-        the look at the stamp, no other owner had served before that look, so it told of every write until then.
-        """
+        """Whether what was read with this stamp is what a question would be answered with now."""
+        # In this order: if the board is alive behind the look at the stamp, no other owner had served before that look, so it told of every write until then.
         return self.words[FIRST + slot] == stamp and self.is_live()
 
     def is_live(self) -> bool:
@@ -60,7 +59,10 @@ def is_live(life: int) -> bool:
 
 
 def opened(descriptor: int, incarnation: bytes) -> Board:
-    """Maps a board whose descriptor was received, for the store of this incarnation. The descriptor stays the caller's. Raises `Failure` where it is none: then every value is asked for."""
+    """Maps a board whose descriptor was received, for the store of this incarnation. The descriptor stays the caller's.
+
+    :raises Failure: where it is none; then every value is asked for.
+    """
     import os
 
     if sys.byteorder != "little" or sys.maxsize < 2**32 or not hasattr(os, "pread"):

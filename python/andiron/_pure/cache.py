@@ -1,7 +1,7 @@
 """What was read of a store through one connection, and how it is known that it is still current.
 
-An entry is current while the stamp of its slot on the version board is the one that came with it (section 12 of the protocol). Where there is no board, or the stamp is another, the store is
-asked, with the version that is here, and sends no value if that is the current one. What stands here is never changed for a reader, only replaced.
+An entry is current while the stamp of its slot on the version board is the one that came with it (section 12 of the protocol). Where there is no board, or the stamp is
+another, the store is asked, with the version that is here, and sends no value if that is the current one. What stands here is never changed for a reader, only replaced.
 """
 
 from __future__ import annotations
@@ -41,15 +41,17 @@ _CONTAINERS = frozenset((list, tuple, set, frozenset))
 #: In place of the words of a board where there is none: no stamp is found there.
 _NOWHERE = (None,) * (boards.LIFE + 1)
 
-if hasattr(time, "CLOCK_BOOTTIME"):  # which goes on while the machine sleeps
 
-    def now(_clock: Any = time.CLOCK_BOOTTIME, _read: Any = time.clock_gettime) -> float:
-        """Seconds by a clock that nobody sets."""
-        seconds: float = _read(_clock)
-        return seconds
+def _clock() -> Callable[[], float]:
+    """A clock that nobody sets, and that goes on while the machine sleeps, where there is one that does."""
+    if not hasattr(time, "CLOCK_BOOTTIME"):
+        return time.monotonic
+    clock, read = time.CLOCK_BOOTTIME, time.clock_gettime
+    return lambda: read(clock)
 
-else:
-    now = time.monotonic
+
+#: Seconds.
+now = _clock()
 
 
 class Kept:
@@ -139,7 +141,10 @@ class Cache:
         return source if source is not None and source.link is link else None
 
     def set_source(self, link: Any, incarnation: bytes | None, descriptor: Any) -> Source:
-        """The store at the other end of this connection. ``descriptor``: what it gave when it was asked for its board; without one, or with one that is none, entries are asked for."""
+        """The store at the other end of this connection. ``descriptor``: what it gave when it was asked for its board.
+
+        Without a board, or with one that is none, entries are asked for.
+        """
         board = None
         if descriptor is not None and incarnation is not None:
             try:
@@ -154,7 +159,7 @@ class Cache:
 
     def drop(self) -> None:
         """Lets go of all entries: they are of another store."""
-        freed = []
+        freed: list[Kept] = []
         if self._hold():
             for entries in self._authors.values():
                 freed += entries.values()
@@ -193,7 +198,7 @@ class Cache:
             more += size
         if not self._hold():
             return
-        freed = []
+        freed: list[Kept] = []
         if self._authors[author].get(name) is kept and kept.value is ENCODED and kept.copy is None:
             kept.size += more
             self._bytes += more
@@ -209,7 +214,8 @@ class Cache:
     def _insert(self, entries: dict[str, Kept], name: str, kept: Kept, source: Source) -> None:
         if not self._hold():
             return
-        before, freed = None, []
+        before: Kept | None = None
+        freed: list[Kept] = []
         latest = self.source
         if latest is source or (latest is not None and latest.incarnation == source.incarnation):
             # Taken out first, so that the latest stand last.
@@ -222,10 +228,12 @@ class Cache:
             if self._bytes > self.limit:
                 freed = self._make_room()
         self._release()
+        del freed  # and what it closes, with the lock free
 
     def _make_room(self) -> list[Kept]:
         """Lets go of what was not read lately, and if that is too little of anything, until an eighth is free. Gives it back, to be freed where the lock is not held."""
-        enough, freed = self.limit - self.limit // 8, []
+        enough = self.limit - self.limit // 8
+        freed: list[Kept] = []
         for wanted in (True, False):
             for entries in self._authors.values():
                 for name, kept in list(entries.items()):
@@ -316,10 +324,9 @@ def _copier(value: Any) -> tuple[int, Callable[[], Any]] | None:
     """What makes copies of a value, and about how many bytes it takes; None where it has to be decoded each time."""
     kind = type(value)
     if kind in (dict, list) and len(value) <= _FEW:
-        if _FIXED.issuperset(map(type, value)) and (
-            kind is list or _FIXED.issuperset(map(type, value.values()))
-        ):
-            return _PART * (1 + 2 * len(value)), value.copy
+        parts = [*value, *value.values()] if kind is dict else value
+        if _FIXED.issuperset(map(type, parts)):
+            return _PART * (1 + len(parts)), value.copy
     if not _is_plain(value):
         return None
     try:

@@ -164,9 +164,10 @@ class Store:
 
     def _learn(self, name: str, row: Any, known: Kept | None, sent: float, source: Source | None) -> Kept:
         try:
-            return self._cache.learn(self._author, name, row, known, sent, source)
+            kept: Kept = self._cache.learn(self._author, name, row, known, sent, source)
         except Failure as failure:
             raise (error := failure.exception("store.get")) from error.__cause__
+        return kept
 
     def _source(self, link: Any, incarnation: bytes | None, passes: bool) -> Source:
         """The store at the other end of this connection, which was not asked yet."""
@@ -176,7 +177,8 @@ class Store:
                 board = self._method("board")()
             except BaseException as error:
                 _no_board(error)
-        return self._cache.set_source(link, incarnation, board)
+        source: Source = self._cache.set_source(link, incarnation, board)
+        return source
 
     def _wants_board(self, incarnation: bytes | None, passes: bool) -> bool:
         return self._cache.limit > 0 and passes and incarnation is not None
@@ -317,7 +319,7 @@ class Store:
     def stats(self) -> tuple[int, int, int, int, int, int]:
         """Entries, bytes, authors, hits, questions and evicted of the whole store."""
         figures = self._method("stats")()
-        return (*figures[:5], figures[5] if len(figures) > 5 else 0)  # type: ignore[return-value]
+        return (*figures[:5], figures[5] if len(figures) > 5 else 0)
 
     def save(self, snapshot: str) -> int:
         """Has the server keep the entries as they are, under this name; how many there were."""
