@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 
 import harness
@@ -14,6 +15,9 @@ _MODULES = {
     "andiron-python": "own",
     "andiron-python-aio": "own",
     "andiron-python-rust": "own",
+    "andiron-pure": "own",
+    "andiron-pure-native": "own",
+    "andiron-native-pure": "own",
     "connection": "connection_peer",
     "managers": "managers_peer",
     "pyro5-msgpack": "pyro_peer",
@@ -29,9 +33,18 @@ _MODULES = {
     "ray": "ray_peer",
 }
 
+#: Of Andiron, who has the engine in Python alone.
+_PURE = (
+    ("andiron-pure", "serve"),
+    ("andiron-pure", "call"),
+    ("andiron-pure-native", "call"),
+    ("andiron-native-pure", "serve"),
+)
+
 #: What programs import that use them.
 _IMPORTED = {
     "andiron-python": "andiron",
+    "andiron-pure": "andiron",
     "managers": "multiprocessing.managers",
     "pyro5-msgpack": "Pyro5.api",
     "rpyc": "rpyc",
@@ -44,6 +57,7 @@ def main() -> None:
     peer, role, path, core, workload, folder = sys.argv[1:]
     start = harness.Start(peer, path, workload, core, folder)
     harness.run_on(core)
+    os.environ["ANDIRON_PURE"] = "1" if (peer, role) in _PURE else "0"
     try:
         contestant = importlib.import_module(_MODULES[peer])
     except ImportError as error:

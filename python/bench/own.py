@@ -36,9 +36,10 @@ def serve(start: harness.Start) -> None:
     if start.peer == "andiron-python-rust":
         program = str(_ROOT / "target/release/andiron-bench")
         os.execv(program, [program, "andiron", "serve", start.path, start.core, "small call", start.folder])
-    with andiron.Server({"adder": _Adder()}, f"unix:{start.path}", state=False):
+    with andiron.Server({"adder": _Adder()}, f"unix:{start.path}", state=False) as server:
+        harness.end_with_the_harness()
         harness.say_ready()
-        harness.until_gone()
+        server.wait()
 
 
 def client(start: harness.Start) -> harness.Client:

@@ -7,7 +7,14 @@ use andiron_bench::{Python, Workload};
 use crate::report::{Peer, Target, target};
 
 /// Those of Andiron.
-pub(crate) const OWN: [&str; 3] = ["andiron-python", "andiron-python-aio", "andiron-python-rust"];
+pub(crate) const OWN: [&str; 6] = [
+    "andiron-python",
+    "andiron-python-aio",
+    "andiron-python-rust",
+    "andiron-pure",
+    "andiron-pure-native",
+    "andiron-native-pure",
+];
 
 /// What calls objects.
 const CALLS: &[Workload] = &[of(Python::Call), of(Python::Batch), of(Python::Stream)];
@@ -32,7 +39,7 @@ const fn peer(name: &'static str, transport: &'static str, takes_part: &'static 
     Peer { name, floor: "floor-python", transport, takes_part }
 }
 
-pub(crate) const PEERS: [Peer; 18] = [
+pub(crate) const PEERS: [Peer; 21] = [
     peer(
         "floor-python",
         "unix",
@@ -65,6 +72,36 @@ pub(crate) const PEERS: [Peer; 18] = [
         ],
     ),
     peer("andiron-python-rust", "unix", &[of(Python::Call)]),
+    // The engine in Python alone at both ends, at that of the client, and at that of the server.
+    peer(
+        "andiron-pure",
+        "unix",
+        &[
+            of(Python::Call),
+            of(Python::Batch),
+            of(Python::Stream),
+            of(Python::Get),
+            of(Python::Set),
+            of(Python::GetBig),
+            of(Python::SetBig),
+            of(Python::Echo),
+            of(Python::EchoInPlace),
+            of(Python::Import),
+        ],
+    ),
+    peer(
+        "andiron-pure-native",
+        "unix",
+        &[
+            of(Python::Call),
+            of(Python::Get),
+            of(Python::CachedInt),
+            of(Python::CachedDict),
+            of(Python::ChangedGet),
+            of(Python::Set),
+        ],
+    ),
+    peer("andiron-native-pure", "unix", &[of(Python::Call), of(Python::Get), of(Python::Set)]),
     peer(
         "connection",
         "unix",
@@ -165,10 +202,15 @@ pub(crate) const PEERS: [Peer; 18] = [
 
 const OWN_NAME: &str = OWN[0];
 
-pub(crate) const TARGETS: [Target; 17] = [
+/// The engine in Python alone, with itself and with a server in Rust.
+const PURE: [&str; 2] = [OWN[3], OWN[4]];
+
+pub(crate) const TARGETS: [Target; 19] = [
     target(of(Python::Call), OWN_NAME, "floor-python", 1.3),
     target(of(Python::Call), OWN_NAME, "pyro5-msgpack", 1.0 / 3.0),
     target(of(Python::Call), OWN_NAME, "managers", 1.0 / 2.0),
+    target(of(Python::Call), PURE[0], "pyro5-msgpack", 1.0),
+    target(of(Python::Call), PURE[0], "managers", 1.0),
     target(of(Python::AsyncioCall), OWN[1], "floor-python-aio", 1.2),
     target(of(Python::Get), OWN_NAME, "floor-python", 1.2),
     target(of(Python::CachedInt), OWN_NAME, "lmdb", 1.0 / 5.0),
@@ -186,10 +228,12 @@ pub(crate) const TARGETS: [Target; 17] = [
 ];
 
 /// In nanoseconds.
-pub(crate) const TIMES: [(Workload, &str, f64); 3] = [
+pub(crate) const TIMES: [(Workload, &str, f64); 5] = [
     (of(Python::CachedInt), OWN_NAME, 250.0),
     (of(Python::CachedDict), OWN_NAME, 1000.0),
     (of(Python::GetBig), OWN_NAME, 100e3),
+    (of(Python::CachedInt), PURE[1], 1000.0),
+    (of(Python::CachedDict), PURE[1], 2000.0),
 ];
 
 /// How much longer than the bare start of an interpreter one may take that imports the package, in nanoseconds.
