@@ -191,6 +191,7 @@ class Link:
 
     def wait_opened(self, timeout: float) -> None:
         """Waits for the end of the handshake, whose time the session limits itself."""
+        self.step(0)  # sends what it begins with
         self.wait(self, 0, monotonic() + timeout)
         if self.ended is not None:
             raise self.ended
