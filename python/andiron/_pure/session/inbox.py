@@ -10,9 +10,11 @@ import os
 
 from andiron._pure.session.wire import (
     ABORT,
+    CARRYING,
     CHUNK,
     HEADER,
     MAGIC,
+    PARTS,
     PREFACE,
     Violation,
     check_header,
@@ -58,7 +60,7 @@ class Descriptor:
 class Inbox:
     """What was received and not taken apart."""
 
-    __slots__ = ("arrived", "at", "chunk", "data", "held", "held_lost", "left", "lost", "older", "partial", "prefaced")
+    __slots__ = ("arrived", "at", "chunk", "data", "held", "held_lost", "left", "lost", "most_descriptors", "older", "partial", "prefaced")
 
     #: The beginning of a frame whose end has not come.
     partial: bytearray
@@ -77,7 +79,9 @@ class Inbox:
     #: The next frame began in an earlier read.
     older: bool
 
-    def __init__(self) -> None:
+    def __init__(self, most_descriptors: int) -> None:
+        """``most_descriptors``: on one frame."""
+        self.most_descriptors = most_descriptors
         self.partial = bytearray()
         self.held = []
         self.held_lost = False
@@ -120,7 +124,7 @@ class Inbox:
         place = self._gather(whole)
         if place is None:
             return None
-        descriptors, lost = self._claim(attached) if attached else ([], False)
+        descriptors, lost = self._claim(kind, flags, attached) if attached else ([], False)
         data, at = place
         if data is self.partial:
             data = self.partial
@@ -172,7 +176,11 @@ class Inbox:
         else:
             self.at += count
 
-    def _claim(self, count: int) -> Tuple[List[Descriptor], bool]:
+    def _claim(self, kind: int, flags: int, count: int) -> Tuple[List[Descriptor], bool]:
+        if count > self.most_descriptors:
+            raise Violation(f"{count} descriptors on one frame, allowed are {self.most_descriptors}")
+        if flags & PARTS and kind in CARRYING:
+            raise Violation("descriptors and parts on one frame")
         arrived, lost = (self.held, self.held_lost) if self.older else (self.arrived, self.lost)
         if count <= len(arrived):
             claimed = arrived[:count]
@@ -202,5 +210,5 @@ class Inbox:
     def drop(self) -> None:
         """Forgets everything: the session is over."""
         prefaced = self.prefaced
-        self.__init__()  # type: ignore[misc] # as at the beginning
+        self.__init__(self.most_descriptors)  # type: ignore[misc] # as at the beginning
         self.prefaced = prefaced

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SHARE_FROM = 16 << 10
 #: A longer chunk would keep other frames waiting, whatever the peer takes.
 _MOST_CHUNK = 256 << 10
-#: So many small frames wait one by one before they are put together.
+#: So many frames wait one by one before small ones are put together, beside those that were.
 _MOST_PIECES = 256
 #: So many go out at once: a system takes no more than some in one message.
 _MOST_SLICES = 64
@@ -48,6 +48,7 @@ class Outbox:
         "finished_items",
         "last_body",
         "most_chunk",
+        "most_pieces",
         "pieces",
         "position",
         "ready",
@@ -56,6 +57,7 @@ class Outbox:
 
     def __init__(self) -> None:
         self.pieces: Deque[Buffer] = deque()
+        self.most_pieces = _MOST_PIECES
         #: Bytes of the stream that are sent, and where the next frame will begin if no long body gets in between.
         self.position = self.end = 0
         #: Descriptors that wait, each with the place in the stream where its frame begins.
@@ -84,7 +86,7 @@ class Outbox:
         """Queues bytes."""
         self.pieces.append(frame)
         self.end += len(frame)
-        if len(self.pieces) > _MOST_PIECES:
+        if len(self.pieces) > self.most_pieces:
             self._put_together()
 
     def _put_together(self) -> None:
@@ -108,6 +110,7 @@ class Outbox:
         if small:
             whole.append(b"".join(small))
         self.pieces = whole
+        self.most_pieces = 2 * len(whole) + _MOST_PIECES
 
     def frame(self, kind: int, flags: int, number: int, payload: bytes = b"") -> None:
         """Queues a frame without body."""

@@ -26,7 +26,6 @@ from andiron._pure.session.wire import (
     NOTIFY,
     OPTIONAL,
     OVERLOADED,
-    PARTS,
     PING,
     PONG,
     PROMISE,
@@ -218,9 +217,6 @@ class Receiving(Handshaking):
         if not self.is_open or kind < CALL or kind == GOODBYE:
             self._on_frame_of_session(kind, id_, data[begins:ends])
             return
-        if more and len(more) > self.limits["attachments"]:
-            most = self.limits["attachments"]
-            raise Violation(f"{len(more)} descriptors on one frame, allowed are {most}")
         if kind >= OPTIONAL:
             return
         on_message = _ON_MESSAGE.get(kind)

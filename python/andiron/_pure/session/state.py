@@ -293,7 +293,7 @@ class State:
         self.most_peer_calls = 0
         self.most_small_out = 0
 
-        self.inbox = Inbox()
+        self.inbox = Inbox(limits["attachments"])
         self.outbox = Outbox()
         #: What happened, in order: see `Session`.
         self.events: Deque[Tuple[Any, ...]] = deque()
