@@ -9,10 +9,46 @@ import time
 import pytest
 
 import andiron
+from conftest import environment
+
+SERVER = """
+    import os, sys, threading
+    import andiron
+
+    def end_with_the_test():
+        sys.stdin.read()
+        os._exit(0)
+
+    with andiron.Server({}, sys.argv[1], state=False) as server:
+        threading.Thread(target=end_with_the_test, daemon=True).start()
+        print(server.addresses[0], flush=True)
+        server.wait()
+"""
 
 
-#: A server in Python alone has no version board: its clients ask for each entry whether it changed.
-BOARDS = andiron.engine == "native"
+@pytest.fixture(params=["native", "pure"])
+def engine(request):
+    """That of the server."""
+    return request.param
+
+
+@pytest.fixture
+def serve(engine, home, processes):
+    """A server with this engine in a process of its own; gives a hub."""
+
+    def start(_objects):
+        server = processes.python(SERVER, f"unix:{home}/socket", env=environment(engine))
+        address = server.stdout.readline().strip()
+        assert address, server.stderr.read()
+        return andiron.connect(address)
+
+    return start
+
+
+@pytest.fixture
+def has_board(engine):
+    """Whether the server tells by a version board what was written: else its clients ask for each entry whether it changed."""
+    return engine == "native"
 
 
 @pytest.fixture
@@ -64,11 +100,11 @@ def test_authors_have_entries_of_their_own(store):
     assert store["x"] == 1
 
 
-def test_a_second_read_asks_nobody_until_somebody_writes(store):
+def test_a_second_read_asks_nobody_until_somebody_writes(store, has_board):
     store["x"] = 1
     assert not store.entry("x").cached
     entry = store.entry("x")
-    assert entry.cached == BOARDS
+    assert entry.cached == has_board
     assert entry.value == 1
     version = store.set("x", 2)
     assert store.entry("x")[:2] == (2, version)
@@ -374,7 +410,7 @@ def test_what_is_gone_over_is_all_as_it_was_at_one_moment(writer):
     assert [value for _, value in items] == [first[1]] * 5999
 
 
-def test_what_was_written_before_is_what_is_read_from_then_on(writer):
+def test_what_was_written_before_is_what_is_read_from_then_on(writer, has_board):
     store, write, _ = writer
     over, cached = threading.Event(), []
 
@@ -402,7 +438,7 @@ def test_what_was_written_before_is_what_is_read_from_then_on(writer):
         return written
 
     assert in_threads(3, write_and_read) == [300] * 3
-    assert any(cached) == BOARDS, "and mostly without a question"
+    assert any(cached) == has_board, "and mostly without a question"
 
 
 def test_what_one_reader_changes_no_other_sees_however_deep(store):
