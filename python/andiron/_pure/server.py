@@ -10,13 +10,11 @@ from _thread import allocate_lock
 from time import monotonic
 
 from andiron import _host
-from andiron._pure import channel, keep, listener
+from andiron._pure import hooks
 from andiron._pure.address import parse
 from andiron._pure.connection import Connection, link_over
-from andiron._pure.connector import TIMEOUT, has_unix
 from andiron._pure.failure import Failure
 from andiron._pure.line import Line
-from andiron._pure.pool import Pool
 from andiron._pure.root import Directory
 from andiron._pure.session.budget import Budget
 from andiron._pure.session.wire import OVERLOADED, SHUTTING_DOWN
@@ -28,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
+    from andiron._pure import listener
     from andiron._pure.link import Link
     from andiron._pure.loop import Bell, Driver
     from andiron._pure.secret import Rights
@@ -42,6 +41,8 @@ _MOST_GUESTS = 1024
 _MOST_BYTES = 1 << 30
 #: How many connections are accepted before other work gets its turn.
 _ACCEPT_AT_ONCE = 16
+#: How long a handshake may take.
+_HANDSHAKE = 10.0
 #: The places are looked at this often.
 _TICK = 1.0
 #: The name of the object that is the store.
@@ -62,6 +63,8 @@ def serve(
     ``state`` is the folder of persistent entries; ``usual_state``: the one that an ``andiron serve`` at the first address has. Without ``threads`` it serves while
     `Running.turn` runs, one call after the other.
     """
+    from andiron._pure import keep
+
     try:
         if usual_state and addresses:
             first = parse(addresses[0])
@@ -82,6 +85,10 @@ class Running:
         secret_file: str | None,
         threads: int | None,
     ) -> None:
+        # Only here, so that who serves nothing pays nothing for it.
+        from andiron._pure import keep, listener
+        from andiron._pure.pool import Pool
+
         self._process = os.getpid()
         self._lock = allocate_lock()
         self._links: set[Link] = set()
@@ -145,7 +152,7 @@ class Running:
         try:
             near = self._inside()
             try:
-                near.wait_opened(TIMEOUT)
+                near.wait_opened(_HANDSHAKE)
             except BaseException:
                 near.close()
                 raise
@@ -227,9 +234,9 @@ class Running:
             left = until - monotonic()
             if left <= 0:
                 return False
-            if self._pool.threads is not None or not self._serves_shortly():
-                if self._drained.acquire(True, min(left, _LAST)):
-                    return True
+            serves = self._pool.threads is None and self._serves_shortly()
+            if not serves and self._drained.acquire(True, min(left, _LAST)):
+                return True
 
     def _serves_shortly(self) -> bool:
         """Serves on this thread for a moment. False where another one does so."""
@@ -246,16 +253,18 @@ class Running:
     # Its objects.
 
     def _offer(self, objects: dict[str, Target]) -> None:
+        from andiron._pure import keep
+
         methods = keep.methods_of(self._store, Feed, Outflow, rights=self._rights_of_caller)
         store = Target(self._store, methods, _no_method)
         store.inline = True
         self._directory.add(_STORE, store)
-        for name, target in objects.items():
-            try:
+        try:
+            for name, target in objects.items():
                 self._directory.add(name, target)
-            except Failure as failure:
-                failure.operation = "object"
-                raise
+        except Failure as failure:
+            failure.operation = "object"
+            raise
 
     def _rights_of_caller(self) -> Rights | None:
         call = current()
@@ -286,7 +295,7 @@ class Running:
                 if self._stopped:
                     return
                 # The waiting client stays in the queue, and the socket readable: looking again at once would only spin.
-                listener.log(f"{_cannot_accept(error)}; trying again in a second")
+                hooks.package.log("warning", f"{_cannot_accept(error)}; trying again in a second", None)
                 self._pool.unlisten(one.sock)
                 self._pool.at(monotonic() + _TICK, lambda: self._listen_again(one))
                 return
@@ -322,7 +331,7 @@ class Running:
             False,
             guest.auth,
             guest.binding,
-            TIMEOUT,
+            _HANDSHAKE,
             features=("names", "store"),
             store=self._store.incarnation,
             refuse=refuse,
@@ -393,12 +402,13 @@ class Running:
             )
         if self._stopped:
             raise Failure("unavailable", "the server has stopped; start another one")
+        from andiron._pure import channel, listener
+
         near, far = channel.pair()
-        guest = listener.of_this_user(far.sock) if has_unix() else listener.Guest(far)
-        link = link_over(near, True, "user", None, TIMEOUT)
+        link = link_over(near, True, "user", None, _HANDSHAKE)
         link.directory = Directory(False)
         link.root = link.directory.root_of(link)
-        self._welcome(guest)
+        self._welcome(listener.Guest(far))
         if self._pool.threads is None:
             link.attendant = _Beside(self, link)
         return link
@@ -443,6 +453,8 @@ def _no_method(name: str) -> Any:
 
 
 def _cannot_accept(error: OSError) -> str:
+    from andiron._pure import channel
+
     if channel.is_exhausted(error):
         return f"cannot accept a connection, no descriptors or memory left ({error.strerror}): close connections or raise the limit (`ulimit -n`)"
     return f"cannot accept a connection: {error.strerror}"
