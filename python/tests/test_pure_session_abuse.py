@@ -469,7 +469,9 @@ def test_what_an_exception_was_made_with_is_not_decoded_before_there_is_one():
     assert again == b"\0\1" + body, "passed on as it came, though an argument names no object"
 
 
-@pytest.mark.parametrize("body", [b"", b"\xc0", b"\x81\x01\x02", b"\x81\xa7message\x01", b"\x81", b"\x80\x80"])
+@pytest.mark.parametrize(
+    "body", [b"", b"\xc0", b"\x81\x01\x02", b"\x81\xa7message\x01", b"\x81", b"\x80\x80"]
+)
 def test_an_error_that_cannot_be_read_fails_its_call_all_the_same(body):
     failure = failed(3, body)
     assert (failure.kind, failure.message) == ("no method", "the other end sent an error that cannot be read")
@@ -599,7 +601,28 @@ def test_a_peer_whose_handler_is_busy_for_hours_is_there():
 
 def plausible(rng):
     """A frame that looks like something, with small numbers so that they meet."""
-    kind = rng.choice((0x10, 0x10, 0x11, 0x12, 0x13, 0x14, 0x20, 0x21, 0x30, 0x30, *range(0x31, 0x33), 0x40, 0x41, 0x42, 0x43, 0x88, 2, 1))
+    kind = rng.choice(
+        (
+            0x10,
+            0x10,
+            0x11,
+            0x12,
+            0x13,
+            0x14,
+            0x20,
+            0x21,
+            0x30,
+            0x30,
+            *range(0x31, 0x33),
+            0x40,
+            0x41,
+            0x42,
+            0x43,
+            0x88,
+            2,
+            1,
+        )
+    )
     flags = rng.randrange(256)
     if rng.random() < 0.98:
         flags &= wire.ALLOWED.get(kind, 0)
@@ -783,7 +806,11 @@ def test_vectors_with_a_mistake_bring_no_session_down():
     for seed in seeds(800):
         with named(seed) as rng:
             vector = rng.choice(exchanges)
-            came = [bytes.fromhex(step["hex"]) for step in vector["steps"] if step.get("from", vector["end"]) != vector["end"]]
+            came = [
+                bytes.fromhex(step["hex"])
+                for step in vector["steps"]
+                if step.get("from", vector["end"]) != vector["end"]
+            ]
             came += rng.sample(frames, 5)
             limits = {"attachments": 2, **vector.get("limits", {})}
             lone = Lone(vector["end"] == "initiator", Config(features=FEATURES, limits=limits))

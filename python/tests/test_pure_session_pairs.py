@@ -173,10 +173,9 @@ class Play:
             body = echo(whole(call.payload))
             # As a relay passes it on: parts as they are, and descriptors too, as far as the other end takes them.
             beside = call.payload.attachments
+            more = {"attachments": beside[: session.peer.limits["attachments"]]}
             if call.payload.parts:
                 more = {"parts": [len(part) for part in beside]}
-            else:
-                more = {"attachments": beside[: session.peer.limits["attachments"]]}
             session.reply(call.id, body, refs=self.refs(end), **more)
 
     def release(self, end):
@@ -264,7 +263,9 @@ class Play:
 
 def empty(session):
     """Nothing is left of what was done."""
-    left = {name: getattr(session, name) for name in ("own", "theirs", "backlog", "sent", "received", "early")}
+    left = {
+        name: getattr(session, name) for name in ("own", "theirs", "backlog", "sent", "received", "early")
+    }
     assert not any(left.values()), left
     assert (session.in_flight, session.their_calls, session.buffered, session.answering) == (0, 0, 0, 0)
     assert not session.bodies.receiving
@@ -615,7 +616,9 @@ def test_long_bodies_go_both_ways_beside_small_calls(most_piece):
     pair.most_piece = most_piece
     size = 20_000 if most_piece == 1 else 500_000
     long, small = rng.randbytes(size), b"small"
-    ids = [pair.call(CLIENT, 0, "echo", body) for body in (long, small, [long[:7], memoryview(long)[7:]], small)]
+    ids = [
+        pair.call(CLIENT, 0, "echo", body) for body in (long, small, [long[:7], memoryview(long)[7:]], small)
+    ]
     arrived = []
     while pair.step():
         for event in pair.events(SERVER):

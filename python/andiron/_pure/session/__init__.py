@@ -17,7 +17,7 @@ from andiron._pure.session.wire import ABRUPT, GOODBYE, PING, TIMEOUT, U16, VERS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, List, Optional, Tuple
+    from typing import Any
 
     from andiron._pure.session.outbox import Buffer
 
@@ -103,7 +103,7 @@ class Session(Receiving):
         outbox = self.outbox
         return outbox.end - outbox.position > _CONGESTED_FROM or outbox.answer_bytes > self.most_buffer
 
-    def transmit(self) -> Optional[Tuple[List[Buffer], Tuple[Any, ...]]]:
+    def transmit(self) -> tuple[list[Buffer], tuple[Any, ...]] | None:
         """What to send next: buffers, and what has a descriptor to go with their first byte.
 
         Send any part of it and tell `transmitted` how many bytes went.
@@ -120,7 +120,7 @@ class Session(Receiving):
         """The descriptors of the last `transmit` cannot be sent: its frame goes without them, as its receiver finds."""
         self.outbox.detach()
 
-    def poll_timeout(self) -> Optional[float]:
+    def poll_timeout(self) -> float | None:
         """When `handle_timeout` wants to be called."""
         due = self._pulse_due()
         for other in (self.handshake_until, self.next_deadline() if self.deadlines else None):
@@ -151,7 +151,7 @@ class Session(Receiving):
             else:
                 self.stop(self.theirs[id_], Failure("deadline", "the call did not arrive in time"))
 
-    def _pulse_due(self) -> Optional[float]:
+    def _pulse_due(self) -> float | None:
         """When the peer is to be asked for a sign of life, or given up: only while something is expected of it."""
         heartbeat = self.config.heartbeat
         if heartbeat is None or not self.in_flight or not self.is_open:
@@ -178,7 +178,7 @@ class Session(Receiving):
         if self.is_closed:
             return
         # Who is owed an answer cannot know what became of the call, goodbye or not.
-        owed = any([not call.abandoned for call in self.own.values()])
+        owed = not all(call.abandoned for call in self.own.values())
         if not self.is_open:
             text = f"the other end closed the connection during the handshake ({why})"
             self.close(Failure("unavailable", text))
@@ -193,7 +193,7 @@ class Session(Receiving):
         What is outstanding is finished, see `is_finished`, except with a reason that ends the session at once; that can also follow a milder one.
         """
         abrupt = reason in ABRUPT
-        if self.is_closed or self.goodbye_sent and not abrupt:
+        if self.is_closed or (self.goodbye_sent and not abrupt):
             return
         if self.can_speak():
             self.say_goodbye(reason, text)

@@ -10,7 +10,7 @@ from andiron._pure.session.wire import Violation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Optional, Tuple
+    from typing import Any, Optional, Tuple
 
     #: Credit to be granted: body and bytes.
     Grant = Optional[Tuple[int, int]]
@@ -33,10 +33,10 @@ class Bodies:
     __slots__ = ("last", "receiving", "waiting", "window")
 
     def __init__(self, window: int) -> None:
-        self.receiving: Dict[int, _Receiving] = {}
+        self.receiving: dict[int, _Receiving] = {}
         self.last = 0
         #: Bodies that want credit, in the order they came, which is that of their numbers. The first one has it all.
-        self.waiting: Dict[int, None] = {}
+        self.waiting: dict[int, None] = {}
         self.window = window
 
     def begin(self, body: int, total: int, beginning: memoryview, message: Any) -> Grant:
@@ -56,9 +56,11 @@ class Bodies:
         if total <= received:
             raise Violation("a long body is complete in its first frame")
         if received > self.window:
-            raise Violation(f"body {body} begins with {received} bytes, more than the window of {self.window}")
+            raise Violation(
+                f"body {body} begins with {received} bytes, more than the window of {self.window}"
+            )
 
-    def piece(self, body: int, piece: memoryview, left: int) -> Tuple[Any, Optional[bytearray], Grant]:
+    def piece(self, body: int, piece: memoryview, left: int) -> tuple[Any, bytearray | None, Grant]:
         """A piece of a chunk, of which ``left`` bytes are still to come: a chunk that is too long is refused before any of it is taken.
 
         Gives the message with its body, when that is complete; and credit for the next.
@@ -77,12 +79,12 @@ class Bodies:
         del self.receiving[body]
         return receiving.message, data, self._next_grant(body)
 
-    def abort(self, body: int) -> Tuple[Any, Grant]:
+    def abort(self, body: int) -> tuple[Any, Grant]:
         """The sender gives a body up: what waited for it, and credit for the next."""
         self._check_known(body)
         return self.forget(body)
 
-    def forget(self, body: int) -> Tuple[Any, Grant]:
+    def forget(self, body: int) -> tuple[Any, Grant]:
         """The rest of a body is not wanted any more: what waited for it, and credit for the next."""
         receiving = self.receiving.pop(body, None)
         return None if receiving is None else receiving.message, self._next_grant(body)

@@ -6,20 +6,27 @@ from andiron._pure.failure import Failure
 from andiron._pure.session.hello import Hello
 from andiron._pure.session.promises import Promising
 from andiron._pure.session.state import fresh_nonce
-from andiron._pure.session.wire import AUTHENTICATION, HEADER, HELLO, MAGIC, PREFACE, PROOF, VERSIONS, Violation
+from andiron._pure.session.wire import (
+    AUTHENTICATION,
+    HEADER,
+    HELLO,
+    MAGIC,
+    PREFACE,
+    PROOF,
+    VERSIONS,
+    Violation,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Optional, Sequence, Tuple
+    from typing import Sequence
 
 _WANTED = {
     "user": "takes processes of its own user, and no secret or certificate",
     "certificate": "asks for certificates: connect by `tls://` with an authority to trust, and without a secret",
     "secret": "asks for a secret: give the client the one that the server has, for instance in the file that ANDIRON_SECRET_FILE names",
 }
-_WRONG_PROOF = (
-    "the proof of the secret is wrong: this end has another secret than the other one, or somebody stands between the two"
-)
+_WRONG_PROOF = "the proof of the secret is wrong: this end has another secret than the other one, or somebody stands between the two"
 
 
 class Handshaking(Promising):
@@ -32,7 +39,7 @@ class Handshaking(Promising):
         if self.transcript is not None:
             self.transcript.binding = binding
 
-    def proved_with(self) -> Optional[int]:
+    def proved_with(self) -> int | None:
         """Which of the keys the peer proved to have, counted from 0."""
         return self.proved
 
@@ -43,7 +50,7 @@ class Handshaking(Promising):
             self.config.refuse = reason, told, failure
         return early
 
-    def send_preface(self, versions: Tuple[int, int]) -> None:
+    def send_preface(self, versions: tuple[int, int]) -> None:
         """The first bytes of this end."""
         preface = PREFACE.pack(MAGIC, *versions)
         self.outbox.put(preface)
@@ -116,7 +123,7 @@ class Handshaking(Promising):
         else:
             self.send_hello()
 
-    def _unsuitable(self, methods: Sequence[str]) -> Optional[str]:
+    def _unsuitable(self, methods: Sequence[str]) -> str | None:
         """Why a peer with these methods cannot be taken."""
         method = self.config.method
         if self.initiator:
@@ -132,7 +139,7 @@ class Handshaking(Promising):
         auth = self.config.auth
         return () if isinstance(auth, str) else auth
 
-    def _cannot_prove(self) -> Optional[str]:
+    def _cannot_prove(self) -> str | None:
         """Why this end can neither prove a secret nor check a proof, if so."""
         if not self._keys():
             return "this end is to know the other one by a secret, and has none"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from andiron._pure.codec import encode
 from andiron._pure.session import maps
 from andiron._pure.session.wire import Violation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Dict, List, Mapping, Optional, Sequence
+    from typing import Mapping, Sequence
 
 _MOST = (1 << 64) - 1
 #: What an end accepts from the other one: by name what holds where nothing is said, the least, and the most that is made use of.
@@ -26,7 +27,7 @@ _MOST_AGENT = 200
 _KEYS = ("agent", "auth", "nonce", "features", "limits", "store")
 
 
-def clamped(limits: Mapping[str, int]) -> Dict[str, int]:
+def clamped(limits: Mapping[str, int]) -> dict[str, int]:
     """All limits, each moved into its range."""
     whole = {
         name: min(max(limits.get(name, default), least), most)
@@ -44,24 +45,24 @@ class Hello:
     #: Program and version, for people.
     agent: str
     #: Methods of authentication: offered by the initiator, the chosen one from the acceptor.
-    auth: List[str]
+    auth: list[str]
     #: What the sender can do.
-    features: List[str]
+    features: list[str]
     #: What the sender accepts: all limits by name.
-    limits: Dict[str, int]
+    limits: dict[str, int]
     #: The incarnation of the acceptor's store.
-    store: Optional[bytes]
+    store: bytes | None
     #: Where a secret is to be proved: random bytes.
-    nonce: Optional[bytes]
+    nonce: bytes | None
 
     def __init__(
         self,
         agent: str = "",
         auth: Sequence[str] = ("user",),
         features: Sequence[str] = (),
-        limits: Optional[Mapping[str, int]] = None,
-        store: Optional[bytes] = None,
-        nonce: Optional[bytes] = None,
+        limits: Mapping[str, int] | None = None,
+        store: bytes | None = None,
+        nonce: bytes | None = None,
     ) -> None:
         self.agent = agent[:_MOST_AGENT]
         self.auth = list(auth)
@@ -72,10 +73,9 @@ class Hello:
 
     def written(self) -> bytes:
         """The payload of the frame."""
-        said = {"agent": self.agent, "auth": self.auth, "features": self.features, "limits": self.limits}
-        optional = {"store": self.store, "nonce": self.nonce}
-        said.update({name: value for name, value in optional.items() if value is not None})
-        return maps.written(said)
+        said: dict[str, object] = {name: getattr(self, name) for name in _KEYS}
+        said["agent"] = maps.sound(self.agent)
+        return encode({name: value for name, value in said.items() if value is not None})
 
     @staticmethod
     def read(payload: bytes) -> Hello:
@@ -86,7 +86,7 @@ class Hello:
             raise Violation(f"unreadable HELLO: {error}") from None
 
 
-def _read(said: Dict[str, bytes]) -> Hello:
+def _read(said: dict[str, bytes]) -> Hello:
     store = nonce = None
     if "store" in said and not maps.is_nothing(said["store"]):
         store = maps.binary(said["store"])

@@ -23,7 +23,7 @@ from andiron._pure.session.wire import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import List, Optional, Sequence, Tuple, Union
+    from typing import List, Sequence, Tuple, Union
 
     from andiron._pure.session.wire import Data
 
@@ -60,12 +60,25 @@ class Descriptor:
 class Inbox:
     """What was received and not taken apart."""
 
-    __slots__ = ("arrived", "at", "chunk", "data", "held", "held_lost", "left", "lost", "most_descriptors", "older", "partial", "prefaced")
+    __slots__ = (
+        "arrived",
+        "at",
+        "chunk",
+        "data",
+        "held",
+        "held_lost",
+        "left",
+        "lost",
+        "most_descriptors",
+        "older",
+        "partial",
+        "prefaced",
+    )
 
     #: The beginning of a frame whose end has not come.
     partial: bytearray
     #: What came with the read in which that frame began, and whether more came than could be received.
-    held: List[Descriptor]
+    held: list[Descriptor]
     held_lost: bool
     #: The body and the bytes left of the chunk in which the last read ended; no bytes: it did not.
     chunk: int
@@ -74,7 +87,7 @@ class Inbox:
     #: One read while it is taken apart: its bytes, how far that is done, and the descriptors that no frame has claimed.
     data: Data
     at: int
-    arrived: List[Descriptor]
+    arrived: list[Descriptor]
     lost: bool
     #: The next frame began in an earlier read.
     older: bool
@@ -105,7 +118,7 @@ class Inbox:
         self.lost = lost
         self.older = bool(self.partial)
 
-    def next(self, most: int) -> Optional[Found]:
+    def next(self, most: int) -> Found | None:
         """The next frame, with at most ``most`` bytes of payload; ``None`` when the read is used up."""
         if self.left:
             return self._piece() if self.at < len(self.data) else None
@@ -141,7 +154,7 @@ class Inbox:
         self.left -= ends - begins
         return CHUNK, 0, self.chunk, self.data, begins, ends, self.left, False
 
-    def _preface(self) -> Optional[Found]:
+    def _preface(self) -> Found | None:
         # A stranger is told from a slow friend by the first bytes, not at the twelfth.
         seen = bytes(self.partial) + self.data[self.at : self.at + len(MAGIC)]
         if not MAGIC.startswith(seen[: len(MAGIC)]):
@@ -155,7 +168,7 @@ class Inbox:
         self._skip(PREFACE.size)
         return 0, 0, 0, preface, 0, PREFACE.size, [], False
 
-    def _gather(self, count: int) -> Optional[Tuple[Data, int]]:
+    def _gather(self, count: int) -> tuple[Data, int] | None:
         """Where so many bytes lie together; keeps what there is if they have not all come."""
         partial = self.partial
         have = len(partial)
@@ -176,7 +189,7 @@ class Inbox:
         else:
             self.at += count
 
-    def _claim(self, kind: int, flags: int, count: int) -> Tuple[List[Descriptor], bool]:
+    def _claim(self, kind: int, flags: int, count: int) -> tuple[list[Descriptor], bool]:
         if count > self.most_descriptors:
             raise Violation(f"{count} descriptors on one frame, allowed are {self.most_descriptors}")
         if flags & PARTS and kind in CARRYING:
@@ -202,7 +215,7 @@ class Inbox:
         may_want = partial[6:8] != b"\0\0" if len(partial) >= HEADER.size else bool(partial)
         self.held, self.arrived = [], []
         self.held_lost = self.lost = False
-        if other or own and not may_want:
+        if other or (own and not may_want):
             raise Violation("descriptors came that no frame asked for")
         if may_want:
             self.held, self.held_lost = own, own_lost

@@ -6,18 +6,13 @@ numbers and bytes is made of it; and of an ERROR the values for its exception st
 
 from __future__ import annotations
 
-from struct import Struct
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterable, List, Tuple
-
-_U16 = Struct(">H")
-_U32 = Struct(">I")
+    from collections.abc import Iterable
 
 #: By first byte, for values whose content is no further values: how many bytes there are, and how many of them tell the number of bytes behind
 #: these. Of numbers below 0x80 and from 0xe0 on there is the first byte only.
-_SCALARS: Dict[int, Tuple[int, int]] = {
+_SCALARS: dict[int, tuple[int, int]] = {
     0xC0: (1, 0),
     0xC2: (1, 0),
     0xC3: (1, 0),
@@ -62,7 +57,7 @@ def _count(data: bytes, at: int, size: int) -> int:
     return int.from_bytes(data[at : at + size], "big")
 
 
-def _container(data: bytes, at: int) -> Tuple[bool, int, int]:
+def _container(data: bytes, at: int) -> tuple[bool, int, int]:
     """Whether a map begins there, how many entries it or the array has, and where these stand. -1 entries: neither begins there."""
     first = data[at]
     if 0x80 <= first < 0xA0:
@@ -101,14 +96,14 @@ def skip(data: bytes, at: int) -> int:
     return at
 
 
-def spans(data: bytes, known: Iterable[str], whole: bool = True) -> Dict[str, List[bytes]]:
+def spans(data: bytes, known: Iterable[str], whole: bool = True) -> dict[str, list[bytes]]:
     """The bytes of the values in a map with text as keys, of the keys that are known. ``whole``: nothing stands behind the map."""
     if not data:
         raise Unreadable("it is cut short")
     is_map, count, at = _container(data, 0)
     if not is_map:
         raise Unreadable("it is no map")
-    found: Dict[str, List[bytes]] = {}
+    found: dict[str, list[bytes]] = {}
     for _ in range(count):
         behind = skip(data, at)
         name = text(data[at:behind])
@@ -122,7 +117,7 @@ def spans(data: bytes, known: Iterable[str], whole: bool = True) -> Dict[str, Li
     return found
 
 
-def fields(data: bytes, known: Iterable[str]) -> Dict[str, bytes]:
+def fields(data: bytes, known: Iterable[str]) -> dict[str, bytes]:
     """The same, where no known key may come twice."""
     found = spans(data, known)
     for name, values in found.items():
@@ -146,7 +141,7 @@ def text(value: bytes) -> str:
         raise Unreadable("a text is not UTF-8") from None
 
 
-def texts(value: bytes) -> List[str]:
+def texts(value: bytes) -> list[str]:
     """An array of texts."""
     is_map, count, at = _container(value, 0)
     if is_map or count < 0:
@@ -171,12 +166,12 @@ def number(value: bytes) -> int:
     raise Unreadable("what is to be a number from 0 on is none")
 
 
-def numbers(value: bytes) -> Dict[str, int]:
+def numbers(value: bytes) -> dict[str, int]:
     """A map of text to numbers, all of which must be some."""
     is_map, count, at = _container(value, 0)
     if not is_map:
         raise Unreadable("what is to be a map is none")
-    found: Dict[str, int] = {}
+    found: dict[str, int] = {}
     for _ in range(count):
         behind = skip(value, at)
         name = text(value[at:behind])
@@ -195,37 +190,6 @@ def is_nothing(value: bytes) -> bool:
     return value == b"\xc0"
 
 
-def written(value: Any) -> bytes:
-    """Text, numbers, bytes, and lists and maps of them."""
-    kind = type(value)
-    if kind is str:
-        content = value.encode("utf-8", "replace")
-        size = len(content)
-        return (bytes((0xA0 | size,)) if size < 32 else _head(size, 0xD9, 0xDA, 0xDB)) + content
-    if kind is bytes:
-        return _head(len(value), 0xC4, 0xC5, 0xC6) + bytes(value)
-    if kind is int:
-        if value < 0x80:
-            return bytes((value,))
-        size = 1 if value < 1 << 8 else 2 if value < 1 << 16 else 4 if value < 1 << 32 else 8
-        return bytes((0xCC + (size.bit_length() - 1),)) + value.to_bytes(size, "big")
-    size = len(value)
-    if kind is dict:
-        head = bytes((0x80 | size,)) if size < 16 else _head(size, 0, 0xDE, 0xDF)
-        return head + b"".join([written(name) + written(entry) for name, entry in value.items()])
-    head = bytes((0x90 | size,)) if size < 16 else _head(size, 0, 0xDC, 0xDD)
-    return head + b"".join([written(entry) for entry in value])
-
-
-def _head(size: int, short: int, middle: int, long: int) -> bytes:
-    if short and size < 1 << 8:
-        return bytes((short, size))
-    if size < 1 << 16:
-        return bytes((middle,)) + _U16.pack(size)
-    return bytes((long,)) + _U32.pack(size)
-
-
-def map_of(fields: Iterable[Tuple[str, bytes]]) -> bytes:
-    """A map of at most 15 fields whose values are encoded already."""
-    pieces = [written(name) + value for name, value in fields]
-    return bytes((0x80 | len(pieces),)) + b"".join(pieces)
+def sound(words: str) -> str:
+    """A text as it can be sent, whatever somebody made it of."""
+    return words.encode("utf-8", "replace").decode()

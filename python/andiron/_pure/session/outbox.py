@@ -8,7 +8,7 @@ from andiron._pure.session.wire import ABORT, CALL, CHUNK, HEADER, ITEM, RESULT,
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Deque, Dict, List, Optional, Sequence, Tuple, Union
+    from typing import Any, Sequence, Tuple, Union
 
     Buffer = Union[bytes, bytearray, memoryview]
     #: Whose body a long body is: the kind of the frame that it began in, and the id, or of an item the stream.
@@ -29,7 +29,7 @@ class _Sending:
 
     __slots__ = ("credit", "left", "owner", "rest")
 
-    def __init__(self, owner: Owner, rest: Deque[memoryview], left: int, credit: int) -> None:
+    def __init__(self, owner: Owner, rest: deque[memoryview], left: int, credit: int) -> None:
         self.owner = owner
         self.rest = rest
         self.left = left
@@ -56,20 +56,20 @@ class Outbox:
     )
 
     def __init__(self) -> None:
-        self.pieces: Deque[Buffer] = deque()
+        self.pieces: deque[Buffer] = deque()
         self.most_pieces = _MOST_PIECES
         #: Bytes of the stream that are sent, and where the next frame will begin if no long body gets in between.
         self.position = self.end = 0
         #: Descriptors that wait, each with the place in the stream where its frame begins.
-        self.attached: Deque[Tuple[int, Tuple[Any, ...]]] = deque()
+        self.attached: deque[tuple[int, tuple[Any, ...]]] = deque()
         #: The long bodies under way, by number, and their numbers by whose they are.
-        self.sending: Dict[int, _Sending] = {}
-        self.bodies: Dict[Owner, int] = {}
+        self.sending: dict[int, _Sending] = {}
+        self.bodies: dict[Owner, int] = {}
         #: Those that have credit, in the order of their turns.
-        self.ready: Deque[int] = deque()
+        self.ready: deque[int] = deque()
         self.last_body = 0
         #: Streams whose long item is sent whole.
-        self.finished_items: List[Any] = []
+        self.finished_items: list[Any] = []
         #: Long answers to calls under way, and bytes of them and of items that are not queued yet.
         self.answers = self.answer_bytes = 0
         self.most_chunk = _MOST_CHUNK
@@ -93,8 +93,8 @@ class Outbox:
         """Makes few pieces of many small ones, each of which is some memory by itself."""
         waits = {place for place, _ in self.attached}
         place = self.position
-        whole: Deque[Buffer] = deque()
-        small: List[Buffer] = []
+        whole: deque[Buffer] = deque()
+        small: list[Buffer] = []
         size = 0
         for piece in self.pieces:
             if size + len(piece) > 4 * SHARE_FROM or len(piece) >= SHARE_FROM or place in waits:
@@ -120,7 +120,7 @@ class Outbox:
         """The next frame takes these descriptors along."""
         self.attached.append((self.end, tuple(attachments)))
 
-    def long(self, owner: Owner, rest: Deque[memoryview], left: int, credit: int) -> None:
+    def long(self, owner: Owner, rest: deque[memoryview], left: int, credit: int) -> None:
         """Queues the rest of the long body that was numbered last, of which ``credit`` bytes may go without being asked for."""
         if owner[0] == RESULT:
             self.answers += 1
@@ -168,7 +168,7 @@ class Outbox:
         if kind != CALL:
             self.answer_bytes -= sending.left
 
-    def transmit(self) -> Optional[Tuple[List[Buffer], Tuple[Any, ...]]]:
+    def transmit(self) -> tuple[list[Buffer], tuple[Any, ...]] | None:
         """What to send next, and what goes with its first byte."""
         pieces = self.pieces
         if not pieces:
@@ -181,14 +181,14 @@ class Outbox:
             return [piece for piece, _ in zip(pieces, range(_MOST_SLICES))], ()
         return self._transmit_attached()
 
-    def _transmit_attached(self) -> Tuple[List[Buffer], Tuple[Any, ...]]:
+    def _transmit_attached(self) -> tuple[list[Buffer], tuple[Any, ...]]:
         """Up to the next frame that has descriptors: they go with its first byte."""
         place, attachments = self.attached[0]
         if place == self.position:
             until = self.attached[1][0] if len(self.attached) > 1 else self.end
         else:
             until, attachments = place, ()
-        buffers: List[Buffer] = []
+        buffers: list[Buffer] = []
         at = self.position
         for piece in self.pieces:
             if at >= until or len(buffers) == _MOST_SLICES:
@@ -242,7 +242,7 @@ class Outbox:
             self.put(piece)
 
 
-def cut(buffers: Deque[memoryview], size: int) -> List[memoryview]:
+def cut(buffers: deque[memoryview], size: int) -> list[memoryview]:
     """Takes so many bytes from the front."""
     taken = []
     while size:

@@ -9,7 +9,6 @@ from andiron._pure.session.wire import Violation
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import List, Optional, Tuple, Union
 
     from andiron._pure.session.outbox import Buffer
     from andiron._pure.session.state import IncomingCall
@@ -42,7 +41,7 @@ class Promising(Streaming):
         own = self.own.get(call)
         return own is not None and not own.abandoned
 
-    def keep_result(self, id_: int, refs: Sequence[Ref], body: List[Buffer], length: int) -> None:
+    def keep_result(self, id_: int, refs: Sequence[Ref], body: list[Buffer], length: int) -> None:
         """Remembers an answer, for calls that are under way to what it gives."""
         if len(refs) == 1 and length == 4 and b"".join(body) == _FIRST_REFERENCE:
             self._keep(id_, refs[0])
@@ -53,21 +52,21 @@ class Promising(Streaming):
             message, type_name = failure.message[:_MOST_TEXT], failure.type_name[:_MOST_TEXT]
             self._keep(id_, Failure(failure.kind, message, type_name))
 
-    def _keep(self, id_: int, outcome: Union[Ref, Failure]) -> None:
+    def _keep(self, id_: int, outcome: Ref | Failure) -> None:
         if "promises" not in self.features:
             return
         if len(self.answered) == _MOST_KEPT:
             self.answered.popitem(last=False)
         self.answered[id_] = outcome
 
-    def kept(self, of: int) -> Optional[Union[Ref, Failure]]:
+    def kept(self, of: int) -> Ref | Failure | None:
         """What became of a call of the peer that this end answered: its object as it was sent, or its failure.
 
         ``None`` where it is neither, or forgotten.
         """
         return self.answered.get(of)
 
-    def promised(self, of: int, call: int) -> Tuple[int, bool, int]:
+    def promised(self, of: int, call: int) -> tuple[int, bool, int]:
         """What the peer's call with this number calls that is to go to the result of its call ``of``.
 
         Its target, whether that is a promise still, and on how many unanswered calls it depends then. Raises a `Failure` where it fails.
@@ -138,4 +137,6 @@ class Promising(Streaming):
 
 
 def _not_one_reference() -> Failure:
-    return Failure("bad arguments", "the result of the earlier call is not a single object; this call did not run")
+    return Failure(
+        "bad arguments", "the result of the earlier call is not a single object; this call did not run"
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Tuple
+    pass
 
 _PROVES = (b"andiron proof of the acceptor\0", b"andiron proof of the initiator\0")
 
@@ -52,12 +52,12 @@ def of_certificate(certificate: bytes) -> bytes:
     return b"tls\0" + hashlib.sha256(certificate).digest()
 
 
-def of_loopback(initiator: Tuple[str, int], acceptor: Tuple[str, int]) -> bytes:
+def of_loopback(initiator: tuple[str, int], acceptor: tuple[str, int]) -> bytes:
     """The binding to TCP on the loopback interface: host and port of both ends as this end sees them."""
     return b"tcp\0" + _address(initiator) + _address(acceptor)
 
 
-def _address(address: Tuple[str, int]) -> bytes:
+def _address(address: tuple[str, int]) -> bytes:
     host, port = address[:2]
     if host.startswith("::ffff:") and "." in host:
         host = host[7:]  # an IPv4 address is the same one where a socket of IPv6 took it

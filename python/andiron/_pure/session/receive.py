@@ -47,7 +47,7 @@ from andiron._pure.session.wire import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Any, Dict, List, Optional, Tuple
+    from typing import Any
 
     from andiron._pure.session.bodies import Grant
     from andiron._pure.session.inbox import Found
@@ -83,9 +83,7 @@ class Receiving(Handshaking):
 
     __slots__ = ()
 
-    def receive(
-        self, now: float, data: Data, descriptors: Sequence[int] = (), cut_off: bool = False
-    ) -> None:
+    def receive(self, now: float, data: Data, descriptors: Sequence[int] = (), cut_off: bool = False) -> None:
         """Takes the bytes of one read, with the descriptors that came with it, which are the session's from here on.
 
         ``cut_off``: there were more descriptors than could be received. What the bytes mean comes out of ``events``.
@@ -247,7 +245,7 @@ class Receiving(Handshaking):
         flags: int,
         id_: int,
         message: Message,
-        descriptors: List[Descriptor],
+        descriptors: list[Descriptor],
         lost: bool,
     ) -> None:
         stream = bool(flags & STREAM)
@@ -327,7 +325,7 @@ class Receiving(Handshaking):
             return
         raise Failure("overloaded", text)
 
-    def payload_of(self, message: Message, descriptors: List[Descriptor], stream: bool) -> Payload:
+    def payload_of(self, message: Message, descriptors: list[Descriptor], stream: bool) -> Payload:
         """What a message brings, with its body where that is here whole."""
         parts = bool(message.parts)
         beside = message.parts if parts else tuple(descriptors)
@@ -344,12 +342,12 @@ class Receiving(Handshaking):
 
     def _on_answer(
         self,
-        now: float,
+        now: float,  # noqa: ARG002
         kind: int,
         flags: int,
         id_: int,
         message: Message,
-        descriptors: List[Descriptor],
+        descriptors: list[Descriptor],
         lost: bool,
     ) -> None:
         stream = bool(flags & STREAM)
@@ -391,7 +389,7 @@ class Receiving(Handshaking):
         flags: int,
         id_: int,
         message: Message,
-        descriptors: List[Descriptor],
+        descriptors: list[Descriptor],
         lost: bool,
     ) -> None:
         self.on_item(flags, id_, message, descriptors, lost)
@@ -402,7 +400,7 @@ class Receiving(Handshaking):
             most = self.limits["message"]
             raise Violation(f"a body of {message.length} bytes, allowed are {most}")
 
-    def wait(self, waiting: Tuple[Any, ...], message: Message) -> None:
+    def wait(self, waiting: tuple[Any, ...], message: Message) -> None:
         """What waits for the rest of its body: the kind of its frame, and what `_on_chunk` does with it then."""
         self._grant(self.bodies.begin(message.body, message.length, message.beginning(), waiting))
 
@@ -416,7 +414,7 @@ class Receiving(Handshaking):
             self.tell_stream((False, call.id), True)
         self.tell_dependents(call.id)
 
-    def _settle(self, id_: int, payload: Optional[Payload], failure: Optional[Failure]) -> None:
+    def _settle(self, id_: int, payload: Payload | None, failure: Failure | None) -> None:
         """The answer to an own call, or the failure of a notify, is here."""
         call = self.own.pop(id_, None)
         if call is None:
@@ -476,7 +474,7 @@ class Receiving(Handshaking):
                 own.answering = False  # its ERROR follows; and that of an item is an END
 
     def _on_cancel(self, id_: int) -> None:
-        if id_ == 0 or id_ > self.last_theirs and not self.goodbye_sent:
+        if id_ == 0 or (id_ > self.last_theirs and not self.goodbye_sent):
             raise Violation(f"a cancel of call {id_}, which was never made")
         failure = Failure("cancelled", "the caller gave the call up")
         call = self.theirs.get(id_)
@@ -588,7 +586,7 @@ class Receiving(Handshaking):
 
     def discard(self, refs: Sequence[Ref]) -> None:
         """Gives back references that nobody will look at."""
-        counts: Dict[int, int] = {}
+        counts: dict[int, int] = {}
         for owner, number in refs:
             if not owner:
                 counts[number] = counts.get(number, 0) + 1
@@ -596,14 +594,14 @@ class Receiving(Handshaking):
             self.release(number, count)
 
 
-_ON_MESSAGE: Dict[int, Callable[..., None]] = {
+_ON_MESSAGE: dict[int, Callable[..., None]] = {
     CALL: Receiving._on_call,
     NOTIFY: Receiving._on_call,
     RESULT: Receiving._on_answer,
     ERROR: Receiving._on_answer,
     ITEM: Receiving._on_item,
 }
-_ON_SIGNAL: Dict[int, Callable[..., None]] = {
+_ON_SIGNAL: dict[int, Callable[..., None]] = {
     CANCEL: Receiving._on_empty,
     CHUNK: Receiving._on_empty,
     END: Receiving._on_end_frame,

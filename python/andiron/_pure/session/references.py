@@ -6,7 +6,7 @@ from andiron._pure.session.wire import Violation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Dict, Iterable
+    from typing import Iterable
 
     from andiron._pure.session.wire import Ref
 
@@ -18,10 +18,10 @@ class References:
 
     def __init__(self) -> None:
         #: Own objects that were shown to the peer: how often, less what it released.
-        self.shown: Dict[int, int] = {}
+        self.shown: dict[int, int] = {}
         self.last_shown = 0
         #: Objects of the peer: how often they were shown, less what was released.
-        self.held: Dict[int, int] = {}
+        self.held: dict[int, int] = {}
 
     def show(self) -> int:
         """A new id for an own object, which counts once it is in a message."""
@@ -71,7 +71,7 @@ class References:
         return not left
 
     def release(self, number: int, count: int) -> int:
-        """This end gives back so many of a peer's object: how many are to be told."""
+        """Gives back so many of a peer's object: how many are to be told."""
         held = self.held.get(number, 0)
         told = min(count, held)
         if told < held:

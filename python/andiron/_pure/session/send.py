@@ -44,7 +44,7 @@ from andiron._pure.session.wire import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any, Iterable, List, Optional, Tuple, Union
+    from typing import Any, Iterable, Union
 
     from andiron._pure.session.outbox import Buffer, Owner
     from andiron._pure.session.state import IncomingCall
@@ -76,13 +76,13 @@ class Outgoing:
         self.parts = parts
 
 
-def flat(body: Body) -> List[Buffer]:
+def flat(body: Body) -> list[Buffer]:
     """A body as buffers of single bytes."""
     if type(body) is bytes:
         return [body] if body else []
     if isinstance(body, (bytes, bytearray, memoryview)):
         body = (body,)
-    buffers: List[Buffer] = []
+    buffers: list[Buffer] = []
     for buffer in body:
         if type(buffer) is not bytes:
             view = memoryview(buffer)
@@ -97,7 +97,17 @@ def flat(body: Body) -> List[Buffer]:
 class Request:
     """A call or notify to make."""
 
-    __slots__ = ("annotations", "arguments", "chain", "deadline", "kind", "method", "promise", "stream", "target")
+    __slots__ = (
+        "annotations",
+        "arguments",
+        "chain",
+        "deadline",
+        "kind",
+        "method",
+        "promise",
+        "stream",
+        "target",
+    )
 
     def __init__(
         self,
@@ -106,8 +116,8 @@ class Request:
         promise: bool,
         method: bytes,
         chain: int,
-        deadline: Optional[float],
-        annotations: Optional[bytes],
+        deadline: float | None,
+        annotations: bytes | None,
         arguments: Outgoing,
         stream: bool,
     ) -> None:
@@ -122,7 +132,7 @@ class Request:
         self.stream = stream
 
 
-def _microseconds(deadline: Optional[float], now: float) -> int:
+def _microseconds(deadline: float | None, now: float) -> int:
     if deadline is None:
         return 0
     left = (deadline - now) * 1e6
@@ -146,9 +156,9 @@ class Sending(State):
         parts: Sequence[int] = (),
         stream: bool = False,
         chain: int = 0,
-        deadline: Optional[float] = None,
+        deadline: float | None = None,
         promise: bool = False,
-        annotations: Optional[bytes] = None,
+        annotations: bytes | None = None,
         notify: bool = False,
     ) -> int:
         """Calls a method. The number stands in the *answer* that ends the call. More calls than the peer takes at once wait here.
@@ -206,7 +216,7 @@ class Sending(State):
         self.references.count(arguments.refs)
         id_ = self.last_own = self.last_own + 1
         is_call = request.kind == CALL
-        held = bool(self.backlog) or is_call and self.in_flight >= self.most_peer_calls
+        held = bool(self.backlog) or (is_call and self.in_flight >= self.most_peer_calls)
         if request.stream:
             self.open_sent((True, id_), held)
         if held:
@@ -383,7 +393,9 @@ class Sending(State):
         """
         most = self.peer.limits["objects"]
         if len(self.references.shown) >= most:
-            text = f"the other end holds references to {most} objects and takes no more; drop some proxies there"
+            text = (
+                f"the other end holds references to {most} objects and takes no more; drop some proxies there"
+            )
             raise Failure("overloaded", text)
         return self.references.show()
 
@@ -501,6 +513,6 @@ class Sending(State):
         return True
 
 
-def owner_of_item(flags: int, id_: int) -> Tuple[int, Tuple[bool, int]]:
+def owner_of_item(flags: int, id_: int) -> tuple[int, tuple[bool, int]]:
     """Whose body the body of an item is."""
     return ITEM, (not flags & CALLEE, id_)

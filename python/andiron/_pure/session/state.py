@@ -16,7 +16,7 @@ from andiron._pure.session.references import References
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Any, Deque, Dict, List, Optional, Tuple, Union
+    from typing import Any, Tuple
 
     from andiron._pure.failure import Failure
     from andiron._pure.session.budget import Budget, Share
@@ -54,15 +54,15 @@ class Config:
         self,
         agent: str = "andiron-python",
         features: Sequence[str] = (),
-        limits: Optional[Mapping[str, int]] = None,
-        store: Optional[bytes] = None,
+        limits: Mapping[str, int] | None = None,
+        store: bytes | None = None,
         handshake_timeout: float = 10.0,
-        auth: Union[str, Sequence[bytes]] = "user",
-        refuse: Optional[Tuple[int, str, Failure]] = None,
-        heartbeat: Optional[Tuple[float, float]] = None,
-        ended: Sequence[Tuple[bytes, str]] = (),
-        nonce: Optional[bytes] = None,
-        budget: Optional[Budget] = None,
+        auth: str | Sequence[bytes] = "user",
+        refuse: tuple[int, str, Failure] | None = None,
+        heartbeat: tuple[float, float] | None = None,
+        ended: Sequence[tuple[bytes, str]] = (),
+        nonce: bytes | None = None,
+        budget: Budget | None = None,
     ) -> None:
         #: Program and version, for the people at the other end.
         self.agent = agent
@@ -102,8 +102,8 @@ class Payload:
         self,
         codec: int,
         body: Buffer,
-        refs: Tuple[Ref, ...] = (),
-        attachments: Tuple[Any, ...] = (),
+        refs: tuple[Ref, ...] = (),
+        attachments: tuple[Any, ...] = (),
         parts: bool = False,
         stream: bool = False,
     ) -> None:
@@ -160,7 +160,7 @@ class IncomingCall:
         target: int,
         method: str,
         chain: int,
-        deadline: Optional[float],
+        deadline: float | None,
         notify: bool,
         payload: Payload,
         cost: int,
@@ -177,7 +177,7 @@ class IncomingCall:
         #: When the caller will have given up.
         self.deadline = deadline
         #: What the caller says beside the arguments: a map of text to values in the native codec.
-        self.annotations: Optional[bytes] = None
+        self.annotations: bytes | None = None
         #: True if no answer is wanted. Then `Session.done` or `Session.fail` ends it.
         self.notify = notify
         #: The arguments.
@@ -201,7 +201,7 @@ class OwnCall:
 
     __slots__ = ("abandoned", "answering", "deadline", "ends_at")
 
-    def __init__(self, deadline: Optional[float], ends_at: Optional[int]) -> None:
+    def __init__(self, deadline: float | None, ends_at: int | None) -> None:
         #: When it is given up; ``None`` also once it was.
         self.deadline = deadline
         #: Where in the stream its frame ends; ``None`` while it is held back.
@@ -281,14 +281,14 @@ class State:
         self.is_open = False
         #: True when the session is over; what `transmit` still gives may be sent, then the stream is to be closed.
         self.is_closed = False
-        self.handshake_until: Optional[float] = now + config.handshake_timeout
+        self.handshake_until: float | None = now + config.handshake_timeout
         #: Where a secret is to be proved, until it is.
         self.transcript = Transcript(initiator) if config.method == "secret" else None
         #: Which key the peer proved to have.
-        self.proved: Optional[int] = None
+        self.proved: int | None = None
         #: What the peer said of itself; nothing before it is known who that is, when it waits in ``said``.
         self.peer = Hello()
-        self.said: Optional[Hello] = None
+        self.said: Hello | None = None
         #: How many calls the peer takes, and how long a body may be that it takes in any case, in one frame.
         self.most_peer_calls = 0
         self.most_small_out = 0
@@ -296,11 +296,11 @@ class State:
         self.inbox = Inbox(limits["attachments"])
         self.outbox = Outbox()
         #: What happened, in order: see `Session`.
-        self.events: Deque[Tuple[Any, ...]] = deque()
+        self.events: deque[tuple[Any, ...]] = deque()
         self.references = References()
         self.bodies = Bodies(limits["window"])
 
-        self.own: Dict[int, OwnCall] = {}
+        self.own: dict[int, OwnCall] = {}
         self.last_own = 0
         self.last_sent = 0
         #: Own calls that the peer has not answered.
@@ -308,35 +308,35 @@ class State:
         #: Calls and notifies that wait for their turn, by number.
         self.backlog: OrderedDict[int, Request] = OrderedDict()
         #: When calls are over, whether they are own ones, and their numbers. Those that ended before may still be here.
-        self.deadlines: List[Tuple[float, bool, int]] = []
+        self.deadlines: list[tuple[float, bool, int]] = []
         #: When something was last heard, or this end began to wait, and when it asked for a sign of life since.
         self.heard = now
-        self.asked: Optional[float] = None
+        self.asked: float | None = None
 
-        self.theirs: Dict[int, IncomingCall] = {}
+        self.theirs: dict[int, IncomingCall] = {}
         self.last_theirs = 0
         #: Of them those that are no notifies.
         self.their_calls = 0
         #: What they count for.
         self.buffered = 0
-        self.share: Optional[Share] = None
+        self.share: Share | None = None
         #: Bytes that this end answered by itself (pongs, refusals, credit) and the peer did not read yet: at least half of them are not sent.
         #: When so much of the stream is sent, counting begins anew.
         self.unread = 0
         self.unread_until = 0
 
         #: The streams that did not end, and how many answers of this end stream: their calls are in flight.
-        self.sent: Dict[Stream, Sent] = {}
-        self.received: Dict[Stream, Received] = {}
+        self.sent: dict[Stream, Sent] = {}
+        self.received: dict[Stream, Received] = {}
         self.answering = 0
         #: What became of calls of the peer that can be the target of a promise: the latest ones, by number of the call. Nothing is kept of
         #: results that are not one reference.
-        self.answered: OrderedDict[int, Union[Ref, Failure]] = OrderedDict()
+        self.answered: OrderedDict[int, Ref | Failure] = OrderedDict()
         #: Calls of what others will give that are not here whole, so that nobody knows of those yet.
-        self.early: List[IncomingCall] = []
+        self.early: list[IncomingCall] = []
         self.goodbye_sent = False
         #: The peer's goodbye: the highest id of ours that it takes.
-        self.goodbye_received: Optional[int] = None
+        self.goodbye_received: int | None = None
 
     if TYPE_CHECKING:  # what the files beside do for each other
 
@@ -347,12 +347,12 @@ class State:
         def done(self, id_: int) -> None: ...
         def release(self, number: int, count: int) -> None: ...
         def check_promise(self, of: int) -> None: ...
-        def keep_result(self, id_: int, refs: Sequence[Ref], body: List[Buffer], length: int) -> None: ...
+        def keep_result(self, id_: int, refs: Sequence[Ref], body: list[Buffer], length: int) -> None: ...
         def keep_failure(self, id_: int, failure: Failure) -> None: ...
         def open_sent(self, stream: Stream, waits: bool) -> None: ...
         def go_on(self, stream: Stream) -> None: ...
         def stopped(self, stream: Stream) -> bool: ...
-        def ended(self, stream: Stream, failure: Optional[Failure]) -> None: ...
+        def ended(self, stream: Stream, failure: Failure | None) -> None: ...
         def forget_stopped(self, stream: Stream) -> None: ...
         def give_up_own_items(self, call: int) -> None: ...
         def needs(self, feature: str) -> None: ...
@@ -397,7 +397,7 @@ class State:
         theirs = self.theirs.get(id_)
         return theirs is not None and theirs.timed
 
-    def next_deadline(self) -> Optional[float]:
+    def next_deadline(self) -> float | None:
         """When the first call is over."""
         deadlines = self.deadlines
         while deadlines:

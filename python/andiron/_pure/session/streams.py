@@ -11,7 +11,7 @@ from andiron._pure.session.wire import CALLEE, CANCEL, CREDIT, END, ITEM, STREAM
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any, Deque, List, Optional, Tuple, Union
+    from typing import Any
 
     from andiron._pure.session.inbox import Descriptor
     from andiron._pure.session.send import Body
@@ -29,7 +29,7 @@ class Sent:
         #: What comes first is not sent yet, a long item or the call itself: what comes behind it is held, so that all arrives in order.
         self.waits = waits
         #: Items, and at last the end: a tuple of the failure, or of nothing.
-        self.held: Deque[Union[Outgoing, Tuple[Optional[Failure]]]] = deque()
+        self.held: deque[Outgoing | tuple[Failure | None]] = deque()
 
     def is_ended(self) -> bool:
         """True where no more items follow, for the user of this end."""
@@ -49,7 +49,7 @@ class Received:
         #: The call or result that opened it was handed on. Until then its body is under way.
         self.told = False
         #: The end came before that: a tuple of the failure, or of nothing.
-        self.early_end: Optional[Tuple[Optional[Failure]]] = None
+        self.early_end: tuple[Failure | None] | None = None
 
 
 def _sent_flag(stream: Stream) -> int:
@@ -110,7 +110,7 @@ class Streaming(Sending):
         head = bytes((item.codec,))
         sent.waits = self.send_message(ITEM, flag, stream[1], (ITEM, stream), head, item)
 
-    def end_stream(self, stream: Stream, failure: Optional[Failure] = None) -> None:
+    def end_stream(self, stream: Stream, failure: Failure | None = None) -> None:
         """Ends a stream of this end's items, ``failure``: by that. One that is over already stays so."""
         sent = self.sent.get(stream)
         if sent is None or sent.is_ended():
@@ -121,7 +121,7 @@ class Streaming(Sending):
         self._forget_sent(stream)
         self._send_end(stream, failure)
 
-    def _send_end(self, stream: Stream, failure: Optional[Failure]) -> None:
+    def _send_end(self, stream: Stream, failure: Failure | None) -> None:
         flag = _sent_flag(stream)
         if failure is None:
             self.outbox.frame(END, flag, stream[1])
@@ -194,7 +194,7 @@ class Streaming(Sending):
         if received.early_end is not None:
             self.ended(stream, received.early_end[0])
 
-    def _forget_sent(self, stream: Stream) -> Optional[bool]:
+    def _forget_sent(self, stream: Stream) -> bool | None:
         """Forgets a stream of this end's items; ``None`` where there is none. True if its user has ended it."""
         sent = self.sent.pop(stream, None)
         if sent is None:
@@ -216,7 +216,7 @@ class Streaming(Sending):
             self.events.append(("stopped", stream))
         return True
 
-    def ended(self, stream: Stream, failure: Optional[Failure]) -> None:
+    def ended(self, stream: Stream, failure: Failure | None) -> None:
         """The items of the peer are over."""
         received = self.received.pop(stream, None)
         if received is None:
@@ -248,7 +248,9 @@ class Streaming(Sending):
 
     def close_streams(self, failure: Failure) -> None:
         """All streams end with the session."""
-        ended = [stream for stream, received in self.received.items() if received.told and not received.stopped]
+        ended = [
+            stream for stream, received in self.received.items() if received.told and not received.stopped
+        ]
         stopped = [stream for stream, sent in self.sent.items() if not sent.is_ended()]
         self.received.clear()
         self.sent.clear()
@@ -259,15 +261,14 @@ class Streaming(Sending):
     def _check_late(self, stream: Stream) -> None:
         """Refuses what comes for a stream that cannot have been."""
         own, call = stream
-        if own:
-            never = call > self.last_sent or call in self.own
-        else:
-            never = call > self.last_theirs and not self.goodbye_sent or call in self.theirs
-        if never or not call:
+        last, unanswered = (self.last_sent, self.own) if own else (self.last_theirs, self.theirs)
+        # Behind a goodbye of this end nothing is taken, nor counted.
+        beyond = call > last and (own or not self.goodbye_sent)
+        if beyond or call in unanswered or not call:
             raise Violation(f"a frame for a stream of call {call}, which has none")
 
     def on_item(
-        self, flags: int, id_: int, message: Message, descriptors: List[Descriptor], lost: bool
+        self, flags: int, id_: int, message: Message, descriptors: list[Descriptor], lost: bool
     ) -> None:
         """An item begins to arrive."""
         stream = stream_of(flags, id_)
@@ -305,7 +306,7 @@ class Streaming(Sending):
         else:
             self.discard(payload.refs)
 
-    def on_end(self, flags: int, id_: int, failure: Optional[Failure]) -> None:
+    def on_end(self, flags: int, id_: int, failure: Failure | None) -> None:
         """The peer ends a stream, or wants no more of one."""
         stream = stream_of(flags, id_)
         if flags & STREAM:
@@ -338,4 +339,4 @@ class Streaming(Sending):
 
     if TYPE_CHECKING:
 
-        def payload_of(self, message: Message, descriptors: List[Descriptor], stream: bool) -> Payload: ...
+        def payload_of(self, message: Message, descriptors: list[Descriptor], stream: bool) -> Payload: ...

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from _collections_abc import Mapping
+
+from andiron._pure.codec import decode, encode
 from andiron._pure.failure import Failure
 from andiron._pure.session import maps
 from andiron._pure.session.wire import kind_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from typing import Any, List, Optional, Tuple
+    from collections.abc import Sequence
+    from typing import Any
 
 _KEYS = ("message", "type", "trace", "args", "attributes")
 
@@ -23,13 +26,13 @@ class Told(Failure):
         message: str,
         type_name: str,
         trace: Sequence[str],
-        encoded: Tuple[Optional[bytes], Optional[bytes]],
+        encoded: tuple[bytes | None, bytes | None],
     ) -> None:
         super().__init__(kind, message, type_name, trace)
         #: The arguments and the attributes, encoded.
         self.encoded = encoded
 
-    def exception(self, operation: Optional[str] = None) -> BaseException:
+    def exception(self, operation: str | None = None) -> BaseException:
         """The exception for users. What cannot be decoded here is left out."""
         args, attributes = self.encoded
         if args is not None:
@@ -42,8 +45,6 @@ class Told(Failure):
 
 
 def _decoded(value: bytes) -> Any:
-    from andiron._pure.codec import decode
-
     try:
         return decode(value)
     except Exception:  # whatever it is: the failure is what counts
@@ -71,20 +72,15 @@ def failure_body(failure: Failure, most: int) -> bytes:
 
     It loses its trace, then what it was made with and has, then its words, before it is lost.
     """
-    message, type_name = str(failure.message), failure.type_name
-    trace: List[str] = list(failure.trace)
+    message, type_name = maps.sound(failure.message), maps.sound(failure.type_name)
+    trace = [maps.sound(line) for line in failure.trace]
     args, attributes = failure.encoded if isinstance(failure, Told) else _values(failure)
     while True:
-        fields = [("message", maps.written(message))]
-        if type_name:
-            fields.append(("type", maps.written(type_name)))
-        if trace:
-            fields.append(("trace", maps.written(trace)))
-        if args is not None:
-            fields.append(("args", args))
-        if attributes is not None:
-            fields.append(("attributes", attributes))
-        body = maps.map_of(fields)
+        words = {"message": message, "type": type_name, "trace": trace}
+        fields = [(name, encode(value)) for name, value in words.items() if value or name == "message"]
+        fields += [("args", args)] if args is not None else []
+        fields += [("attributes", attributes)] if attributes is not None else []
+        body = bytes((0x80 | len(fields),)) + b"".join([encode(name) + value for name, value in fields])
         if len(body) <= most:
             return body
         if trace:
@@ -96,16 +92,14 @@ def failure_body(failure: Failure, most: int) -> bytes:
             type_name = type_name[: len(type_name) // 2]
 
 
-def _values(failure: Failure) -> Tuple[Optional[bytes], Optional[bytes]]:
+def _values(failure: Failure) -> tuple[bytes | None, bytes | None]:
     return _encoded(failure.remote_args), _encoded(failure.attributes)
 
 
-def _encoded(values: Optional[Sequence[Any] | Mapping[str, Any]]) -> Optional[bytes]:
+def _encoded(values: Sequence[Any] | Mapping[str, Any] | None) -> bytes | None:
     if not values:
         return None
-    from andiron._pure.codec import encode
-
     try:
-        return bytes(encode(dict(values) if hasattr(values, "keys") else list(values)))
+        return encode(dict(values) if isinstance(values, Mapping) else list(values))
     except Exception:  # what cannot be encoded does not go along: the failure is what counts
         return None

@@ -12,7 +12,7 @@ from andiron._pure.session.maps import Unreadable, spans
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Dict, List, Optional, Sequence, Tuple, Union
+    from typing import Sequence, Tuple, Union
 
     #: What a read of a stream gives.
     Data = Union[bytes, bytearray]
@@ -128,7 +128,7 @@ def check_header(kind: int, flags: int, attached: int, length: int, most: int) -
         raise Violation(f"a frame of {length} bytes is longer than the limit of {most}")
 
 
-def further(annotations: Optional[bytes]) -> bytes:
+def further(annotations: bytes | None) -> bytes:
     """The further fields of a call, which stand behind its head."""
     if not annotations:
         return b""
@@ -175,9 +175,9 @@ class Message:
     annotations: bytes
     #: Of an error or an end with one: its kind.
     codec: int
-    refs: Tuple[Ref, ...]
+    refs: tuple[Ref, ...]
     #: The lengths of what stands behind the value in the body.
-    parts: Tuple[int, ...]
+    parts: tuple[int, ...]
     #: The number of a long body; 0: the body is here whole.
     body: int
     #: Of the body, all of it.
@@ -194,9 +194,9 @@ class Message:
         self.body = 0
         self.data = data
         self.ends = ends
-        if kind == CALL or kind == NOTIFY:
+        if kind in (CALL, NOTIFY):
             at = self._call_head(at)
-        elif kind == ERROR or kind == END:
+        elif kind in (ERROR, END):
             self.codec = U16.unpack_from(data, _within(at, 2, ends))[0]
             at += 2
         else:
@@ -227,14 +227,14 @@ class Message:
             raise Violation("a method name is not UTF-8") from None
         if not length:
             raise Violation("a call without a method name")
-        return at + length
+        return at + int(length)
 
     def _named(self, kind: int, flags: int, at: int) -> int:
         data, ends = self.data, self.ends
         if flags & EXTRA:
             (length,) = U16.unpack_from(data, _within(at, 2, ends))
             at = _within(at + 2, length, ends)
-            if kind == CALL or kind == NOTIFY:
+            if kind in (CALL, NOTIFY):
                 self.annotations = annotations_in(bytes(data[at : at + length]))
             at += length
         if flags & REFS:
@@ -271,7 +271,7 @@ def _within(at: int, count: int, ends: int) -> int:
 def annotations_in(fields: bytes) -> bytes:
     """The annotations among further fields. What is no map of that form, or too long, has none; whoever wants them looks into them."""
     try:
-        found: Dict[str, List[bytes]] = spans(fields, ("annotations",), whole=False)
+        found: dict[str, list[bytes]] = spans(fields, ("annotations",), whole=False)
     except Unreadable:
         return b""
     values = found.get("annotations")
