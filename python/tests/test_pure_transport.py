@@ -86,9 +86,13 @@ def refused(function, *args, **options):
     return caught.value
 
 
+def connect(text, **options):
+    return connector.connect(text, 10.0, **options)
+
+
 def ends(door, *args, **options):
     """A client and what the server has of it."""
-    near, auth, binding = connector.connect(*args, **options)
+    near, auth, binding = connect(*args, **options)
     guest = door.accept()
     while guest is None:
         channel.wait_at(door.sock, True, False, 10)
@@ -126,7 +130,7 @@ tcp://u@h|tcp://-x|fd:|fd:x|fd:-1|tls://x:9:9|TCP://x|tcp://ü|fd:3|systemd|tcp:
 
 @pytest.mark.parametrize("text", NO_ADDRESSES.replace("\n", "").split("|"))
 def test_what_is_no_address_is_refused_in_the_words_of_the_native_engine(places, text):
-    failure = refused(connector.connect, text)
+    failure = refused(connect, text)
     assert failure.kind == "bad arguments"
     if _native is not None and andiron.engine == "native":
         with pytest.raises(andiron.BadArgumentsError) as native:
@@ -151,7 +155,7 @@ def test_what_an_address_does_not_say_has_a_default(text, shown):
 @pytest.mark.parametrize("text", ["nobody", "andiron", "unix:/nowhere/socket", "tcp://localhost:1"])
 def test_where_no_server_is_the_words_are_those_of_the_native_engine(places, text):
     options = {"secret_file": write_secret(places / "keys")} if text.startswith("tcp") else {}
-    failure = refused(connector.connect, text, **options)
+    failure = refused(connect, text, **options)
     assert failure.kind == "unavailable"
     if _native is not None and andiron.engine == "native":
         with pytest.raises(andiron.UnavailableError) as native:
@@ -197,7 +201,7 @@ def test_a_name_of_another_process_is_free_again_when_that_was_killed(processes,
     assert f"is taken by process {other.pid}:" in refused(listener.listen, "desk").message
     other.kill()
     other.wait()
-    assert refused(connector.connect, "desk").message.startswith("no server at 'desk'")
+    assert refused(connect, "desk").message.startswith("no server at 'desk'")
     near, guest, *_ = ends(listen("desk"), "desk")
     assert passed(near, guest.channel, b"anew") == b"anew"
 
@@ -227,7 +231,7 @@ def test_a_folder_that_was_wiped_is_made_anew(listen, home):
 def test_a_folder_that_others_may_enter_is_not_used(listen):
     listen("desk").shut()
     os.chmod(runtime.folder(), 0o755)
-    for function in (connector.connect, listener.listen):
+    for function in (connect, listener.listen):
         failure = refused(function, "desk")
         assert (failure.kind, "run `chmod 700" in failure.message) == ("denied", True)
 
@@ -235,7 +239,7 @@ def test_a_folder_that_others_may_enter_is_not_used(listen):
 def test_a_folder_that_is_a_link_is_not_used(listen, home):
     os.mkdir(home / "other", 0o700)
     os.symlink(home / "other", runtime.folder())
-    assert "must be a folder of its own but is a symbolic link" in refused(connector.connect, "desk").message
+    assert "must be a folder of its own but is a symbolic link" in refused(connect, "desk").message
 
 
 def test_a_socket_that_a_killed_server_left_at_a_path_is_told_from_one_that_listens(listen, places):
@@ -248,7 +252,7 @@ def test_a_socket_that_a_killed_server_left_at_a_path_is_told_from_one_that_list
     )
     (places / "file").touch()
     assert "is no socket" in refused(listener.listen, f"unix:{places}/file").message
-    assert refused(connector.connect, f"unix:{places}/file").kind == "bad arguments"
+    assert refused(connect, f"unix:{places}/file").kind == "bad arguments"
 
 
 @pytest.fixture
@@ -273,8 +277,7 @@ def test_without_unix_sockets_a_name_is_a_port_with_a_secret(listen, no_unix):
 def test_a_port_that_nobody_listens_at_is_a_server_that_is_gone(listen, no_unix):
     listen("desk").sock.close()
     assert (
-        refused(connector.connect, "desk").message
-        == "no server at 'desk': start one with `andiron serve --name desk`"
+        refused(connect, "desk").message == "no server at 'desk': start one with `andiron serve --name desk`"
     )
 
 
@@ -325,7 +328,7 @@ GOOD = secret.Secret.new().text()
 )
 def test_a_file_that_is_no_file_of_secrets_is_refused_in_the_words_of_the_native_engine(places, line, why):
     path = write_secret(places / "keys", line)
-    failure = refused(connector.connect, "tls://localhost:1", secret_file=path)
+    failure = refused(connect, "tls://localhost:1", secret_file=path)
     assert failure.kind == "authentication"
     assert why in failure.message
     assert GOOD[len(secret.PREFIX) :] not in failure.message
@@ -337,16 +340,14 @@ def test_a_file_that_is_no_file_of_secrets_is_refused_in_the_words_of_the_native
 
 def test_a_file_of_secrets_that_others_may_read_is_refused(keys):
     os.chmod(keys, 0o640)
-    failure = refused(connector.connect, "tls://localhost:1", secret_file=keys)
+    failure = refused(connect, "tls://localhost:1", secret_file=keys)
     assert failure.kind == "denied"
     assert "(mode 0640): run `chmod 600" in failure.message
 
 
 def test_what_is_no_file_is_not_opened(places):
     os.mkfifo(places / "pipe", 0o600)
-    assert (
-        "is no file" in refused(connector.connect, "tls://localhost:1", secret_file=f"{places}/pipe").message
-    )
+    assert "is no file" in refused(connect, "tls://localhost:1", secret_file=f"{places}/pipe").message
 
 
 def test_a_server_looks_into_its_file_again_when_it_changed(keys):
@@ -396,12 +397,12 @@ def test_a_stranger_who_took_the_port_cannot_pass_the_proof_on(listen):
 
 @pytest.mark.parametrize("text", ["tcp://192.0.2.1", "tcp://example.org", "tcp://0.0.0.0"])
 def test_plain_tcp_beyond_this_machine_is_refused_before_anybody_is_asked(places, keys, text):
-    assert refused(connector.connect, text, secret_file=keys).kind == "denied"
+    assert refused(connect, text, secret_file=keys).kind == "denied"
     assert refused(listener.listen, text, secret_file=keys).kind == "denied"
 
 
 def test_without_secret_and_authority_nobody_is_trusted(places):
-    for function in (connector.connect, listener.listen):
+    for function in (connect, listener.listen):
         failure = refused(function, "tls://localhost:1")
         assert failure.kind == "authentication"
         assert "there is neither a secret nor an authority" in failure.message
@@ -518,7 +519,8 @@ def test_a_channel_never_blocks_and_can_be_waited_for():
     while near.wait(False, True, 0)[1]:
         sent += near.send([b"x" * 100_000])
     with pytest.raises(BlockingIOError):
-        near.send([b"x" * 10_000_000])
+        for _ in range(1000):
+            sent += near.send([b"x" * 100_000])
     arrived = 0
     while arrived < sent:
         arrived += len(far.recv()[0])
@@ -561,7 +563,7 @@ def test_what_connects_can_be_imported_where_nothing_of_unix_is(processes):
         from andiron._pure import connector, hooks, listener
         hooks.package is None and hooks.install(_engine.hooks)
         door, = listener.listen("desk")
-        near, auth, binding = connector.connect("desk")
+        near, auth, binding = connector.connect("desk", 10.0)
         guest = door.accept()
         assert guest.binding == binding
         near.send([b"hello"])

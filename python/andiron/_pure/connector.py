@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     #: How both ends know each other: ``user``, ``certificate``, or the keys of secrets.
     Auth = str | Sequence[bytes]
 
-#: How long connecting and the handshake may take.
-TIMEOUT = 10.0
 #: An idle connection is asked whether its peer is still there after a time, again and again in an interval, and so often; and what was sent and is not confirmed within a
 #: time, in milliseconds, ends it.
 _TUNED = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4), ("TCP_USER_TIMEOUT", 120_000))
@@ -33,7 +31,7 @@ _SLICE = 1.0
 
 def connect(
     address: str,
-    timeout: float | None = None,
+    timeout: float,
     secret_file: str | None = None,
     authority: str | None = None,
     own: tuple[str, str] | None = None,
@@ -44,7 +42,6 @@ def connect(
     ``authority``: whose certificates to trust, a PEM file; ``own``: the own certificate and its key. ``plain_tcp`` allows TCP without TLS beyond this machine. What is wrong is
     a `Failure`.
     """
-    timeout = TIMEOUT if timeout is None else timeout
     try:
         where = parse(address)
         where.check_reachable()

@@ -7,8 +7,7 @@ from _thread import get_ident
 from itertools import count
 from time import monotonic
 
-from andiron._pure import connector
-from andiron._pure.connection import Connection, reached
+from andiron._pure.connection import TIMEOUT, Connection, reached
 from andiron._pure.failure import Failure
 from andiron._pure.line import Line
 
@@ -271,7 +270,7 @@ def open(  # noqa: A001 - it is used by its module's name
 
     ``token`` is given by the bell where a step is to be made.
     """
-    within = connector.TIMEOUT if timeout is None else timeout
+    within = TIMEOUT if timeout is None else timeout
     try:
         link = reached(address, within, secret_file)
     except Failure as failure:
@@ -279,6 +278,8 @@ def open(  # noqa: A001 - it is used by its module's name
     steps = _Steps(bell, token, link)
 
     def not_opened(failure: Failure) -> Failure:
+        from andiron._pure import connector
+
         return connector.not_opened(address, failure)
 
     def again(left: float) -> Link:

@@ -11,8 +11,7 @@ from time import monotonic
 
 from andiron import _host
 from andiron._pure import hooks
-from andiron._pure.address import parse
-from andiron._pure.connection import Connection, link_over
+from andiron._pure.connection import TIMEOUT, Connection, link_over
 from andiron._pure.failure import Failure
 from andiron._pure.line import Line
 from andiron._pure.root import Directory
@@ -41,8 +40,6 @@ _MOST_GUESTS = 1024
 _MOST_BYTES = 1 << 30
 #: How many connections are accepted before other work gets its turn.
 _ACCEPT_AT_ONCE = 16
-#: How long a handshake may take.
-_HANDSHAKE = 10.0
 #: The places are looked at this often.
 _TICK = 1.0
 #: The name of the object that is the store.
@@ -64,6 +61,7 @@ def serve(
     `Running.turn` runs, one call after the other.
     """
     from andiron._pure import keep
+    from andiron._pure.address import parse
 
     try:
         if usual_state and addresses:
@@ -152,7 +150,7 @@ class Running:
         try:
             near = self._inside()
             try:
-                near.wait_opened(_HANDSHAKE)
+                near.wait_opened(TIMEOUT)
             except BaseException:
                 near.close()
                 raise
@@ -331,7 +329,7 @@ class Running:
             False,
             guest.auth,
             guest.binding,
-            _HANDSHAKE,
+            TIMEOUT,
             features=("names", "store"),
             store=self._store.incarnation,
             refuse=refuse,
@@ -405,7 +403,7 @@ class Running:
         from andiron._pure import channel, listener
 
         near, far = channel.pair()
-        link = link_over(near, True, "user", None, _HANDSHAKE)
+        link = link_over(near, True, "user", None, TIMEOUT)
         link.directory = Directory(False)
         link.root = link.directory.root_of(link)
         self._welcome(listener.Guest(far))
