@@ -112,6 +112,7 @@ def test_who_is_called_back_later_runs_its_hub(home):
     kept = []
     with andiron.Server({"keep": kept.append}, f"unix:{home}/socket", state=False, threads=2) as server:
         with andiron.connect(server.addresses[0]) as hub:
+            hub["keep"](kept.clear)  # from then on the server has the threads that it needs
             before = _thread._count()
             heard = []
 
@@ -129,6 +130,8 @@ def test_who_is_called_back_later_runs_its_hub(home):
 def test_a_thread_that_is_asked_for_hears_meanwhile(home):
     kept = []
     with andiron.Server({"keep": kept.append}, f"unix:{home}/socket", state=False, threads=2) as server:
+        with andiron.connect(server.addresses[0]) as hub:
+            hub["keep"](kept.clear)  # from then on the server has the threads that it needs
         before = _thread._count()
         with andiron.connect(server.addresses[0], pump=True) as hub:
             hub["keep"](lambda word: word + "!")

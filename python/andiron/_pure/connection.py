@@ -270,7 +270,7 @@ class Connection:
         self._line.close()
         pool, self._pool = self._pool, None
         if pool is not None:
-            pool.stop(0.0)
+            pool.stop(1.0)
 
 
 class Batch:
