@@ -237,7 +237,7 @@ class Target:
             call.refuse_late()
             handler = self.methods.get(call.method)
             if handler is None:
-                handler = self.missing(call.method)
+                handler = call.run(self.missing, call.method)
             if type(handler) is Later:
                 handler.begin(Answer(call))
                 return
@@ -247,6 +247,8 @@ class Target:
             handler = running
             result = aside(call.run, handler, args, kwargs) if options_used else call.run(handler, *args, **kwargs)
         except BaseException as error:
+            # Without the lines of this engine: where nothing is left it is the caller's fault.
+            error.__traceback__ = _behind(error.__traceback__)
             call.fail(error, handler, args, kwargs)
             if not isinstance(error, (Exception, SystemExit, GeneratorExit)):
                 raise  # a Ctrl-C is that of this process
@@ -255,6 +257,13 @@ class Target:
                 hooks.package.coroutine(result, Answer(call))
             else:
                 call.answer(result)
+
+
+def _behind(trace: types.TracebackType | None) -> types.TracebackType | None:
+    """What is left of a traceback behind the lines of this module."""
+    while trace is not None and trace.tb_frame.f_globals is globals():
+        trace = trace.tb_next
+    return trace
 
 
 def aside(
