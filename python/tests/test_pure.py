@@ -108,35 +108,40 @@ def test_its_threads_end_with_it(home):
     assert _thread._count() == before
 
 
-def test_who_is_called_back_later_runs_its_hub(home):
+@pytest.fixture
+def keeper(home):
+    """A server that keeps what it is given, with all threads that it will have; its address, and what it kept."""
     kept = []
-    with andiron.Server({"keep": kept.append}, f"unix:{home}/socket", state=False, threads=2) as server:
+    with andiron.Server({"keep": kept.append}, f"unix:{home}/socket", state=False, threads=1) as server:
         with andiron.connect(server.addresses[0]) as hub:
-            hub["keep"](kept.clear)  # from then on the server has the threads that it needs
-            before = _thread._count()
-            heard = []
-
-            def hear(word):
-                heard.append((word, threading.get_ident()))
-                return len(heard)
-
-            hub["keep"](hear)
-            calling = Elsewhere(kept.pop(), "loud")
-            assert calling.served_by(hub.poll) == 1
-            assert heard == [("loud", threading.get_ident())]
-            assert _thread._count() == before
+            hub["keep"](None)
+        kept.clear()
+        yield server.addresses[0], kept
 
 
-def test_a_thread_that_is_asked_for_hears_meanwhile(home):
-    kept = []
-    with andiron.Server({"keep": kept.append}, f"unix:{home}/socket", state=False, threads=2) as server:
-        with andiron.connect(server.addresses[0]) as hub:
-            hub["keep"](kept.clear)  # from then on the server has the threads that it needs
-        before = _thread._count()
-        with andiron.connect(server.addresses[0], pump=True) as hub:
-            hub["keep"](lambda word: word + "!")
-            assert kept.pop()("loud") == "loud!"
+def test_who_is_called_back_later_runs_its_hub(keeper):
+    address, kept = keeper
+    before = _thread._count()
+    with andiron.connect(address) as hub:
+        heard = []
+
+        def hear(word):
+            heard.append((word, threading.get_ident()))
+            return len(heard)
+
+        hub["keep"](hear)
+        assert Elsewhere(kept.pop(), "loud").served_by(hub.poll) == 1
+        assert heard == [("loud", threading.get_ident())]
         assert _thread._count() == before
+
+
+def test_a_thread_that_is_asked_for_hears_meanwhile(keeper):
+    address, kept = keeper
+    before = _thread._count()
+    with andiron.connect(address, pump=True) as hub:
+        hub["keep"](lambda word: word + "!")
+        assert kept.pop()("loud") == "loud!"
+    assert _thread._count() == before, "it ended with the connection"
 
 
 def test_a_hub_of_objects_has_a_thread_until_it_is_closed():

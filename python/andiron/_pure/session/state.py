@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import OrderedDict, deque
+from _collections import OrderedDict, deque
 from heapq import heapify, heappop, heappush
 
 from andiron._pure.session.bodies import Bodies

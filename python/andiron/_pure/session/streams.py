@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from _collections import deque
 
 from andiron._pure.failure import Failure
 from andiron._pure.session.send import Outgoing, Sending
