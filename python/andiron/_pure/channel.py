@@ -118,6 +118,11 @@ class Channel:
             self._poll = None
             self.sock.close()
 
+    def __del__(self) -> None:
+        # A connection that nobody has any more is over, and a socket that is dropped would warn.
+        with suppress(OSError, AttributeError):
+            self.sock.close()
+
 
 def pair() -> tuple[Channel, Channel]:
     """Both ends of a stream within this process. Where there are no Unix sockets it goes by way of the loopback interface."""

@@ -113,7 +113,7 @@ class Bell:
 class _Steps:
     """Who reads a connection, and those that take its place: the loop, step by step."""
 
-    __slots__ = ("_number", "bell", "closed", "link", "next", "stepping", "thread")
+    __slots__ = ("_number", "bell", "chains", "closed", "link", "next", "stepping", "thread")
 
     def __init__(self, bell: Bell, token: Any, link: Link) -> None:
         self.bell = bell
@@ -127,6 +127,8 @@ class _Steps:
         #: A step is made, which looks by itself what there is.
         self.stepping = False
         self.closed = False
+        #: Chains in which that thread waits, and at which connection.
+        self.chains: dict[int, Link] = {}
         link.attendant = self
 
     def ring(self) -> None:
@@ -204,29 +206,29 @@ class Driver:
         if steps.closed:
             return None, False, True, bell.ready()
         bell.awake = True
-        if steps.link.ended is not None and steps.next is not None:
-            self._unwatch()
+        steps.thread = get_ident()
+        try:
+            return *self._stepped(steps), bell.ready()
+        finally:
+            bell.awake = steps.stepping = False
+
+    def _stepped(self, steps: _Steps) -> tuple[float | None, bool, bool]:
+        if self._socket is None and steps.next is not None:  # the loop was told that the one before is over
             steps.link, steps.next = steps.next, None
             self._socket = _watched(steps.link)
         link = steps.link
-        steps.thread = get_ident()
         steps.stepping = True
-        try:
-            link.step(0)  # once: where there is more the loop comes back, and others have their turn before
-        finally:
-            steps.stepping = False  # from here on it is to be rung
-        # Those that come meanwhile have their turn in the next step.
+        link.step(0)  # once: where there is more the loop comes back, and others have their turn before
+        steps.stepping = False  # from here on it is to be rung
+        # Calls that come meanwhile have their turn in the next step.
         for _ in range(len(link.jobs)):
             link.run_job()
-        more = bool(link.jobs)
-        due = link.next_timeout()
-        over = link.ended is not None
-        if over:
-            more = steps.next is not None
-            due = None
+        if link.ended is not None:
             self._unwatch()
-        until = 0.0 if more else None if due is None else max(0.0, due - monotonic())
-        return until, link.wants_write, over, bell.ready()
+            return (None if steps.next is None else 0.0), False, True
+        due = link.next_timeout()
+        until = 0.0 if link.jobs else None if due is None else max(0.0, due - monotonic())
+        return until, link.wants_write, False
 
     def _unwatch(self) -> None:
         watched, self._socket = self._socket, None
@@ -238,6 +240,10 @@ class Driver:
         self._steps.end()
         self._connection.close()
         self._unwatch()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_socket"):
+            self._unwatch()
 
 
 def _watched(link: Link) -> Any:
