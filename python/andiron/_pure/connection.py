@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from time import monotonic
 
+from andiron._pure import connector
 from andiron._pure.cache import DEFAULT_LIMIT, Cache
 from andiron._pure.failure import Failure
 from andiron._pure.line import Line, Named, ask
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
 #: How many methods a thread that was asked for has run at once, where no number is said.
 THREADS = 16
 
-#: How long connecting and the handshake may take.
-TIMEOUT = 10.0
-
 #: Over a network the other end is asked for a sign of life after so many seconds without one, while something is awaited from it; and how long that may take.
 HEARTBEAT = 10.0, 20.0
 
@@ -46,13 +44,13 @@ def link_over(
     session = Session(initiator, config, monotonic())
     if binding is not None:
         session.bind(binding)
-    return Link(channel, session, binding is not None or auth in ("user", "certificate"))
+    link = Link(channel, session, binding is not None or auth in ("user", "certificate"))
+    link.push()
+    return link
 
 
 def reached(address: str, timeout: float, secret_file: str | None) -> Link:
     """A connection to a server, whose handshake has begun."""
-    from andiron._pure import connector
-
     channel, auth, binding = connector.connect(address, timeout, secret_file)
     link = link_over(channel, True, auth, binding, timeout)
     link.directory = Directory(False)
@@ -62,8 +60,6 @@ def reached(address: str, timeout: float, secret_file: str | None) -> Link:
 
 def opened(address: str, timeout: float, secret_file: str | None) -> Link:
     """The same, whose handshake is done."""
-    from andiron._pure import connector
-
     until = monotonic() + timeout
     link = reached(address, timeout, secret_file)
     try:
@@ -85,11 +81,11 @@ def connect(
     threads: int | None = None,
 ) -> Connection:
     """Connects to a server. ``pump``: a thread of its own reads the connection, and up to ``threads`` others run what is called; otherwise those do who wait, and `Connection.turn`."""
-    within = TIMEOUT if timeout is None else timeout
+    within = connector.TIMEOUT if timeout is None else timeout
     try:
         link = opened(address, within, secret_file)
     except Failure as failure:
-        raise failure.exception("connect") from None
+        failure.throw("connect")
     again = None if retry is None else lambda left: opened(address, min(left, within), secret_file)
     line = Line(link, again, retry, f"'{address}'")
     connection = Connection(line, cache)
@@ -135,7 +131,7 @@ class Connection:
         try:
             link = self._line.alive(None)
         except Failure as failure:
-            raise failure.exception() from None
+            failure.throw()
         return link, link.session.peer.store, link.channel.passes_descriptors
 
     def attend(self, threads: int) -> None:
@@ -177,7 +173,7 @@ class Connection:
                         raise
                     far = Far(self._line.alive(None), 0)
         except Failure as failure:
-            raise (error := failure.exception(operation)) from error.__cause__
+            failure.throw(operation)
 
     def lookup(self, name: str) -> Remote:
         """The object of this name."""
@@ -203,7 +199,7 @@ class Connection:
         except Failure as failure:
             context = {**(failure.context or {}), "name": name}
             told = Failure(failure.kind, failure.message, operation="register", context=context)
-            raise told.exception() from None
+            told.throw()
         self._line.registered(name, target)
 
     def registered(self, name: str, target: Target) -> None:
@@ -242,7 +238,7 @@ class Connection:
         except Failure as failure:
             if line.closed_here or line.retries or link.ended is not None:
                 return True  # and whoever pumps was told why
-            raise failure.exception("run") from None
+            failure.throw("run")
         return True
 
     def poll(self, timeout: float) -> bool:
@@ -250,7 +246,7 @@ class Connection:
         try:
             return self._line.link.poll(timeout)
         except Failure as failure:
-            raise failure.exception("poll") from None
+            failure.throw("poll")
 
     def fileno(self) -> int:
         """The descriptor of the connection; -1 when it is over."""
@@ -270,7 +266,7 @@ class Connection:
         self._line.close()
         pool, self._pool = self._pool, None
         if pool is not None:
-            pool.stop(1.0)
+            pool.stop(0.0)
 
 
 class Batch:

@@ -7,7 +7,7 @@ from andiron._pure import hooks
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Any
+    from typing import Any, NoReturn
 
 #: The kinds by their numbers on the wire, from 1 on (section 4 of the protocol).
 KINDS = (
@@ -69,7 +69,13 @@ class Failure(Exception):
             list(self.remote_args),
             dict(self.attributes or ()),
         )
+        if error.__cause__ is None:
+            error.__cause__ = None  # which hides where in the engine it was found out
         return error
+
+    def throw(self, operation: str | None = None) -> NoReturn:
+        """Raises that."""
+        raise self.exception(operation)
 
 
 def failure_of(

@@ -183,6 +183,12 @@ class Link:
                 "this connection was made before this process was forked and belongs to the parent; connect again",
             )
 
+    def push(self) -> None:
+        """Sends what is to be sent, as far as the socket takes it."""
+        with self.lock:
+            todo = self._settle(True)
+        self.do(todo)
+
     def know(self, name: str, target: Target) -> None:
         """An object of this process was registered at the other end."""
         if self.directory is not None and self.directory.lookup(name) is None:

@@ -102,7 +102,7 @@ class Pending:
                 except Failure as failure:
                     error = failure.exception(self._method.operation)
                     if self._finish is None:
-                        raise error from None
+                        raise error
                     value = self._finish(None, error)
                 else:
                     if self._finish is not None:
@@ -142,7 +142,7 @@ class Pending:
                 if not self.ready and not self._link.wait(self, self._chain, until):
                     return False
             except Failure as failure:
-                raise (error := failure.exception(self._method.operation)) from error.__cause__
+                failure.throw(self._method.operation)
             self._read()
         return True
 

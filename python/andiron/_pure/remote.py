@@ -180,7 +180,7 @@ class Method:
                 )
             return result_of(payload, link, remote, self)
         except Failure as failure:
-            raise (error := failure.exception(self.operation)) from error.__cause__
+            failure.throw(self.operation)
 
     def _once(
         self, far: Far, encoded: Encoded, chain: int, deadline: float | None, annotations: bytes | None
@@ -208,7 +208,7 @@ class Method:
             pending = Pending(far.link, chain, self, finish)
             pending.id = far.link.call(pending, far.id, self._name, encoded, chain, deadline, annotations)
         except Failure as failure:
-            raise (error := failure.exception(self.operation)) from error.__cause__
+            failure.throw(self.operation)
         return pending
 
     def notify(self, *args: Any, **kwargs: Any) -> None:
@@ -219,7 +219,7 @@ class Method:
             far = self._present(deadline)
             far.link.notify(far.id, self._name, encoded, chain, deadline, annotations)
         except Failure as failure:
-            raise (error := failure.exception(self.operation)) from error.__cause__
+            failure.throw(self.operation)
 
     def _present(self, deadline: float | None) -> Far:
         named = self._remote.named
@@ -238,7 +238,7 @@ class Method:
         try:
             return named.renew(failed, named.until(origin()[1]))
         except Failure as failure:
-            raise (error := failure.exception(self.operation)) from error.__cause__
+            failure.throw(self.operation)
 
     def __repr__(self) -> str:
         return f"<remote method {self._name} of {self._remote!r}>"

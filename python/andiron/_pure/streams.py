@@ -120,7 +120,7 @@ class Inflow:
                 try:
                     self.link.wait(self)
                 except Failure as failure:
-                    raise (error := failure.exception(self.operation)) from error.__cause__
+                    failure.throw(self.operation)
             item = self.take()
         finally:
             self._taking = False
@@ -134,7 +134,7 @@ class Inflow:
                 return codec.decode_message(item.body, found, memories, stream)
             return codec.decode_message(item.body, found, memories, stream, self.buffer)
         except Failure as failure:
-            raise (error := failure.exception(self.operation)) from error.__cause__
+            failure.throw(self.operation)
 
     def take(self) -> Payload | Failure | None:
         """The next item as it came; `None`: there are no more."""
