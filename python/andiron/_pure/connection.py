@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from time import monotonic
 
-from andiron._pure import connector
 from andiron._pure.cache import DEFAULT_LIMIT, Cache
 from andiron._pure.failure import Failure
 from andiron._pure.line import Line, Named, ask
@@ -25,6 +24,9 @@ if TYPE_CHECKING:
 
 #: How many methods a thread that was asked for has run at once, where no number is said.
 THREADS = 16
+
+#: How long connecting and the handshake may take.
+TIMEOUT = 10.0
 
 #: Over a network the other end is asked for a sign of life after so many seconds without one, while something is awaited from it; and how long that may take.
 HEARTBEAT = 10.0, 20.0
@@ -51,6 +53,8 @@ def link_over(
 
 def reached(address: str, timeout: float, secret_file: str | None) -> Link:
     """A connection to a server, whose handshake has begun."""
+    from andiron._pure import connector
+
     channel, auth, binding = connector.connect(address, timeout, secret_file)
     link = link_over(channel, True, auth, binding, timeout)
     link.directory = Directory(False)
@@ -60,6 +64,8 @@ def reached(address: str, timeout: float, secret_file: str | None) -> Link:
 
 def opened(address: str, timeout: float, secret_file: str | None) -> Link:
     """The same, whose handshake is done."""
+    from andiron._pure import connector
+
     until = monotonic() + timeout
     link = reached(address, timeout, secret_file)
     try:
@@ -81,7 +87,7 @@ def connect(
     threads: int | None = None,
 ) -> Connection:
     """Connects to a server. ``pump``: a thread of its own reads the connection, and up to ``threads`` others run what is called; otherwise those do who wait, and `Connection.turn`."""
-    within = connector.TIMEOUT if timeout is None else timeout
+    within = TIMEOUT if timeout is None else timeout
     try:
         link = opened(address, within, secret_file)
     except Failure as failure:
@@ -266,7 +272,7 @@ class Connection:
         self._line.close()
         pool, self._pool = self._pool, None
         if pool is not None:
-            pool.stop(0.0)
+            pool.stop(1.0)
 
 
 class Batch:

@@ -25,6 +25,17 @@ LONG = 0.005
 SLICE = 1.0
 
 
+class Run:
+    """A thread that runs the calls of a connection, or will."""
+
+    __slots__ = ("began", "link")
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+        #: When its latest call began; while it waits for a thread none of others takes over.
+        self.began = float("inf")
+
+
 class Pool:
     """Reads connections. Without ``threads`` it does so, and runs their calls one after the other, while `turn` runs. With them one thread reads, and so many at most run methods: the calls of a connection
     one after the other, unless one takes long.
@@ -49,9 +60,9 @@ class Pool:
         #: Connections with something to run, while there are no threads.
         self._waiting: deque[Link] = deque()
         self._lock = allocate_lock()
-        #: How many threads run calls of a connection, and since when the latest.
-        self._runs: dict[Link, list[float]] = {}
-        self._queue: deque[Link] = deque()
+        #: Threads that run calls of a connection, the one last that took over last.
+        self._runs: dict[Link, list[Run]] = {}
+        self._queue: deque[Run] = deque()
         self._idle: list[Any] = []
         self._workers = 0
         self._threads: list[Any] = []
@@ -252,13 +263,14 @@ class Pool:
 
     def _have_run(self, link: Link) -> None:
         with self._lock:
-            runs = self._runs.setdefault(link, [])
-            if not runs:
-                self._hand_over(link, runs)
+            if link not in self._runs:
+                self._hand_over(link, self._runs.setdefault(link, []))
 
-    def _hand_over(self, link: Link, runs: list[float]) -> None:
-        runs.append(monotonic())
-        self._queue.append(link)
+    def _hand_over(self, link: Link, runs: list[Run]) -> None:
+        """Has a thread run the calls of a connection, an idle one or a new one; or the first that is free."""
+        run = Run(link)
+        runs.append(run)
+        self._queue.append(run)
         if self._idle:
             self._idle.pop().release()
         elif self._workers < (self.threads or 0):
@@ -266,52 +278,46 @@ class Pool:
             self._start(self._work)
 
     def _look_after_long(self, now: float) -> None:
-        """Where the methods of a connection take long another thread runs the next."""
+        """Where the method of a connection that began last takes long another thread runs the next."""
         with self._lock:
             for link, runs in self._runs.items():
-                if link.jobs and runs and now - runs[-1] > LONG and len(runs) < (self.threads or 0):
+                if link.jobs and now - runs[-1].began > LONG and len(runs) < (self.threads or 0):
                     self._hand_over(link, runs)
 
     def _work(self) -> None:
         while True:
             with self._lock:
                 if self._queue:
-                    link = self._queue.popleft()
-                    sleeper = None
+                    run = self._queue.popleft()
                 elif self._stopping:
                     self._workers -= 1
                     return
                 else:
-                    link = None
+                    run = None
                     sleeper = allocate_lock()
                     sleeper.acquire()
                     self._idle.append(sleeper)
-            if link is None:
-                if sleeper is not None:
-                    sleeper.acquire()
+            if run is None:
+                sleeper.acquire()
             else:
-                self._run_all(link)
+                self._run_all(run)
 
-    def _run_all(self, link: Link) -> None:
-        """Runs the calls of a connection until there are none, or another thread does."""
+    def _run_all(self, run: Run) -> None:
+        """Runs the calls of a connection until there are none, or another thread has taken over."""
+        link = run.link
         while True:
             with self._lock:
                 runs = self._runs[link]
-                if not link.jobs or len(runs) > 1 + len(link.jobs):
-                    runs.pop()
+                if not link.jobs or runs[-1] is not run:
+                    runs.remove(run)
                     if not runs:
                         del self._runs[link]
                     return
-                began = runs[-1] = monotonic()
+                run.began = monotonic()
             try:
                 link.run_job()
             except BaseException as error:  # a method may raise anything
                 hooks.package.log("error", "a thread that runs methods met this", error)
-            with self._lock:
-                runs = self._runs[link]
-                if len(runs) > 1 and runs[-1] != began:
-                    runs.pop()  # another one took over
-                    return
 
     # The end.
 
