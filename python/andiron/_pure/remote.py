@@ -163,7 +163,7 @@ class Method:
         name = "describe" if self._name == "$describe" else self._name
         return f"{self._remote.label}.{name}"
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Calls it and waits for the result."""
         remote = self._remote
         encoded = codec.encode_arguments(args, kwargs)
@@ -193,11 +193,11 @@ class Method:
         payload: Any = waiting.payload
         return payload, link
 
-    def start(self, *args: Any, **kwargs: Any) -> Pending:
+    def start(self, /, *args: Any, **kwargs: Any) -> Pending:
         """Calls it; the result is asked for later."""
         return self.begin(None, *args, **kwargs)
 
-    def begin(self, finish: Callable[[Any, Any], Any] | None, *args: Any, **kwargs: Any) -> Pending:
+    def begin(self, finish: Callable[[Any, Any], Any] | None, /, *args: Any, **kwargs: Any) -> Pending:
         """The same, where the result is what ``finish(value, exception)`` gives or raises, which is called once by who takes it."""
         from andiron._pure.pending import Pending
 
@@ -211,7 +211,7 @@ class Method:
             failure.throw(self.operation)
         return pending
 
-    def notify(self, *args: Any, **kwargs: Any) -> None:
+    def notify(self, /, *args: Any, **kwargs: Any) -> None:
         """Calls it one way."""
         encoded = codec.encode_arguments(args, kwargs)
         try:

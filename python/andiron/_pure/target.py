@@ -103,7 +103,7 @@ class Call:
         """Has this called when the connection ends; at once if it has."""
         self.link.on_end(lambda _failure: called("at the end of a connection", hook))
 
-    def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def run(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Calls a function as a part of the method: what that calls belongs to this call."""
         before = getattr(_thread, "call", None)
         _thread.call = self
