@@ -70,7 +70,8 @@ def test_callbacks_call_back_deeply_and_too_deep_is_an_error(serve):
         return depth if depth == 0 else up(depth - 1, down)
 
     hub = serve({"down": down})
-    assert hub["down"](100, down) == 0
+    # Python's own frames go no deeper where the engine has some among them.
+    assert hub["down"](100 if andiron.engine == "native" else 40, down) == 0
     with pytest.raises(andiron.RemoteError, match="nested too deep"):
         hub["down"](1000, down)
     assert hub["down"](10, down) == 0

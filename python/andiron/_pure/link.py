@@ -983,7 +983,7 @@ class Link:
             if session.events:
                 self._digest(todo)
         if session.is_finished and self.ended is None:
-            session.disconnected("goodbye was said, and all is answered")
+            session.disconnected("it was closed here" if self.closed_here else "both ends said goodbye")
             self._digest(todo)
         if self._sleepers:
             self._wake(self.ended is not None)
