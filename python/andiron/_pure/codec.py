@@ -90,7 +90,8 @@ def encode_arguments(args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> En
 
 def decode(data: Body) -> Any:
     """One value, which names no objects."""
-    return _read(Reader(data if type(data) is bytes else bytes(data)))
+    # By a view, since other things can be made bytes of as well.
+    return _read(Reader(data if type(data) is bytes else bytes(memoryview(data))))
 
 
 def decode_memory(memory: Memory) -> Any:
