@@ -6,6 +6,7 @@ from andiron._pure import keep
 from andiron._pure.keep.store import Store
 
 SECOND = 1_000_000
+BIG = 1 << 20
 
 
 class Feed:
@@ -86,3 +87,35 @@ def kept(folder, **options):
         yield one
     finally:
         one.close()
+
+
+def later_kept(folder, passed):
+    """One that is opened so many microseconds later."""
+
+    class Later(Kept):
+        def _opened(self, folder, limits):
+            self.now += passed
+            return super()._opened(folder, limits)
+
+    return Later(folder)
+
+
+def persist(store, name, value=b"v", author=None, ttl=None, durability=None):
+    return store.set(name, value, 3, author, ttl, None, True, durability)[0]
+
+
+def rows_of(store):
+    """All entries: author, name, value, time of writing, whether it is persistent."""
+    return [
+        (author, name, store.value(name, author), timestamp, persistent)
+        for author, name, _, timestamp, _, persistent in store.list()[1]
+    ]
+
+
+def put(name, value=b"v", author=None, ttl=None, if_version=None, persist=None):
+    return [name, value, 3, author, ttl, if_version, persist]
+
+
+def shown(change):
+    """Name and value of a change, or that it is gone."""
+    return change[2], change[7] if change[0] else None

@@ -83,7 +83,7 @@ def _look_through(connection: sqlite3.Connection, path: str) -> int:
     seen = 0
     for record, _, why in rows.visit(connection, disk.ALL, (), big):
         _refuse_unreadable(record, why, None)
-        total.mix(rows.checksum_of(record))
+        total.mix(record.checksum or 0)
         seen += 1
     total.mix(seen)
     for author, name, *numbers in snapshots.listed(connection, path):
@@ -92,7 +92,7 @@ def _look_through(connection: sqlite3.Connection, path: str) -> int:
         total.mix(*numbers)
         for record, persistent, why in snapshots.load(connection, path, author, name, big):
             _refuse_unreadable(record, why, name)
-            total.mix(rows.checksum_of(record), persistent)
+            total.mix(record.checksum or 0, persistent)
             seen += 1
     if seen != left:
         raise rows.damaged(path, f"{left - seen} of its records are of no snapshot that it has")
@@ -153,7 +153,7 @@ class Backup:
     def records(self) -> Iterator[rows.Record]:
         """Each record."""
         with rows.telling("read", self._path):
-            for record, _, why in rows.visit(self.connection, disk.ALL, (), self.big):
+            for record, _, why in rows.visit(self.connection, disk.ALL, (), self.big, is_known=True):
                 if why is None:
                     yield record
 

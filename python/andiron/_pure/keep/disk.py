@@ -56,9 +56,11 @@ class Disk:
         "_durability",
         "_files",
         "_inode",
+        "_is_alone",
         "_is_ready",
         "_lock",
         "_may_be_there",
+        "_not_there",
         "_process",
         "_unsynced",
         "connection",
@@ -73,26 +75,13 @@ class Disk:
         files.make_folder(folder)
         self.path = os.path.join(folder, "store.sqlite")
         self._lock = files.Lock(os.path.join(folder, "store.lock"), wait)
+        #: Whether nobody else can read it meanwhile.
+        self._is_alone = False
+        self._not_there = [ending for ending in ("-wal", "-shm") if not os.path.lexists(self.path + ending)]
         try:
-            for ending in ("-wal", "-shm", "-journal"):
-                rows.refuse_other_than_file(self.path + ending, "store of andiron's")
-            if not os.path.lexists(self.path):
-                _create(self.path)
-            rows.check_header(self.path, rows.STORE)
-            with rows.telling("read", self.path):
-                #: Behind the loading it can write. The first one cannot, so to close that leaves all as it is.
-                self.connection = files.connect(self.path, "mode=ro")
-                _check_database(self.connection, self.path, rows.STORE)
-                self.high_water = number(self.connection, "SELECT high_water FROM state")
-                #: The files of records, by their keys.
-                self._files = {
-                    (author, name): rows.unsigned(file)
-                    for author, name, file in self.connection.execute(_FILES)
-                }
-                named = {rows.unsigned(file) for (file,) in self.connection.execute(_SNAPSHOT_FILES)}
-                self.values = files.Values(os.path.join(folder, "values"), {*self._files.values(), *named})
+            self._open(folder)
         except BaseException:
-            self._lock.free()
+            self._give_up()
             raise
         self._inode = os.lstat(self.path).st_ino
         self._is_ready = False
@@ -105,6 +94,45 @@ class Disk:
         #: Which records are there and cannot be read, with what is wrong with them. They stay as they are until they are set again or deleted.
         self.unreadable: dict[tuple[str, str], str] = {}
 
+    def _open(self, folder: str) -> None:
+        """Opens it to be read."""
+        for ending in ("-wal", "-shm", "-journal"):
+            rows.refuse_other_than_file(self.path + ending, "store of andiron's")
+        if not os.path.lexists(self.path):
+            _create(self.path)
+        rows.check_header(self.path, rows.STORE)
+        with rows.telling("read", self.path), contextlib.ExitStack() as failed:
+            #: Behind the loading it can write. The first one cannot, so to close that leaves all as it is.
+            self.connection = failed.enter_context(contextlib.closing(self._reading()))
+            _check_database(self.connection, self.path, rows.STORE)
+            self.high_water = number(self.connection, "SELECT high_water FROM state")
+            #: The files of records, by their keys.
+            self._files = {
+                (author, name): rows.unsigned(file) for author, name, file in self.connection.execute(_FILES)
+            }
+            self.values = files.Values(os.path.join(folder, "values"), self._named())
+            failed.pop_all()
+
+    def _reading(self) -> sqlite3.Connection:
+        """The database as it is read."""
+        connection = files.connect(self.path, "mode=ro")
+        try:
+            number(connection, "SELECT high_water FROM state")
+        except sqlite3.Error as error:
+            connection.close()
+            self._is_alone = rows.may_lack_room(error)
+            if not self._is_alone:
+                raise
+            # The index of the log needs room that the disk may not have; for one connection alone it can be in memory.
+            connection = files.connect(self.path, "mode=rw")
+            connection.execute("PRAGMA locking_mode=EXCLUSIVE").fetchall()
+        return connection
+
+    def _named(self) -> set[int]:
+        """The files that anything names."""
+        snapshots = self.connection.execute(_SNAPSHOT_FILES)
+        return {*self._files.values(), *(rows.unsigned(file) for (file,) in snapshots)}
+
     def load(self, each: Callable[[rows.Record], object]) -> None:
         """Gives each record that is there, in the order of their keys. Then the disk is ready for commits."""
         with rows.telling("read", self.path):
@@ -113,18 +141,26 @@ class Disk:
                     each(record)
                 else:
                     self.unreadable[record.author, record.name] = why
-            named = {rows.unsigned(file) for (file,) in self.connection.execute(_SNAPSHOT_FILES)}
-        self.connection.close()
+            named = self._named()
         with rows.telling("open", self.path):
-            self.connection = _open(self.path)
-            self._settle({*self._files.values(), *named})
+            if not self._is_alone:
+                self.connection.close()
+                self.connection = files.connect(self.path, "mode=rw", 1)
+            _prepare(self.connection)
+            self._settle(named)
         self._is_ready = True
 
     def _settle(self, named: set[int]) -> None:
         """Clears away what a crash left over. What was read may not have survived a power cut so far: only when it has may files go that it does not name."""
         self.values.sync(named)
-        with contextlib.suppress(sqlite3.OperationalError):  # on a disk that is full it stays in the log
-            if self._checkpoint("TRUNCATE"):
+        try:
+            is_moved = self._checkpoint("TRUNCATE")
+        except sqlite3.OperationalError as error:
+            # On a disk that is full it stays in the log, from where it is read as well.
+            if not isinstance(rows.of_sqlite("tidy", self.path, error), _errors.QuotaError):
+                raise
+        else:
+            if is_moved:
                 self.values.sweep(named)
 
     def commit(self, changes: Sequence[Change], high_water: int, durability: str) -> None:
@@ -150,6 +186,7 @@ class Disk:
             written = self.values.write_all(record.value for record in big)
         except BaseException:
             self.values.take_back(beside)
+            self._still_there()
             raise
         is_higher = high_water > self.high_water
         mark = min(high_water + _AHEAD, (1 << 64) - 1) if is_higher else self.high_water
@@ -217,8 +254,8 @@ class Disk:
     def _undo(self, error: BaseException, written: Sequence[int]) -> None:
         """Takes back what a failed transaction left.
 
-        Where it failed at its very end it may stand whole in the log, and would be found there after a crash: something that changes nothing is committed in its place, now or before
-        the next commit.
+        Where it failed at its very end it may stand whole in the log, and would be found there after a crash: something that changes nothing is committed in its place, now or
+        before the next commit.
         """
         with contextlib.suppress(sqlite3.Error):
             if self.connection.in_transaction:
@@ -294,6 +331,17 @@ class Disk:
         if self._is_ready:
             self._put_right()
         self.connection.close()
+        if self._is_ready:
+            self._lock.free()
+        else:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """Leaves all as it was."""
+        for ending in self._not_there:
+            with contextlib.suppress(OSError):
+                if ending == "-shm" or not os.path.getsize(self.path + ending):
+                    os.remove(self.path + ending)
         self._lock.free()
 
     def _put_right(self) -> None:
@@ -338,9 +386,8 @@ def open_untouched(path: str, kind: int) -> sqlite3.Connection:
     return connection
 
 
-def _open(path: str) -> sqlite3.Connection:
-    """Opens it to be written. Others may read meanwhile."""
-    connection = files.connect(path, "mode=rw", 1)
+def _prepare(connection: sqlite3.Connection) -> None:
+    """Has it be as commits need it. Others may read meanwhile."""
     for pragma in (
         "cell_size_check=1",
         "trusted_schema=0",
@@ -349,7 +396,9 @@ def _open(path: str) -> sqlite3.Connection:
         "journal_mode=WAL",
     ):
         connection.execute(f"PRAGMA {pragma}").fetchall()
-    return connection
+    # One that can only be read is opened as well, and tells so with the first write.
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute("ROLLBACK")
 
 
 def _create(path: str) -> None:

@@ -164,6 +164,13 @@ _IS_DAMAGED = (
 )
 
 
+def may_lack_room(error: sqlite3.Error) -> bool:
+    """Whether it may be of a disk that is full. Before Python 3.11 nobody knows what SQLite means by an error of input or output."""
+    text = str(error)
+    lacks = getattr(error, "sqlite_errorname", "SQLITE_IOERR_SHMSIZE") == "SQLITE_IOERR_SHMSIZE"
+    return "disk is full" in text or (lacks and "disk I/O error" in text)
+
+
 def of_sqlite(doing: str, path: str, error: Exception) -> _errors.Error:
     """What SQLite says."""
     if isinstance(error, OSError):
@@ -247,9 +254,9 @@ def unsigned(number: int) -> int:
 
 
 class Record:
-    """What a disk keeps of an entry. ``expires_at``: in microseconds since 1970, or `None`."""
+    """What a disk keeps of an entry. ``expires_at``: in microseconds since 1970, or `None`. ``checksum``: of all of it, where that is known."""
 
-    __slots__ = ("author", "codec", "expires_at", "name", "timestamp", "value", "version")
+    __slots__ = ("author", "checksum", "codec", "expires_at", "name", "timestamp", "value", "version")
 
     def __init__(
         self,
@@ -260,8 +267,10 @@ class Record:
         codec: int,
         expires_at: int | None,
         value: Any,
+        checksum: int | None = None,
     ) -> None:
         self.author = author
+        self.checksum = checksum
         self.name = name
         self.version = version
         self.timestamp = timestamp
@@ -281,7 +290,7 @@ class Record:
             expires_at,
             self.value if file is None else None,
             file,
-            signed(checksum_of(self)),
+            signed(checksum_of(self) if self.checksum is None else self.checksum),
         )
 
 
@@ -290,8 +299,9 @@ def visit(
     select: str,
     parameters: tuple[Any, ...],
     big: Big,
+    is_known: bool = False,
 ) -> Iterator[tuple[Record, tuple[Any, ...], str | None]]:
-    """Each record of a query, with what stands in its row behind its columns, and what is wrong with it, if something is."""
+    """Each record of a query, with what stands in its row behind its columns, and what is wrong with it, if something is. ``is_known``: that nothing is."""
     for row in connection.execute(select, parameters):
         author, name, version, timestamp, codec, expires_at, value, file, checksum = row[:9]
         why = None
@@ -302,8 +312,9 @@ def visit(
                 value, why = b"", str(error.args[0]) if isinstance(error, LookupError) else _why(error)
         try:
             expires_at = None if expires_at is None else unsigned(expires_at)
-            record = Record(author, name, unsigned(version), timestamp, codec, expires_at, value or b"")
-            if why is None and signed(checksum_of(record)) != checksum:
+            told = unsigned(checksum)
+            record = Record(author, name, unsigned(version), timestamp, codec, expires_at, value or b"", told)
+            if why is None and not is_known and checksum_of(record) != told:
                 why = "it is not as it was written"
         except (AttributeError, TypeError, OverflowError, StructError) as error:
             raise sqlite3.DatabaseError(f"a malformed record: {error}") from error

@@ -91,7 +91,7 @@ def take_over(disk: Disk, changes: Sequence[tuple[Any, ...]], high_water: int, b
     """Makes changes, and in the same commit replaces all snapshots by those of a backup."""
     big = f"{_WHOLE.replace(' ORDER', ' WHERE file IS NOT NULL ORDER')}"
     written = disk.values.write_all(
-        record.value for record, _, _ in rows.visit(backup.connection, big, (), backup.big)
+        record.value for record, _, _ in rows.visit(backup.connection, big, (), backup.big, is_known=True)
     )
 
     def make(connection: sqlite3.Connection) -> list[int]:
@@ -99,7 +99,9 @@ def take_over(disk: Disk, changes: Sequence[tuple[Any, ...]], high_water: int, b
         connection.execute("DELETE FROM snapshots")
         connection.execute("DELETE FROM snapshot_records")
         numbers = iter(written)
-        for record, (persistent, name), _ in rows.visit(backup.connection, _WHOLE, (), backup.big):
+        for record, (persistent, name), _ in rows.visit(
+            backup.connection, _WHOLE, (), backup.big, is_known=True
+        ):
             _put(connection, name, record, persistent, numbers)
         connection.executemany(_ABOUT, backup.connection.execute(_LIST))
         return old

@@ -149,6 +149,7 @@ class Store:
 
     __slots__ = (
         "_durability",
+        "_ended",
         "_expiring",
         "_hits",
         "_is_sooner",
@@ -197,7 +198,7 @@ class Store:
         self._expiring: list[tuple[int, str, str]] = []
         #: Called when an entry was set that expires sooner than all others, without the lock.
         self.sooner: Callable[[], object] = lambda: None
-        self._is_sooner = False
+        self._is_sooner = self._ended = False
         self.ages = Ages() if self.limits.evict == "oldest" else None
         #: What the disk has and the store has not: it could not be read, or is over and could not be forgotten. Who writes it takes it from the disk.
         self._stale: set[Key] = set()
@@ -516,6 +517,8 @@ class Store:
 
     def need_disk(self) -> Any:
         """The disk. Raises why nothing is kept beyond the life of the server, if so."""
+        if self._ended:
+            raise _errors.UnavailableError("the store has ended")
         if self.disk is None:
             raise _errors.UnsupportedError(self.unkept)
         return self.disk
@@ -623,7 +626,7 @@ class Store:
         """Ends it, and closes its disk."""
         with self.lock:
             disk, self.disk = self.disk, None
-            self.unkept = "the store has ended"
+            self._ended = True
         if disk is not None:
             disk.close()
 

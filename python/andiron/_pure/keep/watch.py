@@ -247,8 +247,8 @@ class Watcher:
         if entry is None or self._store.is_due(entry):
             return None
         # It is the newest: what changed before is told by it. Where one of those that follow is gone by then, its removal is untold.
-        self._taken(key)
-        return _change(key, entry, 0, 0, 0 if self._page else self._told_to())
+        note = self._taken(key)
+        return _change(key, entry, 0, note[2] if note else 0, 0 if self._page else self._told_to())
 
     def _next_change(self) -> list[Any] | None:
         key = next(iter(self._notes), None)

@@ -63,10 +63,12 @@ def buffer(form: str, shape: Array, data: bytes | Memory) -> Any:
 
 
 def _described(methods: dict[str, Any]) -> dict[str, Any]:
+    from inspect import cleandoc
+
     from andiron import _expose
 
     told = [_expose._signature(name, method, False) for name, method in methods.items() if name[:1] != "$"]
-    return {"name": "Store", "doc": _Wire.__doc__, "methods": told}
+    return {"name": "Store", "doc": cleandoc(_Wire.__doc__ or ""), "methods": told}
 
 
 class _Wire:
