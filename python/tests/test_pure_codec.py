@@ -357,6 +357,8 @@ def test_a_big_buffer_goes_beside_the_value_and_is_looked_at_where_it_is_named()
     assert codec.decode_message(encoded.body, memories=parts) == [b"a" * MIB, b"b" * MIB, b"c"]
     with pytest.raises(andiron.EncodingError, match="did not come with it"):
         codec.decode_message(encoded.body, memories=came[:1])
+    with pytest.raises(andiron.OverloadedError, match="could pass no descriptor"):
+        codec.decode_message(encoded.body)
     unsealed = memory.Descriptor(made(seals=0))
     with pytest.raises(andiron.EncodingError, match="not sealed"):
         codec.decode_message(encoded.body, memories=[unsealed, unsealed])

@@ -18,6 +18,7 @@ from andiron._pure.encoder import (
     SET,
     TUPLE,
 )
+from andiron._pure.failure import Failure
 from andiron._pure.memory import BY_REFERENCE_FROM, Descriptor, Memory
 
 TYPE_CHECKING = False
@@ -69,7 +70,7 @@ class Reader:
         self,
         data: Any,
         ref: Ref | None = None,
-        memories: Sequence[Memory | Descriptor] = (),
+        memories: Sequence[Memory | Descriptor] | None = None,
         stream: Callable[[], Any] | None = None,
         memory: Memory | None = None,
         buffer: Callable[[Any, Any, Any], Any] | None = None,
@@ -78,6 +79,7 @@ class Reader:
         self.data = data
         self.at = 0
         self.ref = ref
+        #: What came beside a message, by position; `None`: this is the value of none.
         self.memories = memories
         #: What stands for the first nil.
         self.stream = stream
@@ -283,7 +285,9 @@ class Reader:
             return data
         if type(data) is not int or data < 0:
             raise Malformed("a buffer has bytes, or their position")
-        if data >= len(self.memories):
+        if self.memories is not None and not self.memories:
+            raise Failure("overloaded", "a big value did not come: its sender could pass no descriptor")
+        if self.memories is None or data >= len(self.memories):
             raise Malformed("the memory of a buffer did not come with it")
         memory = self.memories[data]
         if not isinstance(memory, Descriptor) or (self.buffer is not None and shape == [0]):
