@@ -6,6 +6,7 @@ import pathlib
 import socket
 import stat
 import subprocess
+import sys
 import threading
 
 import pytest
@@ -572,3 +573,218 @@ def test_what_connects_can_be_imported_where_nothing_of_unix_is(processes):
     """
     out, err = processes.python(code, env=environment("pure")).communicate(timeout=60)
     assert (out, err) == ("b'hello'\n", "")
+
+
+# Whole servers.
+
+SERVES = """
+import os, sys, threading
+import andiron
+
+class Sink:
+    def __init__(self): self.got = []
+    @andiron.expose
+    def who(self): return andiron.caller().peer
+    @andiron.expose
+    def length(self, data): return len(data)
+    @andiron.expose
+    def items(self, count): yield from range(count)
+
+addresses = sys.argv[1:]
+server = andiron.Server({"sink": Sink(), "double": lambda x: 2 * x}, addresses, state=False, threads=4)
+print(*server.addresses, flush=True)
+sys.stdin.read()
+print(server.stop())
+"""
+
+CALLS = """
+import sys
+import andiron
+
+for address in sys.argv[1:]:
+    try:
+        hub = andiron.connect(address, timeout=20)
+        print(hub["double"](21), hub["sink"].length(b"x" * 3_000_000), sum(hub["sink"].items(1000)), hub["sink"].who().split()[0])
+        hub.store["x"] = bytes(2_000_000)
+        print(len(hub.store["x"]), sorted(hub.store))
+        hub.close()
+    except andiron.Error as error:
+        print(type(error).__name__, error)
+"""
+
+ENGINES = ["pure", "native"] if _native is not None else ["pure"]
+
+
+def engines(test):
+    """Each with each, but for the native one with itself."""
+    pairs = [(server, client) for server in ENGINES for client in ENGINES if "pure" in (server, client)]
+    return pytest.mark.parametrize(("server", "client"), pairs)(test)
+
+
+@pytest.fixture
+def configured(places, processes, certificate):
+    """Starts servers, which have a certificate, and gives where they are."""
+
+    def start(engine, *addresses, secret_file=None):
+        env = {**environment(engine), "ANDIRON_CERTIFICATE_FILE": certificate}
+        if secret_file is not None:
+            env["ANDIRON_SECRET_FILE"] = secret_file
+        process = processes.start(sys.executable, "-u", "-c", SERVES, *addresses, env=env)
+        where = process.stdout.readline().split()
+        assert where, process.communicate()[1]
+        return process, where
+
+    return start
+
+
+def called(processes, engine, *addresses, secret_file=None):
+    """What a client prints."""
+    env = environment(engine)
+    if secret_file is not None:
+        env["ANDIRON_SECRET_FILE"] = secret_file
+    out, err = processes.start(sys.executable, "-u", "-c", CALLS, *addresses, env=env).communicate(timeout=60)
+    assert err == ""
+    return out.splitlines()
+
+
+def ended(process):
+    """What a server that is told to end wrote, behind where it is."""
+    out, err = process.communicate(timeout=60)
+    return out.strip(), err
+
+
+@engines
+def test_both_engines_reach_each_other_in_all_ways(configured, processes, places, keys, server, client):
+    process, where = configured(
+        server, "desk", f"unix:{places}/socket", "tcp://127.0.0.1:0", "tls://127.0.0.1:0", secret_file=keys
+    )
+    for address, how in zip(["desk", *where[1:]], ["process", "process", "tcp", "tls"]):
+        first, second = called(processes, client, address, secret_file=keys)
+        assert first == f"42 3000000 499500 {how}", address
+        assert second == "2000000 ['x']"
+    assert ended(process) == ("True", "")
+    assert os.listdir(runtime.folder()) == ["desk.lock"]
+
+
+@engines
+def test_without_a_secret_of_this_user_loopback_has_one_of_its_own(configured, processes, server, client):
+    process, where = configured(server, "tcp://localhost:0")
+    for address in where:
+        assert called(processes, client, address)[0] == "42 3000000 499500 tcp"
+    assert ended(process) == ("True", "")
+
+
+@engines
+@pytest.mark.parametrize("scheme", ["tcp", "tls"])
+def test_a_wrong_secret_is_an_error_at_both_ends(configured, processes, places, keys, scheme, server, client):
+    process, (where,) = configured(server, f"{scheme}://127.0.0.1:0", secret_file=keys)
+    other = write_secret(places / "other")
+    (told,) = called(processes, client, where, secret_file=other)
+    assert told.startswith("AuthenticationError connect: "), told
+    assert "secret" in told
+    out, err = ended(process)
+    assert out == "True"
+    assert f"a connection was refused: {scheme} 127.0.0.1:" in err
+    assert err.count("\n") == 1
+
+
+@engines
+def test_a_secret_that_ended_is_told_to_who_has_it(configured, processes, places, server, client):
+    old = secret.Secret.new().text()
+    path = write_secret(places / "server", f"{old} name=old until=2020-01-01T00:00:00Z\n{GOOD}")
+    process, (where,) = configured(server, "tcp://127.0.0.1:0", secret_file=path)
+    (told,) = called(processes, client, where, secret_file=write_secret(places / "client", old))
+    assert told.startswith("AuthenticationError")
+    assert "the secret named 'old' ran out on 2020-01-01T00:00:00Z" in told
+    process.kill()
+
+
+@engines
+def test_rights_behind_a_secret_hold(configured, processes, places, server, client):
+    path = write_secret(places / "keys", f"{GOOD} name=reader store=read-only authors=a objects=store,sink")
+    _, (where,) = configured(server, "tcp://127.0.0.1:0", secret_file=path)
+    code = """
+        import sys, andiron
+        hub = andiron.connect(sys.argv[1])
+        print(sorted(hub), hub["sink"].who().partition(", ")[2])
+        for what in (lambda: hub["double"], lambda: hub.store.get("x"), lambda: hub.store.author("a").get("x"), lambda: hub.register("x", print),
+                     lambda: hub.store.author("a").update(x=1)):
+            try:
+                print(what())
+            except andiron.Error as error:
+                print(type(error).__name__)
+    """
+    env = {**environment(client), "ANDIRON_SECRET_FILE": write_secret(places / "client", GOOD)}
+    out, err = processes.python(code, where, env=env).communicate(timeout=60)
+    assert err == ""
+    assert out.splitlines() == [
+        "['sink', 'store'] secret 'reader'",
+        "DeniedError",
+        "DeniedError",
+        "None",
+        "DeniedError",
+        "DeniedError",
+    ]
+
+
+@engines
+def test_a_man_in_the_middle_of_tls_is_refused(
+    configured, processes, listen, keys, certificate, server, client
+):
+    """He has a certificate of his own, decrypts and passes on what both ends say: the proof is of another certificate."""
+    process, (where,) = configured(server, "tls://127.0.0.1:0", secret_file=keys)
+    own = os.path.join(os.path.dirname(certificate), "other.pem")
+    command = (
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=andiron"
+    )
+    subprocess.run([*command.split(), "-keyout", own, "-out", own], check=True, capture_output=True)
+    door = listen("tls://127.0.0.1:0", secret_file=keys, certificate=own)
+    told = []
+    calling = threading.Thread(
+        target=lambda: told.extend(called(processes, client, door.address, secret_file=keys))
+    )
+    calling.start()
+    channel.wait_at(door.sock, True, False, 30)
+    near = door.accept().channel
+    far, *_ = connector.connect(where, 10.0, secret_file=keys)
+    between(near, far, calling)
+    assert told[0].startswith("AuthenticationError")
+    process.kill()
+
+
+def between(one, other, until):
+    """Passes on what both ends say."""
+    for each in (one, other):
+        each.flush()
+    waiting = {one: b"", other: b""}
+    over = False
+    while until.is_alive() and not over:
+        for near, far in ((one, other), (other, one)):
+            try:
+                data = near.recv()[0]
+                waiting[far] += data
+                over = over or not data
+            except BlockingIOError:
+                near.flush()
+            except Failure:
+                over = True
+            try:
+                waiting[far] = waiting[far][far.send([waiting[far]]) :] if waiting[far] else b""
+            except BlockingIOError:
+                pass
+        one.wait(True, False, 0.01)
+    one.close()
+    other.close()
+    until.join()
+
+
+def test_many_who_say_nothing_do_not_keep_others_out(configured, processes, keys, monkeypatch):
+    process, (where,) = configured("pure", "tcp://127.0.0.1:0", secret_file=keys)
+    host, _, port = where[len("tcp://") :].rpartition(":")
+    silent = [socket.create_connection((host, int(port))) for _ in range(300)]
+    assert called(processes, "pure", where, secret_file=keys)[0] == "42 3000000 499500 tcp"
+    for one in silent:
+        one.close()
+    out, err = ended(process)
+    assert out == "True"
+    assert len(err.splitlines()) <= 2

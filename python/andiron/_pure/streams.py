@@ -190,7 +190,8 @@ class Outflow:
         """Nobody takes the rest: a generator's ``finally`` runs here and not when the collector comes by."""
         items, self._items = self._items, iter(())
         close = getattr(items, "close", None)
-        if close is not None:
+        # One that runs at this moment, on another thread, ends when that drops it.
+        if close is not None and not getattr(items, "gi_running", False):
             close()
 
 
