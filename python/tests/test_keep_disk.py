@@ -110,6 +110,14 @@ def test_what_is_left_of_a_time_goes_on_while_nobody_serves(folder):
     store.close()
 
 
+def test_the_longest_time_is_kept(folder):
+    with kept(folder) as store:
+        persist(store, "x", ttl=2**64 - 1)
+        assert store.get("x")[4] == 2**64 - 1
+    with kept(folder) as store:
+        assert 2**63 < store.get("x")[4] < 2**64
+
+
 def test_versions_are_never_used_again_whatever_the_clock_says(folder):
     with kept(folder) as store:
         persist(store, "x")

@@ -24,7 +24,7 @@ VALUES = {
     "long": bytes(300),
     "big": bytes(1 << 20),
 }
-values = st.sampled_from(sorted(VALUES)).map(VALUES.__getitem__)
+values = st.sampled_from(sorted(VALUES)).map(lambda name: VALUES[name])
 times = st.one_of(st.none(), st.integers(1, 40))
 
 
@@ -299,7 +299,7 @@ class Model(RuleBasedStateMachine):
 
 TestModel = Model.TestCase
 TestModel.settings = settings(
-    max_examples=20 if settings.default.max_examples <= 100 else 2000,
+    max_examples=12 if settings.default.max_examples <= 100 else 2000,
     stateful_step_count=25,
     suppress_health_check=list(HealthCheck),
     deadline=None,

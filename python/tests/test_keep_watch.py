@@ -1,5 +1,7 @@
 """What who watches the small store of a pure server is told."""
 
+import gc
+
 import pytest
 
 import andiron
@@ -32,6 +34,16 @@ def test_a_watcher_hears_what_is_there_and_then_every_change_in_order(store):
     store.set("b", b"5", 3)
     assert len(changes.told) == 2
     assert store.store.watchers._all == []
+
+
+def test_a_watcher_who_is_gone_costs_nothing(store):
+    for _ in range(20):
+        store.watch().take()
+    gc.collect()
+    changes = store.watch()
+    assert len(store.store.watchers._all) == 1
+    store.set("x", b"", 3)
+    assert len(changes.take()) == 1
 
 
 def test_without_what_is_there_only_changes_are_told(store):

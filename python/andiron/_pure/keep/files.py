@@ -28,7 +28,7 @@ def connect(path: str, mode: str, timeout: float = 0) -> sqlite3.Connection:
         for byte in os.fsencode(absolute)
     )
     return sqlite3.connect(
-        f"file:{escaped}?{mode}", timeout, isolation_level=None, check_same_thread=False, uri=True
+        f"file:{escaped}?{mode}", timeout=timeout, isolation_level=None, check_same_thread=False, uri=True
     )
 
 

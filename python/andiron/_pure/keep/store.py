@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 
 #: How counters are written: the native codec.
 _NATIVE = 1
-_LAST_VERSION = (1 << 64) - 1
+#: Neither a version nor a time on a disk goes beyond.
+_LAST = (1 << 64) - 1
 #: Versions that a commit leaves for writes that no disk hears of, so that they seldom wait for it.
 _ROOM = 1 << 17
 #: Nanoseconds after which what could not be forgotten by the disk is tried again, where nobody waits for it.
@@ -55,6 +56,11 @@ if hasattr(time, "CLOCK_BOOTTIME"):
         return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 else:
     steady = time.monotonic_ns
+
+
+def today() -> float:
+    """The time in seconds since 1970. A clock that stands before that is taken as standing there."""
+    return max(time.time(), 0.0)
 
 
 class Entry:
@@ -180,7 +186,7 @@ class Store:
         durability: str = "relaxed",
         unkept: str = "this daemon keeps nothing beyond its life: start it with a folder for its state",
         clock: Callable[[], int] = steady,
-        wall: Callable[[], float] = time.time,
+        wall: Callable[[], float] = today,
     ) -> None:
         self.lock = allocate_lock()
         self.limits = limits or Limits()
@@ -532,7 +538,9 @@ class Store:
         """A change that keeps an entry."""
         self.need_disk()
         # What is left of its time is told by the wall clock: the steady one does not know what it said before the machine was started.
-        expires_at = None if put.ttl is None else int(self.wall() * 1_000_000) + put.ttl // 1000
+        expires_at = None
+        if put.ttl is not None:
+            expires_at = min(int(self.wall() * 1_000_000) + put.ttl // 1000, _LAST)
         timestamp = now if put.timestamp is None else put.timestamp
         return ("put", put.author, put.name, version, timestamp, put.codec, expires_at, bytes(put.value))
 
@@ -560,7 +568,7 @@ class Store:
     def _next_version(self) -> int:
         """The next version, which the disk knows to be given out."""
         version = self.version + 1
-        if version > _LAST_VERSION:
+        if version > _LAST:
             raise _errors.InternalError(
                 "the store has no version left to write with: it was started with a damaged high-water mark or a wrong clock; mend that and start it anew"
             )

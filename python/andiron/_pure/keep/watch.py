@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from itertools import islice
+from weakref import ref
 
 from andiron._errors import BadArgumentsError, ConflictError, OverloadedError
 from andiron._pure.keep.limits import size
@@ -86,7 +87,8 @@ class Watchers:
     __slots__ = ("_all", "_bytes", "_changes", "_floor", "woken")
 
     def __init__(self) -> None:
-        self._all: list[Watcher] = []
+        #: Held weakly: one that nobody has any more is told nothing.
+        self._all: list[ref[Watcher]] = []
         #: From the first watcher on: nothing is kept where nobody ever watched.
         self._changes: deque[tuple[int, Key]] | None = None
         self._bytes = 0
@@ -101,8 +103,9 @@ class Watchers:
         if changes is None:
             return
         key = (author, name)
-        for watcher in self._all:
-            if watcher.note(key, version):
+        for one in self._all:
+            watcher = one()
+            if watcher is not None and watcher.note(key, version):
                 self.woken.append(watcher)
         changes.append((version, key))
         self._bytes += _length(key)
@@ -123,12 +126,12 @@ class Watchers:
             for changed, key in self._changes:
                 if changed > since:
                     watcher.note(key, changed)
-        self._all.append(watcher)
+        self.leave(watcher)
+        self._all.append(ref(watcher))
 
     def leave(self, watcher: Watcher) -> None:
         """It is told no more."""
-        if watcher in self._all:
-            self._all.remove(watcher)
+        self._all = [one for one in self._all if one() not in (watcher, None)]
 
     def wake(self) -> None:
         """Tells those for whom there is something; without the lock."""
@@ -141,6 +144,7 @@ class Watcher:
     """What one who watches is told: what it begins with, and every change from then on."""
 
     __slots__ = (
+        "__weakref__",
         "_after",
         "_authors",
         "_bytes",
