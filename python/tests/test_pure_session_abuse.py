@@ -439,6 +439,21 @@ def test_descriptors_go_with_the_first_byte_of_their_frame_and_once():
         file.close()
 
 
+def test_descriptors_stay_with_their_frame_among_very_many():
+    lone = with_descriptors()
+    (number,) = descriptors(1)
+    with os.fdopen(number) as file:
+        for turn in range(1, 1501):
+            lone.call("m", notify=True, attachments=[file] if turn in (700, 701) else ())
+        seen = []
+        while (transmit := lone.session.transmit()) is not None:
+            data = b"".join(transmit[0])
+            if transmit[1]:
+                seen.append(wire.HEADER.unpack_from(data)[3:])
+            lone.session.transmitted(len(data))
+    assert seen == [(1, 700), (1, 701)]
+
+
 # Errors.
 
 

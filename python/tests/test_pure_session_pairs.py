@@ -286,7 +286,7 @@ def part(pair):
 
 
 def test_two_honest_ends_agree_whatever_they_do():
-    for seed in seeds(40):
+    for seed in seeds(15):
         with named(seed) as rng:
             play = Play(seed, rng)
             for _ in range(600):
@@ -575,7 +575,7 @@ class StreamPlay:
 
 
 def test_two_honest_ends_agree_on_streams_and_promises_whatever_they_do():
-    for seed in seeds(40):
+    for seed in seeds(15):
         with named(seed) as rng:
             play = StreamPlay(seed, rng)
             for _ in range(600):

@@ -219,6 +219,7 @@ class Session(Receiving):
         self.inbox.drop()
         self.deadlines.clear()
         self.backlog.clear()
+        self.turns.clear()
         self.answered.clear()
         self.early.clear()
         if self.share is not None:

@@ -56,7 +56,7 @@ class Promising(Streaming):
         if "promises" not in self.features:
             return
         if len(self.answered) == _MOST_KEPT:
-            self.answered.popitem(last=False)
+            del self.answered[next(iter(self.answered))]
         self.answered[id_] = outcome
 
     def kept(self, of: int) -> Ref | Failure | None:

@@ -221,6 +221,7 @@ class Sending(State):
             self.open_sent((True, id_), held)
         if held:
             self.backlog[id_] = request
+            self.turns.append(id_)
         else:
             self._send_call(now, id_, request)
         if is_call:
@@ -232,9 +233,13 @@ class Sending(State):
     def send_held(self, now: float) -> None:
         """Sends what was held back, as far as the peer takes it."""
         while self.backlog:
-            id_, request = next(iter(self.backlog.items()))
-            if request.kind == CALL and self.in_flight >= self.most_peer_calls:
+            id_ = self.turns[0]
+            request = self.backlog.get(id_)
+            if request is not None and request.kind == CALL and self.in_flight >= self.most_peer_calls:
                 return
+            self.turns.popleft()
+            if request is None:
+                continue
             del self.backlog[id_]
             self._send_call(now, id_, request)
             self.go_on((True, id_))
@@ -262,7 +267,10 @@ class Sending(State):
     def drop_held(self, failure: Failure) -> None:
         """Drops what was held back: no more calls are made."""
         while self.backlog:
-            id_, request = self.backlog.popitem(last=False)
+            id_ = self.turns.popleft()
+            request = self.backlog.pop(id_, None)
+            if request is None:
+                continue
             self.uncount(request.arguments.refs)
             if self.own.pop(id_, None) is None:
                 self.events.append(("notify_failed", id_, failure))
@@ -379,6 +387,8 @@ class Sending(State):
         if held is not None:
             del self.own[id_]
             self.uncount(held.arguments.refs)
+            if len(self.turns) > 64 + 2 * len(self.backlog):
+                self.turns = deque(self.backlog)
         else:
             call.abandoned = True
             self.outbox.abort((CALL, id_))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from _collections import OrderedDict, deque
+from _collections import deque
 from heapq import heapify, heappop, heappush
 
 from andiron._pure.session.bodies import Bodies
@@ -259,6 +259,7 @@ class State:
         "their_calls",
         "theirs",
         "transcript",
+        "turns",
         "unread",
         "unread_until",
     )
@@ -306,7 +307,9 @@ class State:
         #: Own calls that the peer has not answered.
         self.in_flight = 0
         #: Calls and notifies that wait for their turn, by number.
-        self.backlog: OrderedDict[int, Request] = OrderedDict()
+        self.backlog: dict[int, Request] = {}
+        #: These numbers in order, and those of calls that were given up meanwhile.
+        self.turns: deque[int] = deque()
         #: When calls are over, whether they are own ones, and their numbers. Those that ended before may still be here.
         self.deadlines: list[tuple[float, bool, int]] = []
         #: When something was last heard, or this end began to wait, and when it asked for a sign of life since.
@@ -331,7 +334,7 @@ class State:
         self.answering = 0
         #: What became of calls of the peer that can be the target of a promise: the latest ones, by number of the call. Nothing is kept of
         #: results that are not one reference.
-        self.answered: OrderedDict[int, Ref | Failure] = OrderedDict()
+        self.answered: dict[int, Ref | Failure] = {}
         #: Calls of what others will give that are not here whole, so that nobody knows of those yet.
         self.early: list[IncomingCall] = []
         self.goodbye_sent = False
