@@ -18,30 +18,33 @@ _serve, _connect = _engine.serve, _engine.connect
 def _here(address):
     """Where there are no Unix sockets a name stands for the path of one."""
     path = address[5:] if address.startswith("unix:") else ""
-    return address if not path or hasattr(socket, "AF_UNIX") else path[-60:].strip("/").replace("/", "-")
+    return address if not path or hasattr(socket, "AF_UNIX") else path[-60:].replace("/", "-").lstrip("-.")
+
+
+#: Whether the threads begin.
+_begin = True
 
 
 def _serve_by_threads(addresses, *args, threads=None, **options):
-    return _serve(list(map(_here, addresses)), *args, threads=threads or _THREADS, **options)
+    threads = threads or (_THREADS if _begin else None)
+    return _serve(list(map(_here, addresses)), *args, threads=threads, **options)
 
 
 def _connect_with_a_thread(address, *args, pump=None, **options):
-    return _connect(_here(address), *args, pump=True if pump is None else pump, **options)
-
-
-def apply():
-    if andiron.engine == "pure":
-        _engine.serve, _engine.connect = _serve_by_threads, _connect_with_a_thread
+    pump = pump if pump is not None or not _begin else True
+    return _connect(_here(address), *args, pump=pump, **options)
 
 
 @contextlib.contextmanager
 def bare():
     """The engine as it is by itself."""
-    _engine.serve, _engine.connect = _serve, _connect
+    global _begin
+    _begin = False
     try:
         yield
     finally:
-        apply()
+        _begin = True
 
 
-apply()
+if andiron.engine == "pure":
+    _engine.serve, _engine.connect = _serve_by_threads, _connect_with_a_thread

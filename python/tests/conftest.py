@@ -1,7 +1,9 @@
 """Servers and other processes for tests."""
 
+import asyncio
 import os
 import pathlib
+import socket
 import subprocess
 import sys
 import textwrap
@@ -46,6 +48,15 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.delenv("ANDIRON_ADDRESS", raising=False)
     return tmp_path
+
+
+#: Over the loopback network nobody knows at once that the other end was killed, and what was sent to it may have run.
+needs_unix = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="Unix sockets were taken away")
+
+
+def in_thread(work, *arguments):
+    """What a task awaits that blocks; `asyncio.to_thread` is there from Python 3.9 on."""
+    return asyncio.get_running_loop().run_in_executor(None, work, *arguments)
 
 
 class Processes:

@@ -7,6 +7,7 @@ import pytest
 
 import andiron
 from andiron import aio
+from conftest import needs_unix
 
 #: The server of the native engine tells by a version board what was written: else its clients ask for each entry whether it changed.
 HAS_BOARD = andiron.engine == "native"
@@ -337,6 +338,7 @@ def begin(processes, home):
     return start
 
 
+@needs_unix
 def test_a_connection_that_was_lost_is_made_anew(begin):
     async def main():
         server = begin()
@@ -364,6 +366,7 @@ def test_a_connection_that_was_lost_is_made_anew(begin):
     run(main())
 
 
+@needs_unix
 def test_a_call_waits_for_the_next_connection_as_long_as_it_may(begin):
     async def main():
         server = begin()
@@ -425,6 +428,7 @@ def test_a_server_of_a_network_is_reached(home):
     run(main())
 
 
+@needs_unix
 def test_a_handshake_that_is_not_answered_is_given_up(home):
     async def main():
         heard, kept = asyncio.Event(), []

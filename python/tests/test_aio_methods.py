@@ -8,6 +8,7 @@ import pytest
 
 import andiron
 from andiron import aio
+from conftest import in_thread
 
 SOMETHING = contextvars.ContextVar("something", default="nothing")
 
@@ -341,7 +342,7 @@ def test_clients_of_threads_call_what_a_loop_serves(home):
                     far.volume = 6
                     return far.volume
 
-            assert await asyncio.to_thread(client) == 6
+            assert await in_thread(client) == 6
 
     run(main())
 
@@ -379,10 +380,10 @@ def test_each_of_two_loops_in_two_threads_runs_its_own_methods(home):
 
             async with aio.Server({name: where}, f"unix:{home}/{name}", state=False):
                 async with await aio.connect(f"unix:{home}/{name}") as hub:
-                    await asyncio.to_thread(met.wait, 60)
+                    await in_thread(met.wait, 60)
                     told = [await (await hub[name])() for _ in range(50)]
                     assert told == [True] * 50
-                    await asyncio.to_thread(met.wait, 60)
+                    await in_thread(met.wait, 60)
                 outcomes.append(name)
 
         run(main())
@@ -427,7 +428,7 @@ def test_aio_serve_registers_where_a_server_runs_and_takes_over_when_it_goes(hom
         async with await aio.connect(wait=30) as hub:
             assert await (await hub["two"])() == 2
             assert await hub.names() == ["one", "store", "two"]
-        await asyncio.get_running_loop().run_in_executor(None, first.stop)
+        await in_thread(first.stop)
         async with await aio.connect(wait=30) as hub:
             assert await (await hub["two"])() == 2
             assert await hub.names() == ["store", "two"]

@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import pickle
 import subprocess
-import sys
 import threading
 import traceback
 
@@ -181,10 +180,10 @@ def test_pools_of_processes_take_hubs_proxies_and_stores(address, method):
 
 
 @pytest.fixture
-def secret(home):
+def secret(home, command):
     path = home / "the.secret"
     subprocess.run(
-        [sys.executable, "-m", "andiron", "secret", "new", "--secret-file", path],
+        [command, "secret", "new", "--secret-file", path],
         check=True,
         capture_output=True,
     )

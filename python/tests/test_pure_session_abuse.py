@@ -839,7 +839,7 @@ def test_vectors_with_a_mistake_bring_no_session_down():
                     elif what == 1:
                         del spoilt[at:]
                     else:
-                        spoilt[at:at] = rng.randbytes(rng.randrange(9))
+                        spoilt[at:at] = bytes(rng.randrange(256) for _ in range(rng.randrange(9)))
                     data = bytes(spoilt)
                 cut = rng.randint(0, len(data))
                 for piece in (data[:cut], data[cut:]):

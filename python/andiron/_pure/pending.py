@@ -148,8 +148,6 @@ class Pending:
 
     def _finished(self, timeout: float | None) -> None:
         if not self._wait(timeout):
-            from concurrent.futures import TimeoutError  # noqa: A004 - which one it is before Python 3.11
-
             raise TimeoutError(f"no result came within {timeout} s; the call goes on")
 
     def result(self, timeout: float | None = None) -> Any:
