@@ -108,14 +108,17 @@ def over(link: Link) -> Connection:
 class Connection:
     """One connection."""
 
-    __slots__ = ("__weakref__", "_line", "_pool", "cache", "made_by")
+    __slots__ = ("__weakref__", "_is_attended", "_line", "_own_pool", "cache", "made_by")
 
     def __init__(self, line: Line, cache: int | None) -> None:
         self._line = line
         self.cache = Cache(DEFAULT_LIMIT if cache is None else cache)
         #: By what proxies and streams of what comes over it are made, where it is not the package.
         self.made_by: tuple[Any, Any] | None = None
-        self._pool: Pool | None = None
+        #: Threads read it.
+        self._is_attended = False
+        #: They are its own.
+        self._own_pool: Pool | None = None
 
     @property
     def link(self) -> Link:
@@ -144,9 +147,14 @@ class Connection:
         """Has a thread read it, and others run what is called."""
         from andiron._pure.pool import Pool
 
-        pool = self._pool = Pool(threads)
-        pool.attend(self._line.link)
+        pool = self._own_pool = Pool(threads)
+        self.attend_by(pool)
         pool.start()
+
+    def attend_by(self, pool: Pool) -> None:
+        """Has the threads of another one read it, and run what is called."""
+        self._is_attended = True
+        pool.attend(self._line.link)
         self._line.renewed = pool.attend
 
     def root(self) -> Remote:
@@ -232,7 +240,7 @@ class Connection:
 
     def turn(self, seconds: float) -> bool:
         """Serves on this thread for so many seconds at most; false where threads of its own do that."""
-        if self._pool is not None:
+        if self._is_attended:
             return False
         line = self._line
         link = line.link
@@ -270,7 +278,7 @@ class Connection:
         """Ends the connection."""
         self.cache.close()
         self._line.close()
-        pool, self._pool = self._pool, None
+        pool, self._own_pool = self._own_pool, None
         if pool is not None:
             pool.stop(1.0)
 

@@ -553,6 +553,10 @@ class Link:
                 self._schedule(sending)
             return False
 
+    def sends(self, sending: Sending) -> bool:
+        """Whether its items are wanted. Under the lock."""
+        return self._sendings.get(sending.stream) is sending
+
     def _schedule(self, sending: Sending) -> None:
         if sending.busy:
             sending.again = True
@@ -665,7 +669,7 @@ class Link:
         elif kind == "stopped":
             sending = self._sendings.pop(event[1], None)
             if sending is not None:
-                todo.append((sending.close, ()))
+                todo.append((sending.drop, ()))
         elif kind == "cancelled":
             call = self._handling.get(event[1])
             # A one-way call is not given up by a caller who is gone: nobody waits for it in any case.
@@ -1017,6 +1021,12 @@ class Link:
         with self.lock:
             self._wake(False)
 
+    def leave_attendant(self) -> None:
+        """Nobody reads for those who wait any more."""
+        with self.lock:
+            self.attendant = None
+            self._wake(True)
+
     @staticmethod
     def do(todo: Iterable[Any]) -> None:
         """Does what had to wait for the lock."""
@@ -1087,7 +1097,7 @@ class Link:
             if sending.waits and not sending.busy and not sending.scheduled:
                 del self._sendings[stream]
                 self.session.end_stream(stream, Failure("unavailable", "the stream's process is shutting down"))
-                todo.append((sending.close, ()))
+                todo.append((sending.drop, ()))
 
     def close(self) -> None:
         """Says goodbye and ends it. What is outstanding fails."""
@@ -1110,7 +1120,7 @@ class Link:
         self._on_end = []
         todo.append((_drop, (self.objects.clear(),)))
         for sending in self._sendings.values():
-            todo.append((sending.close, ()))
+            todo.append((sending.drop, ()))
         self._sendings.clear()
         gone = Failure("cancelled", "the caller's connection ended")
         kept = deque(job for job in self.jobs if self.attendant is not None and job.notify)

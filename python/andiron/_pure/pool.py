@@ -343,6 +343,8 @@ class Pool:
         for thread in self._threads:
             if thread.ident != get_ident():
                 thread.join(max(0.0, until - monotonic()))
+        for link in self.links():
+            link.leave_attendant()
         if all(not thread.is_alive() or thread.ident == get_ident() for thread in self._threads):
             self._selector.close()
             self._here.close()

@@ -155,8 +155,11 @@ class Running:
                 near.close()
                 raise
         except Failure as failure:
-            raise failure.exception("connect") from None
-        return Connection(Line(near), None)
+            failure.throw("connect")
+        connection = Connection(Line(near), None)
+        if self._pool.threads is not None:
+            connection.attend_by(self._pool)
+        return connection
 
     def open(self, bell: Bell, token: Any) -> Driver:
         """The same for a loop."""
@@ -165,7 +168,7 @@ class Running:
         try:
             return loop.drive(bell, token, self._inside)
         except Failure as failure:
-            raise failure.exception("connect") from None
+            failure.throw("connect")
 
     def stop(self) -> bool:
         """Takes no further calls, waits a while for those under way, and ends all connections. True if all were finished in time.

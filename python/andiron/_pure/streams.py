@@ -116,11 +116,12 @@ class Inflow:
             raise RuntimeError("another thread waits for the next item of this: take them by one")
         self._taking = True
         try:
-            if not self.ready:
-                try:
+            try:
+                self.link.check_fork()
+                if not self.ready:
                     self.link.wait(self)
-                except Failure as failure:
-                    failure.throw(self.operation)
+            except Failure as failure:
+                failure.throw(self.operation)
             item = self.take()
         finally:
             self._taking = False
@@ -289,7 +290,7 @@ class Sending:
         link = self.link
         with link.lock:
             self.scheduled = False
-            if self.busy:
+            if self.busy or not link.sends(self):
                 self.again = True
                 return
             self.busy = True
@@ -314,8 +315,13 @@ class Sending:
     def _wake(self) -> None:
         self.link.more(self)
 
+    def drop(self) -> None:
+        """Nobody wants the items any more. A thread that is at it closes what makes them."""
+        if not self.busy:
+            self.close()
+
     def close(self) -> None:
-        """Nobody wants the items any more."""
+        """Closes what makes the items."""
         source, self._source = self._source, _Nothing()
         try:
             source.close()
