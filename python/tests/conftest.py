@@ -34,9 +34,9 @@ def environment(engine):
 
 @pytest.fixture
 def native():
-    """Skips a test that is about the native module."""
+    """Skips a test of what the pure engine does not do: the command, or threads that begin by themselves and are counted."""
     if andiron.engine != "native":
-        pytest.skip("about the native module")
+        pytest.skip("about what only the native engine does")
 
 
 @pytest.fixture

@@ -167,7 +167,7 @@ def test_a_server_has_one_thread_at_least(home):
         andiron.Server({}, f"unix:{home}/s", threads=0)
 
 
-def test_more_than_it_can_run_is_refused_as_overloaded(serve):
+def test_more_than_it_can_run_is_refused_as_overloaded(native, serve):
     gate = Gate()
     hub = serve({"gate": gate})
     hubs = [andiron.connect(hub.peer.strip("'")) for _ in range(3)]
