@@ -1,5 +1,6 @@
 """How the pure engine reaches servers, and lets others in: names and their files, secrets, TLS."""
 
+import contextlib
 import importlib
 import os
 import pathlib
@@ -13,7 +14,7 @@ import pytest
 
 import andiron
 from andiron import _engine
-from andiron._pure import address, channel, connector, hooks, listener, names, runtime, secret
+from andiron._pure import address, channel, connector, hooks, listener, names, runtime, secret, server
 from andiron._pure.failure import Failure
 from conftest import environment
 
@@ -519,8 +520,8 @@ def test_a_channel_never_blocks_and_can_be_waited_for():
     sent = 0
     while near.wait(False, True, 0)[1]:
         sent += near.send([b"x" * 100_000])
-    with pytest.raises(BlockingIOError):
-        for _ in range(1000):
+    with contextlib.suppress(BlockingIOError):
+        while True:
             sent += near.send([b"x" * 100_000])
     arrived = 0
     while arrived < sent:
@@ -658,9 +659,9 @@ def test_both_engines_reach_each_other_in_all_ways(configured, processes, places
     process, where = configured(
         server, "desk", f"unix:{places}/socket", "tcp://127.0.0.1:0", "tls://127.0.0.1:0", secret_file=keys
     )
-    for address, how in zip(["desk", *where[1:]], ["process", "process", "tcp", "tls"]):
-        first, second = called(processes, client, address, secret_file=keys)
-        assert first == f"42 3000000 499500 {how}", address
+    for text, how in zip(["desk", *where[1:]], ["process", "process", "tcp", "tls"]):
+        first, second = called(processes, client, text, secret_file=keys)
+        assert first == f"42 3000000 499500 {how}", text
         assert second == "2000000 ['x']"
     assert ended(process) == ("True", "")
     assert os.listdir(runtime.folder()) == ["desk.lock"]
@@ -669,8 +670,8 @@ def test_both_engines_reach_each_other_in_all_ways(configured, processes, places
 @engines
 def test_without_a_secret_of_this_user_loopback_has_one_of_its_own(configured, processes, server, client):
     process, where = configured(server, "tcp://localhost:0")
-    for address in where:
-        assert called(processes, client, address)[0] == "42 3000000 499500 tcp"
+    for text in where:
+        assert called(processes, client, text)[0] == "42 3000000 499500 tcp"
     assert ended(process) == ("True", "")
 
 
@@ -768,10 +769,8 @@ def between(one, other, until):
                 near.flush()
             except Failure:
                 over = True
-            try:
+            with contextlib.suppress(BlockingIOError):
                 waiting[far] = waiting[far][far.send([waiting[far]]) :] if waiting[far] else b""
-            except BlockingIOError:
-                pass
         one.wait(True, False, 0.01)
     one.close()
     other.close()
@@ -788,3 +787,115 @@ def test_many_who_say_nothing_do_not_keep_others_out(configured, processes, keys
     out, err = ended(process)
     assert out == "True"
     assert len(err.splitlines()) <= 2
+
+
+def test_a_peer_that_never_says_who_it_is_has_to_go_when_there_are_too_many(places, keys, monkeypatch):
+    monkeypatch.setattr(server, "_MOST_GUESTS", 3)
+    running = server.serve(["tcp://127.0.0.1:0"], {}, secret_file=keys)
+    where = running.addresses()[0].rpartition(":")[2]
+    try:
+        silent = [socket.create_connection(("127.0.0.1", int(where))) for _ in range(5)]
+        while len(running._links) + len(running._guests) != 6:
+            running.turn(0.01)
+        for one in silent[:2]:
+            assert one.recv(1) == b""
+        silent[2].setblocking(False)
+        with pytest.raises(BlockingIOError):
+            silent[2].recv(1)
+    finally:
+        running.stop()
+    for one in silent:
+        one.close()
+
+
+class Within:
+    """Has a connection within this process, whose server serves only while somebody waits."""
+
+    def __init__(self, objects):
+        self.running = server.serve(
+            [], {name: _engine.Target(call, {"$call": call}, None) for name, call in objects.items()}
+        )
+        self.connection = self.running.connect()
+
+    def __enter__(self):
+        return self.connection
+
+    def __exit__(self, *_):
+        self.connection.close()
+        assert self.running.stop()
+
+
+@pytest.fixture
+def pure():
+    if andiron.engine != "pure":
+        pytest.skip("about servers of the pure engine in this process")
+
+
+def test_who_waits_within_the_process_serves_meanwhile(pure):
+    with Within(
+        {"double": lambda x: 2 * x, "each": lambda call, count: [call(number) for number in range(count)]}
+    ) as connection:
+        assert connection.names() == ["double", "each", "store"]
+        assert connection.lookup("double").method("$call")(21) == 42
+        store = connection.store()
+        store.set("x", [1])
+        assert store.get("x") == [1]
+        # The thread that waits is deep in the server when it is called back.
+        assert connection.lookup("each").method("$call")(lambda number: number + 1, 5) == [1, 2, 3, 4, 5]
+
+
+def test_one_thread_serves_those_that_wait(pure):
+    with Within({"double": lambda x: 2 * x}) as connection:
+        double = connection.lookup("double").method("$call")
+        answers = []
+        waiting = [
+            threading.Thread(target=lambda: answers.extend(double(number) for number in range(50)))
+            for _ in range(4)
+        ]
+        for thread in waiting:
+            thread.start()
+        for thread in waiting:
+            thread.join()
+        assert sorted(answers) == sorted(2 * number for number in range(50) for _ in range(4))
+
+
+def test_a_server_that_stopped_takes_nobody(pure):
+    running = server.serve([], {})
+    assert running.stop()
+    assert running.stop()
+    with pytest.raises(andiron.UnavailableError, match="the server has stopped"):
+        running.connect()
+
+
+def test_another_interpreter_of_the_process_does_not_take_a_name(listen):
+    try:
+        import _xxsubinterpreters as interpreters
+    except ImportError:
+        pytest.skip("no interpreters to begin")
+    door = listen("desk")
+    code = f"""
+import sys, os
+sys.path[:] = {sys.path!r}
+os.environ["ANDIRON_PURE"] = "1"
+os.environ["XDG_RUNTIME_DIR"] = {os.environ["XDG_RUNTIME_DIR"]!r}
+from andiron._pure import listener
+from andiron._pure.failure import Failure
+try:
+    listener.listen("desk")
+except Failure as failure:
+    told = failure.message
+else:
+    told = "it listens"
+with open({os.environ["XDG_RUNTIME_DIR"]!r} + "/told", "w") as file:
+    file.write(told)
+"""
+    other = interpreters.create(isolated=False)
+    try:
+        interpreters.run_string(other, code)
+    finally:
+        interpreters.destroy(other)
+    with open(os.environ["XDG_RUNTIME_DIR"] + "/told") as file:
+        assert file.read().startswith(f"the name desk is taken by process {os.getpid()}:")
+    assert not door.tick()
+    near, *_ = ends(door, "desk")
+    near.close()

@@ -1016,10 +1016,10 @@ class Link:
         if not full:
             self._passed = 0
 
-    def wake(self) -> None:
-        """Something that a thread may wait for changed."""
+    def wake(self, everybody: bool = False) -> None:
+        """Something that a thread may wait for changed; ``everybody``: also who reads."""
         with self.lock:
-            self._wake(False)
+            self._wake(everybody)
 
     def leave_attendant(self) -> None:
         """Nobody reads for those who wait any more."""

@@ -422,6 +422,8 @@ class _Beside:
         self._running = running
         self._near = near
         self._pool = running._pool
+        #: It has to serve when a call of the chain runs, which it does not where it waits at the near end.
+        self.chains: dict[int, Link] = {}
         self._pool.listen(near.channel, self._came)
         near.on_end(lambda _failure: self._pool.unlisten(near.channel_number))
 
@@ -434,7 +436,6 @@ class _Beside:
 
     def step(self, timeout: float) -> None:
         """Serves, and reads what the server said to that."""
-        self._near.step(0)
         if self._pool.drives():
             self._pool.step(timeout)
         elif self._running._turning.acquire(False):
@@ -442,6 +443,8 @@ class _Beside:
                 self._pool.turn_once(timeout)
             finally:
                 self._running._turning.release()
+                self._near.step(0)
+                self._near.wake(True)  # if this thread has what it waits for, another one serves on
 
     def _came(self) -> None:
         """Reads; and as the thread that waits for the calls that came may be deep in one of the server's own, they are run here."""
