@@ -87,6 +87,7 @@ class Lone:
         output = b""
         while (transmit := self.session.transmit()) is not None:
             data = b"".join(transmit[0])
+            assert data
             output += data
             self.session.transmitted(len(data))
         return output

@@ -8,7 +8,7 @@ from andiron._pure.failure import KINDS, Failure
 from andiron._pure.session import Config, proof, wire
 from andiron._pure.session.hello import LIMITS, Hello
 from andiron._pure.session.proof import Transcript
-from sessions import Lone, descriptors, frames_of, vectors
+from sessions import Lone, bulk, call_payload, descriptors, frame, frames_of, vectors
 
 FRAMES = vectors("frames.json")
 EXCHANGES = vectors("session.json")
@@ -308,3 +308,141 @@ def at_random(seed):
 def test_exchanges_go_as_they_are_written_in_whatever_pieces_the_bytes_come(vector):
     for pieces in (whole, one_by_one, *map(at_random, range(8))):
         Exchange(vector, pieces).play()
+
+
+# What the vectors leave to each implementation.
+
+
+def test_a_frame_longer_than_the_limit_is_refused_also_where_it_is_here_whole():
+    for length, is_open in ((10_000, True), (10_001, False)):
+        lone = Lone.open(config=Config(limits={"frame": 10_000}))
+        lone.receive(frame(wire.CALL, 0, 1, call_payload(0, "m", bytes(length - 27))))
+        assert lone.session.is_open == is_open
+
+
+def test_a_call_that_left_may_have_run_and_one_that_was_held_back_did_not():
+    lone = Lone.open(True, limits={"calls": 1})
+    ids = [lone.call() for _ in range(3)]
+    lone.output()
+    lone.receive(frame(wire.RESULT, 0, ids[0], b"\0"))
+    lone.output()
+    assert [event[1] for event in lone.events()] == ids[:1]
+    lone.session.disconnected("it was cut")
+    kinds = {event[1]: event[3].kind for event in lone.events() if event[0] == "answer"}
+    assert kinds == {ids[1]: "unknown", ids[2]: "unavailable"}
+
+
+def test_a_call_of_which_the_last_byte_was_not_sent_did_not_run():
+    lone = Lone.open(True)
+    lone.call(body=b"12345")
+    (buffers, _) = lone.session.transmit()
+    lone.session.transmitted(len(b"".join(buffers)) - 1)
+    lone.session.disconnected("it was cut")
+    assert lone.events()[0][3].kind == "unavailable"
+
+
+def test_held_calls_and_notifies_go_in_order_and_without_those_that_were_given_up():
+    lone = Lone.open(True, limits={"calls": 2})
+    ids = [lone.call(notify=number % 5 == 0) for number in range(1, 301)]
+    for number in ids[10:290]:
+        if number % 5:
+            lone.session.cancel(number)
+    sent = []
+    while frames := lone.frames():
+        sent += [number for _, _, _, number, _ in frames]
+        for kind, _, _, number, _ in frames:
+            if kind == wire.CALL:
+                lone.receive(frame(wire.RESULT, 0, number, b"\0"))
+    assert sent == [*ids[:10], *[number for number in ids[10:290] if not number % 5], *ids[290:]]
+    assert not lone.session.turns
+
+
+def test_a_call_that_was_given_up_has_no_time_limit_any_more():
+    lone = Lone.open(True)
+    number = lone.call(deadline=lone.now + 5)
+    assert lone.session.poll_timeout() == lone.now + 5
+    lone.session.cancel(number)
+    assert lone.session.poll_timeout() is None
+
+
+def test_no_items_are_asked_of_the_user_while_a_long_one_is_under_way():
+    features = ("streams",)
+    lone = Lone.open(True, Config(features=features), features=features, limits={"frame": 4096, "window": 0})
+    stream = (True, lone.call(stream=True))
+    more = frame(wire.CREDIT, wire.STREAM | wire.CALLEE, stream[1], wire.U64.pack(1))
+    lone.receive(more)
+    assert lone.events() == [("credit", stream)]
+    lone.session.item(stream, bytes(5000))
+    lone.receive(more)
+    assert (lone.events(), lone.session.stream_credit(stream)) == ([], 0)
+    lone.receive(frame(wire.CREDIT, 0, 1, wire.U64.pack(5000)))
+    lone.output()
+    assert (lone.events(), lone.session.stream_credit(stream)) == ([("credit", stream)], 1)
+
+
+def test_a_long_result_that_is_cancelled_on_its_way_opens_no_stream():
+    features = ("streams",)
+    lone = Lone.open(False, Config(features=features), features=features, limits={"frame": 4096, "window": 0})
+    lone.receive(frame(wire.CALL, 0, 1, call_payload(0, "m")))
+    lone.events()
+    lone.session.reply(1, bytes(5000), stream=True)
+    assert lone.session.is_streaming((False, 1))
+    lone.receive(frame(wire.CANCEL, 0, 1))
+    assert lone.events() == [("stopped", (False, 1))]
+    assert [kind for kind, *_ in lone.frames()] == [wire.RESULT, wire.CHUNK, wire.ERROR]
+    lone.session.leave()
+    lone.output()
+    assert lone.session.is_finished
+
+
+@pytest.mark.parametrize("length", [0, 1, 16_383, 16_384, 200_000, 5_000_000])
+def test_a_body_arrives_as_it_was_however_long_it_is(length):
+    client, server = Lone(True), Lone()
+    for _ in range(2):
+        server.receive(client.output())
+        client.receive(server.output())
+    client.events()
+    body = bulk(min(length, 70_000)) * (length // 70_000 or 1)
+    client.call("echo", body)
+    for _ in range(3):
+        server.receive(client.output())
+        client.receive(server.output())
+    (call,) = [event[1] for event in server.events() if event[0] == "call"]
+    assert call.payload.body == body
+    server.session.reply(call.id, call.payload.body)
+    for _ in range(3):
+        client.receive(server.output())
+        server.receive(client.output())
+    ((_, _, payload, failure),) = client.events()
+    assert failure is None
+    assert payload.body == body
+    assert memoryview(payload.body).readonly
+
+
+def test_what_cannot_be_sent_is_said_at_once_and_nothing_is_sent():
+    lone = Lone.open(True, limits={"frame": 4096, "message": 5000, "attachments": 0, "objects": 1})
+    shown = lone.session.show()
+    for words, more in (
+        ("a message of 5001 bytes; the other end takes 5000", {"body": bytes(5001)}),
+        ("a message with 400 references", {"refs": [(0, shown)] * 400}),
+        ("1 descriptors; the other end takes 0", {"attachments": [None]}),
+        ("65 big values in one message", {"parts": [0] * 65}),
+        ("the root object cannot stand in a message", {"refs": [(0, 0)]}),
+        ("the other end has released object 7", {"refs": [(0, 7)]}),
+        ("annotations of 9000 bytes", {"annotations": bytes(9000)}),
+        ("a one-way call cannot have a stream", {"stream": True, "notify": True}),
+        ("the other end does not know streams", {"stream": True}),
+        ("the other end does not know promises", {"promise": True}),
+        ("a method name has 1 to 255 bytes", {"method": "m" * 256}),
+        ("a method name has 1 to 255 bytes", {"method": ""}),
+    ):
+        with pytest.raises(Failure, match=words):
+            lone.call(**more)
+    with pytest.raises(Failure, match="drop some proxies there"):
+        lone.session.show()
+    assert (lone.output(), lone.events()) == (b"", [])
+    lone.session.forget_unsent([(0, shown)])
+    assert lone.events() == [("released", shown)]
+    lone.session.leave()
+    with pytest.raises(Failure, match="the session is being closed"):
+        lone.call()

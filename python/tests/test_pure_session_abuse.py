@@ -448,6 +448,7 @@ def test_descriptors_stay_with_their_frame_among_very_many():
         seen = []
         while (transmit := lone.session.transmit()) is not None:
             data = b"".join(transmit[0])
+            assert data
             if transmit[1]:
                 seen.append(wire.HEADER.unpack_from(data)[3:])
             lone.session.transmitted(len(data))
