@@ -9,6 +9,8 @@ from andiron._pure import codec
 from andiron._pure.keep import places
 from andiron._pure.keep.limits import AUTHOR_OVERHEAD, ENTRY_OVERHEAD
 from andiron._pure.keep.order import Names
+from andiron._pure.keep.store import Put
+from andiron._pure.server import serve
 from keeping import SECOND, Kept, Rights, put, shown
 
 NOBODY_KEEPS = "this daemon keeps nothing beyond its life"
@@ -248,6 +250,21 @@ def test_a_loop_is_told_of_what_expires_sooner_than_all_others(store):
     store.set("c", b"", 3)
     store.set("a", b"", 3, None, 2 * SECOND)
     assert told == [5, 2]
+
+
+def test_a_server_plans_for_what_expires_next_alone():
+    running = serve([], {})
+    try:
+        store = running._store
+        store.set((Put("default", "long", b"", 3, 3600 * 10**9),))
+        for _ in range(20):
+            store.set((Put("default", "brief", b"", 3, 1),))
+            while store.next_expiry() < 3000 or len(running._expiries) > 1:
+                running.turn(0.01)
+        assert len(running._expiries) == 1
+        assert len(running._pool._timers) < 5
+    finally:
+        running.stop()
 
 
 def test_what_is_over_is_never_found_counted_or_listed(store):

@@ -42,6 +42,8 @@ _MOST_BYTES = 1 << 30
 _ACCEPT_AT_ONCE = 16
 #: The places are looked at this often.
 _TICK = 1.0
+#: So many seconds later than its time an entry may be told to be over.
+_EXPIRY_SLACK = 0.001
 #: The name of the object that is the store.
 _STORE = "store"
 
@@ -106,6 +108,8 @@ class Running:
         self._listeners: list[listener.Listener] = []
         self._pool = Pool(threads)
         self._store: Any = None
+        #: When what expires is to be taken out, the latest first.
+        self._expiries: list[float] = []
         try:
             # The names first: once they are held, nobody else counts versions for them.
             for address in addresses:
@@ -274,10 +278,19 @@ class Running:
     def _plan_expiry(self) -> None:
         """Has what expires next be taken out in time, so that who watches hears of it."""
         left = self._store.next_expiry()
-        if left is not None:
-            self._pool.at(monotonic() + left, self._expire)
+        if left is None:
+            return
+        when = monotonic() + left
+        with self._lock:
+            # What is planned for before plans anew, so one plan is there for each time that is sooner than the others.
+            if self._expiries and self._expiries[-1] <= when + _EXPIRY_SLACK:
+                return
+            self._expiries.append(when)
+        self._pool.at(when, self._expire)
 
     def _expire(self) -> None:
+        with self._lock:
+            self._expiries.pop()
         self._store.expire()
         self._plan_expiry()
 
