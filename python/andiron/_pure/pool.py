@@ -45,6 +45,9 @@ class Pool:
         self.threads = threads
         self._selector = selectors.DefaultSelector()
         self._links: dict[int, tuple[Link, int]] = {}
+        #: When sessions want to be looked at, of those that do, and when all were asked last: a thread that calls may have one look earlier.
+        self._dues: dict[Link, float] = {}
+        self._asked = 0.0
         #: Connections that want something; those who tell must not wait.
         self._noted: deque[Link] = deque()
         self._here, self._there = socket.socketpair()
@@ -190,10 +193,8 @@ class Pool:
                 self._step_link(key.data[0])
         now = monotonic()
         self._run_timers(now)
-        for link, _interest in list(self._links.values()):
-            due = link.next_timeout()
-            if due is not None and due <= now:
-                self._step_link(link)
+        for link in [link for link, due in self._dues.items() if due <= now]:
+            self._step_link(link)
         self._look_at_noted()
         self._look_after_long(now)
 
@@ -233,9 +234,18 @@ class Pool:
         elif known[1] != interest:
             self._selector.modify(number, interest, (link,))
             self._links[number] = link, interest
+        self._ask(link)
+
+    def _ask(self, link: Link) -> None:
+        """When its session wants to be looked at."""
+        due = link.next_timeout()
+        if due is not None:
+            self._dues[link] = due
+        elif link in self._dues:
+            del self._dues[link]
 
     def _forget(self, number: int) -> None:
-        del self._links[number]
+        self._dues.pop(self._links.pop(number)[0], None)
         try:
             self._selector.unregister(number)
         except (KeyError, ValueError, OSError):
@@ -244,10 +254,11 @@ class Pool:
     def _next_timer(self, now: float) -> float:
         with self._lock:
             dues = [when for when, _ in self._timers]
-        for link, _interest in self._links.values():
-            due = link.next_timeout()
-            if due is not None:
-                dues.append(due)
+        if now - self._asked >= SLICE:
+            self._asked = now
+            for link, _interest in self._links.values():
+                self._ask(link)
+        dues.extend(self._dues.values())
         return max(0.0, min(dues) - now) if dues else SLICE
 
     def _run_timers(self, now: float) -> None:
