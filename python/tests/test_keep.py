@@ -242,6 +242,17 @@ def test_what_expires_is_gone_and_told_though_nobody_asks_for_it(store):
     assert store.store.next_expiry() is None
 
 
+def test_what_was_changed_and_kept_its_time_expires_once(store):
+    changes = store.watch()
+    store.set("x", b"\x01", 1, None, SECOND)
+    store.incr("x")
+    store.replace("x", b"", 3)
+    changes.take()
+    store.now += SECOND
+    assert store.names() == []
+    assert [shown(change) for change in changes.told] == [("x", None)]
+
+
 def test_a_loop_is_told_of_what_expires_sooner_than_all_others(store):
     told = []
     store.store.sooner = lambda: told.append(store.store.next_expiry())

@@ -79,6 +79,18 @@ def test_an_entry_becomes_persistent_and_ceases_to_be_so_as_it_is(folder):
         assert store.get("a")[1] == version
 
 
+def test_what_became_persistent_or_ceased_to_be_so_expires_once(folder):
+    with kept(folder) as store:
+        for name in "ab":
+            store.set(name, b"", 3, None, SECOND, None, name == "b")
+            store.persist(name, name == "a")
+        store.now += SECOND
+        assert store.names() == []
+        assert store.count() == 0
+    with kept(folder) as store:
+        assert store.names() == []
+
+
 def test_what_was_taken_out_does_not_come_back(folder):
     with kept(folder) as store:
         for name in "abcd":

@@ -496,17 +496,20 @@ class Store:
         """Takes out what expired, so that who watches hears of it. Every other operation does so as well."""
 
     def _sweep(self) -> None:
-        now, due, forget = self.clock(), [], []
+        now = self.clock()
+        # Each once: what was set again with the time that it had is there twice.
+        due: dict[Key, None] = {}
+        forget: dict[Key, None] = {}
         while self._expiring and self._expiring[0][0] <= now:
             expiry, author, name = heappop(self._expiring)
             entry = self.find(author, name)
             if entry is None:
                 if (author, name) in self._stale:
-                    forget.append((author, name))
+                    forget[author, name] = None
             elif entry.expiry == expiry:
-                due.append((author, name))
+                due[author, name] = None
                 if entry.persistent:
-                    forget.append((author, name))
+                    forget[author, name] = None
         # It is a write, and one that waits for nobody: its version counts on from the time, whatever the disk was told of.
         for author, name in due:
             self.drop(author, name)
