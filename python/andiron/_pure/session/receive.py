@@ -13,6 +13,7 @@ from andiron._pure.session.wire import (
     AUTHENTICATION,
     CALL,
     CALL_HEAD,
+    CALLEE,
     CANCEL,
     CHUNK,
     CREDIT,
@@ -66,6 +67,8 @@ PING_ID = 1
 
 _SMALL_CALL = CALL << 8
 _SMALL_RESULT = RESULT << 8
+#: Whether the call was made by this end.
+_SMALL_ITEMS = {ITEM << 8: False, ITEM << 8 | CALLEE: True}
 _short_header = SHORT_HEADER.unpack_from
 _call_head = CALL_HEAD.unpack_from
 
@@ -103,14 +106,17 @@ class Receiving(Handshaking):
         self._receive(now, data, at, owned, cut_off)
 
     def _receive_small(self, now: float, data: Data) -> int:
-        """Handles small calls and results that lie whole in what was read and have nothing beside their bodies, as most do.
+        """Handles small calls, results and items that lie whole in what was read and have nothing beside their bodies, as most do.
 
         Gives the place of the first frame that is something else: all rules are looked after there, also for frames of which it is not sure here
         that they are good.
         """
         outbox = self.outbox
-        if self.sent or self.received or outbox.sending or self.goodbye_sent:
+        if self.goodbye_sent:
             return 0
+        # What an answer may end: long bodies and streams of items of the calls of this end.
+        bodies, sent = outbox.bodies, self.sent
+        most_calls = self.most_calls - outbox.answers - self.answering
         at = 0
         size = len(data)
         events = self.events
@@ -124,6 +130,8 @@ class Receiving(Handshaking):
             if kind == _SMALL_RESULT:
                 call = self.own.get(id_)
                 if call is None or call.answering or call.abandoned or call.ends_at is None:
+                    break
+                if (bodies and (CALL, id_) in bodies) or (sent and (True, id_) in sent):
                     break
                 del self.own[id_]
                 self.in_flight -= 1
@@ -139,7 +147,7 @@ class Receiving(Handshaking):
                     not named
                     or cost < 0
                     or id_ <= self.last_theirs
-                    or self.their_calls >= self.most_calls
+                    or self.their_calls >= most_calls
                     or self.buffered + cost > self.most_buffer
                 ):
                     break
@@ -163,6 +171,14 @@ class Receiving(Handshaking):
                 self.buffered += cost
                 self.their_calls += 1
                 events.append(("call", incoming))
+            elif kind in _SMALL_ITEMS:
+                stream = _SMALL_ITEMS[kind], id_
+                stream_in = self.received.get(stream)
+                if stream_in is None or not stream_in.credit or stream_in.stopped:
+                    break
+                stream_in.credit -= 1
+                body = data[at + 17 : ends] if length < _VIEW_FROM else _part(data, at + 17, ends)
+                events.append(("item", stream, Payload(data[at + 16], body)))
             else:
                 break
             at = ends

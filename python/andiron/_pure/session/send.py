@@ -301,7 +301,8 @@ class Sending(State):
         elif (
             type(body) is bytes
             and len(body) <= self.most_small_out
-            and not (refs or attachments or parts or stream or self.received)
+            and not (refs or attachments or parts or stream)
+            and not (self.received and (False, id_) in self.received)
         ):
             # As most are: one small frame, and nothing else depends on it.
             del self.theirs[id_]

@@ -6,7 +6,7 @@ from _collections import deque
 
 from andiron._pure.failure import Failure
 from andiron._pure.session.send import Outgoing, Sending
-from andiron._pure.session.wire import CALLEE, CANCEL, CREDIT, END, ITEM, STREAM, U64, Violation
+from andiron._pure.session.wire import CALLEE, CANCEL, CREDIT, END, ITEM, PLAIN_RESULT, STREAM, U64, Violation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -91,9 +91,22 @@ class Streaming(Sending):
         Raises a `Failure` for what is wrong with the item; then nothing was sent. Numbers of `show` in it stay shown, or go by `forget_unsent`.
         *Unavailable* where the stream is over.
         """
+        sent = self.sent.get(stream)
+        if (
+            type(body) is bytes
+            and len(body) <= self.most_small_out
+            and not (refs or attachments or parts)
+            and sent is not None
+            and sent.credit
+            and not sent.waits
+        ):
+            # As most are: one small frame.
+            sent.credit -= 1
+            kind = ITEM << 8 | _sent_flag(stream)
+            self.outbox.put(PLAIN_RESULT.pack(1 + len(body), kind, 0, stream[1], codec) + body)
+            return
         item = Outgoing(codec, body, refs, attachments, parts)
         self.check(item)
-        sent = self.sent.get(stream)
         if sent is None or sent.is_ended():
             raise Failure("unavailable", "the stream is over")
         if not sent.credit:
@@ -145,7 +158,7 @@ class Streaming(Sending):
             if type(held) is tuple:
                 self.end_stream(stream, held[0])
                 return
-            self._send_item(stream, sent, held)  # type: ignore[arg-type] # what is no tuple
+            self._send_item(stream, sent, held)
         if sent.credit and not sent.waits:
             self.events.append(("credit", stream))
 
