@@ -690,6 +690,27 @@ def test_a_wrong_secret_is_an_error_at_both_ends(configured, processes, places, 
 
 
 @engines
+def test_tls_and_plain_tcp_are_told_from_each_other(configured, processes, keys, server, client):
+    process, (plain, encrypted) = configured(
+        server, "tcp://127.0.0.1:0", "tls://127.0.0.1:0", secret_file=keys
+    )
+    swapped = plain.replace("tcp:", "tls:"), encrypted.replace("tls:", "tcp:")
+    of_tls, of_plain = called(processes, client, *swapped, secret_file=keys)
+    assert of_tls.startswith(
+        "UnavailableError connect: the other end closed the connection during the handshake"
+    )
+    assert "if it does not speak TLS, its address begins with `tcp://`" in of_tls
+    assert of_plain.startswith(
+        "ProtocolError connect: this is not an Andiron stream; if it speaks TLS, its address begins with `tls://`"
+    )
+    out, err = ended(process)
+    assert out == "True"
+    first, second = err.splitlines()
+    assert first.endswith(": this is not an Andiron stream")
+    assert second.endswith(": the other end does not speak TLS; is its address one of `tcp://`?")
+
+
+@engines
 def test_a_secret_that_ended_is_told_to_who_has_it(configured, processes, places, server, client):
     old = secret.Secret.new().text()
     path = write_secret(places / "server", f"{old} name=old until=2020-01-01T00:00:00Z\n{GOOD}")

@@ -46,6 +46,8 @@ class Channel:
 
     #: True where something waits for the socket that the session does not know of: `flush` sends it.
     wants_write = False
+    #: Why it ended, where what lies between the ends knows more than that.
+    failure: Failure | None = None
     #: What it means that the stream is over.
     end_of_stream = "the other end closed it"
 

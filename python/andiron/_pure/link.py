@@ -939,7 +939,7 @@ class Link:
                     if data or descriptors:
                         session.receive(now, data, descriptors, cut_off)
                     else:
-                        session.disconnected("the other end closed it")
+                        session.disconnected(channel.end_of_stream)
                 if due is not None:
                     session.handle_timeout(now)
                 todo = self._settle(True)
@@ -1112,6 +1112,8 @@ class Link:
         self.do(todo)
 
     def _on_closed(self, failure: Failure, todo: list[Any]) -> None:
+        # What the channel itself says of its end tells more than that it ended.
+        failure = self.channel.failure or failure
         self.ended = failure
         self._flush()  # last words
         self.channel.close(self._reading)

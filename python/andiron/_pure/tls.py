@@ -206,6 +206,8 @@ class TlsChannel(Channel):
             return
         except ssl.SSLError as error:
             self.failure = failure_of(error)
+            if error.reason in _NOT_TLS and not self._waiting.pending:
+                self._waiting.write(_UNEXPECTED)  # so that who speaks something else hears that this is TLS
             return
         self._open = True
         if not self._is_server:
@@ -291,6 +293,8 @@ _NOT_TLS = {
     "RECORD_TOO_SMALL",
     "NOT_SSL_RECORD_OR_HELLO",
 }
+#: The alert *unexpected message*.
+_UNEXPECTED = b"\x15\x03\x03\0\2\2\x0a"
 _NOT_TLS_1_3 = {
     "UNSUPPORTED_PROTOCOL",
     "NO_PROTOCOLS_AVAILABLE",
