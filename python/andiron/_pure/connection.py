@@ -86,7 +86,10 @@ def connect(
     pump: bool | None = None,
     threads: int | None = None,
 ) -> Connection:
-    """Connects to a server. ``pump``: a thread of its own reads the connection, and up to ``threads`` others run what is called; otherwise those do who wait, and `Connection.turn`."""
+    """Connects to a server.
+
+    ``pump``: a thread of its own reads the connection, and up to ``threads`` others run what is called; otherwise those do who wait, and `Connection.turn`.
+    """
     within = TIMEOUT if timeout is None else timeout
     try:
         link = opened(address, within, secret_file)
@@ -181,7 +184,7 @@ class Connection:
             while True:
                 try:
                     return ask(far, method, args)
-                except Failure as failure:
+                except Failure as failure:  # noqa: PERF203 - most questions are asked once
                     may_be_repeated = failure.kind in ("unavailable", "unknown") and method != "register"
                     if not (self.retries and may_be_repeated and far.link.is_leaving):
                         raise

@@ -1,6 +1,7 @@
 """The connection of a hub, and those that take its place when it is lost.
 
-Nothing here runs by itself: whoever finds the connection lost has the next one made, on its own thread, and others that find it too wait for that. Restored are registered names, and objects that were got by name.
+Nothing here runs by itself: whoever finds the connection lost has the next one made, on its own thread, and others that find it too wait for that. Restored are registered
+names, and objects that were got by name.
 """
 
 from __future__ import annotations
@@ -32,7 +33,11 @@ class Line:
     """One connection, and where it retries those after it."""
 
     def __init__(
-        self, link: Link, again: Callable[[float], Link] | None = None, patience: float | None = None, peer: str = ""
+        self,
+        link: Link,
+        again: Callable[[float], Link] | None = None,
+        patience: float | None = None,
+        peer: str = "",
     ) -> None:
         self.link = link
         #: Connects, within so many seconds.
@@ -126,7 +131,9 @@ class Line:
                 ask(root, "register", (name, target), monotonic() + (self.patience or 10.0))
             except Failure as failure:
                 link.close()
-                raise Failure(failure.kind, failure.message, operation="register", context={"name": name}) from None
+                raise Failure(
+                    failure.kind, failure.message, operation="register", context={"name": name}
+                ) from None
             link.know(name, target)
         self.link = link
         self._watch(link)
@@ -224,7 +231,11 @@ class Named:
                 if nobody or missing is None:
                     missing = failure
                 left = until - monotonic()
-                if not (nobody or (link.is_leaving and may_pass(failure))) or left <= 0 or self._line.closed_here:
+                if (
+                    not (nobody or (link.is_leaving and may_pass(failure)))
+                    or left <= 0
+                    or self._line.closed_here
+                ):
                     raise missing from None
             rest(min(pause, max(left / 2, 0.001)))
             pause = min(2 * pause, LONGEST_PAUSE)
@@ -238,7 +249,10 @@ class Named:
         return found.far
 
     def after(self, lost: Far, until: float) -> Far | None:
-        """The object once more, behind a call that did not reach it: over the next connection, or of who provides it now. `None`: it is what it was, and the call failed for a reason of its own."""
+        """The object once more, behind a call that did not reach it: over the next connection, or of who provides it now.
+
+        `None`: it is what it was, and the call failed for a reason of its own.
+        """
         if not lost.link.is_leaving:
             try:
                 found = self._look_up(lost.link, until)
@@ -262,7 +276,7 @@ class Named:
         while True:
             try:
                 return call(far)
-            except Failure as failure:
+            except Failure as failure:  # noqa: PERF203 - most calls are made once
                 harmless = failure.kind in ("unavailable", "no object") or (
                     failure.kind == "unknown" and idempotent
                 )
@@ -280,5 +294,3 @@ class Named:
             return self.after(before, until) is not None
         self.present(until)
         return True
-
-

@@ -19,7 +19,13 @@ class _Told:
     """A call as a session would tell it."""
 
     def __init__(
-        self, method: str, chain: int, deadline: float | None, annotations: bytes | None, notify: bool, encoded: Encoded
+        self,
+        method: str,
+        chain: int,
+        deadline: float | None,
+        annotations: bytes | None,
+        notify: bool,
+        encoded: Encoded,
     ) -> None:
         self.id = 0
         self.target = 0
@@ -139,10 +145,12 @@ class _LocalCall(Call):
 
     __slots__ = ("waiting",)
 
+    #: Who waits for the answer; `None`: nobody, as it was called one way.
+    waiting: Any
+
     def key(self) -> int:
         """There is one connection within the process."""
         return 0
 
     def connection(self) -> None:
         """There is none to be called back over."""
-        return None

@@ -72,7 +72,8 @@ class Objects:
         far = None if held is None else held()
         if held is None or far is None:
             far = Far(link, number)
-            held = self._held[number] = _Held(far, self.dropped.append)
+            held = _Held(far, self.dropped.append)
+            self._held[number] = held
             held.id = number
             held.count = 0
         held.count += 1
@@ -81,7 +82,7 @@ class Objects:
     def give_back(self, session: Session) -> None:
         """Tells the session what was dropped, so that the other end is told with what is sent next."""
         while self.dropped:
-            held = self.dropped.popleft()
+            held: Any = self.dropped.popleft()
             if self._held.get(held.id) is held:
                 del self._held[held.id]
             session.release(held.id, held.count)

@@ -100,10 +100,9 @@ class Pending:
                 try:
                     value = self._value()
                 except Failure as failure:
-                    error = failure.exception(self._method.operation)
                     if self._finish is None:
-                        raise error
-                    value = self._finish(None, error)
+                        failure.throw(self._method.operation)
+                    value = self._finish(None, failure.exception(self._method.operation))
                 else:
                     if self._finish is not None:
                         value = self._finish(value, None)
@@ -176,9 +175,7 @@ class Pending:
             if self.ready:
                 return False
             self._given_up = True
-            after = self.settle(
-                None, Failure("cancelled", "the call was given up; the method may have run")
-            )
+            after = self.settle(None, Failure("cancelled", "the call was given up; the method may have run"))
             self._link.forget(self.id)
         self._link.cancel(self.id)
         self._link.wake()

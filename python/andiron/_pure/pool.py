@@ -37,8 +37,10 @@ class Run:
 
 
 class Pool:
-    """Reads connections. Without ``threads`` it does so, and runs their calls one after the other, while `turn` runs. With them one thread reads, and so many at most run methods: the calls of a connection
-    one after the other, unless one takes long.
+    """Reads connections.
+
+    Without ``threads`` it does so, and runs their calls one after the other, while `turn` runs. With them one thread reads, and so many at most run methods: the calls of a
+    connection one after the other, unless one takes long.
     """
 
     def __init__(self, threads: int | None = None) -> None:
@@ -131,7 +133,7 @@ class Pool:
         while not self._stopping:
             try:
                 self.step(SLICE)
-            except Exception as error:  # a defect must not end all connections
+            except Exception as error:  # noqa: PERF203 - a defect must not end all connections
                 hooks.package.log("error", "the loop that reads connections had a defect", error)
 
     def turn(self, seconds: float) -> bool:

@@ -91,7 +91,8 @@ class _Forwarded:
         if self.failure is not None:
             self._call.fail(_seen_from_afar(self.failure, self._there))
         else:
-            self._call.answer_encoded(Raw(self.payload), self.payload.codec if self.payload else 0)
+            raw: Any = Raw(self.payload)
+            self._call.answer_encoded(raw, self.payload.codec if self.payload else 0)
 
 
 def _seen_from_afar(failure: Failure, there: Link) -> Failure:
@@ -104,9 +105,7 @@ def _seen_from_afar(failure: Failure, there: Link) -> Failure:
             "the process that provides this object was lost before it answered; the method may have run",
         )
     if failure.kind == "unavailable":
-        return Failure(
-            "unavailable", "the process that provides this object is gone; the method did not run"
-        )
+        return Failure("unavailable", "the process that provides this object is gone; the method did not run")
     return failure
 
 
@@ -133,7 +132,9 @@ class Passing:
                     if call.notify and there.session.is_congested:
                         text = "the object's process does not read what is sent to it; this call did not run, try again later"
                         raise Failure("overloaded", text)
-                    number, todo = there.send_on(call, Raw(call.payload), _Forwarded(call, there), target, promise_of is not None)
+                    number, todo = there.send_on(
+                        call, Raw(call.payload), _Forwarded(call, there), target, promise_of is not None
+                    )
                     if call.notify:
                         self._note(number, call)
         except Failure as failure:
@@ -144,7 +145,8 @@ class Passing:
             return
         there.do(todo)
         if call.notify:
-            call.answer_encoded(Raw(None), 0)
+            nothing: Any = Raw(None)
+            call.answer_encoded(nothing, 0)
             return
         call.on_cancel(lambda: there.cancel(number))
         with call.link.lock:
@@ -167,5 +169,3 @@ class Passing:
         if back is not None:
             todo.append((back.tell_failed, (known[1], failure)))
         return True
-
-

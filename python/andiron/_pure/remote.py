@@ -47,9 +47,7 @@ def origin() -> tuple[int, float | None, bytes | None]:
     if call is None:
         return next(_chains) & _MOST or 1, deadline, annotations
     if call.given_up():
-        raise Failure(
-            "cancelled", "the call that this one is made for was cancelled or is out of time"
-        )
+        raise Failure("cancelled", "the call that this one is made for was cancelled or is out of time")
     if call.deadline is not None and (deadline is None or call.deadline < deadline):
         deadline = call.deadline
     return call.chain, deadline, annotations
@@ -262,5 +260,3 @@ def result_of(payload: Payload, link: Link, remote: Remote, method: Method) -> A
     if remote._buffer is None:
         return codec.decode_message(payload.body, found, memories, stream)
     return codec.decode_message(payload.body, found, memories, stream, remote._buffer)
-
-

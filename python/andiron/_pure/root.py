@@ -10,6 +10,7 @@ from andiron._pure.target import Target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, Protocol
 
     from andiron._pure.link import Link
@@ -83,7 +84,7 @@ class Directory:
         root.rights = rights
         if self._accepts:
             link.on_end(lambda _failure: self.forget(link))
-        methods = {
+        methods: dict[str, Callable[..., Any]] = {
             "lookup": root.lookup,
             "names": root.names,
             "addresses": root.addresses,
@@ -147,7 +148,9 @@ class _Root:
             raise Failure("bad arguments", f"what is registered as '{name}' is no object: give a reference")
         self._directory.add(name, thing, self._link)
         if self._link.ended is not None:
-            self._directory.forget(self._link)  # it ended meanwhile, and what forgets its names may have run before
+            self._directory.forget(
+                self._link
+            )  # it ended meanwhile, and what forgets its names may have run before
 
     def unregister(self, name: str) -> None:
         """Takes the name back."""
@@ -164,7 +167,7 @@ def _check_text(name: object) -> None:
         raise Failure("bad arguments", f"a name is a text, not a {type(name).__name__}")
 
 
-def _method(name: str, returns: str, **parameters: str) -> dict[str, Any]:
+def _method(name: str, returns: str, parameters: dict[str, str]) -> dict[str, Any]:
     told = [{"name": parameter, "type": kind} for parameter, kind in parameters.items()]
     return {"name": name, "parameters": told, "returns": returns}
 
@@ -172,14 +175,17 @@ def _method(name: str, returns: str, **parameters: str) -> dict[str, Any]:
 def _describe() -> dict[str, Any]:
     """What the root can do."""
     methods = [
-        _method("lookup", "object", name="str"),
-        _method("names", "list[str]"),
-        _method("addresses", "list[str]"),
-        _method("register", "", name="str", object="object"),
-        _method("unregister", "", name="str"),
+        _method("lookup", "object", {"name": "str"}),
+        _method("names", "list[str]", {}),
+        _method("addresses", "list[str]", {}),
+        _method("register", "", {"name": "str", "object": "object"}),
+        _method("unregister", "", {"name": "str"}),
     ]
     return {"name": "Root", "methods": methods}
 
 
 def _missing(name: str) -> Any:
-    raise Failure("no method", f"`Root` has no method `{name}`: it has `lookup`, `names`, `addresses`, `register`, `unregister`")
+    raise Failure(
+        "no method",
+        f"`Root` has no method `{name}`: it has `lookup`, `names`, `addresses`, `register`, `unregister`",
+    )

@@ -202,7 +202,10 @@ MOST_FED = 16
 
 @codec.as_stream
 class Feed:
-    """Items that are sent when they are there, and made when they are wanted. ``wanted`` is called when there is room for more, and ``closed`` when nobody wants any more; on any thread."""
+    """Items that are sent when they are there, and made when they are wanted.
+
+    ``wanted`` is called when there is room for more, and ``closed`` when nobody wants any more; on any thread.
+    """
 
     __slots__ = ("_closed", "_items", "_over", "_sent", "_wake", "_wanted", "closed")
 

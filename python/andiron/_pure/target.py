@@ -204,8 +204,10 @@ def called(when: str, hook: Callable[[], object]) -> None:
 
 @codec.by_reference
 class Target:
-    """An object that others may call, by ``methods``: a dict of name to what is called. ``missing(name)`` raises the error for another name, or gives what is called.
-    ``value`` is what this process gets where the object comes back to it.
+    """An object that others may call.
+
+    By ``methods``, a dict of name to what is called; ``missing(name)`` raises the error for another name, or gives what is called. ``value`` is what this process gets where
+    the object comes back to it.
     """
 
     __slots__ = ("__weakref__", "inline", "makes", "methods", "missing", "value")
@@ -245,7 +247,9 @@ class Target:
             handler = None
             args, kwargs = call.arguments(self.makes)
             handler = running
-            result = aside(call.run, handler, args, kwargs) if options_used else call.run(handler, *args, **kwargs)
+            result = (
+                aside(call.run, handler, args, kwargs) if options_used else call.run(handler, *args, **kwargs)
+            )
         except BaseException as error:
             # Without the lines of this engine: where nothing is left it is the caller's fault.
             error.__traceback__ = _behind(error.__traceback__)

@@ -102,16 +102,17 @@ class Payload:
         self,
         codec: int,
         body: Buffer,
-        refs: tuple[Ref, ...] = (),
-        attachments: tuple[Any, ...] = (),
+        refs: Any = (),
+        attachments: Any = (),
         parts: bool = False,
-        stream: bool = False,
+        stream: Any = False,
     ) -> None:
         #: How the body is encoded.
         self.codec = codec
         #: The encoded value: bytes, or a view of them where they are many.
         self.body = body
-        #: The references that the body names by position, as they stand in the frame: owner 0 is the sender, 1 the receiver.
+        #: The references that the body names by position, as they stand in the frame: owner 0 is the sender, 1 the receiver. Whoever drives the session puts here, and in what
+        #: follows, what it makes of them.
         self.refs = refs
         #: What else the body names by position: `Descriptor`s, or with ``parts`` views of what came in the body.
         self.attachments = attachments

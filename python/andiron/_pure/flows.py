@@ -1,0 +1,267 @@
+"""What goes over a connection beside values: objects, memory, and streams."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from _collections import deque
+
+from andiron._pure import hooks
+from andiron._pure.failure import Failure
+from andiron._pure.memory import Descriptor, Memory
+from andiron._pure.objects import Objects, resolve
+from andiron._pure.reading import Reading
+from andiron._pure.remote import Far, Remote
+from andiron._pure.streams import Inflow, Sending
+from andiron._pure.target import Target
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from andiron._pure.channel import Channel
+    from andiron._pure.codec import Encoded
+    from andiron._pure.session import Payload, Session
+
+#: While so many descriptors were sent that the other end may not have read, bytes go in place of others: the system counts those of all processes of a user together.
+MOST_PASSED = 64
+
+
+class Flows(Reading):
+    """A connection as far as it names objects, passes memory and streams items."""
+
+    def __init__(self, channel: Channel, session: Session, bound: bool) -> None:
+        super().__init__(channel, session, bound)
+        self.objects = Objects()
+        #: Streams that come, as long as somebody here has them.
+        self._inflows: dict[tuple[bool, int], _Watched] = {}
+        self._dropped_streams: deque[_Watched] = deque()
+        self._sendings: dict[tuple[bool, int], Sending] = {}
+        #: Goodbye was said: streams do not wait for anything any more.
+        self._takes_no_calls = False
+
+    def _give_back(self) -> None:
+        if self.objects.dropped:
+            self.objects.give_back(self.session)
+        if self._dropped_streams:
+            self._stop_dropped()
+
+    def _names(self, encoded: Encoded) -> tuple[Any, list[tuple[int, int]], Any, Any]:
+        """What a message names, as the other end understands it: body, references, descriptors and lengths of parts."""
+        this: Any = self
+        refs: list[tuple[int, int]] = []
+        try:
+            for thing in encoded.refs:
+                refs.append(self.objects.show(self.session, this, thing))  # noqa: PERF401 - those before one that fails are shown
+        except Failure:
+            self.session.forget_unsent(refs)
+            raise
+        memories = encoded.memories
+        if not memories:
+            return encoded.body, refs, (), ()
+        limits = self.session.peer.limits
+        passable = self.channel.passes_descriptors and len(memories) <= limits["attachments"]
+        if passable and self._passed < MOST_PASSED and all(memory.fileno() >= 0 for memory in memories):
+            self._passed += len(memories)
+            return encoded.body, refs, memories, ()
+        body = encoded.body if isinstance(encoded.body, list) else [encoded.body]
+        parts = [_whole(memory) for memory in memories]
+        total = sum(map(len, body)) + sum(map(len, parts))
+        if total > limits["message"]:
+            self.session.forget_unsent(refs)
+            raise Failure(
+                "too large",
+                f"a message of {total} bytes with the big values in it; the other end takes {limits['message']}",
+            )
+        return body + parts, refs, (), [len(part) for part in parts]
+
+    def beside(self, payload: Payload, makes: Any) -> tuple[Any, Any, Any]:
+        """What a message has beside its value: how its objects are found, its memory, and what makes its stream."""
+        refs = payload.refs
+        found = None
+        if refs:
+            make = hooks.package.proxy if makes is None else makes[0]
+
+            def find(position: int) -> Any:
+                thing = resolve(refs, position)
+                if type(thing) is Target:
+                    return thing.value
+                if type(thing) is not Far:
+                    gone: Any = self
+                    thing = Far(gone, 0)  # it is gone, which calls will tell
+                return make(Remote(thing))
+
+            found = find
+        memories = payload.attachments
+        taken = None
+        inflow = payload.stream
+        if inflow:
+            inflow.makes = makes
+            make_stream = hooks.package.stream if makes is None else makes[1]
+
+            def take() -> Any:
+                return make_stream(inflow)
+
+            taken = take
+        return found, memories, taken
+
+    def want_items(self, inflow: Inflow) -> None:
+        """Asks for as many items as there is room for."""
+        if self._is_inherited():
+            return
+        with self.lock:
+            room = inflow.room()
+            if room and self.ended is None:
+                self.session.want_items(inflow.stream, room)
+                todo = self._settle(True)
+            else:
+                return
+        self.do(todo)
+
+    def stop_inflow(self, inflow: Inflow) -> None:
+        """Nobody wants its items any more."""
+        if self._is_inherited():
+            return
+        with self.lock:
+            known = self._inflows.pop(inflow.stream, None)
+            if known is None:
+                return
+            self.session.stop_stream(inflow.stream)
+            todo = self._settle(True)
+        self.do(todo)
+
+    def send_item(self, sending: Sending, encoded: Encoded) -> bool:
+        """Sends the next item of a stream; whether it is wanted to go on."""
+        with self.lock:
+            if self._sendings.get(sending.stream) is not sending:
+                return False
+            body, refs, attachments, parts = encoded.body, (), (), ()  # type: Any, Any, Any, Any
+            try:
+                if encoded.refs or encoded.memories:
+                    body, refs, attachments, parts = self._names(encoded)
+                self.session.item(sending.stream, body, 1, refs, attachments, parts)
+            except Failure as failure:
+                if refs:
+                    self.session.forget_unsent(refs)
+                del self._sendings[sending.stream]
+                self.session.end_stream(sending.stream, failure)
+            todo = self._settle(True)
+            goes_on = sending.stream in self._sendings
+        self.do(todo)
+        return goes_on
+
+    def end_items(self, sending: Sending, failure: Failure | None) -> None:
+        """There are no more items."""
+        with self.lock:
+            if self._sendings.pop(sending.stream, None) is None:
+                return
+            self.session.end_stream(sending.stream, failure)
+            todo = self._settle(True)
+        self.do(todo)
+
+    def more(self, sending: Sending) -> None:
+        """There may be another item of a stream."""
+        with self.lock:
+            self._schedule(sending)
+
+    def has_credit(self, sending: Sending) -> bool:
+        """Whether another item may be sent now."""
+        with self.lock:
+            return (
+                self._sendings.get(sending.stream) is sending
+                and self.session.stream_credit(sending.stream) > 0
+                and not self.session.is_congested
+            )
+
+    def rest(self, sending: Sending, waits: bool) -> bool:
+        """A turn of a stream is over. Whether the stream is."""
+        with self.lock:
+            if self._sendings.get(sending.stream) is not sending:
+                return True
+            if waits and self._takes_no_calls:
+                return False
+            sending.busy = False
+            if sending.again or (not waits and self.session.stream_credit(sending.stream) > 0):
+                sending.again = False
+                self._schedule(sending)
+            return False
+
+    def sends(self, sending: Sending) -> bool:
+        """Whether its items are wanted. Under the lock."""
+        return self._sendings.get(sending.stream) is sending
+
+    def _schedule(self, sending: Sending) -> None:
+        if sending.busy:
+            sending.again = True
+        elif not sending.scheduled:
+            sending.scheduled = True
+            self._enqueue(sending)
+
+    def _take_in(self, payload: Payload, stream: tuple[bool, int] | None) -> None:
+        """Every reference that arrived becomes a handle, so that dropping it gives it back; and a stream that comes with it is there."""
+        if payload.refs:
+            this: Any = self
+            payload.refs = [self.objects.received(this, owner, number) for owner, number in payload.refs]
+        if payload.attachments:
+            make = Memory.of_bytes if payload.parts else _owned
+            payload.attachments = [make(attached) for attached in payload.attachments]
+        if payload.stream and stream is not None:
+            link: Any = self
+            payload.stream = inflow = Inflow(link, stream)
+            watched = _Watched(inflow, self._stream_dropped)
+            self._inflows[stream] = watched
+            watched.stream = stream
+            self.session.want_items(stream, inflow.room())
+
+    def _stream_dropped(self, watched: _Watched) -> None:
+        """Nobody has a stream any more. A collector may find that out anywhere, so it is told at once only where that waits for nobody."""
+        self._dropped_streams.append(watched)
+        if not self._is_inherited() and self.lock.acquire(False):
+            try:
+                todo = self._settle(True)
+            finally:
+                self.lock.release()
+            self.do(todo)
+
+    def _stop_dropped(self) -> None:
+        while self._dropped_streams:
+            watched: Any = self._dropped_streams.popleft()
+            if self._inflows.get(watched.stream) is watched:
+                del self._inflows[watched.stream]
+                self.session.stop_stream(watched.stream)
+
+    def _inflow(self, stream: tuple[bool, int]) -> Inflow | None:
+        watched = self._inflows.get(stream)
+        return None if watched is None else watched()
+
+    def _end_idle_streams(self, todo: list[Any]) -> None:
+        """Streams that only wait for something to happen end too, or else they would be waited for."""
+        self._takes_no_calls = True
+        for stream, sending in list(self._sendings.items()):
+            if sending.waits and not sending.busy and not sending.scheduled:
+                del self._sendings[stream]
+                self.session.end_stream(
+                    stream, Failure("unavailable", "the stream's process is shutting down")
+                )
+                todo.append((sending.drop, ()))
+
+
+class _Watched(weakref.ref):  # type: ignore[type-arg] # of an Inflow
+    """A stream that comes, as long as somebody has it."""
+
+    __slots__ = ("stream",)
+
+    stream: tuple[bool, int]
+
+
+def _owned(attached: Any) -> Descriptor:
+    """A descriptor that came, as the codec knows it."""
+    return Descriptor(attached.take())
+
+
+def _whole(memory: Memory | Descriptor) -> memoryview:
+    """All bytes of memory, for where it cannot go as a descriptor."""
+    known = (
+        memory if isinstance(memory, Memory) else Memory.received(memory, os.fstat(memory.fileno()).st_size)
+    )
+    return known.buffer()

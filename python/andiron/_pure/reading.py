@@ -1,0 +1,504 @@
+"""Who reads a connection, and who waits at it meanwhile.
+
+Locking rules:
+1. `Reading.lock` guards the session and everything about it. No thread holds two of them, and none runs foreign code (methods, callbacks, hooks, the end of objects) while it holds
+   one: that waits in a list of things to be done, which `Reading.do` does when the lock was given back.
+2. Reading is a role (`Reading._reading`), not a lock: who has it reads the socket with the lock given back.
+"""
+
+from __future__ import annotations
+
+import os
+from _collections import deque
+from _thread import allocate_lock
+from time import monotonic
+
+from andiron import _host
+from andiron._pure import hooks
+from andiron._pure.failure import Failure
+from andiron._pure.streams import Sending
+from andiron._pure.target import Call
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any, Protocol
+
+    from andiron._pure.channel import Channel
+    from andiron._pure.session import Session
+
+    class Attendant(Protocol):
+        """Who reads connections so that those who wait need not."""
+
+        def wants(self, link: Any) -> None:
+            """There is something to be run, to be sent when the socket takes it, or it is over. Called on any thread, under the link's lock: it may only leave a note."""
+
+        def drives(self) -> bool:
+            """Whether this thread is the one that reads, so it has to go on with that while it waits."""
+
+        def step(self, timeout: float) -> None:
+            """Reads what comes within that time."""
+
+        @property
+        def chains(self) -> dict[int, Any]:
+            """Where the thread that reads waits in chains of calls: those of them that come on other connections are for it too."""
+
+    class Ready(Protocol):
+        """What can be waited for."""
+
+        @property
+        def ready(self) -> bool:
+            """Whether it is there. Changes under the link's lock."""
+
+
+#: The longest wait that does not ask the host whether it ends.
+SLICE = 1.0
+
+_generation = 0
+
+
+def _forked() -> None:
+    global _generation
+    _generation += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+
+class Reading:
+    """A connection as far as it is read, written and waited at. What its events mean is known to `Link`."""
+
+    def __init__(self, channel: Channel, session: Session, bound: bool) -> None:
+        self.lock = allocate_lock()
+        self.session = session
+        self.channel = channel
+        #: The descriptor, which says who it was when it is closed.
+        self.channel_number = channel.fileno()
+        self._generation = _generation
+        #: What ties the proof of a secret to the channel is known to the session.
+        self._bound = bound
+        self.attendant: Attendant | None = None
+        #: Why it is over.
+        self.ended: Failure | None = None
+        self.closed_here = False
+        #: What waits to be run by somebody: calls of the other end, and turns of streams.
+        self.jobs: deque[Any] = deque()
+        #: Calls in the chain of a thread that waits here.
+        self._chained: deque[Call] = deque()
+        #: How deep the thread is in calls that waits here in a chain.
+        self._chains: dict[int, int] = {}
+        self._reading = False
+        #: Who sleeps while another thread reads: its lock, what it waits for, and its chain.
+        self._sleepers: list[tuple[Any, Ready, int]] = []
+        #: The socket took no more when something was sent last.
+        self._full = False
+        #: Descriptors that were sent since the socket took all there was.
+        self._passed = 0
+        #: When who reads will look at the session.
+        self._due: float | None = None
+        self._opened = False
+        self._on_open: list[Callable[[], object]] = []
+        self._on_end: list[Callable[[Failure], object]] = []
+
+    def _digest(self, todo: list[Any]) -> None:
+        """Works through the session's events."""
+        raise NotImplementedError
+
+    def _give_back(self) -> None:
+        """Tells the session what nobody here has any more."""
+        raise NotImplementedError
+
+    @property
+    def label(self) -> str:
+        """Who is at the other end, for people."""
+        return self.channel.label
+
+    @property
+    def ready(self) -> bool:
+        """Whether the handshake is over, in whatever way: what is waited for by who connects."""
+        return self._opened or self.ended is not None
+
+    def fileno(self) -> int:
+        """The descriptor of the socket; -1 when the connection is over."""
+        return -1 if self.ended is not None or self._is_inherited() else self.channel.fileno()
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether no call can be made any more: it is over, or goodbye was said."""
+        return self.ended is not None or self.session.is_ending
+
+    @property
+    def wants_write(self) -> bool:
+        """Whether something waits for room in the socket."""
+        return self._full or self.channel.wants_write
+
+    @property
+    def wants_read(self) -> bool:
+        """Whether more of what comes can be taken."""
+        return self.session.want_read
+
+    def next_timeout(self) -> float | None:
+        """When the session wants to be looked at, by `time.monotonic`. Who reads asks before it waits, and is told where that becomes earlier."""
+        due = self._due = self.session.poll_timeout()
+        return due
+
+    def _is_inherited(self) -> bool:
+        return self._generation != _generation
+
+    def check_fork(self) -> None:
+        """Refuses to use a connection that belongs to the parent process."""
+        if self._generation != _generation:
+            raise Failure(
+                "unavailable",
+                "this connection was made before this process was forked and belongs to the parent; connect again",
+            )
+
+    def push(self) -> None:
+        """Sends what is to be sent, as far as the socket takes it."""
+        with self.lock:
+            todo = self._settle(True)
+        self.do(todo)
+
+    def wait_opened(self, timeout: float) -> None:
+        """Waits for the end of the handshake, whose time the session limits itself."""
+        self.step(0)  # sends what it begins with
+        self.wait(self, 0, monotonic() + timeout)
+        if self.ended is not None:
+            raise self.ended
+        if not self._opened:
+            raise Failure("deadline", "the handshake took too long")
+
+    def on_open(self, hook: Callable[[], object]) -> None:
+        """Has this called when the handshake is done. Before anybody reads."""
+        self._on_open.append(hook)
+
+    def on_end(self, hook: Callable[[Failure], object]) -> None:
+        """Has this called when the connection ends; at once if it has."""
+        with self.lock:
+            if self.ended is None:
+                self._on_end.append(hook)
+                return
+        hook(self.ended)
+
+    # Waiting.
+
+    def wait(self, thing: Ready, chain: int = 0, until: float | None = None) -> bool:
+        """Waits until something is ready, or that time, and runs calls of its chain meanwhile. Whether it is."""
+        if thing.ready and not self._chained:
+            return True
+        self.check_fork()
+        with self.lock:
+            depth = self._chains.get(chain, 0)
+            self._chains[chain] = depth + 1
+            # What came since the call was made is for this thread as well.
+            for job in [job for job in self.jobs if chain and type(job) is Call and job.chain == chain]:
+                self.jobs.remove(job)
+                self._chained.append(job)
+        try:
+            return self._wait(thing, chain, until)
+        finally:
+            self._leave(chain, depth)
+
+    def _wait(self, thing: Ready, chain: int, until: float | None) -> bool:
+        while True:
+            self.lock.acquire()
+            if self._chained:
+                call = self._take_chained(chain)
+                if call is not None:
+                    self.lock.release()
+                    call.object.run(call)
+                    continue
+            if thing.ready:
+                self.lock.release()
+                return True
+            timeout = SLICE
+            if until is not None:
+                timeout = until - monotonic()
+                if timeout <= 0:
+                    self.lock.release()
+                    return False
+                timeout = min(timeout, SLICE)
+            self._wait_once(thing, chain, timeout)
+
+    def _leave(self, chain: int, depth: int) -> None:
+        chains = self._chains
+        if depth:
+            chains[chain] = depth
+        else:
+            chains.pop(chain, None)
+        if not (self._sleepers or self._chained):
+            return
+        with self.lock:
+            # What came at the last moment is run as others are.
+            for call in [call for call in self._chained if call.chain not in chains]:
+                self._chained.remove(call)
+                self._enqueue(call)
+            if self._sleepers and not self._reading and self.attendant is None:
+                self._sleepers.pop(0)[0].release()  # it reads on
+
+    def run_chained(self) -> None:
+        """Runs here what came in the chains of those who wait, for a thread that is one of them, and deeper in calls than there."""
+        while self._chained:
+            with self.lock:
+                job = self._chained.popleft() if self._chained else None
+            if type(job) is Call:
+                job.object.run(job)
+            elif job is not None:
+                job.run()
+
+    def _take_chained(self, chain: int) -> Call | None:
+        for waiting in list(self._chained):
+            if waiting.chain == chain:
+                self._chained.remove(waiting)
+                return waiting
+        return None
+
+    def _wait_once(self, thing: Ready, chain: int, timeout: float) -> None:
+        """One turn of waiting: reads, or sleeps while another thread does, or has a stream go on. Is called with the lock and gives it back."""
+        attendant = self.attendant
+        if attendant is not None and attendant.drives():
+            self.lock.release()
+            before = attendant.chains.get(chain)
+            attendant.chains[chain] = self
+            try:
+                attendant.step(timeout)
+            finally:
+                if before is None:
+                    del attendant.chains[chain]
+                else:
+                    attendant.chains[chain] = before
+        elif attendant is None and self.jobs and type(self.jobs[0]) is Sending:
+            job = self.jobs.popleft()
+            self.lock.release()
+            job.run()
+        elif attendant is None and not self._reading:
+            self._reading = True
+            self.lock.release()
+            self._read(timeout)
+        else:
+            sleeper = allocate_lock()
+            sleeper.acquire()
+            entry = sleeper, thing, chain
+            self._sleepers.append(entry)
+            self.lock.release()
+            try:
+                sleeper.acquire(True, timeout)
+            finally:
+                with self.lock:
+                    if entry in self._sleepers:
+                        self._sleepers.remove(entry)
+        _host.check()
+
+    def step(self, timeout: float) -> None:
+        """Reads what comes within that time, where nobody else does, and sends what waits."""
+        if self._is_inherited():
+            return
+        with self.lock:
+            if self._reading or self.ended is not None:
+                return
+            self._reading = True
+        self._read(timeout)
+
+    def glance(self) -> None:
+        """Looks at what came, where nobody else will."""
+        attendant = self.attendant
+        if attendant is None:
+            self.step(0)
+        elif attendant.drives():
+            attendant.step(0)
+
+    def _read(self, timeout: float) -> None:
+        """Reads once. Is called in the role of the reader, and gives it back."""
+        session, channel = self.session, self.channel
+        arrived: Any = None
+        lost = None
+        try:
+            due = session.poll_timeout()
+            if due is not None:
+                timeout = max(0.0, min(timeout, due - monotonic()))
+            reads = session.want_read
+            readable, _ = channel.wait(reads, self._full or channel.wants_write, timeout)
+            if readable:
+                try:
+                    arrived = channel.recv()
+                except (BlockingIOError, InterruptedError):
+                    pass
+                except Failure as failure:
+                    lost = failure.message
+                except OSError as error:
+                    lost = str(error)
+        except BaseException:
+            with self.lock:
+                self._reading = False
+                self._wake(True)
+            raise
+        with self.lock:
+            self._reading = False
+            try:
+                now = monotonic()
+                if lost is not None:
+                    session.disconnected(lost)
+                elif arrived is not None:
+                    data, descriptors, cut_off = arrived
+                    if not self._bound:
+                        self._bind()
+                    if data or descriptors:
+                        session.receive(now, data, descriptors, cut_off)
+                    else:
+                        session.disconnected(channel.end_of_stream)
+                if due is not None:
+                    session.handle_timeout(now)
+                todo = self._settle(True)
+            except BaseException as error:
+                # The session may be half way: it cannot go on.
+                session.disconnected(f"{type(error).__name__} interrupted it")
+                self._wake(True)
+                raise
+            self._wake(self.ended is not None)
+        if todo:
+            self.do(todo)
+
+    def _bind(self) -> None:
+        """Over TLS that is known when its own handshake is done."""
+        binding = self.channel.binding()
+        if binding is not None:
+            self.session.bind(binding)
+            self._bound = True
+
+    def _wake(self, everybody: bool) -> None:
+        """Wakes who sleeps and has what it waits for, or a call to run."""
+        if not self._sleepers:
+            return
+        asleep = []
+        for entry in self._sleepers:
+            sleeper, thing, chain = entry
+            if (
+                everybody
+                or thing.ready
+                or (self._chained and any(call.chain == chain for call in self._chained))
+            ):
+                sleeper.release()
+            else:
+                asleep.append(entry)
+        self._sleepers[:] = asleep
+
+    def _settle(self, send: bool) -> list[Any]:
+        """Sends what is to be sent, and works through what happened. What has to wait until the lock was given back."""
+        self._give_back()
+        todo: list[Any] = []
+        session = self.session
+        if session.events:
+            self._digest(todo)
+        if (send and session.want_write) or self.channel.wants_write:
+            self._flush()
+            if session.events:
+                self._digest(todo)
+        if session.is_finished and self.ended is None:
+            session.disconnected("it was closed here" if self.closed_here else "both ends said goodbye")
+            self._digest(todo)
+        if self._sleepers:
+            self._wake(self.ended is not None)
+        return todo
+
+    def _flush(self) -> None:
+        session, channel = self.session, self.channel
+        full = False
+        try:
+            while True:
+                out = session.transmit()
+                if out is None:
+                    if channel.wants_write:
+                        channel.send((), ())
+                        full = channel.wants_write
+                    break
+                session.transmitted(channel.send(out[0], out[1]))
+        except (BlockingIOError, InterruptedError):
+            full = True
+        except OSError as error:
+            session.disconnected(str(error))
+        if full != self._full:
+            self._full = full
+            if self.attendant is not None:
+                self.attendant.wants(self)
+        if not full:
+            self._passed = 0
+
+    def wake(self, everybody: bool = False) -> None:
+        """Something that a thread may wait for changed; ``everybody``: also who reads."""
+        with self.lock:
+            self._wake(everybody)
+
+    def leave_attendant(self) -> None:
+        """Nobody reads for those who wait any more."""
+        with self.lock:
+            self.attendant = None
+            self._wake(True)
+
+    @staticmethod
+    def do(todo: Iterable[Any]) -> None:
+        """Does what had to wait for the lock."""
+        for function, arguments in todo:
+            try:
+                function(*arguments)
+            except Exception as error:  # noqa: PERF203 - of whatever others gave
+                hooks.package.log("warning", f"{function} raised", error)
+
+    # Jobs.
+
+    def _enqueue(self, job: Any) -> None:
+        self.jobs.append(job)
+        if self.attendant is not None:
+            self.attendant.wants(self)
+
+    def run_job(self) -> bool:
+        """Runs what came first of what waits to be run. Whether there was something."""
+        try:
+            job = self.jobs.popleft()
+        except IndexError:
+            return False
+        if type(job) is Sending:
+            job.run()
+        else:
+            job.object.run(job)
+        return True
+
+    def poll(self, timeout: float) -> bool:
+        """Reads what the other end sent, waiting so long at most for it, and runs the calls in it on this thread. Whether a call came."""
+        self.check_fork()
+        until = monotonic() + max(0.0, timeout)
+        first = True
+        while True:
+            ran = False
+            while self.jobs:
+                ran = type(self.jobs[0]) is not Sending or ran
+                self.run_job()
+            if ran:
+                return True
+            if self.ended is not None:
+                raise self.why_ended()
+            left = until - monotonic()
+            if left <= 0 and not first:
+                return False
+            first = False
+            self.wait(_Jobs(self), 0, max(until, monotonic() + 0.000001))
+            if not self.jobs and self.attendant is None:
+                self.step(0)
+
+    def why_ended(self) -> Failure:
+        """Why the connection is over, for who makes use of it."""
+        ended = self.ended or Failure("unavailable", "the connection is over")
+        return Failure(ended.kind, ended.message)
+
+
+class _Jobs:
+    """There is something to be run, or the connection is over."""
+
+    __slots__ = ("_link",)
+
+    def __init__(self, link: Reading) -> None:
+        self._link = link
+
+    @property
+    def ready(self) -> bool:
+        return bool(self._link.jobs) or self._link.ended is not None
