@@ -35,7 +35,7 @@ class Flows(Reading):
         self.objects = Objects()
         #: Streams that come, as long as somebody here has them.
         self._inflows: dict[tuple[bool, int], _Watched] = {}
-        self._dropped_streams: deque[_Watched] = deque()
+        self._dropped_streams: deque[Any] = deque()
         self._sendings: dict[tuple[bool, int], Sending] = {}
         #: Goodbye was said: streams do not wait for anything any more.
         self._takes_no_calls = False

@@ -37,7 +37,7 @@ class Objects:
         self._numbers: dict[int, int] = {}
         self._held: dict[int, _Held] = {}
         #: Objects of the other end that nobody has any more. A collector may find that out anywhere, so it only leaves a note.
-        self.dropped: deque[_Held] = deque()
+        self.dropped: deque[Any] = deque()
 
     def shown(self, number: int) -> Any:
         """What can be called by this number: it has ``run(call)``; `None` where there is nothing (any more)."""

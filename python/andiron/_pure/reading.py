@@ -248,6 +248,7 @@ class Reading:
                 job.run()
 
     def _take_chained(self, chain: int) -> Call | None:
+        waiting: Call
         for waiting in list(self._chained):
             if waiting.chain == chain:
                 self._chained.remove(waiting)
