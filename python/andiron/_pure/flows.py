@@ -225,7 +225,7 @@ class Flows(Reading):
 
     def _stop_dropped(self) -> None:
         while self._dropped_streams:
-            watched: Any = self._dropped_streams.popleft()
+            watched = self._dropped_streams.popleft()
             if self._inflows.get(watched.stream) is watched:
                 del self._inflows[watched.stream]
                 self.session.stop_stream(watched.stream)

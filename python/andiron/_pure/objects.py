@@ -82,7 +82,7 @@ class Objects:
     def give_back(self, session: Session) -> None:
         """Tells the session what was dropped, so that the other end is told with what is sent next."""
         while self.dropped:
-            held: Any = self.dropped.popleft()
+            held = self.dropped.popleft()
             if self._held.get(held.id) is held:
                 del self._held[held.id]
             session.release(held.id, held.count)
