@@ -226,9 +226,10 @@ class Flows(Reading):
     def _stop_dropped(self) -> None:
         while self._dropped_streams:
             watched = self._dropped_streams.popleft()
-            if self._inflows.get(watched.stream) is watched:
-                del self._inflows[watched.stream]
-                self.session.stop_stream(watched.stream)
+            stream = watched.stream
+            if self._inflows.get(stream) is watched:
+                del self._inflows[stream]
+                self.session.stop_stream(stream)
 
     def _inflow(self, stream: tuple[bool, int]) -> Inflow | None:
         watched = self._inflows.get(stream)

@@ -83,9 +83,10 @@ class Objects:
         """Tells the session what was dropped, so that the other end is told with what is sent next."""
         while self.dropped:
             held = self.dropped.popleft()
-            if self._held.get(held.id) is held:
-                del self._held[held.id]
-            session.release(held.id, held.count)
+            number, count = held.id, held.count
+            if self._held.get(number) is held:
+                del self._held[number]
+            session.release(number, count)
 
     def released(self, number: int) -> Any:
         """The other end holds it no more. What it was, to be dropped without the lock."""
