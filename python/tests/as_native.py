@@ -12,7 +12,7 @@ from andiron import _engine
 #: More than a test has calls that wait for each other.
 _THREADS = 32
 
-_serve, _connect = _engine.serve, _engine.connect
+_serve, _connect, _open = _engine.serve, _engine.connect, _engine.open_for_loop
 
 
 def _here(address):
@@ -35,6 +35,10 @@ def _connect_with_a_thread(address, *args, pump=None, **options):
     return _connect(_here(address), *args, pump=pump, **options)
 
 
+def _open_here(bell, token, address, **options):
+    return _open(bell, token, _here(address), **options)
+
+
 @contextlib.contextmanager
 def bare():
     """The engine as it is by itself."""
@@ -48,3 +52,4 @@ def bare():
 
 if andiron.engine == "pure":
     _engine.serve, _engine.connect = _serve_by_threads, _connect_with_a_thread
+    _engine.open_for_loop = _open_here
