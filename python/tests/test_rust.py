@@ -9,7 +9,7 @@ import pytest
 
 import andiron
 import peer
-from conftest import ROOT, environment
+from conftest import ROOT, environment, needs_unix
 
 
 @pytest.fixture
@@ -31,6 +31,8 @@ def daemon(processes, command):
     assert "listening" in daemon.stderr.readline()
     return daemon
 
+
+pytestmark = needs_unix
 
 ENGINES = ["native", "pure", "rust"]
 

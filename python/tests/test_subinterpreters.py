@@ -15,17 +15,20 @@ except ImportError:  # before 3.13
     interpreters = pytest.importorskip("_xxsubinterpreters")
 
 
-def created():
-    """One as a program that embeds Python makes it, with the lock and the modules of the others."""
+def created(kind):
+    """One as a program that embeds Python makes it, with the lock and the modules of the others; or `isolated`, with a lock of its own from Python 3.12 on, and threads hardly."""
+    if kind == "isolated" or sys.version_info < (3, 9):
+        return interpreters.create()
     if interpreters.__name__ == "_interpreters":
         return interpreters.create("legacy")
-    return interpreters.create(isolated=False) if sys.version_info >= (3, 9) else interpreters.create()
+    return interpreters.create(isolated=False)
 
 
 class Inside:
     """Code that runs in an interpreter of its own, on a thread of its own."""
 
-    def __init__(self, folder, code, **names):
+    def __init__(self, folder, code, kind="embedded", **names):
+        self._kind = kind
         self._out = folder / f"out{id(self)}"
         self._wrong = None
         preparation = f"""
@@ -42,7 +45,7 @@ class Inside:
         self._thread.start()
 
     def _run(self):
-        interpreter = created()
+        interpreter = created(self._kind)
         try:
             self._wrong = interpreters.run_string(interpreter, self._code)
         except Exception as error:  # before 3.13 it is raised
@@ -137,9 +140,10 @@ def test_several_call_a_server_of_the_main_interpreter(tmp_path, address):
         assert server.connect().store["count"] == 3
 
 
-def test_one_serves_and_several_and_the_main_one_call_it(tmp_path, address):
-    server = Inside(tmp_path, SERVES, address=address)
-    inside = [Inside(tmp_path, CALLS, address=address, name=f"name{at}") for at in range(3)]
+@pytest.mark.parametrize("kind", ["embedded", "isolated"])
+def test_one_serves_and_several_and_the_main_one_call_it(tmp_path, address, kind):
+    server = Inside(tmp_path, SERVES, kind, address=address)
+    inside = [Inside(tmp_path, CALLS, kind, address=address, name=f"name{at}") for at in range(3)]
     for one in inside:
         assert one.told() == TOLD
     with andiron.connect(address, wait=60) as hub:
