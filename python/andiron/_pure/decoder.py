@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 BUFFER = 15
 
-_LIST, _DICT = 0x100, 0x101  # beside the codes of extensions that hold an array
+_LIST, _DICT = 0x90, 0x80  # their markers, beside the codes of extensions that hold an array
 
 #: By the marker, how a number is unpacked, and how long it is.
 _NUMBERS = {
@@ -101,10 +101,10 @@ class Reader:
         count = self._count(0x80, 0xDE, "no map of keyword arguments follows")
         entries = self.values(2 * count)
         self.finish()
-        kwargs = _dict_of(entries)
-        if any(type(name) is not str for name in kwargs):
+        names = entries[::2]
+        if any(type(name) is not str for name in names):
             raise Malformed("the name of a keyword argument is no text")
-        return tuple(args), kwargs
+        return tuple(args), dict(zip(names, entries[1::2]))
 
     def finish(self) -> None:
         left = len(self.data) - self.at
@@ -135,7 +135,6 @@ class Reader:
         One loop reads all of them: what is in a container is gathered in a list, and who is to have the list waits on a stack.
         """
         data, at = self.data, self.at
-        size = len(data)
         stack: list[tuple[list[Any], int, int, int]] = []
         values: list[Any] = []
         append, left, kind, end = values.append, count, _LIST, 0
@@ -145,23 +144,16 @@ class Reader:
                     left -= 1
                     marker = data[at]
                     at += 1
-                    if marker < 0x80:
-                        append(marker)
-                        continue
-                    if marker < 0xA0:
-                        opened, length, ends, began = (
-                            _DICT if marker < 0x90 else _LIST,
-                            marker & 0x0F,
-                            0,
-                            at - 1,
-                        )
-                    elif marker < 0xC0:
-                        ends = at + marker - 0xA0
-                        if ends > size:
-                            raise _truncated(data)
-                        append(data[at:ends].decode())
-                        at = ends
-                        continue
+                    if marker < 0xC0:
+                        if marker >= 0xA0:
+                            ends = at + marker - 0xA0
+                            append(data[at:ends].decode())
+                            at = ends  # that it is beyond the end is found there
+                            continue
+                        if marker < 0x80:
+                            append(marker)
+                            continue
+                        opened, length, ends, began = marker & 0xF0, marker & 0x0F, 0, at - 1
                     else:
                         number = _NUMBERS.get(marker)
                         if number is not None:
@@ -185,14 +177,25 @@ class Reader:
                     append, left = values.append, 2 * length if opened == _DICT else length
                 if not stack:
                     break
-                made = values if kind == _LIST else self._made(kind, values, at, end)
+                made: Any = values
+                if kind == _DICT:
+                    parts = iter(values)
+                    try:
+                        made = dict(zip(parts, parts))
+                    except Exception:  # whatever a class of theirs raises
+                        raise _unhashable(values[::2]) from None
+                elif kind != _LIST:
+                    made = self._made(kind, values, at, end)
                 values, left, kind, end = stack.pop()
                 append = values.append
                 append(made)
         except (IndexError, struct.error, UnicodeDecodeError) as error:
             if error.__traceback__ is not None and error.__traceback__.tb_next is not None:
                 raise  # of what was asked to make a value
-            raise _not_utf8(at) if isinstance(error, UnicodeDecodeError) else _truncated(data) from None
+            is_whole = isinstance(error, UnicodeDecodeError) and ends <= len(data)
+            raise _not_utf8(at) if is_whole else _truncated(data) from None
+        if at > len(data):
+            raise _truncated(data)
         self.at = at
         return values
 
@@ -261,9 +264,7 @@ class Reader:
         return hooks.package.restore(code - 0x100 if code & 0x80 else code, payload)
 
     def _made(self, kind: int, values: list[Any], at: int, end: int) -> Any:
-        """What has these parts."""
-        if kind == _DICT:
-            return _dict_of(values)
+        """The value of an extension that has these parts."""
         if at != end:
             raise Malformed("an extension is longer or shorter than what it holds")
         if kind == TUPLE:
@@ -305,15 +306,6 @@ class _Opened:
         self.count = count
         self.end = end
         self.began = began
-
-
-def _dict_of(values: list[Any]) -> dict[Any, Any]:
-    """Of keys and values by turns."""
-    parts = iter(values)
-    try:
-        return dict(zip(parts, parts))
-    except Exception:  # whatever a class of theirs raises
-        raise _unhashable(values[::2]) from None
 
 
 def _unhashable(keys: list[Any]) -> Malformed:
