@@ -7,12 +7,14 @@ import threading
 import pytest
 
 import andiron
-from conftest import ROOT
+from conftest import ROOT, needs_unix
 
 try:
     import _interpreters as interpreters
 except ImportError:  # before 3.13
     interpreters = pytest.importorskip("_xxsubinterpreters")
+
+pytestmark = needs_unix
 
 
 def created(kind):
