@@ -140,14 +140,14 @@ class Line:
         if self._closed:
             link.close()
             raise Failure("unavailable", "the connection was closed here")
-        hooks.package.log("info", f"connected again to {self._peer}", None)
+        hooks.package.log("info", f"connected to {self._peer} again", None)
         self.renewed(link)
         return link
 
     def _watch(self, link: Link) -> None:
         def lost(failure: Failure) -> None:
             if not self._closed:
-                hooks.package.log("warning", f"the connection to {self._peer} was lost", failure.exception())
+                hooks.package.log("warning", f"the connection to {self._peer} was lost: {failure.message}", None)
 
         link.on_end(lost)
 

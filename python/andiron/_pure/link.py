@@ -352,8 +352,10 @@ class Link(Flows):
         if self._passing.told(number, failure, todo):
             return
         method = self._notified.pop(number, None)
-        what = "a one-way call" if method is None else f"the one-way call of `{method}`"
-        todo.append((hooks.package.log, ("warning", f"{what} failed", failure.exception())))
+        what = f" `{method}`" if method and method != "$call" else ""
+        why = f"{failure.type_name}: {failure.message}" if failure.type_name else failure.message
+        raised = failure.exception() if failure.trace else None
+        todo.append((hooks.package.log, ("warning", f"a one-way call{what} to {self.label} failed: {why}", raised)))
 
     def _on_call(self, told: IncomingCall, todo: list[Any]) -> None:
         call = Call(self, told)

@@ -131,7 +131,7 @@ class Pending:
         try:
             callback(self)
         except Exception as error:
-            hooks.package.log("warning", f"the callback {callback} of a call raised", error)
+            hooks.package.log("error", f"the callback {callback} of a call raised", error)
 
     def _wait(self, timeout: float | None) -> bool:
         """Waits until it is over, or so long. Whether it is."""

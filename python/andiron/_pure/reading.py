@@ -443,7 +443,7 @@ class Reading:
             try:
                 function(*arguments)
             except Exception as error:  # noqa: PERF203 - of whatever others gave
-                hooks.package.log("warning", f"{function} raised", error)
+                hooks.package.log("error", f"{function} raised", error)
 
     # Jobs.
 

@@ -331,7 +331,7 @@ class Sending:
         except Exception as error:  # of whatever makes the items
             from andiron._pure import hooks
 
-            hooks.package.log("warning", f"{source} raised when it was closed", error)
+            hooks.package.log("error", f"{source} raised when it was closed", error)
 
 
 class _Nothing:

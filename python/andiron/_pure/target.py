@@ -182,7 +182,7 @@ class Call:
             return
         self.answered = True
         if self.notify and handler is not None:
-            hooks.package.log("warning", f"`{self.method}`, which was called one way, raised", error)
+            hooks.package.log("error", f"`{self.method}`, which was called one way, raised", error)
         failure = failure_of(error, handler, args, kwargs)
         if failure.kind == "cancelled" and self.deadline is not None and self.deadline <= monotonic():
             failure = Failure("deadline", "the time for the call was over before it was answered")
@@ -199,7 +199,7 @@ def called(when: str, hook: Callable[[], object]) -> None:
     try:
         hook()
     except Exception as error:
-        hooks.package.log("warning", f"{hook}, called {when}, raised", error)
+        hooks.package.log("error", f"{hook}, called {when}, raised", error)
 
 
 @codec.by_reference
