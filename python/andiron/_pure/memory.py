@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 BY_REFERENCE_FROM = 1 << 20
 
 #: Whether memory can be sealed here, and passed on.
-SHARED = fcntl is not None and hasattr(os, "memfd_create")
+SHARED = fcntl is not None and all(
+    hasattr(os, name) for name in ("memfd_create", "posix_fallocate", "sendfile", "pread")
+)
 
 # As in Linux; the module `fcntl` has them from Python 3.9 on.
 _F_ADD_SEALS, _F_GET_SEALS = 1033, 1034
