@@ -162,7 +162,8 @@ class Running:
             failure.throw("connect")
         connection = Connection(Line(near), None)
         if self._pool.threads is not None:
-            connection.attend_by(self._pool)
+            # By threads of its own: a stream that a method takes must go on while the method occupies the server's.
+            connection.attend(self._pool.threads)
         return connection
 
     def open(self, bell: Bell, token: Any) -> Driver:
@@ -372,7 +373,12 @@ class Running:
             if oldest is not None:
                 del self._guests[oldest]
         if oldest is not None:
-            oldest.goodbye(OVERLOADED, "too many connections are being opened at once; try again")
+            text = "too many connections are being opened at once; try again"
+            with oldest.lock:
+                waits = oldest.session.turn_away(OVERLOADED, text, Failure("overloaded", text))
+            if waits:
+                oldest.step(0)  # mostly it has said all of it, and only nobody had the time to read
+            oldest.goodbye(OVERLOADED, text)
             oldest.close()
 
     def _proved(self, link: Link, guest: listener.Guest) -> None:
