@@ -132,17 +132,19 @@ def _locked(operation: F) -> F:
 
     @wraps(operation)
     def locked(self: Store, *args: Any) -> Any:
+        told: Sequence[Callable[[], object]] = ()
         try:
             with self.lock:
-                if self._expiring and self._expiring[0][0] <= self.clock():
-                    self._sweep()
-                return operation(self, *args)
+                try:
+                    if self._expiring and self._expiring[0][0] <= self.clock():
+                        self._sweep()
+                    return operation(self, *args)
+                finally:
+                    if self._is_sooner or self.watchers.woken:
+                        told = self._to_be_told()
         finally:
-            if self.watchers.woken:
-                self.watchers.wake()
-            if self._is_sooner:
-                self._is_sooner = False
-                self.sooner()
+            for tell in told:
+                tell()
 
     return locked  # type: ignore[return-value] # it takes and gives the same
 
@@ -238,6 +240,15 @@ class Store:
             shelf = self.shelves[one]
             for name in shelf.names.behind(after[1] if after is not None and after[0] == one else None):
                 yield (one, name), shelf.entries[name]
+
+    def _to_be_told(self) -> list[Callable[[], object]]:
+        """Who is to be told something of what was done, when the lock is free again."""
+        told: list[Callable[[], object]] = [watcher.changed for watcher in self.watchers.woken]
+        self.watchers.woken.clear()
+        if self._is_sooner:
+            self._is_sooner = False
+            told.append(self.sooner)
+        return told
 
     @_locked
     def swept(self, look: Callable[[], T]) -> T:

@@ -133,12 +133,6 @@ class Watchers:
         """It is told no more."""
         self._all = [one for one in self._all if one() not in (watcher, None)]
 
-    def wake(self) -> None:
-        """Tells those for whom there is something; without the lock."""
-        woken, self.woken = self.woken, []
-        for watcher in woken:
-            watcher.changed()
-
 
 class Watcher:
     """What one who watches is told: what it begins with, and every change from then on."""
