@@ -8,6 +8,7 @@ import decimal
 import enum
 import json
 import math
+import os
 import sys
 import threading
 import uuid
@@ -253,6 +254,11 @@ def test_an_array_is_kept_where_there_is_no_numpy(monkeypatch):
 
 BIG = 3 << 20
 
+#: For what is about memory that goes by reference.
+by_reference = pytest.mark.skipif(
+    not hasattr(os, "memfd_create"), reason="no memory is passed by reference here"
+)
+
 
 @pytest.fixture
 def far(serve):
@@ -323,6 +329,7 @@ def echo(serve):
     return serve({"keep": keep}), got
 
 
+@by_reference
 def test_a_frozen_array_goes_by_reference_as_often_as_it_is_sent(echo):
     numpy = pytest.importorskip("numpy")
     hub, got = echo
@@ -342,6 +349,7 @@ def test_a_frozen_array_goes_by_reference_as_often_as_it_is_sent(echo):
     assert frozen.sum() > 0
 
 
+@by_reference
 def test_a_big_array_of_ordinary_memory_goes_by_reference_in_arguments_results_and_items(serve):
     numpy = pytest.importorskip("numpy")
     array = numpy.arange(BIG // 8)
@@ -362,6 +370,7 @@ def test_a_big_array_of_ordinary_memory_goes_by_reference_in_arguments_results_a
     assert andiron.can_send({"a": [array, andiron.freeze(array)]})
 
 
+@by_reference
 def test_an_array_that_came_goes_on_by_reference_until_it_is_written(echo):
     numpy = pytest.importorskip("numpy")
     hub, got = echo
@@ -381,6 +390,7 @@ def test_an_array_that_came_goes_on_by_reference_until_it_is_written(echo):
     assert (part == back[1:]).all()
 
 
+@by_reference
 def test_what_is_frozen_is_changed_by_nobody(echo):
     numpy = pytest.importorskip("numpy")
     hub, _ = echo
@@ -405,6 +415,7 @@ def test_what_is_frozen_is_changed_by_nobody(echo):
     assert frozen.sum() == BIG // 8
 
 
+@by_reference
 def test_an_array_is_built_in_memory_that_is_frozen_where_it_lies(echo):
     numpy = pytest.importorskip("numpy")
     hub, got = echo
@@ -484,6 +495,7 @@ def test_what_cannot_be_frozen_is_refused():
     assert andiron.buffer(0) == b""
 
 
+@by_reference
 def test_a_stored_array_is_read_where_it_lies_and_changed_by_its_reader_alone(echo, processes):
     numpy = pytest.importorskip("numpy")
     hub, _ = echo
