@@ -13,16 +13,20 @@ SLICE = 1.0
 
 _question: Callable[[], object] | None = None
 
+#: Whether there is something to ask.
+asks = False
+
 
 def abort_when(check: Callable[[], object] | None) -> None:
     """Has waits ask this at least once a second, on the thread that waits: what is true ends the wait with `CancelledError`. `None`: nothing is asked any more.
 
     For a program inside another one that has to end in time, such as an add-on: ``andiron.abort_when(monitor.abortRequested)``. `serve` and `Hub.run` come back then.
     """
-    global _question
+    global _question, asks
     if check is not None and not callable(check):
         raise TypeError(f"abort_when takes a function that tells whether to end, not {check!r}")
     _question = check
+    asks = check is not None
 
 
 def ends() -> bool:

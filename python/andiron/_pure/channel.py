@@ -30,8 +30,10 @@ _JOINED = 256 << 10
 
 #: The control message of a read has room for `MAX_DESCRIPTORS` and not one more.
 _CONTROL = socket.CMSG_LEN(4 * MAX_DESCRIPTORS) if hasattr(socket, "CMSG_LEN") else 0
-NO_SIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)
-_CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+NO_SIGNAL = int(getattr(socket, "MSG_NOSIGNAL", 0))
+# As plain numbers: those of the module are slow to combine.
+_CLOSE_ON_EXEC = int(getattr(socket, "MSG_CMSG_CLOEXEC", 0))
+_CUT_OFF = int(getattr(socket, "MSG_CTRUNC", 0))
 
 _NOTHING = ()
 
@@ -71,8 +73,8 @@ class Channel:
             return self.sock.recv(_ROOM), _NOTHING, False
         data, control, flags, _ = self.sock.recvmsg(_ROOM, _CONTROL, _CLOSE_ON_EXEC)
         if not control:
-            return data, _NOTHING, flags & socket.MSG_CTRUNC != 0
-        return data, _descriptors(control), flags & socket.MSG_CTRUNC != 0
+            return data, _NOTHING, flags & _CUT_OFF != 0
+        return data, _descriptors(control), flags & _CUT_OFF != 0
 
     def send(self, buffers: Sequence[ReadableBuffer], descriptors: Sequence[Any] = _NOTHING) -> int:
         """Sends as much as goes now, with descriptors bound to the first byte. Answers how many bytes went; if any did then all descriptors."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import weakref
-from _collections import deque
 
 from andiron._pure import hooks
 from andiron._pure.failure import Failure
@@ -32,19 +31,23 @@ class Flows(Reading):
 
     def __init__(self, channel: Channel, session: Session, bound: bool) -> None:
         super().__init__(channel, session, bound)
-        self.objects = Objects()
+        self.objects = Objects(self._dropped)
         #: Streams that come, as long as somebody here has them.
         self._inflows: dict[tuple[bool, int], _Watched] = {}
-        self._dropped_streams: deque[Any] = deque()
         self._sendings: dict[tuple[bool, int], Sending] = {}
         #: Goodbye was said: streams do not wait for anything any more.
         self._takes_no_calls = False
 
     def _give_back(self) -> None:
-        if self.objects.dropped:
-            self.objects.give_back(self.session)
-        if self._dropped_streams:
-            self._stop_dropped()
+        while self._dropped:
+            dropped = self._dropped.popleft()
+            if type(dropped) is not _Watched:
+                self.objects.give_back(self.session, dropped)
+                continue
+            stream = dropped.stream
+            if self._inflows.get(stream) is dropped:
+                del self._inflows[stream]
+                self.session.stop_stream(stream)
 
     def _names(self, encoded: Encoded) -> tuple[Any, list[tuple[int, int]], Any, Any]:
         """What a message names, as the other end understands it: body, references, descriptors and lengths of parts."""
@@ -113,7 +116,7 @@ class Flows(Reading):
             room = inflow.room()
             if room and self.ended is None:
                 self.session.want_items(inflow.stream, room)
-                todo = self._settle(True)
+                todo = self._settle()
             else:
                 return
         self.do(todo)
@@ -127,7 +130,7 @@ class Flows(Reading):
             if known is None:
                 return
             self.session.stop_stream(inflow.stream)
-            todo = self._settle(True)
+            todo = self._settle()
         self.do(todo)
 
     def send_item(self, sending: Sending, encoded: Encoded) -> bool:
@@ -145,7 +148,7 @@ class Flows(Reading):
                     self.session.forget_unsent(refs)
                 del self._sendings[sending.stream]
                 self.session.end_stream(sending.stream, failure)
-            todo = self._settle(True)
+            todo = self._settle()
             goes_on = sending.stream in self._sendings
         self.do(todo)
         return goes_on
@@ -156,7 +159,7 @@ class Flows(Reading):
             if self._sendings.pop(sending.stream, None) is None:
                 return
             self.session.end_stream(sending.stream, failure)
-            todo = self._settle(True)
+            todo = self._settle()
         self.do(todo)
 
     def more(self, sending: Sending) -> None:
@@ -215,21 +218,13 @@ class Flows(Reading):
 
     def _stream_dropped(self, watched: _Watched) -> None:
         """Nobody has a stream any more. A collector may find that out anywhere, so it is told at once only where that waits for nobody."""
-        self._dropped_streams.append(watched)
+        self._dropped.append(watched)
         if not self._is_inherited() and self.lock.acquire(False):
             try:
-                todo = self._settle(True)
+                todo = self._settle()
             finally:
                 self.lock.release()
             self.do(todo)
-
-    def _stop_dropped(self) -> None:
-        while self._dropped_streams:
-            watched = self._dropped_streams.popleft()
-            stream = watched.stream
-            if self._inflows.get(stream) is watched:
-                del self._inflows[stream]
-                self.session.stop_stream(stream)
 
     def _inflow(self, stream: tuple[bool, int]) -> Inflow | None:
         watched = self._inflows.get(stream)

@@ -265,17 +265,17 @@ class Named:
 
     def call(
         self,
-        call: Callable[[Far], tuple[Payload, Link]],
+        call: Callable[[Far], Payload],
         deadline: float | None,
         idempotent: bool,
         streamed: bool,
-    ) -> tuple[Payload, Link]:
+    ) -> tuple[Far, Payload]:
         """Calls it, and again over the next connection or at the next provider where that is right: where it cannot have run, or may run twice."""
         until = self.until(deadline)
         far = self.present(until)
         while True:
             try:
-                return call(far)
+                return far, call(far)
             except Failure as failure:  # noqa: PERF203 - most calls are made once
                 harmless = failure.kind in ("unavailable", "no object") or (
                     failure.kind == "unknown" and idempotent

@@ -9,6 +9,7 @@ from time import monotonic
 from andiron._pure import hooks
 from andiron._pure.failure import Failure
 from andiron._pure.flows import Flows
+from andiron._pure.reading import SLICE
 from andiron._pure.relay import Passing, only_object
 from andiron._pure.remote import Remote
 from andiron._pure.streams import Sending
@@ -173,19 +174,24 @@ class Link(Flows):
         """Makes a call and waits for its answer."""
         self.check_fork()
         number = 0
-        chains = self._chains
+        lock, chains = self.lock, self._chains
         # Ahead of the call, so that what is called back in its chain is for this thread.
         depth = chains.get(chain, 0)
         chains[chain] = depth + 1
         try:
-            with self.lock:
+            with lock:
                 number = self._send_call(
                     waiting, target, method, encoded, chain, deadline, annotations, False
                 )
-                todo = self._settle(True)
+                todo = self._settle()
+                reads = not self._reading and self.attendant is None and not self.jobs and not self._chained
+                self._reading = self._reading or reads
             if todo:
                 self.do(todo)
-            self._wait(waiting, chain, None)
+            if reads:
+                self._read(SLICE)  # as mostly the answer is what comes next
+            if not waiting.ready or self._chained:
+                self._wait(waiting, chain, None)
         except BaseException:
             if number and not waiting.ready:
                 self.forget(number)
@@ -214,7 +220,7 @@ class Link(Flows):
             call.payload.codec,
             call.notify,
         )
-        return number, self._settle(True)
+        return number, self._settle()
 
     def answer(self, call: Call, encoded: Encoded | None, codec: int, failure: Failure | None) -> None:
         """Answers a call of the other end."""
@@ -223,17 +229,18 @@ class Link(Flows):
         session = self.session
         with self.lock:
             self._handling.pop(call.id, None)
-            dependents, call.dependents = call.dependents, []
-            outcome = failure or (only_object(encoded, codec) if dependents and encoded is not None else None)
             if failure is not None or encoded is None:
                 session.fail(call.id, failure or Failure("internal", "there is no answer"))
             elif call.notify:
                 session.done(call.id)
             else:
                 self._reply(call, encoded, codec)
-            todo = self._settle(True)
-            for dependent in dependents:
-                self._settle_dependent(dependent, outcome, todo)
+            todo = self._settle()
+            if call.dependents:
+                dependents, call.dependents = call.dependents, []
+                outcome = failure or (None if encoded is None else only_object(encoded, codec))
+                for dependent in dependents:
+                    self._settle_dependent(dependent, outcome, todo)
         if todo:
             self.do(todo)
 
@@ -258,7 +265,7 @@ class Link(Flows):
             return
         with self.lock:
             self.session.cancel(number)
-            todo = self._settle(True)
+            todo = self._settle()
         self.do(todo)
 
     def forget(self, number: int) -> None:
@@ -285,7 +292,7 @@ class Link(Flows):
         """A one-way call of the other end, which was passed on, failed."""
         with self.lock:
             self.session.notify_failed(number, failure)
-            todo = self._settle(True)
+            todo = self._settle()
         self.do(todo)
 
     # What comes in.
@@ -444,7 +451,7 @@ class Link(Flows):
         with self.lock:
             self.session.goodbye(reason, text)
             self._end_idle_streams(todo)
-            todo.extend(self._settle(True))
+            todo.extend(self._settle())
         self.do(todo)
 
     def close(self) -> None:
@@ -454,7 +461,7 @@ class Link(Flows):
         with self.lock:
             self.closed_here = True
             self.session.leave()
-            todo = self._settle(True)
+            todo = self._settle()
             self.session.disconnected("it was closed here")
             todo.extend(self._settle(False))
         self.do(todo)

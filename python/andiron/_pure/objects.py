@@ -29,15 +29,15 @@ class _Held(weakref.ref):  # type: ignore[type-arg] # of a Far
 class Objects:
     """The tables of one connection."""
 
-    __slots__ = ("_held", "_numbers", "_shown", "dropped")
+    __slots__ = ("_held", "_note", "_numbers", "_shown")
 
-    def __init__(self) -> None:
+    def __init__(self, dropped: deque[Any]) -> None:
         self._shown: dict[int, Any] = {}
         #: The number of a shown object by its place in memory, which is its own while it is shown.
         self._numbers: dict[int, int] = {}
         self._held: dict[int, _Held] = {}
-        #: Objects of the other end that nobody has any more. A collector may find that out anywhere, so it only leaves a note.
-        self.dropped: deque[Any] = deque()
+        #: Gets the objects of the other end that nobody has any more.
+        self._note = dropped.append
 
     def shown(self, number: int) -> Any:
         """What can be called by this number: it has ``run(call)``; `None` where there is nothing (any more)."""
@@ -72,21 +72,18 @@ class Objects:
         far = None if held is None else held()
         if held is None or far is None:
             far = Far(link, number)
-            held = _Held(far, self.dropped.append)
+            held = _Held(far, self._note)
             self._held[number] = held
             held.id = number
             held.count = 0
         held.count += 1
         return far
 
-    def give_back(self, session: Session) -> None:
+    def give_back(self, session: Session, held: _Held) -> None:
         """Tells the session what was dropped, so that the other end is told with what is sent next."""
-        while self.dropped:
-            held = self.dropped.popleft()
-            number, count = held.id, held.count
-            if self._held.get(number) is held:
-                del self._held[number]
-            session.release(number, count)
+        if self._held.get(held.id) is held:
+            del self._held[held.id]
+        session.release(held.id, held.count)
 
     def released(self, number: int) -> Any:
         """The other end holds it no more. What it was, to be dropped without the lock."""

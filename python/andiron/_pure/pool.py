@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 #: A method that runs for so long does not hold up further calls of its connection, where there are threads.
 LONG = 0.005
 
+_BOTH = selectors.EVENT_READ | selectors.EVENT_WRITE
+
 #: The longest time in which nothing is looked at.
 SLICE = 1.0
 
@@ -147,7 +149,8 @@ class Pool:
                 left = until - monotonic()
                 self.step(max(0.0, min(left, SLICE)) if not self._waiting else 0.0)
                 self.run_waiting()
-                _host.check()
+                if _host.asks:
+                    _host.check()
                 if left <= 0:
                     break
         finally:
@@ -174,11 +177,10 @@ class Pool:
     def step(self, timeout: float) -> None:
         """Reads what comes within that time, for all connections."""
         self._look_at_noted()
-        now = monotonic()
-        timeout = min(timeout, self._next_timer(now))
-        with self._lock:
-            if self._runs:
-                timeout = min(timeout, LONG)
+        if self._timers or self._dues:
+            timeout = min(timeout, self._next_timer(monotonic()))
+        if self._runs and timeout > LONG:
+            timeout = LONG
         if self._noted:
             timeout = 0.0
         events = self._selector.select(timeout)
@@ -193,16 +195,18 @@ class Pool:
                 key.data()
             else:
                 self._step_link(key.data[0])
-        now = monotonic()
-        self._run_timers(now)
-        for link in [link for link, due in self._dues.items() if due <= now]:
-            self._step_link(link)
+        if self._timers or self._dues:
+            now = monotonic()
+            self._run_timers(now)
+            for link in [link for link, due in self._dues.items() if due <= now]:
+                self._step_link(link)
         self._look_at_noted()
-        self._look_after_long(now)
+        if self._runs:
+            self._look_after_long(monotonic())
 
     def _step_link(self, link: Link) -> None:
         link.step(0)
-        self._watch(link)
+        self._ask(link)
 
     def _look_at_noted(self) -> None:
         while self._noted:
@@ -226,10 +230,7 @@ class Pool:
             if known is not None:
                 self._forget(number)
             return
-        interest = selectors.EVENT_READ if link.wants_read else 0
-        if link.wants_write:
-            interest |= selectors.EVENT_WRITE
-        interest = interest or selectors.EVENT_WRITE
+        interest = _BOTH if link.wants_write else selectors.EVENT_READ
         if known is None:
             self._selector.register(number, interest, (link,))
             self._links[number] = link, interest

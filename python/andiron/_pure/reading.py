@@ -95,6 +95,10 @@ class Reading:
         self._full = False
         #: Descriptors that were sent since the socket took all there was.
         self._passed = 0
+        #: What nobody here has any more. A collector may find that out anywhere, so it only leaves a note.
+        self._dropped: deque[Any] = deque()
+        #: Whether the session looks at the clock though no call has a limit.
+        self._ticks = session.config.heartbeat is not None
         #: When who reads will look at the session.
         self._due: float | None = None
         self._opened = False
@@ -133,15 +137,14 @@ class Reading:
         """Whether something waits for room in the socket."""
         return self._full or self.channel.wants_write
 
-    @property
-    def wants_read(self) -> bool:
-        """Whether more of what comes can be taken."""
-        return self.session.want_read
-
     def next_timeout(self) -> float | None:
         """When the session wants to be looked at, by `time.monotonic`. Who reads asks before it waits, and is told where that becomes earlier."""
-        due = self._due = self.session.poll_timeout()
+        due = self._due = self.session.poll_timeout() if self._is_timed() else None
         return due
+
+    def _is_timed(self) -> bool:
+        """Whether the session may have anything to do at some time."""
+        return bool(self._ticks or not self._opened or self.session.deadlines)
 
     def _is_inherited(self) -> bool:
         return self._generation != _generation
@@ -157,7 +160,7 @@ class Reading:
     def push(self) -> None:
         """Sends what is to be sent, as far as the socket takes it."""
         with self.lock:
-            todo = self._settle(True)
+            todo = self._settle()
         self.do(todo)
 
     def wait_opened(self, timeout: float) -> None:
@@ -289,7 +292,8 @@ class Reading:
                 with self.lock:
                     if entry in self._sleepers:
                         self._sleepers.remove(entry)
-        _host.check()
+        if _host.asks:
+            _host.check()
 
     def step(self, timeout: float) -> None:
         """Reads what comes within that time, where nobody else does, and sends what waits."""
@@ -314,13 +318,14 @@ class Reading:
         session, channel = self.session, self.channel
         arrived: Any = None
         lost = None
+        due = None
         try:
-            due = session.poll_timeout()
-            if due is not None:
-                timeout = max(0.0, min(timeout, due - monotonic()))
-            reads = session.want_read
-            readable, _ = channel.wait(reads, self._full or channel.wants_write, timeout)
-            if readable:
+            if self._ticks or not self._opened or session.deadlines:
+                due = session.poll_timeout()
+                if due is not None:
+                    timeout = max(0.0, min(timeout, due - monotonic()))
+            # Without a wait a look at what is there is as good.
+            if not timeout or channel.wait(True, self._full or channel.wants_write, timeout)[0]:
                 try:
                     arrived = channel.recv()
                 except (BlockingIOError, InterruptedError):
@@ -350,13 +355,12 @@ class Reading:
                         session.disconnected(channel.end_of_stream)
                 if due is not None:
                     session.handle_timeout(now)
-                todo = self._settle(True)
+                todo = self._settle()
             except BaseException as error:
                 # The session may be half way: it cannot go on.
                 session.disconnected(f"{type(error).__name__} interrupted it")
                 self._wake(True)
                 raise
-            self._wake(self.ended is not None)
         if todo:
             self.do(todo)
 
@@ -384,18 +388,19 @@ class Reading:
                 asleep.append(entry)
         self._sleepers[:] = asleep
 
-    def _settle(self, send: bool) -> list[Any]:
+    def _settle(self, send: bool = True) -> list[Any]:
         """Sends what is to be sent, and works through what happened. What has to wait until the lock was given back."""
-        self._give_back()
+        if self._dropped:
+            self._give_back()
         todo: list[Any] = []
         session = self.session
         if session.events:
             self._digest(todo)
-        if (send and session.want_write) or self.channel.wants_write:
+        if send or self.channel.wants_write:
             self._flush()
             if session.events:
                 self._digest(todo)
-        if session.is_finished and self.ended is None:
+        if self.ended is None and session.is_ending and session.is_finished:
             session.disconnected("it was closed here" if self.closed_here else "both ends said goodbye")
             self._digest(todo)
         if self._sleepers:

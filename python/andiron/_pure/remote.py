@@ -43,7 +43,7 @@ def origin() -> tuple[int, float | None, bytes | None]:
     if calls.options_used:
         deadline = hooks.package.deadline.get()
         annotations = hooks.package.annotations.get()
-    call = calls.current()
+    call = calls._thread.call
     if call is None:
         return next(_chains) & _MOST or 1, deadline, annotations
     if call.given_up():
@@ -168,28 +168,28 @@ class Method:
         try:
             chain, deadline, annotations = origin()
             if remote.named is None:
-                payload, link = self._once(remote._far, encoded, chain, deadline, annotations)
+                far = remote._far
+                payload = self._once(far, encoded, chain, deadline, annotations)
             else:
-                payload, link = remote.named.call(
+                far, payload = remote.named.call(
                     lambda far: self._once(far, encoded, chain, deadline, annotations),
                     deadline,
                     remote._idempotent,
                     encoded.stream is not None,
                 )
-            return result_of(payload, link, remote, self)
+            return result_of(payload, far.link, remote, self)
         except Failure as failure:
             failure.throw(self.operation)
 
     def _once(
         self, far: Far, encoded: Encoded, chain: int, deadline: float | None, annotations: bytes | None
-    ) -> tuple[Payload, Link]:
-        link = far.link
+    ) -> Payload:
         waiting = Waiting()
-        link.call_and_wait(waiting, far.id, self._name, encoded, chain, deadline, annotations)
+        far.link.call_and_wait(waiting, far.id, self._name, encoded, chain, deadline, annotations)
         if waiting.failure is not None:
             raise waiting.failure
         payload: Any = waiting.payload
-        return payload, link
+        return payload
 
     def start(self, /, *args: Any, **kwargs: Any) -> Pending:
         """Calls it; the result is asked for later."""

@@ -20,8 +20,17 @@ if TYPE_CHECKING:
     from andiron._pure.remote import Far
     from andiron._pure.session import IncomingCall, Payload
 
-#: The call that a thread handles, as ``_thread.call``.
-_thread = _local()
+
+class _Thread(_local):
+    """What each thread has of its own."""
+
+    #: The call that it handles.
+    call: Call | None = None
+
+
+_thread = _Thread()
+
+_Coroutine = types.CoroutineType
 
 #: Whether deadlines or annotations of blocks are used at all: then each call looks for them.
 options_used = False
@@ -105,7 +114,7 @@ class Call:
 
     def run(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Calls a function as a part of the method: what that calls belongs to this call."""
-        before = getattr(_thread, "call", None)
+        before = _thread.call
         _thread.call = self
         try:
             return function(*args, **kwargs)
@@ -191,7 +200,7 @@ class Call:
 
 def current() -> Call | None:
     """The call that this thread handles."""
-    return getattr(_thread, "call", None)
+    return _thread.call
 
 
 def called(when: str, hook: Callable[[], object]) -> None:
@@ -236,7 +245,8 @@ class Target:
         args: tuple[Any, ...] = ()
         kwargs: dict[str, Any] = {}
         try:
-            call.refuse_late()
+            if call.cancelled or call.deadline is not None:
+                call.refuse_late()
             handler = self.methods.get(call.method)
             if handler is None:
                 handler = call.run(self.missing, call.method)
@@ -257,7 +267,7 @@ class Target:
             if not isinstance(error, (Exception, SystemExit, GeneratorExit)):
                 raise  # a Ctrl-C is that of this process
         else:
-            if type(result) is types.CoroutineType:
+            if type(result) is _Coroutine:
                 hooks.package.coroutine(result, Answer(call))
             else:
                 call.answer(result)
