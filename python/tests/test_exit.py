@@ -275,3 +275,18 @@ def test_code_that_never_waits_does_not_abort_the_end(processes, home, where):
     program = processes.python(code_of(code), where)
     assert program.communicate(timeout=60) == ("ends\n", "")
     assert program.returncode == 0
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_a_process_that_logs_something_at_its_very_end_ends_in_order(processes, home, number):
+    code = """
+        import socket, andiron
+        server = andiron.Server({}, "tcp://127.0.0.1:0", state=False)
+        stranger = socket.create_connection(("127.0.0.1", int(server.addresses[0].rpartition(":")[2])))
+        stranger.sendall(b"GET / HTTP/1.1\\r\\n\\r\\n")
+        stranger.recv(1)
+        server.stop()
+    """
+    process = processes.python(code)
+    out, err = process.communicate(timeout=60)
+    assert (out, process.returncode) == ("", 0), err

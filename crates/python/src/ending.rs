@@ -5,6 +5,7 @@
 
 use pyo3::marker::Ungil;
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 
 /// Ends nothing and lets nobody by.
 struct Stand;
@@ -29,4 +30,13 @@ pub(crate) fn attached<R>(run: impl FnOnce() -> R) -> R {
 /// Runs something without the interpreter, and comes back to it.
 pub(crate) fn detached<R: Ungil>(py: Python<'_>, run: impl FnOnce() -> R + Ungil) -> R {
     attached(|| py.detach(run))
+}
+
+/// Calls what is Python's with these arguments. They are dropped where the call came back, and not in a stack that is unwound.
+pub(crate) fn called<'py, A>(function: &Bound<'py, PyAny>, arguments: A) -> PyResult<Bound<'py, PyAny>>
+where
+    A: IntoPyObject<'py, Target = PyTuple, Output = Bound<'py, PyTuple>, Error = PyErr>,
+{
+    let arguments = arguments.into_pyobject(function.py())?;
+    attached(|| function.call(&arguments, None))
 }

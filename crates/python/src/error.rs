@@ -7,6 +7,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
+use crate::ending::called;
 use crate::{decode, encode, hooks, signals};
 
 /// The names of the kinds, as the package knows them.
@@ -62,7 +63,7 @@ fn made(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
     let (message, operation) = (error.message(), error.operation());
     let error =
         (name_of(error.kind()), message, operation, context, error.remote_type(), trace, args, attributes);
-    Ok(PyErr::from_value(hooks::hooks(py)?.error.bind(py).call1(error)?))
+    Ok(PyErr::from_value(called(hooks::hooks(py)?.error.bind(py), error)?))
 }
 
 /// An error of this engine.
@@ -99,12 +100,8 @@ fn told(
     handler: Option<&Bound<'_, PyAny>>,
     (args, kwargs): (&Bound<'_, PyTuple>, Option<&Bound<'_, PyDict>>),
 ) -> PyResult<Error> {
-    let failure = hooks::hooks(py)?.failure.bind(py).call1((
-        raised.clone_ref(py).into_value(py), // which has its traceback
-        handler,
-        args,
-        kwargs,
-    ))?;
+    let raised = raised.clone_ref(py).into_value(py); // which has its traceback
+    let failure = called(hooks::hooks(py)?.failure.bind(py), (raised, handler, args, kwargs))?;
     let (kind, message, type_name, trace, args, attributes): Told<'_> = failure.extract()?;
     let kind = KINDS.iter().find(|(_, name)| *name == kind).map_or(ErrorKind::Internal, |(kind, _)| *kind);
     // What cannot travel was left out by the package.

@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple};
 
-use crate::ending::{attached, detached};
+use crate::ending::{attached, called, detached};
 use crate::error::to_python;
 use crate::object::Target;
 use crate::remote::Remote;
@@ -71,7 +71,7 @@ impl Inner {
                 let error = ended.err().map(|error| to_python(py, &error).into_value(py));
                 let ends = inner.ends.lock().map(|mut ends| std::mem::take(&mut *ends)).unwrap_or_default();
                 for end in ends {
-                    if let Err(raised) = attached(|| end.call1(py, (&error,))) {
+                    if let Err(raised) = called(end.bind(py), (&error,)) {
                         log::raised(py, "who waits for the end of a connection raised", &raised);
                     }
                 }

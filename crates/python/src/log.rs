@@ -7,6 +7,7 @@ use andiron::Error;
 use andiron::engine::{self, FailedNotify};
 use pyo3::prelude::*;
 
+use crate::ending::called;
 use crate::error::to_python;
 use crate::hooks;
 
@@ -74,7 +75,7 @@ pub(crate) fn raised(py: Python<'_>, what: &str, error: &PyErr) {
 
 fn log(py: Python<'_>, level: &str, text: &str, error: Option<&PyErr>) {
     let error = error.map(|error| error.clone_ref(py).into_value(py));
-    let logged = hooks::hooks(py).and_then(|hooks| hooks.log.bind(py).call1((level, text, error)));
+    let logged = hooks::hooks(py).and_then(|hooks| called(hooks.log.bind(py), (level, text, error)));
     if let Err(raised) = logged {
         raised.write_unraisable(py, None);
     }

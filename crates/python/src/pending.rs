@@ -13,7 +13,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 
-use crate::ending::{attached, detached};
+use crate::ending::{called, detached};
 use crate::error::{of_kind, to_python};
 use crate::hub::{Inner, seconds};
 use crate::store::Question;
@@ -102,7 +102,7 @@ impl Pending {
     }
 
     fn call_back(slf: &Bound<'_, Self>, callback: &Bound<'_, PyAny>) {
-        if let Err(raised) = attached(|| callback.call1((slf,))) {
+        if let Err(raised) = called(callback, (slf,)) {
             log::raised(slf.py(), &format!("the callback {callback} of a call raised"), &raised);
         }
     }
