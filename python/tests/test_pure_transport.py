@@ -1,6 +1,7 @@
 """How the pure engine reaches servers, and lets others in: names and their files, secrets, TLS."""
 
 import contextlib
+import gc
 import importlib
 import os
 import pathlib
@@ -685,8 +686,9 @@ def test_a_wrong_secret_is_an_error_at_both_ends(configured, processes, places, 
     assert "secret" in told
     out, err = ended(process)
     assert out == "True"
-    assert f"a connection was refused: {scheme} 127.0.0.1:" in err
-    assert err.count("\n") == 1
+    if server == "pure":  # the native one has it told by a thread, which may not come to it any more
+        (line,) = err.splitlines()
+        assert line.startswith(f"a connection was refused: {scheme} 127.0.0.1:")
 
 
 @engines
@@ -705,9 +707,10 @@ def test_tls_and_plain_tcp_are_told_from_each_other(configured, processes, keys,
     )
     out, err = ended(process)
     assert out == "True"
-    first, second = err.splitlines()
-    assert first.endswith(": this is not an Andiron stream")
-    assert second.endswith(": the other end does not speak TLS; is its address one of `tcp://`?")
+    if server == "pure":  # the native one has it told by a thread, which may not come to it any more
+        first, second = err.splitlines()
+        assert first.endswith(": this is not an Andiron stream")
+        assert second.endswith(": the other end does not speak TLS; is its address one of `tcp://`?")
 
 
 @engines
@@ -886,6 +889,15 @@ def test_a_server_that_stopped_takes_nobody(pure):
     assert running.stop()
     with pytest.raises(andiron.UnavailableError, match="the server has stopped"):
         running.connect()
+
+
+def test_a_server_that_nobody_has_gives_its_name_back(pure, places):
+    running = server.serve(["desk", "tcp://127.0.0.1:0"], {})
+    assert len(os.listdir(runtime.folder())) == 3
+    del running
+    gc.collect()
+    assert os.listdir(runtime.folder()) == ["desk.lock"]
+    server.serve(["desk"], {}).stop()
 
 
 def test_another_interpreter_of_the_process_does_not_take_a_name(listen):

@@ -75,6 +75,8 @@ class Guest:
 class Listener:
     """One listening socket, and what is demanded of those who connect."""
 
+    _open = False
+
     def __init__(self, sock: socket.socket, address: str) -> None:
         self.sock = sock
         #: Where it listens.
@@ -121,6 +123,10 @@ class Listener:
             if self._process == os.getpid():
                 self.withdraw()
             self.sock.close()
+
+    def __del__(self) -> None:
+        """Gives the place of a server back that nobody has any more."""
+        self.shut()
 
     def withdraw(self) -> None:
         """Takes away what leads others here."""

@@ -15,7 +15,7 @@ import errno
 import os
 import socket
 import struct
-from _thread import allocate_lock
+from _thread import RLock
 from contextlib import suppress
 
 from andiron._pure import runtime
@@ -47,9 +47,10 @@ _NO_SOCKETS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno
 #: What a lock says where a file system has none.
 _NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL}
 
-#: The lock files that this process has locked, as long as its number is that. Guarded by `_guard`, as opening and closing one is.
+#: The lock files that this process has locked, as long as its number is that. Guarded by `_guard`, as opening and closing one is, which may happen in
+#: the middle of another by the collector.
 _held: dict[Inode, int] = {}
-_guard = allocate_lock()
+_guard = RLock()
 
 
 class _Changed(Exception):
