@@ -7,7 +7,9 @@ import sys
 import pytest
 
 import andiron
-from conftest import ROOT
+from conftest import ROOT, needs_unix
+
+pytestmark = needs_unix
 
 FILES = ROOT / "examples" / "python"
 
