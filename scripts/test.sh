@@ -77,7 +77,7 @@ python() {
     PATH="$PWD/target/venv/bin:$PATH" VIRTUAL_ENV="$PWD/target/venv" target/venv/bin/maturin develop --quiet
     target/venv/bin/ruff format --check python examples/python
     target/venv/bin/ruff check python examples/python
-    target/venv/bin/vermin -t=3.8- --no-tips --violations python/andiron
+    target/venv/bin/vermin --quiet --no-tips --violations -t=3.8- python/andiron
     target/venv/bin/mypy
     target/venv/bin/python -m mypy.stubtest andiron._native
     target/venv/bin/pytest --quiet
@@ -140,6 +140,15 @@ copied() {
     done
 }
 
+# And under PyPy, which has modules of its own in place of those in C.
+pypy() {
+    if ! command -v pypy3 >/dev/null; then
+        echo "skipped: there is no PyPy (pypy3)"
+        return
+    fi
+    PYTHONPATH=$PWD/target/copied timeout 300 pypy3 python/tests/plain.py
+}
+
 # What pip takes: the wheel of Python alone where there is no other, and the native one where it fits.
 wheels() {
     if ! ls target/wheels/tests/*.whl >/dev/null 2>&1; then
@@ -199,6 +208,7 @@ part "Python, pure" pure
 part "Python, without Unix sockets" without
 part "Python, oldest and newest" other_pythons
 part "Python, a copied folder" copied
+part "Python, PyPy" pypy
 part "Python, wheels" wheels
 part "Python, free-threaded" free_threaded
 part "purity of the protocol (wasm32)" wasm
