@@ -147,7 +147,9 @@ class Line:
     def _watch(self, link: Link) -> None:
         def lost(failure: Failure) -> None:
             if not self._closed:
-                hooks.package.log("warning", f"the connection to {self._peer} was lost: {failure.message}", None)
+                hooks.package.log(
+                    "warning", f"the connection to {self._peer} was lost: {failure.message}", None
+                )
 
         link.on_end(lost)
 

@@ -188,7 +188,7 @@ class Method:
         far.link.call_and_wait(waiting, far.id, self._name, encoded, chain, deadline, annotations)
         if waiting.failure is not None:
             raise waiting.failure
-        payload: Any = waiting.payload
+        payload: Payload = waiting.payload
         return payload
 
     def start(self, /, *args: Any, **kwargs: Any) -> Pending:
