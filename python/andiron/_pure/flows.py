@@ -205,9 +205,8 @@ class Flows(Reading):
         if payload.refs:
             this: Any = self
             payload.refs = [self.objects.received(this, owner, number) for owner, number in payload.refs]
-        if payload.attachments:
-            make = Memory.of_bytes if payload.parts else _owned
-            payload.attachments = [make(attached) for attached in payload.attachments]
+        if payload.attachments and payload.parts:
+            payload.attachments = [Memory.of_bytes(part) for part in payload.attachments]
         if payload.stream and stream is not None:
             link: Any = self
             payload.stream = inflow = Inflow(link, stream)
@@ -248,11 +247,6 @@ class _Watched(weakref.ref):  # type: ignore[type-arg] # of an Inflow
     __slots__ = ("stream",)
 
     stream: tuple[bool, int]
-
-
-def _owned(attached: Any) -> Descriptor:
-    """A descriptor that came, as the codec knows it."""
-    return Descriptor(attached.take())
 
 
 def _whole(memory: Memory | Descriptor) -> memoryview:

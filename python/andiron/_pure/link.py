@@ -362,7 +362,9 @@ class Link(Flows):
         what = f" `{method}`" if method and method != "$call" else ""
         why = f"{failure.type_name}: {failure.message}" if failure.type_name else failure.message
         raised = failure.exception() if failure.trace else None
-        todo.append((hooks.package.log, ("warning", f"a one-way call{what} to {self.label} failed: {why}", raised)))
+        todo.append(
+            (hooks.package.log, ("warning", f"a one-way call{what} to {self.label} failed: {why}", raised))
+        )
 
     def _on_call(self, told: IncomingCall, todo: list[Any]) -> None:
         call = Call(self, told)

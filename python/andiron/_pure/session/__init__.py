@@ -9,8 +9,8 @@ from __future__ import annotations
 from heapq import heappop
 
 from andiron._pure.failure import Failure
+from andiron._pure.memory import Descriptor
 from andiron._pure.session.budget import Share
-from andiron._pure.session.inbox import Descriptor
 from andiron._pure.session.receive import PING_ID, Receiving
 from andiron._pure.session.state import Config, IncomingCall, Payload
 from andiron._pure.session.wire import ABRUPT, GOODBYE, PING, TIMEOUT, U16, VERSIONS

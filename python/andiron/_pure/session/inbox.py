@@ -6,8 +6,7 @@ holds nothing. The payload of chunks is handed on in pieces, as it comes.
 
 from __future__ import annotations
 
-import os
-
+from andiron._pure.memory import Descriptor
 from andiron._pure.session.wire import (
     ABORT,
     CARRYING,
@@ -22,39 +21,13 @@ from andiron._pure.session.wire import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import List, Sequence, Tuple, Union
 
     from andiron._pure.session.wire import Data
 
     #: Kind, flags, id, where the payload lies, its beginning and end there; then the descriptors of the frame and whether some were lost. Of a
     #: piece of a chunk the last two are how many bytes are still to come and False. Of a preface the kind is 0.
-    Found = Tuple[int, int, int, Data, int, int, Union[int, List["Descriptor"]], bool]
-
-
-class Descriptor:
-    """A descriptor that came with a message. It is closed with this object, if nobody takes it."""
-
-    __slots__ = ("_number",)
-
-    def __init__(self, number: int) -> None:
-        self._number = number
-
-    def fileno(self) -> int:
-        """Its number, which stays this object's."""
-        return self._number
-
-    def take(self) -> int:
-        """Its number, which the caller closes."""
-        number, self._number = self._number, -1
-        return number
-
-    def __del__(self, close: Callable[[int], None] = os.close) -> None:
-        if self._number >= 0:
-            try:
-                close(self._number)
-            except OSError:
-                pass
+    Found = Tuple[int, int, int, Data, int, int, Union[int, List[Descriptor]], bool]
 
 
 class Inbox:

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    from andiron._pure.memory import Descriptor
     from andiron._pure.session.bodies import Grant
-    from andiron._pure.session.inbox import Descriptor
     from andiron._pure.session.wire import Data, Ref
 
 #: A descriptor counts for so many bytes: a process may open few of them, compared with the bytes that it may have.

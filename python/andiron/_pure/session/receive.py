@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from andiron._pure.failure import Failure
-from andiron._pure.session.inbox import Descriptor
+from andiron._pure.memory import Descriptor
 from andiron._pure.session.incoming import VIEW_FROM, Incoming, part_of
 from andiron._pure.session.state import IncomingCall, Payload
 from andiron._pure.session.told import read_failure

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from andiron._pure.session.inbox import Descriptor
+    from andiron._pure.memory import Descriptor
     from andiron._pure.session.send import Body
     from andiron._pure.session.state import Payload, Stream
     from andiron._pure.session.wire import Message
