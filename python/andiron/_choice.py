@@ -20,10 +20,10 @@ def native() -> tuple[Any, str]:
 
     try:
         _interpreter.check()
-        from andiron import _native
+        import andiron._native
     except ImportError as error:
         return None, str(error)
-    return _native, ""
+    return andiron._native, ""
 
 
 def _chosen() -> tuple[Any, str]:

@@ -188,8 +188,7 @@ class Method:
         far.link.call_and_wait(waiting, far.id, self._name, encoded, chain, deadline, annotations)
         if waiting.failure is not None:
             raise waiting.failure
-        payload: Payload = waiting.payload
-        return payload
+        return waiting.payload  # type: ignore[return-value] # there is one where nothing failed
 
     def start(self, /, *args: Any, **kwargs: Any) -> Pending:
         """Calls it; the result is asked for later."""
