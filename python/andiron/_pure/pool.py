@@ -223,13 +223,14 @@ class Pool:
         """Watches for what a connection waits for."""
         number = link.channel_number
         known = self._links.get(number)
-        if known is not None and known[0] is not link:
-            self._forget(number)  # the number is another one's by now
-            known = None
         if link.ended is not None:
-            if known is not None:
+            # Its number may be another one's by now.
+            if known is not None and known[0] is link:
                 self._forget(number)
             return
+        if known is not None and known[0] is not link:
+            self._forget(number)
+            known = None
         interest = _BOTH if link.wants_write else selectors.EVENT_READ
         if known is None:
             self._selector.register(number, interest, (link,))

@@ -1,0 +1,74 @@
+"""The loop of the engine in Python alone, where what it reads changes under it."""
+
+import pytest
+
+import andiron
+from andiron._pure import channel, connection, pool, root
+from andiron._pure.line import ask
+from andiron._pure.remote import Far
+
+if andiron.engine != "pure":
+    pytest.skip("about the pure engine", allow_module_level=True)
+
+
+def link_of(end, initiator):
+    link = connection.link_over(end, initiator, "user", None, 10.0, features=["names"])
+    link.root = root.Directory(False).root_of(link)
+    return link
+
+
+@pytest.fixture
+def loop():
+    loop = pool.Pool()
+    yield loop
+    for link in loop.links():
+        link.close()
+    loop.stop(0.0)
+
+
+def test_a_connection_that_has_the_number_of_one_that_ended_is_read(loop):
+    near, far = channel.pair()
+    before = link_of(far, False)
+    loop.attend(before)
+    loop.turn(0.0)
+    number = before.channel_number
+    # It ends, another gets its number, and only then the loop is told of the end.
+    before.attendant = None
+    before.close()
+    spare = []
+    while True:
+        again, other = channel.pair()
+        if other.fileno() == number:
+            break
+        if again.fileno() == number:
+            again, other = other, again
+            break
+        spare.append((again, other))
+    after = link_of(other, False)
+    loop.attend(after)
+    loop.wants(before)
+    client = link_of(again, True)
+    loop.turn(0.0)
+    client.attendant = Turning(loop, client)
+    client.wait_opened(10.0)
+    assert ask(Far(client, 0), "names", ()) == []
+    near.close()
+
+
+class Turning:
+    """Has the loop turn while its one client waits."""
+
+    def __init__(self, loop, client):
+        self.loop = loop
+        self.client = client
+        self.chains = {}
+
+    def wants(self, link):
+        pass
+
+    def drives(self):
+        return True
+
+    def step(self, timeout):
+        self.loop.turn(0.0)
+        self.client.step(0.01)
