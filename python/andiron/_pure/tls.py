@@ -11,7 +11,7 @@ import ssl
 from _thread import allocate_lock
 from contextlib import suppress
 
-from andiron._pure.channel import NO_SIGNAL, Channel
+from andiron._pure.channel import NO_SIGNAL, Channel, joined
 from andiron._pure.failure import Failure
 
 TYPE_CHECKING = False
@@ -125,15 +125,13 @@ class TlsChannel(Channel):
             raise BlockingIOError("what was taken before waits for the socket")
         if not self._open:
             raise BlockingIOError("the handshake is under way")
+        if not buffers:
+            return 0
+        # Together, since each piece would be a record of its own. There is always room for one piece.
+        view = memoryview(joined(buffers)).cast("B")
         taken = 0
-        for buffer in buffers:
-            view = memoryview(buffer).cast("B")
-            while view and self._waiting.pending < _MOST_WAITING:
-                count = self._write(view[:_ROOM])
-                taken += count
-                view = view[count:]
-            if view:
-                break
+        while taken < len(view) and self._waiting.pending < _MOST_WAITING:
+            taken += self._write(view[taken : taken + _ROOM])
         self._send_quietly()
         return taken
 
@@ -187,6 +185,9 @@ class TlsChannel(Channel):
                     self._over = True
                     break
                 parts.append(part)
+                # To find out that there is no more by asking for it costs an exception.
+                if not self._incoming.pending and not self._tls.pending():
+                    break
         except ssl.SSLWantReadError:
             pass
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
