@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from andiron._pure.codec import Encoded
     from andiron._pure.session import Payload, Session
 
+#: While so many descriptors wait to be sent, because the other end does not read, bytes go in place of others.
+MOST_QUEUED = 64
+
 #: While so many descriptors were sent that the other end may not have read, bytes go in place of others: the system counts those of all processes of a user together.
 MOST_PASSED = 64
 
@@ -37,6 +40,8 @@ class Flows(Reading):
         self._sendings: dict[tuple[bool, int], Sending] = {}
         #: Goodbye was said: streams do not wait for anything any more.
         self._takes_no_calls = False
+        #: Descriptors that were sent since the other end was seen to have read all.
+        self._passed = 0
 
     def _give_back(self) -> None:
         while self._dropped:
@@ -63,8 +68,8 @@ class Flows(Reading):
         if not memories:
             return encoded.body, refs, (), ()
         limits = self.session.peer.limits
-        passable = self.channel.passes_descriptors and len(memories) <= limits["attachments"]
-        if passable and self._passed < MOST_PASSED and all(memory.fileno() >= 0 for memory in memories):
+        few = len(memories) <= limits["attachments"] and self.session.attached < MOST_QUEUED
+        if few and self._takes_descriptors() and all(memory.fileno() >= 0 for memory in memories):
             self._passed += len(memories)
             return encoded.body, refs, memories, ()
         body = encoded.body if isinstance(encoded.body, list) else [encoded.body]
@@ -77,6 +82,14 @@ class Flows(Reading):
                 f"a message of {total} bytes with the big values in it; the other end takes {limits['message']}",
             )
         return body + parts, refs, (), [len(part) for part in parts]
+
+    def _takes_descriptors(self) -> bool:
+        """Whether descriptors can go, and the other end has read most of those that went."""
+        if not self.channel.passes_descriptors:
+            return False
+        if self._passed >= MOST_PASSED and self.channel.is_read():
+            self._passed = 0
+        return self._passed < MOST_PASSED
 
     def beside(self, payload: Payload, makes: Any) -> tuple[Any, Any, Any]:
         """What a message has beside its value: how its objects are found, its memory, and what makes its stream."""

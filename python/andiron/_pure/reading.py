@@ -93,8 +93,6 @@ class Reading:
         self._sleepers: list[tuple[Any, Ready, int]] = []
         #: The socket took no more when something was sent last.
         self._full = False
-        #: Descriptors that were sent since the socket took all there was.
-        self._passed = 0
         #: What nobody here has any more. A collector may find that out anywhere, so it only leaves a note.
         self._dropped: deque[Any] = deque()
         #: Whether the session looks at the clock though no call has a limit.
@@ -427,8 +425,6 @@ class Reading:
             self._full = full
             if self.attendant is not None:
                 self.attendant.wants(self)
-        if not full:
-            self._passed = 0
 
     def wake(self, everybody: bool = False) -> None:
         """Something that a thread may wait for changed; ``everybody``: also who reads."""
