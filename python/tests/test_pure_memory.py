@@ -184,3 +184,14 @@ def test_memory_beyond_the_descriptors_that_may_be_open_lies_in_this_process(mon
     frozen = memory.freeze(memoryview(b"abc"))
     assert (frozen.place(), bytes(frozen)) == (None, b"abc")
     assert codec.encode_stored(bytes(MIB)) == codec.encode(bytes(MIB))
+
+
+def test_what_is_sent_to_many_at_once_is_mapped_once():
+    whole = memory.Memory.received(made(b"abcde"))
+    before = len(os.listdir("/proc/self/fd"))
+    views = [whole.buffer() for _ in range(50)]
+    assert len(os.listdir("/proc/self/fd")) <= before + 1
+    assert {bytes(view) for view in views} == {b"abcde"}
+    del views
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert bytes(whole.buffer()) == b"abcde"

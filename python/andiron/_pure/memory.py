@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import weakref
 
 from andiron._pure.failure import Failure
 
@@ -19,7 +20,7 @@ except ImportError:  # Windows
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import mmap
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import Union
 
     Buffer = Union[bytes, bytearray, memoryview, "mmap.mmap"]
@@ -89,13 +90,19 @@ class Descriptor:
         self.close()
 
 
+def _no_map() -> None:
+    """Of what is not mapped."""
+
+
 class Memory:
     """Bytes that never change: in memory that can be passed on, or in ordinary memory. The package maps them, by the module `mmap`."""
 
-    __slots__ = ("_data", "_descriptor", "_length", "_offset", "_size")
+    __slots__ = ("_data", "_descriptor", "_length", "_map", "_offset", "_size")
 
     def __init__(self, descriptor: Descriptor | None, length: int, data: Buffer = b"") -> None:
         self._descriptor = descriptor
+        #: The map of it that is sent from, as long as somebody has that: each takes a descriptor.
+        self._map: Callable[[], mmap.mmap | None] = _no_map
         self._offset = 0
         self._length = self._size = length
         self._data = data
@@ -171,9 +178,12 @@ class Memory:
 
     def buffer(self) -> memoryview:
         """The bytes, without a copy where that can be."""
-        data: Buffer | None = self._data if self._descriptor is None else self.map()
+        if self._descriptor is None:
+            return memoryview(self._data)[self._offset : self._offset + self._length]
+        data = self._map() or self.map()
         if data is None:
             return memoryview(bytes(self))
+        self._map = weakref.ref(data)
         return memoryview(data)[self._offset : self._offset + self._length]
 
     def is_unchanged(self, address: int) -> bool:
