@@ -112,7 +112,7 @@ def test_attributes_and_notes_come_along(failing, registered):
     assert not hasattr(seen, "lock"), "what cannot travel stays"
     assert not hasattr(seen, "_private")
     assert seen.__notes__ == ["read the manual"]
-    assert "read the manual" in "".join(traceback.format_exception(seen)) or not hasattr(error, "add_note")
+    assert "read the manual" in "".join(traceback.format_exception(type(seen), seen, seen.__traceback__)) or not hasattr(error, "add_note")
     builtin = ValueError("x")
     builtin.detail = 3
     assert failing(builtin).detail == 3
@@ -246,7 +246,7 @@ def test_causes_stand_in_the_remote_traceback(failing):
     assert "KeyError: 'inner'" in text
     assert "direct cause" in text
     assert text.index("inner") < text.index("outer")
-    assert "KeyError: 'inner'" in "".join(traceback.format_exception(seen))
+    assert "KeyError: 'inner'" in "".join(traceback.format_exception(type(seen), seen, seen.__traceback__))
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="from Python 3.11 on")

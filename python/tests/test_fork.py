@@ -13,6 +13,7 @@ import pytest
 
 import andiron
 from andiron import aio
+from conftest import needs_unix
 
 WORK = """
     import andiron
@@ -52,7 +53,7 @@ def in_child(work):
         try:
             told = repr(work())
         except BaseException as error:
-            told = "".join(traceback.format_exception(error))
+            told = "".join(traceback.format_exception(type(error), error, error.__traceback__))
         os.write(writes, told.encode())
         os._exit(0)
     os.close(writes)
@@ -162,6 +163,7 @@ def _use(objects):
     return store.incr("n"), player.seek(1), hub["double"](2), double(4)
 
 
+@needs_unix
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_pools_of_processes_take_hubs_proxies_and_stores(address, method):
     hub = andiron.connect(address)
