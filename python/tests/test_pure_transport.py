@@ -907,10 +907,8 @@ def test_another_interpreter_of_the_process_does_not_take_a_name(listen):
         pytest.skip("no interpreters to begin")
     door = listen("desk")
     code = f"""
-import sys, os
+import sys
 sys.path[:] = {sys.path!r}
-os.environ["ANDIRON_PURE"] = "1"
-os.environ["XDG_RUNTIME_DIR"] = {os.environ["XDG_RUNTIME_DIR"]!r}
 from andiron._pure import listener
 from andiron._pure.failure import Failure
 try:
