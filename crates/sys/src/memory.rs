@@ -411,17 +411,22 @@ fn create(name: &str) -> io::Result<OwnedFd> {
 
 /// Checks that `file` is memory of at least `announced` bytes, all of them there, and has these seals. Gives its size.
 pub(crate) fn check(file: &OwnedFd, announced: u64, seals: SealFlags) -> Result<u64, Refused> {
-    if fstatfs(file)?.f_type as i64 != TMPFS {
-        return Err(Refused::NotMemory);
-    }
-    if fcntl_getfl(file)? & (OFlags::ACCMODE | OFlags::PATH) != OFlags::RDWR {
+    let opened = fcntl_getfl(file)?;
+    if opened.contains(OFlags::PATH) {
         return Err(Refused::Access);
     }
-    // First the seals, which nobody takes away: what is seen after them stays true.
+    // First the seals, which nobody takes away: what is seen after them stays true. And what has none is told without asking its file system, which may be a program that never
+    // answers.
     let present = match fcntl_get_seals(file) {
         Err(Errno::INVAL) => return Err(Refused::NotMemory),
         answer => answer?,
     };
+    if fstatfs(file)?.f_type as i64 != TMPFS {
+        return Err(Refused::NotMemory);
+    }
+    if opened & OFlags::ACCMODE != OFlags::RDWR {
+        return Err(Refused::Access);
+    }
     if !present.contains(seals) {
         return Err(Refused::Unsealed { missing: names(seals - present) });
     }

@@ -315,10 +315,9 @@ def _memory_of_this_machine() -> int:
 def checked(number: int, announced: int, seals: int) -> int:
     """Checks that a descriptor is memory of at least so many bytes, all of them there, with this seal beside those against another length. Gives its size.
 
-    The protocol asks for the kind of the file system first, of which no module tells. Two others do. Seals are known only to what is made by ``memfd_create``:
+    The protocol asks for the kind of the file system, of which no module tells. Two other things do. Seals are known only to what is made by ``memfd_create``:
     plain memory, which is of tmpfs, or huge pages. The file system of plain memory has blocks of a page, and that of huge pages blocks of a huge one, whatever its
-    user does: both are the kernel's own. What a descriptor is never changes, so the order of these two says nothing; and as the seals come first, no file
-    system of somebody else is asked anything, which might never answer.
+    user does: both are the kernel's own. As the seals come first, no file system of somebody else is asked anything, which might never answer.
 
     :raises Failure: where it is not.
     """
