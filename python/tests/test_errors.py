@@ -112,7 +112,9 @@ def test_attributes_and_notes_come_along(failing, registered):
     assert not hasattr(seen, "lock"), "what cannot travel stays"
     assert not hasattr(seen, "_private")
     assert seen.__notes__ == ["read the manual"]
-    assert "read the manual" in "".join(traceback.format_exception(type(seen), seen, seen.__traceback__)) or not hasattr(error, "add_note")
+    assert "read the manual" in "".join(
+        traceback.format_exception(type(seen), seen, seen.__traceback__)
+    ) or not hasattr(error, "add_note")
     builtin = ValueError("x")
     builtin.detail = 3
     assert failing(builtin).detail == 3
