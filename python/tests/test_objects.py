@@ -475,3 +475,9 @@ def test_an_object_of_a_hub_in_memory_ends_when_that_is_closed():
         double = hub["double"]
     with pytest.raises(ConnectionError):
         double(21)
+
+
+def test_an_argument_by_name_may_be_as_deep_as_one_by_position(serve):
+    deep = andiron.decode(b"\x91" * 100 + b"\xc0")
+    echo = serve({"echo": lambda value: value})["echo"]
+    assert echo(deep) == echo(value=deep) == deep

@@ -152,11 +152,11 @@ impl<'py, 'de> Reader<'py, 'de, '_> {
         if self.input.is_empty() {
             return Ok((args, None));
         }
-        let at = self.input.position();
         let Token::Map(count) = self.input.token()? else {
             return Err(malformed("no map of keyword arguments follows"));
         };
-        let kwargs = self.entries(count, at)?;
+        // As the array ahead of it, it is no level of the values.
+        let kwargs = self.entries(count)?;
         self.input.finish()?;
         if kwargs.keys().iter().any(|name| name.cast::<PyString>().is_err()) {
             return Err(malformed("the name of a keyword argument is no text"));
@@ -183,7 +183,12 @@ impl<'py, 'de> Reader<'py, 'de, '_> {
                 self.input.leave();
                 PyList::new(py, elements)?.into_any()
             }
-            Token::Map(count) => self.entries(count, at)?.into_any(),
+            Token::Map(count) => {
+                self.input.enter(at)?;
+                let entries = self.entries(count)?;
+                self.input.leave();
+                entries.into_any()
+            }
             Token::Ext { code, len } => self.extension(code, len, at)?,
         })
     }
@@ -193,15 +198,13 @@ impl<'py, 'de> Reader<'py, 'de, '_> {
         (0..count).map(|_| self.value()).collect()
     }
 
-    fn entries(&mut self, count: usize, at: usize) -> Result<Bound<'py, PyDict>, Fault> {
-        self.input.enter(at)?;
+    fn entries(&mut self, count: usize) -> Result<Bound<'py, PyDict>, Fault> {
         let dict = PyDict::new(self.py);
         for _ in 0..count {
             let key = self.value()?;
             let value = self.value()?;
             dict.set_item(&key, value).map_err(|_| self.unhashable(&key))?;
         }
-        self.input.leave();
         Ok(dict)
     }
 
