@@ -101,6 +101,23 @@ without() {
     ANDIRON_PURE=1 PYTHONPATH=python/tests/without target/venv/bin/pytest --quiet python/tests
 }
 
+# What the store of the server in Rust is held to, asked of the one in Python; tests that cannot be about it say why. Fewer kills than there were above, since a start of Python is longer.
+conformance() {
+    if ! [ -x target/venv/bin/python ]; then
+        echo "skipped: there is no environment with Python"
+        return
+    fi
+    cat > target/serve-pure <<END
+#!/bin/sh
+ANDIRON_PURE=1 PYTHONPATH='$PWD/python' exec '$PWD/target/venv/bin/python' '$PWD/python/tests/serve.py' "\$@"
+END
+    chmod +x target/serve-pure
+    suites=""
+    for suite in store watch archive durable linear secret clock descriptors bounds objects; do suites="$suites --test $suite"; done
+    # Of the whole workspace, as above, so that nothing is built anew.
+    ANDIRON_TEST_SERVE="$PWD/target/serve-pure" ANDIRON_KILL_ROUNDS=20 ANDIRON_LINEAR_ROUNDS=8 $CARGO test --workspace --locked $suites
+}
+
 # An interpreter of this version, whatever modules it has.
 plain_python() { # version
     for candidate in "python$1" "${PYENV_ROOT:-$HOME/.pyenv}/versions/$1".*/bin/python; do
@@ -206,6 +223,7 @@ part "doctests" $CARGO test --workspace --features andiron/tokio --locked --doc
 part "Python" python
 part "Python, pure" pure
 part "Python, without Unix sockets" without
+part "Python, conformance of the store" conformance
 part "Python, oldest and newest" other_pythons
 part "Python, a copied folder" copied
 part "Python, PyPy" pypy

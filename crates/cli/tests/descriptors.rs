@@ -127,6 +127,8 @@ fn a_daemon_without_a_descriptor_refuses_a_big_value_and_takes_it_when_it_has_on
     store.set("small", &5).unwrap();
     assert_eq!(other.store().get::<i64>("small").unwrap(), Some(5));
     let open = open_of(daemon.id());
+    // What may be kept without a descriptor only needs one to come.
+    let copies = common::is_other();
     for free in [0, 1, 2, 0] {
         // What was cleared is freed by a thread of its own.
         until("the end of the values before", || (open_of(daemon.id()) <= open).then_some(()));
@@ -142,7 +144,7 @@ fn a_daemon_without_a_descriptor_refuses_a_big_value_and_takes_it_when_it_has_on
                 }
             }
         }
-        assert!(refused > 0, "with {free} free");
+        assert!(refused > 0 || (copies && free > 0), "with {free} free");
         assert_eq!(other.store().get::<i64>("small").unwrap(), Some(5), "others go on");
         store.set("small", &5).unwrap();
         limit(&daemon, 10_000);
@@ -247,6 +249,9 @@ fn passing() {
 
 #[test]
 fn where_the_system_passes_no_more_descriptors_the_call_is_told_and_the_connection_goes_on() {
+    if common::only_native("another program may need files that the other user may not read") {
+        return;
+    }
     if !rustix::process::getuid().is_root() {
         return common::skipped("only root can be another user, whose descriptors are counted");
     }

@@ -419,25 +419,49 @@ fn the_store_says_what_it_offers() {
     let described = home.run(&["describe", "store"]);
     let described = described.printed();
     assert!(described.starts_with("Store: Values by author and name"), "{described}");
+    // With the names of the arguments, those that may be left out behind the `|`. What a type is called is for each language to say.
     for signature in [
-        "  set(name: String, value: Blob, codec: u8, author: Option<String> = .., ttl: Option<u64> = .., if_version: Option<u64> = .., \
-         persist: Option<bool> = .., durability: Option<String> = ..)",
-        "  set_many(entries: Vec<Wanted>, durability: Option<String> = ..)",
-        "  persist(name: String, persist: Option<bool> = .., author: Option<String> = .., durability: Option<String> = ..) -> bool",
-        "  get(name: &str, known: Option<u64> = .., author: Option<&str> = .., hits: Option<u64> = ..)",
-        "  delete(name: String, author: Option<String> = .., if_version: Option<u64> = ..)",
-        "  delete_first(author: Option<String> = ..)",
-        "  count(author: Option<&str> = ..) -> u64",
-        "  entries(author: Option<&str> = .., values: Option<bool> = ..)",
-        "  incr(name: String, by: Option<i64> = .., author: Option<String> = ..)",
-        "  stats()",
-        "  list(author: Option<&str> = .., after: Option<(&str, &str)> = .., limit: Option<u64> = ..)",
-        "  clear(author: Option<String> = ..) -> u64",
-        "  save(snapshot: String, author: Option<String> = ..) -> u64",
-        "  restore(pieces: Stream<Blob>) -> u64",
+        "set name value codec | author ttl if_version persist durability",
+        "set_many entries | durability",
+        "set_default name value codec | author ttl persist durability",
+        "replace name value codec | author if_version durability",
+        "persist name | persist author durability",
+        "get name | known author hits",
+        "delete name | author if_version",
+        "delete_first | author",
+        "count | author",
+        "entries | author values",
+        "incr name | by author",
+        "board |",
+        "stats |",
+        "list | author after limit",
+        "watch | pattern author present since",
+        "clear | author",
+        "save snapshot | author",
+        "load snapshot | author",
+        "snapshots | author",
+        "delete_snapshot snapshot | author",
+        "backup |",
+        "restore pieces |",
     ] {
-        assert!(described.contains(signature), "{signature}\n{described}");
+        has_method(described, signature);
     }
+}
+
+#[track_caller]
+fn has_method(described: &str, signature: &str) {
+    let (needed, optional) = signature.split_once('|').unwrap();
+    let (method, needed) = needed.split_once(' ').unwrap();
+    let line =
+        described.lines().find_map(|line| line.strip_prefix("  ")?.strip_prefix(method)?.strip_prefix('('));
+    let mut rest = line.unwrap_or_else(|| panic!("{method}\n{described}"));
+    for name in needed.split_whitespace().chain(optional.split_whitespace()) {
+        let behind = rest.split_once(&format!("{name}: "));
+        rest = behind.unwrap_or_else(|| panic!("{method}, {name}\n{described}")).1;
+    }
+    let (all, left_out) = (line.unwrap().matches(": ").count(), line.unwrap().matches(" = ..").count());
+    let counts = (needed.split_whitespace().count(), optional.split_whitespace().count());
+    assert_eq!((all - left_out, left_out), counts, "{method}\n{described}");
 }
 
 #[test]
@@ -449,7 +473,8 @@ fn the_store_is_an_object_like_any_other_and_names_wrong_arguments() {
     assert!(set.printed().starts_with('['), "{set:?}");
     let got = home.run(&["call", "store", "get", "x"]);
     assert!(got.printed().ends_with(",1,{\"$bytes\":\"AQ==\"}]\n"), "{got:?}");
-    assert!(home.run(&["call", "store", "get"]).failed(1).contains("missing argument `name`"));
-    assert!(home.run(&["call", "store", "get", "5"]).failed(1).contains("expected &str, found int 5"));
+    let missing = home.run(&["call", "store", "get"]);
+    assert!(missing.failed(1).contains("missing") && missing.err.contains("name"), "{missing:?}");
+    assert!(home.run(&["call", "store", "get", "5"]).failed(1).contains("found int 5"));
     assert!(home.run(&["call", "store", "set", "x", "[1]", "1"]).failed(1).contains("argument `value`"));
 }

@@ -1,9 +1,15 @@
 //! A runtime folder of a test's own, and real processes in it.
 //!
 //! Nothing here waits for a time to pass: processes tell when they are ready, and ends of streams tell the rest.
+//!
+//! `ANDIRON_TEST_SERVE` is a program that is run in place of `andiron`, with the same arguments, where these are `serve ..`: so another server is held to the
+//! same. Tests that cannot be about it say so ([`only_native`]).
 #![allow(dead_code)] // Each test binary uses its part.
 
+use std::ffi::OsString;
+use std::fs::OpenOptions;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
@@ -44,10 +50,28 @@ impl Home {
 
     /// The program with these arguments.
     pub(crate) fn andiron(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_andiron"));
+        let serves = arguments.first() == Some(&"serve");
+        let mut command = match other_server().filter(|_| serves) {
+            Some(program) => Command::new(program),
+            None => Command::new(env!("CARGO_BIN_EXE_andiron")),
+        };
         command.args(arguments);
         self.settle(&mut command);
+        if serves && is_other() && arguments.iter().any(|one| one.starts_with("tls://")) {
+            command.env("ANDIRON_CERTIFICATE_FILE", self.certificate());
+        }
         command
+    }
+
+    /// A certificate with its key, for a server that can make none.
+    fn certificate(&self) -> PathBuf {
+        let path = self.folder.path().join("certificate.pem");
+        if !path.exists() {
+            let made = rcgen::generate_simple_self_signed(["andiron".to_owned()]).unwrap();
+            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).unwrap();
+            write!(file, "{}{}", made.signing_key.serialize_pem(), made.cert.pem()).unwrap();
+        }
+        path
     }
 
     /// Makes this the command's home.
@@ -261,6 +285,24 @@ impl Ran {
         assert!(line.starts_with("andiron: ") && !line.contains('\n'), "{self:?}");
         line
     }
+}
+
+/// The program that these tests run in place of `andiron serve`, if they are about another one.
+fn other_server() -> Option<OsString> {
+    std::env::var_os("ANDIRON_TEST_SERVE")
+}
+
+/// Whether the server is another program than `andiron`.
+pub(crate) fn is_other() -> bool {
+    other_server().is_some()
+}
+
+/// The same for a test that cannot be about such a one; says why.
+pub(crate) fn only_native(why: &str) -> bool {
+    if is_other() {
+        skipped(&format!("it is about the server in Rust alone: {why}"));
+    }
+    is_other()
 }
 
 /// Says that a test does nothing here, and why. Not captured as what tests print, so it is seen in every run.
