@@ -12,7 +12,7 @@ from andiron._pure.objects import Objects, resolve
 from andiron._pure.reading import Reading
 from andiron._pure.remote import Far, Remote
 from andiron._pure.streams import Inflow, Sending
-from andiron._pure.target import Target
+from andiron._pure.target import Call, Target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ class Flows(Reading):
         #: Streams that come, as long as somebody here has them.
         self._inflows: dict[tuple[bool, int], _Watched] = {}
         self._sendings: dict[tuple[bool, int], Sending] = {}
+        #: Those that go on when the other end has read more.
+        self._stalled: dict[Sending, None] = {}
         #: Goodbye was said: streams do not wait for anything any more.
         self._takes_no_calls = False
         #: Descriptors that were sent since the other end was seen to have read all.
@@ -46,6 +48,10 @@ class Flows(Reading):
     def _give_back(self) -> None:
         while self._dropped:
             dropped = self._dropped.popleft()
+            if type(dropped) is Call:
+                why = Failure("internal", "the handler ended without an answer")
+                self._undone.append((dropped.fail, (why,)))
+                continue
             if type(dropped) is not _Watched:
                 self.objects.give_back(self.session, dropped)
                 continue
@@ -135,16 +141,10 @@ class Flows(Reading):
         self.do(todo)
 
     def stop_inflow(self, inflow: Inflow) -> None:
-        """Nobody wants its items any more."""
-        if self._is_inherited():
-            return
-        with self.lock:
-            known = self._inflows.pop(inflow.stream, None)
-            if known is None:
-                return
-            self.session.stop_stream(inflow.stream)
-            todo = self._settle()
-        self.do(todo)
+        """Nobody wants its items any more. A generator that has them may end anywhere, so this waits no longer than what is dropped does."""
+        watched = self._inflows.get(inflow.stream)
+        if watched is not None:
+            self._stream_dropped(watched)
 
     def send_item(self, sending: Sending, encoded: Encoded) -> bool:
         """Sends the next item of a stream; whether it is wanted to go on."""
@@ -191,27 +191,46 @@ class Flows(Reading):
 
     def rest(self, sending: Sending, waits: bool) -> bool:
         """A turn of a stream is over. Whether the stream is."""
+        todo: list[Any] = []
         with self.lock:
             if self._sendings.get(sending.stream) is not sending:
                 return True
-            if waits and self._takes_no_calls:
-                return False
-            sending.busy = False
-            if sending.again or (not waits and self.session.stream_credit(sending.stream) > 0):
-                sending.again = False
-                self._schedule(sending)
-            return False
+            over = waits and self._takes_no_calls and not sending.again
+            if over:
+                self._end_idle(sending)
+                todo = self._settle()
+            else:
+                sending.busy = False
+                if sending.again or (not waits and self.session.stream_credit(sending.stream) > 0):
+                    sending.again = False
+                    self._schedule(sending)
+        self.do(todo)
+        return over
 
     def sends(self, sending: Sending) -> bool:
         """Whether its items are wanted. Under the lock."""
         return self._sendings.get(sending.stream) is sending
 
+    def _flush(self) -> None:
+        super()._flush()
+        if self._stalled and not self.session.is_congested:
+            stalled, self._stalled = self._stalled, {}
+            for sending in stalled:
+                self._schedule(sending)
+
     def _schedule(self, sending: Sending) -> None:
         if sending.busy:
             sending.again = True
+        elif self.session.is_congested:
+            self._stalled[sending] = None
         elif not sending.scheduled:
             sending.scheduled = True
             self._enqueue(sending)
+
+    def unanswered(self, call: Call) -> None:
+        """Nobody will answer a call any more."""
+        self._dropped.append(call)
+        self.tell_dropped()
 
     def _take_in(self, payload: Payload, stream: tuple[bool, int] | None) -> None:
         """Every reference that arrived becomes a handle, so that dropping it gives it back; and a stream that comes with it is there."""
@@ -229,14 +248,9 @@ class Flows(Reading):
             self.session.want_items(stream, inflow.room())
 
     def _stream_dropped(self, watched: _Watched) -> None:
-        """Nobody has a stream any more. A collector may find that out anywhere, so it is told at once only where that waits for nobody."""
+        """Nobody has a stream any more."""
         self._dropped.append(watched)
-        if not self._is_inherited() and self.lock.acquire(False):
-            try:
-                todo = self._settle()
-            finally:
-                self.lock.release()
-            self.do(todo)
+        self.tell_dropped()
 
     def _inflow(self, stream: tuple[bool, int]) -> Inflow | None:
         watched = self._inflows.get(stream)
@@ -245,13 +259,15 @@ class Flows(Reading):
     def _end_idle_streams(self, todo: list[Any]) -> None:
         """Streams that only wait for something to happen end too, or else they would be waited for."""
         self._takes_no_calls = True
-        for stream, sending in list(self._sendings.items()):
+        for sending in list(self._sendings.values()):
             if sending.waits and not sending.busy and not sending.scheduled:
-                del self._sendings[stream]
-                self.session.end_stream(
-                    stream, Failure("unavailable", "the stream's process is shutting down")
-                )
+                self._end_idle(sending)
                 todo.append((sending.drop, ()))
+
+    def _end_idle(self, sending: Sending) -> None:
+        del self._sendings[sending.stream]
+        why = Failure("unavailable", "the stream's process is shutting down")
+        self.session.end_stream(sending.stream, why)
 
 
 class _Watched(weakref.ref):  # type: ignore[type-arg] # of an Inflow

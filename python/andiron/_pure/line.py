@@ -105,18 +105,22 @@ class Line:
             left = None if until is None else until - monotonic()
             if left is not None and left <= 0 and last is not None:
                 raise last
-            with self._lock:
-                mine, self._busy = not self._busy, True
-            if mine:
-                try:
+            mine = False
+            try:
+                with self._lock:
+                    mine, self._busy = not self._busy, True
+                if mine:
+                    if self.link is not lost:  # another thread was quicker
+                        return self.link
                     return self._renew(max(left or 0.0, 0.001) if left is not None else 10.0)
-                except Failure as failure:
-                    if not may_pass(failure):
-                        raise
-                    last = failure
-                finally:
+            except Failure as failure:
+                if not may_pass(failure):
+                    raise
+                last = failure
+            finally:
+                if mine:
                     self._busy = False
-            elif left is not None and left <= 0:
+            if not mine and left is not None and left <= 0:
                 text = "the connection was lost and there is no other yet: the server has not answered so far"
                 raise Failure("unavailable", text)
             rest(pause if left is None else min(pause, max(left / 2, FIRST_PAUSE)))
@@ -159,8 +163,11 @@ def rest(seconds: float) -> None:
     import time
 
     share = int.from_bytes(os.urandom(2), "big") / 65536
-    time.sleep(seconds * (0.5 + 0.5 * share))
-    _host.check()
+    left = seconds * (0.5 + 0.5 * share)
+    while left > 0:
+        time.sleep(min(left, _host.SLICE))
+        _host.check()
+        left -= _host.SLICE
 
 
 def may_pass(failure: Failure) -> bool:

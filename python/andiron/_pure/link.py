@@ -97,8 +97,10 @@ class Link(Flows):
         body, refs, attachments, parts = encoded.body, (), (), ()  # type: Any, Any, Any, Any
         if encoded.refs or encoded.memories:
             body, refs, attachments, parts = self._names(encoded)
+        stream = None if encoded.stream is None else encoded.stream.begin()
+        session = self.session
         try:
-            number = self.session.call(
+            number = session.call(
                 monotonic(),
                 target,
                 method,
@@ -107,26 +109,29 @@ class Link(Flows):
                 refs,
                 attachments,
                 parts,
-                encoded.stream is not None,
+                stream is not None,
                 chain,
                 deadline,
                 promise,
                 annotations,
                 notify,
             )
+            if not notify:
+                self._calls[number] = waiting
+                if stream is not None:
+                    self._sendings[True, number] = Sending(self, (True, number), stream)
+            if self.attendant is not None:
+                due = session.poll_timeout()
+                if due is not None and (self._due is None or due < self._due):
+                    self._due = due
+                    self.attendant.wants(self)
         except Failure:
             if refs:
-                self.session.forget_unsent(refs)
+                session.forget_unsent(refs)
             raise
-        if self.attendant is not None:
-            due = self.session.poll_timeout()
-            if due is not None and (self._due is None or due < self._due):
-                self._due = due
-                self.attendant.wants(self)
-        if not notify:
-            self._calls[number] = waiting
-            if encoded.stream is not None:
-                self._sendings[True, number] = Sending(self, (True, number), encoded.stream.begin())
+        except BaseException as error:
+            self._break(error)
+            raise
         return number
 
     def notify(
@@ -174,18 +179,18 @@ class Link(Flows):
         """Makes a call and waits for its answer."""
         self.check_fork()
         number = 0
-        lock, chains = self.lock, self._chains
-        # Ahead of the call, so that what is called back in its chain is for this thread.
-        depth = chains.get(chain, 0)
-        chains[chain] = depth + 1
+        entered = False
         try:
-            with lock:
+            with self.lock:
+                # Ahead of the call, so that what is called back in its chain is for this thread.
+                entered = self._enter(chain)
                 number = self._send_call(
                     waiting, target, method, encoded, chain, deadline, annotations, False
                 )
                 todo = self._settle()
-                reads = not self._reading and self.attendant is None and not self.jobs and not self._chained
-                self._reading = self._reading or reads
+                reads = not (self._reader or self.jobs or self._chained) and self.attendant is None
+                if reads:
+                    self._reader = get_ident()
             if todo:
                 self.do(todo)
             if reads:
@@ -193,12 +198,14 @@ class Link(Flows):
             if not waiting.ready or self._chained:
                 self._wait(waiting, chain, None)
         except BaseException:
+            self._let_go()
             if number and not waiting.ready:
                 self.forget(number)
                 self.cancel(number)
             raise
         finally:
-            self._leave(chain, depth)
+            if entered:
+                self._leave(chain)
 
     def is_under_way(self, number: int) -> bool:
         """Whether an own call is not answered. Under the lock."""
@@ -393,10 +400,12 @@ class Link(Flows):
                 todo.append((call.fail, (Failure("overloaded", text),)))
             else:
                 self._chained.append(call)
-        elif call.chain and self.attendant is not None and call.chain in self.attendant.chains:
-            self.attendant.chains[call.chain]._chained.append(call)
         else:
-            self._enqueue(call)
+            elsewhere = self.attendant.chains.get(call.chain) if call.chain and self.attendant else None
+            if elsewhere is None:
+                self._enqueue(call)
+            else:
+                elsewhere._chained.append(call)
 
     def _on_promised(self, call: Call, of: int, todo: list[Any]) -> None:
         """A call of what the call ``of`` will give, or gave."""
@@ -473,13 +482,14 @@ class Link(Flows):
         failure = self.channel.failure or failure
         self.ended = failure
         self._flush()  # last words
-        self.channel.close(self._reading)
+        self.channel.close(bool(self._reader))
         # Ahead of the answers: who hears that the other end is gone finds its names gone.
         todo[:0] = [(hook, (failure,)) for hook in self._on_end]
         self._on_end = []
         todo.append((_drop, (self.objects.clear(),)))
         todo.extend((sending.drop, ()) for sending in self._sendings.values())
         self._sendings.clear()
+        self._stalled.clear()
         gone = Failure("cancelled", "the caller's connection ended")
         kept = deque(job for job in self.jobs if self.attendant is not None and job.notify)
         unrun = [job for job in (*self.jobs, *self._chained) if type(job) is Call and job not in kept]

@@ -123,6 +123,10 @@ class Here:
             if after is not None:
                 after()
 
+    def unanswered(self, call: Call) -> None:
+        """Nobody will answer a call any more."""
+        call.fail(Failure("internal", "the handler ended without an answer"))
+
     def beside(self, payload: Any, makes: Any) -> tuple[Any, Any, Any]:
         """What a message has beside its value."""
         from andiron._pure import hooks

@@ -94,26 +94,29 @@ class Pending:
     def _read(self) -> None:
         """Makes the outcome of the answer, and tells those who wanted to hear of it."""
         with self._reading:
-            if self._state != UNDER_WAY:
-                return
+            if self._state == UNDER_WAY:
+                self._make_outcome()
+        if self._callbacks:
+            self._call_back()
+
+    def _make_outcome(self) -> None:
+        try:
             try:
-                try:
-                    value = self._value()
-                except Failure as failure:
-                    if self._finish is None:
-                        failure.throw(self._method.operation)
-                    value = self._finish(None, failure.exception(self._method.operation))
-                else:
-                    if self._finish is not None:
-                        value = self._finish(value, None)
-            except Exception as error:  # of whatever restores the value, too
-                self._outcome = error
-                self._state = FAILED
+                value = self._value()
+            except Failure as failure:
+                if self._finish is None:
+                    failure.throw(self._method.operation)
+                value = self._finish(None, failure.exception(self._method.operation))
             else:
-                self._outcome = value
-                self._state = DONE
-            self._payload = self._failure = self._finish = None
-        self._call_back()
+                if self._finish is not None:
+                    value = self._finish(value, None)
+        except Exception as error:  # of whatever restores the value, too
+            self._outcome = error
+            self._state = FAILED
+        else:
+            self._outcome = value
+            self._state = DONE
+        self._payload = self._failure = self._finish = None
 
     def _value(self) -> Any:
         if self._failure is not None:

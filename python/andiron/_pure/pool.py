@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import selectors
 import socket
 from _collections import deque
@@ -10,6 +11,7 @@ from time import monotonic
 
 from andiron import _host
 from andiron._pure import hooks
+from andiron._pure.target import Call
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,12 +32,19 @@ SLICE = 1.0
 class Run:
     """A thread that runs the calls of a connection, or will."""
 
-    __slots__ = ("began", "link")
+    __slots__ = ("began", "job", "link")
 
     def __init__(self, link: Link) -> None:
         self.link = link
+        #: What it runs. None of others begins the next before the method of this has begun: the reading of its arguments may take long as well.
+        self.job: Any = None
         #: When its latest call began; while it waits for a thread none of others takes over.
         self.began = float("inf")
+
+    def has_begun(self) -> bool:
+        """Whether it is at a method, or beyond."""
+        job = self.job
+        return job is not None and (type(job) is not Call or job.begun or job.answered)
 
 
 class Pool:
@@ -47,6 +56,7 @@ class Pool:
 
     def __init__(self, threads: int | None = None) -> None:
         self.threads = threads
+        self._process = os.getpid()
         self._selector = selectors.DefaultSelector()
         self._links: dict[int, tuple[Link, int]] = {}
         #: When sessions want to be looked at, of those that do, and when all were asked last: a thread that calls may have one look earlier.
@@ -142,8 +152,9 @@ class Pool:
         """Reads and runs calls for so long at most, on this thread. False where threads do that."""
         if self.threads is not None:
             return False
-        before, self._reader = self._reader, get_ident()
+        before = self._reader
         try:
+            self._reader = get_ident()
             until = monotonic() + seconds
             while not self._stopping:
                 left = until - monotonic()
@@ -159,8 +170,9 @@ class Pool:
 
     def turn_once(self, timeout: float) -> None:
         """Reads once, waiting so long at most, and runs what is there, on this thread. Only where no thread does."""
-        before, self._reader = self._reader, get_ident()
+        before = self._reader
         try:
+            self._reader = get_ident()
             self.step(timeout if not self._waiting else 0.0)
             self.run_waiting()
         finally:
@@ -170,30 +182,33 @@ class Pool:
         """Runs what waits, one after the other. Only where no thread does."""
         for _ in range(len(self._waiting)):
             link = self._waiting.popleft()
-            link.run_job()
-            if link.jobs:
-                self._waiting.append(link)
+            try:
+                link.run_job()
+            finally:
+                if link.jobs and link not in self._waiting:
+                    self._waiting.append(link)
 
     def step(self, timeout: float) -> None:
         """Reads what comes within that time, for all connections."""
         self._look_at_noted()
         if self._timers or self._dues:
             timeout = min(timeout, self._next_timer(monotonic()))
-        if self._runs and timeout > LONG:
+        if self._runs and timeout > LONG and self._ought_to_hand_over():
             timeout = LONG
         if self._noted:
             timeout = 0.0
         events = self._selector.select(timeout)
+        if events and any(key.data is None for key, _ in events):
+            # Ahead of what follows: a byte of who tells something behind that must not be taken.
+            try:
+                self._here.recv(4096)
+            except (BlockingIOError, OSError):
+                pass
         self._awake = False
         for key, _ in events:
-            if key.data is None:
-                try:
-                    self._here.recv(4096)
-                except (BlockingIOError, OSError):
-                    pass
-            elif callable(key.data):
+            if callable(key.data):
                 key.data()
-            else:
+            elif key.data is not None:
                 self._step_link(key.data[0])
         if self._timers or self._dues:
             now = monotonic()
@@ -211,13 +226,16 @@ class Pool:
     def _look_at_noted(self) -> None:
         while self._noted:
             link = self._noted.popleft()
-            self._watch(link)
+            # First what could not be found out again: where it is closed at this moment it cannot be watched.
             if link.jobs:
                 if self.threads is None:
                     if link not in self._waiting:
                         self._waiting.append(link)
                 else:
                     self._have_run(link)
+            if link.is_behind:
+                link.push()
+            self._watch(link)
 
     def _watch(self, link: Link) -> None:
         """Watches for what a connection waits for."""
@@ -266,13 +284,13 @@ class Pool:
         return max(0.0, min(dues) - now) if dues else SLICE
 
     def _run_timers(self, now: float) -> None:
-        with self._lock:
-            if not self._timers:
-                return
-            due = [function for when, function in self._timers if when <= now]
-            self._timers = [timer for timer in self._timers if timer[0] > now]
-        for function in due:
-            function()
+        while True:
+            with self._lock:
+                due = next((timer for timer in self._timers if timer[0] <= now), None)
+                if due is None:
+                    return
+                self._timers.remove(due)
+            due[1]()
 
     # Running, with threads.
 
@@ -292,11 +310,21 @@ class Pool:
             self._workers += 1
             self._start(self._work)
 
+    def _ought_to_hand_over(self) -> bool:
+        """Whether another thread is to run what waits, should the method that began last take long."""
+        with self._lock:
+            return any(
+                link.jobs and runs[-1].job is not None and len(runs) < (self.threads or 0)
+                for link, runs in self._runs.items()
+            )
+
     def _look_after_long(self, now: float) -> None:
         """Where the method of a connection that began last takes long another thread runs the next."""
         with self._lock:
             for link, runs in self._runs.items():
-                if link.jobs and now - runs[-1].began > LONG and len(runs) < (self.threads or 0):
+                last = runs[-1]
+                many = len(runs) >= (self.threads or 0)
+                if link.jobs and now - last.began > LONG and last.has_begun() and not many:
                     self._hand_over(link, runs)
 
     def _work(self) -> None:
@@ -329,8 +357,10 @@ class Pool:
                         del self._runs[link]
                     return
                 run.began = monotonic()
+                run.job = None
             try:
-                link.run_job()
+                run.job = job = link.take_job()
+                link.run_taken(job)
             except BaseException as error:  # a method may raise anything
                 hooks.package.log("error", "a thread that runs methods met this", error)
 
@@ -346,7 +376,9 @@ class Pool:
         return [link for link, _ in list(self._links.values())]
 
     def stop(self, seconds: float) -> None:
-        """Ends its threads, once they have done what they are at, for which it waits so long at most."""
+        """Ends its threads, once they have done what they are at, for which it waits so long at most. In a forked child, which has none of them, nothing."""
+        if self._process != os.getpid():
+            return
         self._stopping = True
         self._awake = False
         self.wake()

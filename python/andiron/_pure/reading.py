@@ -3,14 +3,18 @@
 Locking rules:
 1. `Reading.lock` guards the session and everything about it. No thread holds two of them, and none runs foreign code (methods, callbacks, hooks, the end of objects) while it holds
    one: that waits in a list of things to be done, which `Reading.do` does when the lock was given back.
-2. Reading is a role (`Reading._reading`), not a lock: who has it reads the socket with the lock given back.
+2. Reading is a role (`Reading._reader`), not a lock: who has it reads the socket with the lock given back.
+3. The end of objects may come on any thread, also under the lock: it leaves a note (`Reading._dropped`), and tells the other end where the lock can be had shortly.
+
+A signal's handler may raise at any place. What waits gives its role back then (`Reading._let_go`), and a session that was interrupted half way is over (`Reading._break`).
 """
 
 from __future__ import annotations
 
 import os
 from _collections import deque
-from _thread import allocate_lock
+from _thread import allocate_lock, get_ident
+from _weakrefset import WeakSet
 from time import monotonic
 
 from andiron import _host
@@ -51,15 +55,22 @@ if TYPE_CHECKING:
             """Whether it is there. Changes under the link's lock."""
 
 
+#: How long what is dropped waits for the lock: longer than anybody has it.
+SHORTLY = 0.05
+
 #: The longest wait that does not ask the host whether it ends.
 SLICE = 1.0
 
 _generation = 0
 
+_all: WeakSet[Reading] = WeakSet()
+
 
 def _forked() -> None:
     global _generation
     _generation += 1
+    for reading in _all:  # a thread that is not there may have had the lock
+        reading.lock = allocate_lock()
 
 
 if hasattr(os, "register_at_fork"):
@@ -71,6 +82,7 @@ class Reading:
 
     def __init__(self, channel: Channel, session: Session, bound: bool) -> None:
         self.lock = allocate_lock()
+        _all.add(self)
         self.session = session
         self.channel = channel
         #: The descriptor, which says who it was when it is closed.
@@ -88,9 +100,12 @@ class Reading:
         self._chained: deque[Call] = deque()
         #: How deep the thread is in calls that waits here in a chain.
         self._chains: dict[int, int] = {}
-        self._reading = False
-        #: Who sleeps while another thread reads: its lock, what it waits for, and its chain.
-        self._sleepers: list[tuple[Any, Ready, int]] = []
+        #: The thread that reads; 0: none.
+        self._reader = 0
+        #: Who sleeps while another thread reads: its lock, what it waits for, its chain, and which thread it is.
+        self._sleepers: list[tuple[Any, Ready, int, int]] = []
+        #: What is to be done behind the lock, as far as it was not taken yet.
+        self._undone: list[Any] = []
         #: The socket took no more when something was sent last.
         self._full = False
         #: What nobody here has any more. A collector may find that out anywhere, so it only leaves a note.
@@ -137,7 +152,8 @@ class Reading:
 
     def next_timeout(self) -> float | None:
         """When the session wants to be looked at, by `time.monotonic`. Who reads asks before it waits, and is told where that becomes earlier."""
-        due = self._due = self.session.poll_timeout() if self._is_timed() else None
+        with self.lock:
+            due = self._due = self.session.poll_timeout() if self._is_timed() else None
         return due
 
     def _is_timed(self) -> bool:
@@ -189,54 +205,91 @@ class Reading:
         if thing.ready and not self._chained:
             return True
         self.check_fork()
-        with self.lock:
-            depth = self._chains.get(chain, 0)
-            self._chains[chain] = depth + 1
-            # What came since the call was made is for this thread as well.
-            for job in [job for job in self.jobs if chain and type(job) is Call and job.chain == chain]:
-                self.jobs.remove(job)
-                self._chained.append(job)
+        entered = False
         try:
+            with self.lock:
+                entered = self._enter(chain)
+                # What came since the call was made is for this thread as well.
+                for job in [job for job in self.jobs if chain and type(job) is Call and job.chain == chain]:
+                    self.jobs.remove(job)
+                    self._chained.append(job)
             return self._wait(thing, chain, until)
+        except BaseException:
+            self._let_go()
+            raise
         finally:
-            self._leave(chain, depth)
+            if entered:
+                self._leave(chain)
+
+    def _enter(self, chain: int) -> bool:
+        """A thread waits in a chain. Under the lock."""
+        self._chains[chain] = self._chains.get(chain, 0) + 1
+        return True
 
     def _wait(self, thing: Ready, chain: int, until: float | None) -> bool:
         while True:
-            self.lock.acquire()
-            if self._chained:
-                call = self._take_chained(chain)
-                if call is not None:
-                    self.lock.release()
-                    call.object.run(call)
-                    continue
-            if thing.ready:
-                self.lock.release()
-                return True
-            timeout = SLICE
-            if until is not None:
-                timeout = until - monotonic()
-                if timeout <= 0:
-                    self.lock.release()
-                    return False
-                timeout = min(timeout, SLICE)
-            self._wait_once(thing, chain, timeout)
+            timeout = SLICE if until is None else min(until - monotonic(), SLICE)
+            attendant = self.attendant
+            drives = attendant is not None and attendant.drives()
+            call = job = sleeper = None
+            with self.lock:
+                if self._chained:
+                    call = self._take_chained(chain)
+                if call is None:
+                    if thing.ready:
+                        return True
+                    if timeout <= 0:
+                        return False
+                    if drives:
+                        pass
+                    elif self.attendant is None and self.jobs and type(self.jobs[0]) is Sending:
+                        job = self.jobs.popleft()
+                    elif self.attendant is None and not self._reader:
+                        self._reader = get_ident()
+                    else:
+                        sleeper = self._fall_asleep(thing, chain)
+            if call is not None:
+                call.object.run(call)
+                continue
+            if sleeper is not None:
+                self._sleep(sleeper, timeout)
+            elif job is not None:
+                job.run()
+            elif drives:
+                self._drive(attendant, chain, timeout)
+            else:
+                self._read(timeout)
+            if _host.asks:
+                _host.check()
 
-    def _leave(self, chain: int, depth: int) -> None:
-        chains = self._chains
-        if depth:
-            chains[chain] = depth
-        else:
-            chains.pop(chain, None)
-        if not (self._sleepers or self._chained):
-            return
+    def _leave(self, chain: int) -> None:
         with self.lock:
-            # What came at the last moment is run as others are.
-            for call in [call for call in self._chained if call.chain not in chains]:
-                self._chained.remove(call)
-                self._enqueue(call)
-            if self._sleepers and not self._reading and self.attendant is None:
+            chains = self._chains
+            depth = chains[chain] - 1
+            if depth:
+                chains[chain] = depth
+            else:
+                del chains[chain]
+            if self._chained:
+                # What came at the last moment is run as others are.
+                for call in [call for call in list(self._chained) if call.chain not in chains]:
+                    self._chained.remove(call)
+                    self._enqueue(call)
+            if self._sleepers and not self._reader and self.attendant is None:
                 self._sleepers.pop(0)[0].release()  # it reads on
+            todo, self._undone = self._undone, []
+        if todo:
+            self.do(todo)
+
+    def _let_go(self) -> None:
+        """The thread was interrupted while it waited: others read on."""
+        me = get_ident()
+        with self.lock:
+            self._sleepers = [entry for entry in self._sleepers if entry[3] != me]
+            if self._reader == me:
+                self._reader = 0
+            if not self._reader:
+                self._wake(True)
 
     def run_chained(self) -> None:
         """Runs here what came in the chains of those who wait, for a thread that is one of them, and deeper in calls than there."""
@@ -256,52 +309,46 @@ class Reading:
                 return waiting
         return None
 
-    def _wait_once(self, thing: Ready, chain: int, timeout: float) -> None:
-        """One turn of waiting: reads, or sleeps while another thread does, or has a stream go on. Is called with the lock and gives it back."""
-        attendant = self.attendant
-        if attendant is not None and attendant.drives():
-            self.lock.release()
-            before = attendant.chains.get(chain)
-            attendant.chains[chain] = self
-            try:
-                attendant.step(timeout)
-            finally:
-                if before is None:
-                    del attendant.chains[chain]
-                else:
-                    attendant.chains[chain] = before
-        elif attendant is None and self.jobs and type(self.jobs[0]) is Sending:
-            job = self.jobs.popleft()
-            self.lock.release()
-            job.run()
-        elif attendant is None and not self._reading:
-            self._reading = True
-            self.lock.release()
-            self._read(timeout)
-        else:
-            sleeper = allocate_lock()
-            sleeper.acquire()
-            entry = sleeper, thing, chain
-            self._sleepers.append(entry)
-            self.lock.release()
-            try:
-                sleeper.acquire(True, timeout)
-            finally:
-                with self.lock:
-                    if entry in self._sleepers:
-                        self._sleepers.remove(entry)
-        if _host.asks:
-            _host.check()
+    def _fall_asleep(self, thing: Ready, chain: int) -> tuple[Any, Ready, int, int]:
+        """Under the lock; behind it `_sleep` follows."""
+        sleeper = allocate_lock()
+        sleeper.acquire()
+        entry = sleeper, thing, chain, get_ident()
+        self._sleepers.append(entry)
+        return entry
+
+    def _sleep(self, entry: tuple[Any, Ready, int, int], timeout: float) -> None:
+        """Sleeps while another thread reads."""
+        if not entry[0].acquire(True, timeout):
+            with self.lock:
+                if entry in self._sleepers:
+                    self._sleepers.remove(entry)
+
+    def _drive(self, attendant: Any, chain: int, timeout: float) -> None:
+        """Has who reads go on, as this is its thread."""
+        before = attendant.chains.get(chain)
+        attendant.chains[chain] = self
+        try:
+            attendant.step(timeout)
+        finally:
+            if before is None:
+                del attendant.chains[chain]
+            else:
+                attendant.chains[chain] = before
 
     def step(self, timeout: float) -> None:
         """Reads what comes within that time, where nobody else does, and sends what waits."""
         if self._is_inherited():
             return
-        with self.lock:
-            if self._reading or self.ended is not None:
-                return
-            self._reading = True
-        self._read(timeout)
+        try:
+            with self.lock:
+                if self._reader or self.ended is not None:
+                    return
+                self._reader = get_ident()
+            self._read(timeout)
+        except BaseException:
+            self._let_go()
+            raise
 
     def glance(self) -> None:
         """Looks at what came, where nobody else will."""
@@ -312,55 +359,66 @@ class Reading:
             attendant.step(0)
 
     def _read(self, timeout: float) -> None:
-        """Reads once. Is called in the role of the reader, and gives it back."""
+        """Reads once. Is called in the role of the reader, and gives it back; where it raises, those who called it do."""
         session, channel = self.session, self.channel
         arrived: Any = None
         lost = None
         due = None
-        try:
-            if self._ticks or not self._opened or session.deadlines:
-                due = session.poll_timeout()
-                if due is not None:
-                    timeout = max(0.0, min(timeout, due - monotonic()))
-            # Without a wait a look at what is there is as good.
-            if not timeout or channel.wait(True, self._full or channel.wants_write, timeout)[0]:
-                try:
-                    arrived = channel.recv()
-                except (BlockingIOError, InterruptedError):
-                    pass
-                except Failure as failure:
-                    lost = failure.message
-                except OSError as error:
-                    lost = str(error)
-        except BaseException:
+        if self._ticks or not self._opened or session.deadlines:
             with self.lock:
-                self._reading = False
-                self._wake(True)
-            raise
-        with self.lock:
-            self._reading = False
+                due = session.poll_timeout()
+            if due is not None:
+                timeout = max(0.0, min(timeout, due - monotonic()))
+        # Without a wait a look at what is there is as good.
+        if not timeout or channel.wait(True, self._full or channel.wants_write, timeout)[0]:
             try:
-                now = monotonic()
-                if lost is not None:
-                    session.disconnected(lost)
-                elif arrived is not None:
-                    data, descriptors, cut_off = arrived
-                    if not self._bound:
-                        self._bind()
-                    if data or descriptors:
-                        session.receive(now, data, descriptors, cut_off)
-                    else:
-                        session.disconnected(channel.end_of_stream)
-                if due is not None:
-                    session.handle_timeout(now)
-                todo = self._settle()
-            except BaseException as error:
-                # The session may be half way: it cannot go on.
-                session.disconnected(f"{type(error).__name__} interrupted it")
-                self._wake(True)
+                arrived = channel.recv()
+            except (BlockingIOError, InterruptedError):
+                pass
+            except Failure as failure:
+                lost = failure.message
+            except OSError as error:
+                lost = str(error)
+            except BaseException as error:  # with it goes what was read
+                with self.lock:
+                    self._break(error)
                 raise
+        wrong: BaseException | None = None
+        with self.lock:
+            self._reader = 0
+            try:
+                self._take(arrived, lost, due is not None)
+            except BaseException as error:
+                self._break(error)
+                wrong = error
+            todo = self._settle()
         if todo:
             self.do(todo)
+        if wrong is not None:
+            raise wrong
+
+    def _take(self, arrived: Any, lost: str | None, timed: bool) -> None:
+        """Gives the session what was read."""
+        session = self.session
+        now = monotonic()
+        if lost is not None:
+            session.disconnected(lost)
+        elif arrived is not None:
+            data, descriptors, cut_off = arrived
+            if not self._bound:
+                self._bind()
+            if data or descriptors:
+                session.receive(now, data, descriptors, cut_off)
+            else:
+                session.disconnected(self.channel.end_of_stream)
+        if timed:
+            session.handle_timeout(now)
+
+    def _break(self, error: BaseException) -> None:
+        """Something interrupted the session half way, and it cannot go on."""
+        self.session.disconnected(f"{type(error).__name__} interrupted it")
+        self._digest(self._undone)
+        self._wake(True)
 
     def _bind(self) -> None:
         """Over TLS that is known when its own handshake is done."""
@@ -375,11 +433,11 @@ class Reading:
             return
         asleep = []
         for entry in self._sleepers:
-            sleeper, thing, chain = entry
+            sleeper, thing, chain, _ = entry
             if (
                 everybody
                 or thing.ready
-                or (self._chained and any(call.chain == chain for call in self._chained))
+                or (self._chained and any(call.chain == chain for call in list(self._chained)))
             ):
                 sleeper.release()
             else:
@@ -388,22 +446,47 @@ class Reading:
 
     def _settle(self, send: bool = True) -> list[Any]:
         """Sends what is to be sent, and works through what happened. What has to wait until the lock was given back."""
-        if self._dropped:
-            self._give_back()
-        todo: list[Any] = []
+        # What one that was interrupted left comes first.
+        todo = self._undone
         session = self.session
-        if session.events:
-            self._digest(todo)
-        if send or self.channel.wants_write:
-            self._flush()
+        try:
             if session.events:
                 self._digest(todo)
-        if self.ended is None and session.is_ending and session.is_finished:
-            session.disconnected("it was closed here" if self.closed_here else "both ends said goodbye")
-            self._digest(todo)
-        if self._sleepers:
-            self._wake(self.ended is not None)
+            if self._dropped:
+                self._give_back()
+            if send or self.channel.wants_write:
+                self._flush()
+                if session.events:
+                    self._digest(todo)
+            if self.ended is None and session.is_ending and session.is_finished:
+                session.disconnected("it was closed here" if self.closed_here else "both ends said goodbye")
+                self._digest(todo)
+            if self._sleepers:
+                self._wake(self.ended is not None)
+        except BaseException as error:
+            self._break(error)
+            raise
+        self._undone = []
         return todo
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether something waits for somebody to work through it."""
+        return bool(self._dropped or self._undone or self.session.events)
+
+    def tell_dropped(self) -> None:
+        """Something was dropped, and noted. Runs nothing, and waits for the lock only shortly: it may be this very thread that has it."""
+        if self._is_inherited():
+            return
+        if self.lock.acquire(True, SHORTLY):
+            try:
+                self._give_back()
+                self._flush()
+                self._wake(False)
+            finally:
+                self.lock.release()
+        if self.attendant is not None and self.is_behind:
+            self.attendant.wants(self)
 
     def _flush(self) -> None:
         session, channel = self.session, self.channel
@@ -440,11 +523,16 @@ class Reading:
     @staticmethod
     def do(todo: Iterable[Any]) -> None:
         """Does what had to wait for the lock."""
-        for function, arguments in todo:
-            try:
-                function(*arguments)
-            except Exception as error:  # noqa: PERF203 - of whatever others gave
-                hooks.package.log("error", f"{function} raised", error)
+        left = iter(todo)
+        try:
+            for function, arguments in left:
+                try:
+                    function(*arguments)
+                except Exception as error:  # noqa: PERF203 - of whatever others gave
+                    hooks.package.log("error", f"{function} raised", error)
+        except BaseException:  # a Ctrl-C is for who waits; others are told all the same
+            Reading.do(left)
+            raise
 
     # Jobs.
 
@@ -453,17 +541,24 @@ class Reading:
         if self.attendant is not None:
             self.attendant.wants(self)
 
-    def run_job(self) -> bool:
-        """Runs what came first of what waits to be run. Whether there was something."""
-        try:
-            job = self.jobs.popleft()
-        except IndexError:
-            return False
+    def run_job(self) -> Any:
+        """Runs what came first of what waits to be run, and gives it; `None` where there was nothing."""
+        job = self.take_job()
+        self.run_taken(job)
+        return job
+
+    def take_job(self) -> Any:
+        """What came first of what waits to be run; `None`: there is nothing."""
+        with self.lock:
+            return self.jobs.popleft() if self.jobs else None
+
+    @staticmethod
+    def run_taken(job: Any) -> None:
+        """Runs it."""
         if type(job) is Sending:
             job.run()
-        else:
+        elif job is not None:
             job.object.run(job)
-        return True
 
     def poll(self, timeout: float) -> bool:
         """Reads what the other end sent, waiting so long at most for it, and runs the calls in it on this thread. Whether a call came."""
@@ -473,8 +568,7 @@ class Reading:
         while True:
             ran = False
             while self.jobs:
-                ran = type(self.jobs[0]) is not Sending or ran
-                self.run_job()
+                ran = type(self.run_job()) is Call or ran
             if ran:
                 return True
             if self.ended is not None:

@@ -148,9 +148,11 @@ class Inflow:
 
     def close(self) -> None:
         """Wants no more items."""
-        self.link.stop_inflow(self)
         self.over = True
         self._waiting.clear()
+        self.link.stop_inflow(self)  # which wakes who waits for an item
+        for waker, _ in self._wake():
+            waker()
 
 
 @codec.as_stream
@@ -180,7 +182,7 @@ class Outflow:
             item = next(self._items)
         except StopIteration:
             return "end", None
-        except BaseException as error:
+        except (Exception, SystemExit, GeneratorExit) as error:  # a Ctrl-C is that of this process
             return "end", failure_of(error)
         try:
             return "item", codec.encode_result(item, "an item of the stream")
@@ -298,6 +300,18 @@ class Sending:
                 return
             self.busy = True
         self.waits = False
+        try:
+            over = self._send_some()
+        except BaseException as error:  # who waits for the items hears of it
+            link.end_items(self, failure_of(error))
+            self.close()
+            raise
+        if over:
+            self.close()
+
+    def _send_some(self) -> bool:
+        """Sends items; whether the stream is over."""
+        link = self.link
         for _ in range(TURN):
             if not link.has_credit(self):
                 break
@@ -310,10 +324,8 @@ class Sending:
                 break
             else:
                 link.end_items(self, item)
-            self.close()
-            return
-        if link.rest(self, self.waits):
-            self.close()
+            return True
+        return link.rest(self, self.waits)
 
     def _wake(self) -> None:
         self.link.more(self)

@@ -49,6 +49,7 @@ class Call:
         "_hooks",
         "annotated",
         "answered",
+        "begun",
         "cancelled",
         "chain",
         "deadline",
@@ -77,6 +78,8 @@ class Call:
         #: What is called: it has ``run(call)``.
         self.object: Any = None
         self.answered = False
+        #: Its method has begun.
+        self.begun = False
         self.cancelled = False
         self._hooks: list[Callable[[], object]] = []
         #: Calls of what this one will give, which wait for that.
@@ -257,6 +260,7 @@ class Target:
             handler = None
             args, kwargs = call.arguments(self.makes)
             handler = running
+            call.begun = True
             result = (
                 aside(call.run, handler, args, kwargs) if options_used else call.run(handler, *args, **kwargs)
             )
@@ -349,7 +353,7 @@ class Answer:
 
     def __del__(self) -> None:
         if not self._call.answered:
-            self._call.fail(Failure("internal", "the handler ended without an answer"))
+            self._call.link.unanswered(self._call)  # a collector may find that out, under any lock
 
 
 class Relay:
