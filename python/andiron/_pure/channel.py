@@ -41,6 +41,20 @@ _UNREAD = 0x5411
 _NOTHING = ()
 
 
+class _Owned(socket.socket):
+    """A socket that belongs to something else, with which it ends: others warn where nobody closed them."""
+
+    def __del__(self) -> None:
+        with suppress(OSError):
+            self.close()
+
+
+def owned(sock: socket.socket) -> socket.socket:
+    """The same socket as one that ends with what it belongs to, whoever drops that."""
+    family, kind, protocol = sock.family, sock.type, sock.proto
+    return _Owned(family, kind, protocol, sock.detach())
+
+
 class Channel:
     """One end of a stream, which never blocks but in `wait`.
 
@@ -57,13 +71,14 @@ class Channel:
     end_of_stream = "the other end closed it"
 
     def __init__(self, sock: socket.socket, label: str, is_local: bool) -> None:
-        sock.setblocking(False)
-        self.sock = sock
+        #: The socket; the one that was given is no more.
+        self.sock = owned(sock)
+        self.sock.setblocking(False)
         #: Who is at the other end, for people.
         self.label = label
         #: True where the kernel tells of every death, so that no sign of life is asked for.
         self.is_local = is_local
-        self.passes_descriptors = _is_unix(sock) and hasattr(sock, "recvmsg")
+        self.passes_descriptors = _is_unix(self.sock) and hasattr(self.sock, "recvmsg")
         self._poll: Any = None
 
     def fileno(self) -> int:
@@ -133,11 +148,6 @@ class Channel:
             self.sock.shutdown(socket.SHUT_RDWR)
         if not is_waited_at:
             self._poll = None
-            self.sock.close()
-
-    def __del__(self) -> None:
-        # A connection that nobody has any more is over, and a socket that is dropped would warn.
-        with suppress(OSError, AttributeError):
             self.sock.close()
 
 

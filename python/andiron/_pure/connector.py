@@ -180,7 +180,8 @@ def _reach_name(address: str, name: str, timeout: float) -> tuple[Channel, Auth,
         sock = _tcp("127.0.0.1", port, timeout)
     except ConnectionRefusedError as error:
         raise _no_server(address) from error
-    return Channel(sock, f"'{address}'", True), [own.key], plain_binding(sock, True)
+    channel = Channel(sock, f"'{address}'", True)
+    return channel, [own.key], plain_binding(channel.sock, True)
 
 
 def _unix(address: str, path: str, timeout: float) -> Channel:
@@ -268,7 +269,8 @@ def _reach_network(
     except ConnectionRefusedError as error:
         raise Failure("unavailable", f"no server at {where}: {error}") from error
     if not encrypted:
-        return Channel(sock, f"'{where}'", False), auth, plain_binding(sock, True)
+        channel = Channel(sock, f"'{where}'", False)
+        return channel, auth, plain_binding(channel.sock, True)
     return tls.TlsChannel(sock, f"'{where}'", context, where.host if authority else None), auth, None
 
 

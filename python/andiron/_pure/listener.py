@@ -159,8 +159,8 @@ class _Named(Listener):
         if own is None:
             return of_this_user(sock)
         tune(sock)
-        label = f"tcp {_peer(sock)}"
-        return Guest(Channel(sock, label, True), [own.key], plain_binding(sock, False), secret.Taken([own]))
+        channel = Channel(sock, f"tcp {_peer(sock)}", True)
+        return Guest(channel, [own.key], plain_binding(channel.sock, False), secret.Taken([own]))
 
     def tick(self) -> bool:
         if self._claim.still_mine() or self._process != os.getpid():
@@ -215,9 +215,8 @@ class _Tcp(Listener):
 
     def welcome(self, sock: socket.socket) -> Guest:
         tune(sock)
-        return _with_secret(
-            Channel(sock, f"tcp {_peer(sock)}", False), self._keys, plain_binding(sock, False)
-        )
+        channel = Channel(sock, f"tcp {_peer(sock)}", False)
+        return _with_secret(channel, self._keys, plain_binding(channel.sock, False))
 
     def withdraw(self) -> None:
         path, self._posted = self._posted, None

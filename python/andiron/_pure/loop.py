@@ -32,7 +32,9 @@ class Bell:
     def __init__(self) -> None:
         import socket
 
-        self._here, self._there = socket.socketpair()
+        from andiron._pure.channel import owned
+
+        self._here, self._there = map(owned, socket.socketpair())
         self._here.setblocking(False)
         self._there.setblocking(False)
         #: The loop is at it, and looks by itself.
@@ -103,11 +105,6 @@ class Bell:
                 self._there.send(b"\0")
             except OSError:  # it is full, and the loop wakes as well; or it is closed
                 pass
-
-    def __del__(self) -> None:
-        for end in (getattr(self, "_here", None), getattr(self, "_there", None)):
-            if end is not None:
-                end.close()
 
 
 class _Steps:
@@ -241,16 +238,14 @@ class Driver:
         self._connection.close()
         self._unwatch()
 
-    def __del__(self) -> None:
-        if hasattr(self, "_socket"):
-            self._unwatch()
-
 
 def _watched(link: Link) -> Any:
     if link.ended is not None:
         return None
     try:
-        return link.channel.sock.dup()
+        from andiron._pure.channel import owned
+
+        return owned(link.channel.sock.dup())
     except OSError:  # it is closed by now, or no descriptor is left
         return None
 

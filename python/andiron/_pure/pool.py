@@ -11,6 +11,7 @@ from time import monotonic
 
 from andiron import _host
 from andiron._pure import hooks
+from andiron._pure.channel import owned
 from andiron._pure.target import Call
 
 TYPE_CHECKING = False
@@ -64,7 +65,7 @@ class Pool:
         self._asked = 0.0
         #: Connections that want something; those who tell must not wait.
         self._noted: deque[Link] = deque()
-        self._here, self._there = socket.socketpair()
+        self._here, self._there = map(owned, socket.socketpair())
         self._here.setblocking(False)
         self._there.setblocking(False)
         self._selector.register(self._here, selectors.EVENT_READ, None)
