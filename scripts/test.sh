@@ -101,7 +101,7 @@ without() {
     ANDIRON_PURE=1 PYTHONPATH=python/tests/without target/venv/bin/pytest --quiet python/tests
 }
 
-# What the store of the server in Rust is held to, asked of the one in Python; tests that cannot be about it say why. Fewer kills than there were above, since a start of Python is longer.
+# What the server in Rust and its store are held to, asked of the one in Python; tests that cannot be about it say why. Fewer kills than there were above, since a start of Python is longer.
 conformance() {
     if ! [ -x target/venv/bin/python ]; then
         echo "skipped: there is no environment with Python"
@@ -113,7 +113,7 @@ ANDIRON_PURE=1 PYTHONPATH='$PWD/python' exec '$PWD/target/venv/bin/python' '$PWD
 END
     chmod +x target/serve-pure
     suites=""
-    for suite in store watch archive durable linear secret clock descriptors bounds objects; do suites="$suites --test $suite"; done
+    for suite in store watch archive durable linear secret clock descriptors bounds objects names relay network load; do suites="$suites --test $suite"; done
     # Of the whole workspace, as above, so that nothing is built anew.
     ANDIRON_TEST_SERVE="$PWD/target/serve-pure" ANDIRON_KILL_ROUNDS=20 ANDIRON_LINEAR_ROUNDS=8 $CARGO test --workspace --locked $suites
 }
@@ -223,7 +223,7 @@ part "doctests" $CARGO test --workspace --features andiron/tokio --locked --doc
 part "Python" python
 part "Python, pure" pure
 part "Python, without Unix sockets" without
-part "Python, conformance of the store" conformance
+part "Python, conformance of the server" conformance
 part "Python, oldest and newest" other_pythons
 part "Python, a copied folder" copied
 part "Python, PyPy" pypy

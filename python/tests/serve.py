@@ -9,6 +9,8 @@ import sys
 
 import andiron
 from andiron._pure import keep
+from andiron._pure.address import parse
+from andiron._pure.failure import Failure
 
 _END = {signal.SIGTERM, signal.SIGINT}
 #: More than a test has calls that wait for each other.
@@ -17,31 +19,45 @@ _THREADS = 8
 
 def main() -> int:
     given = _arguments()
-    if given.listen == [] and given.no_local:
-        print("andiron: there is no address to listen at: give one by `--listen`", file=sys.stderr)
-        return 2
+    local = [] if given.no_local else [given.address or os.environ.get("ANDIRON_ADDRESS") or "andiron"]
+    addresses = local + given.listen
+    if not addresses:
+        return _misused("there is no address to listen at: give one by `--listen`")
+    try:
+        for address in map(parse, addresses):
+            if address.kind == "unix":
+                address.check_reachable()
+    except Failure as failure:
+        return _misused(failure.message)
     # The package has no words for these: a program that hosts a store of its own has nobody else to set bounds to.
     limits = {name: getattr(given, name) for name in keep.Limits.__slots__ if getattr(given, name, None)}
     keep.open_store = functools.partial(
         keep.open_store, limits=keep.Limits(**limits), durability=given.durability
     )
-    local = [] if given.no_local else [given.address or os.environ.get("ANDIRON_ADDRESS") or "andiron"]
     # Before there are threads, which have it from here: a signal waits until it is asked for.
     signal.pthread_sigmask(signal.SIG_BLOCK, _END)
     logging.basicConfig(format="%(message)s")
     try:
         server = andiron.Server(
-            {}, local + given.listen, state=given.state, secret_file=given.secret_file, threads=_THREADS
+            {}, addresses, state=given.state, secret_file=given.secret_file, threads=_THREADS
         )
     except andiron.Error as error:
-        print(f"andiron: {error}", file=sys.stderr)
+        print(f"andiron: {error.message}", file=sys.stderr)
         return 1
     for address in server.addresses:
         print(f"listening at {address}", file=sys.stderr, flush=True)
     signal.sigwait(_END)
+    for number in _END:  # the second one ends it at once
+        signal.signal(number, lambda *_: os._exit(1))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _END)
-    server.stop()
+    if not server.stop():
+        print("andiron: some calls did not end in time", file=sys.stderr)
     return 0
+
+
+def _misused(why: str) -> int:
+    print(f"andiron: {why}", file=sys.stderr)
+    return 2
 
 
 def _arguments() -> argparse.Namespace:

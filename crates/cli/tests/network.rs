@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 
 use andiron::{Secret, SecretFile};
-use common::{Home, Process};
+use common::{Home, Process, only_native};
 
 /// Starts a daemon that listens at this address as well; what it says where that is.
 fn serve(home: &Home, arguments: &[&str]) -> (Process, String) {
@@ -123,6 +123,9 @@ fn a_port_that_is_taken_is_an_error_at_once() {
 
 #[test]
 fn an_address_that_others_are_told_of_is_not_listened_at() {
+    if only_native("others may have no word for it") {
+        return;
+    }
     let home = Home::new();
     let (_daemon, address) =
         serve(&home, &["--listen", "tcp://127.0.0.1:0", "--advertise", "tls://kodi.example.org"]);
@@ -147,6 +150,14 @@ fn addresses_that_make_no_sense_are_usage() {
     }
     assert!(home.run(&["--address", "systemd", "ls"]).failed(2).contains("listening only"));
     assert!(home.run(&["--address", "tcp://127.0.0.1:0", "ls"]).failed(2).contains("port 0"));
+}
+
+#[test]
+fn sockets_that_were_not_handed_over_are_told() {
+    if only_native("others may take none that are") {
+        return;
+    }
+    let home = Home::new();
     assert!(home.run(&["serve", "--listen", "systemd"]).failed(1).contains("systemd handed no socket"));
     assert!(home.run(&["serve", "--listen", "fd:999"]).failed(1).contains("descriptor 999 is not open"));
 }

@@ -138,7 +138,7 @@ class Passing:
                     if call.notify:
                         self._note(number, call)
         except Failure as failure:
-            call.fail(failure)
+            call.fail(_seen_from_afar(failure, there))
             return
         if kept and promise_of is not None:
             call.link.start_kept(call, promise_of)
