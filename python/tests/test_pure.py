@@ -9,6 +9,7 @@ import pytest
 
 import andiron
 import as_native
+from conftest import needs_unix
 
 if andiron.engine != "pure":
     pytest.skip("about the pure engine", allow_module_level=True)
@@ -172,6 +173,37 @@ def test_a_wait_for_an_answer_ends_with_the_host(home):
             andiron.abort_when(None)
             over.set()
         assert hub["hang"]() is None, "the connection is as it was"
+
+
+FAR = """
+import andiron
+with andiron.Server({"double": lambda x: 2 * x}, "far", state=False) as server:
+    print("ready", flush=True)
+    server.wait()
+"""
+
+
+@needs_unix
+@pytest.mark.parametrize("retry", [None, 30])
+def test_a_call_after_the_other_end_is_gone_says_so_or_finds_the_next_one(processes, retry):
+    def begin():
+        server = processes.python(FAR)
+        assert server.stdout.readline() == "ready\n"
+        return server
+
+    server = begin()
+    with andiron.connect("far", retry=retry) as hub:
+        double = hub["double"]
+        server.kill()
+        server.wait()
+        if retry:
+            begin()
+            assert double(21) == 42
+        else:
+            with pytest.raises(andiron.UnavailableError, match="the other end closed it"):
+                double(21)
+            with pytest.raises(andiron.UnavailableError, match="the other end closed it"):
+                hub.store.get("x")
 
 
 def test_nothing_of_the_network_is_imported_before_it_is_used():

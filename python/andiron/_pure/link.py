@@ -6,6 +6,7 @@ from _collections import deque
 from _thread import get_ident
 from time import monotonic
 
+from andiron import _host
 from andiron._pure import hooks
 from andiron._pure.failure import Failure
 from andiron._pure.flows import Flows
@@ -188,13 +189,17 @@ class Link(Flows):
                     waiting, target, method, encoded, chain, deadline, annotations, False
                 )
                 todo = self._settle()
-                reads = not (self._reader or self.jobs or self._chained) and self.attendant is None
+                # What could not be sent has ended the connection, and then there is nothing to read from.
+                occupied = self._reader or self.attendant is not None or self.jobs or self._chained
+                reads = self.ended is None and not occupied
                 if reads:
                     self._reader = get_ident()
             if todo:
                 self.do(todo)
             if reads:
                 self._read(SLICE)  # as mostly the answer is what comes next
+                if _host.asks and not waiting.ready:
+                    _host.check()
             if not waiting.ready or self._chained:
                 self._wait(waiting, chain, None)
         except BaseException:

@@ -502,6 +502,8 @@ class Reading:
                 session.transmitted(channel.send(out[0], out[1]))
         except (BlockingIOError, InterruptedError):
             full = True
+        except BrokenPipeError:
+            session.disconnected(channel.end_of_stream)
         except OSError as error:
             session.disconnected(str(error))
         if full != self._full:
