@@ -451,3 +451,11 @@ def misfit_of(handler: Any, args: Iterable[Any], kwargs: Mapping[str, Any] | Non
     except TypeError as error:
         return f"{error}: it takes {signature}"
     return None
+
+
+def check_seconds(what: str, number: float) -> float:
+    """The number that ``what`` is given as."""
+    try:
+        return 0.0 + number
+    except TypeError:
+        raise TypeError(f"{what} is a number of seconds, not {number!r}") from None

@@ -204,10 +204,15 @@ def check_name(name: object) -> None:
         raise TypeError(f"objects have strings as names, not {name!r}")
 
 
-def check_choices(address: str | None, objects: object, cache: int | None) -> None:
+def check_choices(address: str | None, objects: object, cache: int | None, **seconds: float | None) -> None:
     """Refuses what cannot be connected to, in words."""
     if address is not None and objects is not None:
         raise ValueError("connect takes an address, or objects for a server in this process, not both")
+    if address is not None and not isinstance(address, str):
+        raise TypeError(f"an address is a str, not {address!r}")
+    for name, number in seconds.items():
+        if number is not None:
+            _errors.check_seconds(f"{name}=", number)
     if cache is not None and not isinstance(cache, int):
         raise TypeError(f"cache={cache!r}: it is a number of bytes")
     if cache is not None and cache < 0:
@@ -251,7 +256,7 @@ def connect(
     own reads the connection, and runs calls of the other end, where no other waits for an answer; without one call `Hub.poll` or `Hub.run`. `None`: the native engine has one from
     the first object on that the other end is given, and the pure one has none.
     """
-    check_choices(address, objects, cache)
+    check_choices(address, objects, cache, wait=wait, timeout=timeout, retry=retry)
     if objects is not None:
         from andiron._server import inside
 
@@ -363,10 +368,7 @@ class timeout:  # noqa: N801 - it is used like a function
     """Limits the time of the calls that are made in the block, all together: ``with andiron.timeout(2): ...``. Methods that are called inherit what is left."""
 
     def __init__(self, seconds: float) -> None:
-        try:
-            self._seconds = 0.0 + seconds
-        except TypeError:
-            raise TypeError(f"a timeout is a number of seconds, not {seconds!r}") from None
+        self._seconds = _errors.check_seconds("a timeout", seconds)
         if self._seconds != self._seconds:
             raise ValueError("a timeout is a number of seconds, and nan is none")
 

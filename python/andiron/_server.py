@@ -88,7 +88,10 @@ class Server:
         return wait_for(self._stopped, self._running.turn, timeout)
 
     def stop(self) -> bool:
-        """Takes no further calls and ends all connections. True if all calls under way were finished in time."""
+        """Takes no further calls and ends all connections. True if all calls under way were finished in time, which is 5 seconds.
+
+        A method that calls this waits for itself: let another thread do it, and the caller gets its answer.
+        """
         finished = self._running.stop()
         _running.discard(self._running)
         self._stopped.set()

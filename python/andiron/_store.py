@@ -336,6 +336,8 @@ class Store(Named):
         where there is none: 0; else `ConflictError`. ``durability``: what a persistent write survives, ``"relaxed"`` (the end of the server) or ``"sync"`` (a power cut too).
         """
         check_version(if_version)
+        if ttl is not None:
+            _errors.check_seconds("a ttl", ttl)
         return self._engine.set(
             name, value, persist=persist, ttl=ttl, if_version=if_version, durability=durability
         )

@@ -60,7 +60,10 @@ def not_opened(address: str, failure: Failure) -> Failure:
     kind, message = failure.kind, failure.message
     if kind == "deadline":
         kind = "unavailable"
-        message = f"the server at '{address}' does not answer: it is stopped or overloaded; `andiron doctor` tells more"
+        message = (
+            f"the server at '{address}' does not answer: it is stopped or overloaded, or in Python alone and without threads "
+            "where its `wait` does not run; `andiron doctor` tells more"
+        )
     elif kind == "protocol" and address.startswith("tcp:"):
         message = f"{message}; if it speaks TLS, its address begins with `tls://`"
     context = dict(failure.context or ())

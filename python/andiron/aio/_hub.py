@@ -183,7 +183,7 @@ async def connect(
 
     The loop does it by itself, but for finding and reaching a host of a network, and what ``retry`` connects anew: these may block, and are done by other threads.
     """
-    check_choices(address, objects, cache)
+    check_choices(address, objects, cache, wait=wait, timeout=timeout, retry=retry)
     if objects is not None:
         return await _inside(objects)
     where = chosen(address)

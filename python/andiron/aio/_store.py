@@ -70,7 +70,7 @@ class Store(OfLoop):
         durability: str | None = None,
     ) -> int:
         """Sets a value and gives its version; as `andiron.Store.set`."""
-        if ttl is not None and not ttl > 0:
+        if ttl is not None and not _errors.check_seconds("a ttl", ttl) > 0:
             raise _errors.BadArgumentsError("a ttl is more than 0 seconds")
         check_version(if_version)
         micros = None if ttl is None else max(1, int(min(ttl * 1e6, _LONGEST)))
