@@ -109,6 +109,18 @@ def test_its_threads_end_with_it(home):
     assert _thread._count() == before
 
 
+def test_a_server_that_gets_no_thread_leaves_its_address_to_others(home, monkeypatch):
+    def refused(thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as without_threads:
+        without_threads.setattr(threading.Thread, "start", refused)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            andiron.Server({}, f"unix:{home}/socket", state=home / "state", threads=1)
+    with andiron.Server({}, f"unix:{home}/socket", state=home / "state", threads=1) as server:
+        andiron.connect(server.addresses[0]).close()
+
+
 @pytest.fixture
 def keeper(home):
     """A server that keeps what it is given, with all threads that it will have; its address, and what it kept."""

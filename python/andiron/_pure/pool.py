@@ -139,7 +139,11 @@ class Pool:
 
         thread = threading.Thread(target=run, name="andiron", daemon=True)
         self._threads.append(thread)
-        thread.start()
+        try:
+            thread.start()
+        except BaseException:  # the system has no more, or this interpreter may have none
+            self._threads.remove(thread)
+            raise
 
     def _run(self) -> None:
         self._reader = get_ident()

@@ -119,6 +119,11 @@ class Running:
             for one in self._listeners:
                 self._directory.addresses.append(one.address)
                 self._listen(one)
+            self._pool.at(monotonic() + _TICK, self._tick)
+            self._store.sooner = self._plan_expiry
+            self._plan_expiry()
+            if threads is not None:
+                self._pool.start()
         except BaseException:
             for one in self._listeners:
                 one.shut()
@@ -126,11 +131,6 @@ class Running:
             if self._store is not None:
                 self._store.close()
             raise
-        self._pool.at(monotonic() + _TICK, self._tick)
-        self._store.sooner = self._plan_expiry
-        self._plan_expiry()
-        if threads is not None:
-            self._pool.start()
 
     # What users ask of it.
 
