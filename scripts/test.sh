@@ -113,7 +113,7 @@ ANDIRON_PURE=1 PYTHONPATH='$PWD/python' exec '$PWD/target/venv/bin/python' '$PWD
 END
     chmod +x target/serve-pure
     suites=""
-    for suite in store watch archive durable linear secret clock descriptors bounds objects names relay network load; do suites="$suites --test $suite"; done
+    for suite in store watch archive durable linear secret clock descriptors bounds objects names relay network load abuse; do suites="$suites --test $suite"; done
     # Of the whole workspace, as above, so that nothing is built anew.
     ANDIRON_TEST_SERVE="$PWD/target/serve-pure" ANDIRON_KILL_ROUNDS=20 ANDIRON_LINEAR_ROUNDS=8 $CARGO test --workspace --locked $suites
 }

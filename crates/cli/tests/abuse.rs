@@ -12,7 +12,7 @@ use std::time::Instant;
 use andiron::{ErrorKind, Hub, Value};
 use andiron_proto::wire::{self, Kind, Reason};
 use by_hand::{Site, Stream, WAYS, Way, call, call_of, frame, last_words};
-use common::{Home, LONG, Process, role, say};
+use common::{Home, LONG, Process, is_other, role, say, server};
 
 #[test]
 fn what_does_not_speak_the_protocol_is_hung_up_on_without_a_word() {
@@ -285,7 +285,8 @@ fn a_flood_of_connections_without_a_handshake_costs_little_and_holds_up_nobody()
                 site.serves_on();
             }
         }
-        costs_at_most(50, &site, before);
+        // Of those that wait there are a thousand; what each costs is for the language to say.
+        costs_at_most(if is_other() { 250 } else { 50 }, &site, before);
         assert_eq!(client.store().get("alive").unwrap(), Some(1), "who was there before has noticed nothing");
     }
 }
@@ -293,7 +294,7 @@ fn a_flood_of_connections_without_a_handshake_costs_little_and_holds_up_nobody()
 #[test]
 fn without_descriptors_the_daemon_waits_and_does_not_spin() {
     let home = Home::new();
-    let program = env!("CARGO_BIN_EXE_andiron");
+    let program = server().into_string().unwrap();
     let mut command = Command::new("sh");
     command.args(["-c", &format!("ulimit -n 24; exec '{program}' serve")]);
     home.settle(&mut command);

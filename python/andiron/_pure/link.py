@@ -10,6 +10,7 @@ from andiron import _host
 from andiron._pure import hooks
 from andiron._pure.failure import Failure
 from andiron._pure.flows import Flows
+from andiron._pure.held import Held
 from andiron._pure.reading import SLICE
 from andiron._pure.relay import Passing, only_object
 from andiron._pure.remote import Remote
@@ -48,6 +49,7 @@ class Link(Flows):
         #: Threads whose calls are held back to go together, and how often they were told to.
         self._batching: dict[int, int] = {}
         self._passing = Passing(self)
+        self._held = Held(self)
         self._notified: dict[int, str] = {}
 
     def know(self, name: str, target: Target) -> None:
@@ -390,6 +392,17 @@ class Link(Flows):
         else:
             self._begin(call, self.objects.shown(told.target), todo)
 
+    def take_job(self) -> Any:
+        """What came first of what waits to be run; `None`: there is nothing, or the other end has to read first."""
+        with self.lock:
+            if self.jobs and self.session.is_congested:
+                self._held.hold(self.jobs)
+            return self.jobs.popleft() if self.jobs else None
+
+    def _flush(self) -> None:
+        super()._flush()
+        self._held.go_on()
+
     def _begin(self, call: Call, thing: Any, todo: list[Any]) -> None:
         """Has a call run, by whoever should."""
         if thing is None:
@@ -398,7 +411,7 @@ class Link(Flows):
             return
         call.object = thing
         if thing.inline:
-            todo.append((thing.run, (call,)))
+            todo.append((self._held.run, (call,)))
         elif call.chain and call.chain in self._chains:
             if self._chains[call.chain] >= DEEPEST:
                 text = "calls that go to and fro are nested too deep here; this one did not run"
@@ -496,6 +509,7 @@ class Link(Flows):
         self._sendings.clear()
         self._stalled.clear()
         gone = Failure("cancelled", "the caller's connection ended")
+        self.jobs.extendleft(reversed(self._held.end()))
         kept = deque(job for job in self.jobs if self.attendant is not None and job.notify)
         unrun = [job for job in (*self.jobs, *self._chained) if type(job) is Call and job not in kept]
         todo.extend((call.fail, (gone,)) for call in unrun)

@@ -21,6 +21,8 @@ use andiron::Hub;
 /// How long a test waits for something that comes by itself, before it fails.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
 
+const PROGRAM: &str = env!("CARGO_BIN_EXE_andiron");
+
 /// Says which part of a test this process plays, if it was started to play one.
 const ROLE: &str = "ANDIRON_TEST_ROLE";
 
@@ -51,10 +53,7 @@ impl Home {
     /// The program with these arguments.
     pub(crate) fn andiron(&self, arguments: &[&str]) -> Command {
         let serves = arguments.first() == Some(&"serve");
-        let mut command = match other_server().filter(|_| serves) {
-            Some(program) => Command::new(program),
-            None => Command::new(env!("CARGO_BIN_EXE_andiron")),
-        };
+        let mut command = Command::new(if serves { server() } else { OsString::from(PROGRAM) });
         command.args(arguments);
         self.settle(&mut command);
         if serves && is_other() && arguments.iter().any(|one| one.starts_with("tls://")) {
@@ -290,6 +289,11 @@ impl Ran {
 /// The program that these tests run in place of `andiron serve`, if they are about another one.
 fn other_server() -> Option<OsString> {
     std::env::var_os("ANDIRON_TEST_SERVE")
+}
+
+/// What serves.
+pub(crate) fn server() -> OsString {
+    other_server().unwrap_or_else(|| PROGRAM.into())
 }
 
 /// Whether the server is another program than `andiron`.
