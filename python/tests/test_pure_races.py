@@ -9,6 +9,8 @@ import pytest
 
 import andiron
 from andiron._pure import channel, connection, flows, line, pool, streams, target
+from andiron._pure.line import ask
+from andiron._pure.remote import Far
 
 if andiron.engine != "pure":
     pytest.skip("about the pure engine", allow_module_level=True)
@@ -340,6 +342,24 @@ def test_calls_begin_in_their_order_however_long_their_arguments_take_to_read(li
     assert len(loop._runs[link]) == 2
     link.jobs.clear()
     loop.stop(0.0)
+
+
+def test_a_call_asks_the_host_each_time_nothing_came(links, monkeypatch):
+    link = links[0]
+    reads = []
+
+    def read(timeout):
+        reads.append(timeout)
+        link._reader = 0
+
+    monkeypatch.setattr(link, "_read", read)
+    andiron.abort_when(lambda: True)
+    try:
+        with pytest.raises(andiron.CancelledError):
+            ask(Far(link, 0), "names", ())
+    finally:
+        andiron.abort_when(None)
+    assert len(reads) == 1
 
 
 def test_no_thread_hangs_wherever_a_ctrl_c_comes(home):
