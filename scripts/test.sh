@@ -115,7 +115,7 @@ END
     suites=""
     for suite in store watch archive durable linear secret clock descriptors bounds objects names relay network load abuse; do suites="$suites --test $suite"; done
     # Of the whole workspace, as above, so that nothing is built anew.
-    ANDIRON_TEST_SERVE="$PWD/target/serve-pure" ANDIRON_KILL_ROUNDS=20 ANDIRON_LINEAR_ROUNDS=8 $CARGO test --workspace --locked $suites
+    ANDIRON_TEST_SERVE="$PWD/target/serve-pure" ANDIRON_KILL_ROUNDS=20 ANDIRON_LINEAR_ROUNDS=6 $CARGO test --workspace --locked $suites
 }
 
 # An interpreter of this version, whatever modules it has.
