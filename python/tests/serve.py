@@ -9,8 +9,8 @@ import sys
 
 import andiron
 from andiron._pure import keep
-from andiron._pure.address import parse
 from andiron._pure.failure import Failure
+from andiron._pure.transport.address import parse
 
 _END = {signal.SIGTERM, signal.SIGINT}
 #: More than a test has calls that wait for each other.

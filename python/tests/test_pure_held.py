@@ -5,7 +5,8 @@ import contextlib
 import pytest
 
 import andiron
-from andiron._pure import channel, codec, connection, pool, target
+from andiron._pure import codec, connection, pool, target
+from andiron._pure.transport import channel
 from sessions import Lone
 
 if andiron.engine != "pure":

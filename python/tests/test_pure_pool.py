@@ -3,9 +3,10 @@
 import pytest
 
 import andiron
-from andiron._pure import channel, connection, pool, root
+from andiron._pure import connection, pool, root
 from andiron._pure.line import ask
 from andiron._pure.remote import Far
+from andiron._pure.transport import channel
 
 if andiron.engine != "pure":
     pytest.skip("about the pure engine", allow_module_level=True)

@@ -8,9 +8,10 @@ import threading
 import pytest
 
 import andiron
-from andiron._pure import channel, connection, flows, line, pool, streams, target
+from andiron._pure import connection, flows, line, pool, streams, target
 from andiron._pure.line import ask
 from andiron._pure.remote import Far
+from andiron._pure.transport import channel
 
 if andiron.engine != "pure":
     pytest.skip("about the pure engine", allow_module_level=True)

@@ -15,8 +15,9 @@ import pytest
 
 import andiron
 from andiron import _engine
-from andiron._pure import address, channel, connector, hooks, listener, names, runtime, secret, server
+from andiron._pure import hooks, server
 from andiron._pure.failure import Failure
+from andiron._pure.transport import address, channel, connector, listener, names, runtime, secret
 from conftest import environment
 
 if hooks.package is None:
@@ -189,7 +190,8 @@ def test_a_name_is_taken_once(listen):
 
 HOLDS = """
 from andiron import _engine
-from andiron._pure import hooks, listener
+from andiron._pure import hooks
+from andiron._pure.transport import listener
 hooks.package is None and hooks.install(_engine.hooks)
 door, = listener.listen("desk")
 print(door.address, flush=True)
@@ -563,7 +565,8 @@ def test_what_connects_can_be_imported_where_nothing_of_unix_is(processes):
                     delattr(module, name)
         sys.modules["fcntl"] = None
         from andiron import _engine
-        from andiron._pure import connector, hooks, listener
+        from andiron._pure import hooks
+        from andiron._pure.transport import connector, listener
         hooks.package is None and hooks.install(_engine.hooks)
         door, = listener.listen("desk")
         near, auth, binding = connector.connect("desk", 10.0)
@@ -909,7 +912,7 @@ def test_another_interpreter_of_the_process_does_not_take_a_name(listen):
     code = f"""
 import sys
 sys.path[:] = {sys.path!r}
-from andiron._pure import listener
+from andiron._pure.transport import listener
 from andiron._pure.failure import Failure
 try:
     listener.listen("desk")

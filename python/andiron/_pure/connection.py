@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from andiron._pure.channel import Channel
     from andiron._pure.pool import Pool
     from andiron._pure.store import Store
+    from andiron._pure.transport.channel import Channel
 
 #: How many methods a thread that was asked for has run at once, where no number is said.
 THREADS = 16
@@ -53,7 +53,7 @@ def link_over(
 
 def reached(address: str, timeout: float, secret_file: str | None) -> Link:
     """A connection to a server, whose handshake has begun."""
-    from andiron._pure import connector
+    from andiron._pure.transport import connector
 
     channel, auth, binding = connector.connect(address, timeout, secret_file)
     link = link_over(channel, True, auth, binding, timeout)
@@ -64,7 +64,7 @@ def reached(address: str, timeout: float, secret_file: str | None) -> Link:
 
 def opened(address: str, timeout: float, secret_file: str | None) -> Link:
     """The same, whose handshake is done."""
-    from andiron._pure import connector
+    from andiron._pure.transport import connector
 
     until = monotonic() + timeout
     link = reached(address, timeout, secret_file)

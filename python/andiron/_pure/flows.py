@@ -18,9 +18,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from andiron._pure.channel import Channel
     from andiron._pure.codec import Encoded
     from andiron._pure.session import Payload, Session
+    from andiron._pure.transport.channel import Channel
 
 #: While so many descriptors wait to be sent, because the other end does not read, bytes go in place of others.
 MOST_QUEUED = 64

@@ -21,10 +21,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from andiron._pure.channel import Channel
     from andiron._pure.codec import Encoded
     from andiron._pure.root import Directory
     from andiron._pure.session import IncomingCall, Session
+    from andiron._pure.transport.channel import Channel
 
 #: How deep calls may go to and fro on one thread. The other end could fill its stack with them.
 DEEPEST = 24

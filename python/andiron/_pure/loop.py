@@ -32,7 +32,7 @@ class Bell:
     def __init__(self) -> None:
         import socket
 
-        from andiron._pure.channel import owned
+        from andiron._pure.transport.channel import owned
 
         self._here, self._there = map(owned, socket.socketpair())
         self._here.setblocking(False)
@@ -243,7 +243,7 @@ def _watched(link: Link) -> Any:
     if link.ended is not None:
         return None
     try:
-        from andiron._pure.channel import owned
+        from andiron._pure.transport.channel import owned
 
         return owned(link.channel.sock.dup())
     except OSError:  # it is closed by now, or no descriptor is left
@@ -279,7 +279,7 @@ def open(  # noqa: A001 - it is used by its module's name
     steps = _Steps(bell, token, link)
 
     def not_opened(failure: Failure) -> Failure:
-        from andiron._pure import connector
+        from andiron._pure.transport import connector
 
         return connector.not_opened(address, failure)
 

@@ -11,8 +11,8 @@ from time import monotonic
 
 from andiron import _host
 from andiron._pure import hooks
-from andiron._pure.channel import owned
 from andiron._pure.target import Call
+from andiron._pure.transport.channel import owned
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

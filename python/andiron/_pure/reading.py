@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any, Protocol
 
-    from andiron._pure.channel import Channel
     from andiron._pure.session import Session
+    from andiron._pure.transport.channel import Channel
 
     class Attendant(Protocol):
         """Who reads connections so that those who wait need not."""

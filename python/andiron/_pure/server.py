@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    from andiron._pure import listener
+    from andiron._pure.transport import listener
     from andiron._pure.link import Link
     from andiron._pure.loop import Bell, Driver
-    from andiron._pure.secret import Rights
+    from andiron._pure.transport.secret import Rights
 
 #: How long a server that stops waits for calls under way; and one whose host ends.
 _DRAIN, _LAST = 5.0, 1.0
@@ -63,7 +63,7 @@ def serve(
     `Running.turn` runs, one call after the other.
     """
     from andiron._pure import keep
-    from andiron._pure.address import parse
+    from andiron._pure.transport.address import parse
 
     try:
         if usual_state and addresses:
@@ -86,7 +86,8 @@ class Running:
         threads: int | None,
     ) -> None:
         # Only here, so that who serves nothing pays nothing for it.
-        from andiron._pure import keep, listener
+        from andiron._pure import keep
+        from andiron._pure.transport import listener
         from andiron._pure.pool import Pool
 
         self._process = os.getpid()
@@ -422,7 +423,7 @@ class Running:
             )
         if self._stopped:
             raise Failure("unavailable", "the server has stopped; start another one")
-        from andiron._pure import channel, listener
+        from andiron._pure.transport import channel, listener
 
         near, far = channel.pair()
         link = link_over(near, True, "user", None, TIMEOUT)
@@ -476,7 +477,7 @@ def _no_method(name: str) -> Any:
 
 
 def _cannot_accept(error: OSError) -> str:
-    from andiron._pure import channel
+    from andiron._pure.transport import channel
 
     if channel.is_exhausted(error):
         return f"cannot accept a connection, no descriptors or memory left ({error.strerror}): close connections or raise the limit (`ulimit -n`)"

@@ -9,10 +9,19 @@ import stat
 import time
 from contextlib import suppress
 
-from andiron._pure import runtime, secret
-from andiron._pure.address import DEFAULT, MAX_PATH, Address, as_ip, canonical, endpoint, is_loopback, parse
-from andiron._pure.channel import Channel, wait_at
 from andiron._pure.failure import Failure
+from andiron._pure.transport import runtime, secret
+from andiron._pure.transport.address import (
+    DEFAULT,
+    MAX_PATH,
+    Address,
+    as_ip,
+    canonical,
+    endpoint,
+    is_loopback,
+    parse,
+)
+from andiron._pure.transport.channel import Channel, wait_at
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -257,7 +266,7 @@ def _reach_network(
     if encrypted:
         if keys is None and authority is None:
             raise nothing_to_check("anybody could pose as the server")
-        from andiron._pure import tls
+        from andiron._pure.transport import tls
 
         context = tls.client_context(authority, own)
     elif keys is None:

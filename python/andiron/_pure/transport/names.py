@@ -18,11 +18,11 @@ import struct
 from _thread import RLock
 from contextlib import suppress
 
-from andiron._pure import runtime
-from andiron._pure.address import MAX_PATH
-from andiron._pure.connector import dial, has_unix, posted_address
 from andiron._pure.failure import Failure
-from andiron._pure.secret import Secret
+from andiron._pure.transport import runtime
+from andiron._pure.transport.address import MAX_PATH
+from andiron._pure.transport.connector import dial, has_unix, posted_address
+from andiron._pure.transport.secret import Secret
 
 try:
     import fcntl

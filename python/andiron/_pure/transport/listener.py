@@ -9,10 +9,12 @@ import stat
 from contextlib import suppress
 from time import monotonic
 
-from andiron._pure import hooks, names, runtime, secret
-from andiron._pure.address import Address, canonical, endpoint, is_loopback, parse
-from andiron._pure.channel import Channel
-from andiron._pure.connector import (
+from andiron._pure import hooks
+from andiron._pure.failure import Failure
+from andiron._pure.transport import names, runtime, secret
+from andiron._pure.transport.address import Address, canonical, endpoint, is_loopback, parse
+from andiron._pure.transport.channel import Channel
+from andiron._pure.transport.connector import (
     addresses_of,
     has_unix,
     nothing_to_check,
@@ -20,14 +22,13 @@ from andiron._pure.connector import (
     plain_refused,
     tune,
 )
-from andiron._pure.failure import Failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from andiron._pure.connector import Auth
+    from andiron._pure.transport.connector import Auth
 
 #: How often a free port is looked for that is free at all addresses of a host.
 _ATTEMPTS = 20
@@ -239,7 +240,7 @@ class _Tls(Listener):
         self._der = der
 
     def welcome(self, sock: socket.socket) -> Guest:
-        from andiron._pure.tls import TlsChannel
+        from andiron._pure.transport.tls import TlsChannel
 
         tune(sock)
         channel = TlsChannel(sock, f"tls {_peer(sock)}", self._context, certificate=self._der)
@@ -345,7 +346,7 @@ def _listen_network(
     if address.kind == "tls":
         if keys is None and authority is None:
             raise nothing_to_check("anybody could connect")
-        from andiron._pure import tls
+        from andiron._pure.transport import tls
 
         shown, its_key = (certificate, key) if certificate else (_certificate_file(address), None)
         context, der = tls.server_context(shown, its_key, authority)

@@ -7,8 +7,8 @@ import re
 import stat
 import time
 
-from andiron._pure import runtime
 from andiron._pure.failure import Failure
+from andiron._pure.transport import runtime
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import ssl
 from _thread import allocate_lock
 from contextlib import suppress
 
-from andiron._pure.channel import NO_SIGNAL, Channel, joined
 from andiron._pure.failure import Failure
+from andiron._pure.transport.channel import NO_SIGNAL, Channel, joined
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
