@@ -118,6 +118,24 @@ END
     ANDIRON_TEST_SERVE="$PWD/target/serve-pure" ANDIRON_KILL_ROUNDS=20 ANDIRON_LINEAR_ROUNDS=6 $CARGO test --workspace --locked $suites
 }
 
+# Each engine in Python at a server of each implementation, which has the objects of another process registered and passes their calls on.
+servers() {
+    if ! [ -x target/venv/bin/pytest ]; then
+        echo "skipped: there is no environment with pytest"
+        return
+    fi
+    for engine in 0 1; do
+        for server in rust native pure; do
+            echo "-- $([ $engine = 1 ] && echo pure || echo native), at a server that is $server"
+            (
+                cd python/tests
+                ANDIRON_PURE=$engine ANDIRON_TEST_DAEMON=$server ../../target/venv/bin/pytest --quiet \
+                    test_objects.py test_expose.py test_errors.py test_futures.py test_shown.py test_arrivals.py test_changing.py test_values.py
+            )
+        done
+    done
+}
+
 # An interpreter of this version, whatever modules it has.
 plain_python() { # version
     for candidate in "python$1" "${PYENV_ROOT:-$HOME/.pyenv}/versions/$1".*/bin/python; do
@@ -223,6 +241,7 @@ part "doctests" $CARGO test --workspace --features andiron/tokio --locked --doc
 part "Python" python
 part "Python, pure" pure
 part "Python, without Unix sockets" without
+part "Python, servers of each other" servers
 part "Python, conformance of the server" conformance
 part "Python, oldest and newest" other_pythons
 part "Python, a copied folder" copied

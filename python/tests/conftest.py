@@ -102,19 +102,51 @@ def processes(home):
     processes.end()
 
 
+#: Who is the server in place of this process: `rust`, `native` or `pure`. The objects of a test are registered there, and their calls are passed on by it.
+DAEMON = os.environ.get("ANDIRON_TEST_DAEMON")
+
+
+def _daemon(processes, address):
+    """A server in a process of its own, of whatever engine."""
+    if DAEMON == "rust":
+        program = [str(ROOT / "target" / "debug" / "andiron")]
+        chosen = dict(os.environ)
+    else:
+        program = [sys.executable, str(ROOT / "python" / "tests" / "serve.py")]
+        chosen = environment(DAEMON)
+    process = processes.start(*program, "serve", "--address", address, "--no-state", env=chosen)
+    said = process.stderr.readline()
+    assert said.startswith("listening at "), said + process.stderr.read()
+
+
 @pytest.fixture
-def serve(home):
-    """Hosts objects in this process; gives a hub."""
+def directly():
+    """Skips a test of what a method knows of its caller, or one end of the other, where a server passes calls on between them."""
+    if DAEMON is not None:
+        pytest.skip("about two ends with nobody between them")
+
+
+@pytest.fixture
+def serve(processes, home):
+    """Hosts objects in this process, or registers them at a server in another one (`DAEMON`); gives a hub."""
     servers = []
 
     def start(objects, **options):
-        server = andiron.Server(objects, f"unix:{home}/socket{len(servers)}", state=False, **options)
-        servers.append(server)
-        return andiron.connect(server.addresses[0])
+        address = f"unix:{home}/socket{len(servers)}"
+        if DAEMON is None or options:
+            server = andiron.Server(objects, address, state=False, **options)
+            servers.append(server.stop)
+            return andiron.connect(server.addresses[0])
+        _daemon(processes, address)
+        provider = andiron.connect(address)
+        servers.append(provider.close)
+        for name, value in objects.items():
+            provider.register(name, value)
+        return andiron.connect(address)
 
     yield start
-    for server in servers:
-        server.stop()
+    for stop in servers:
+        stop()
 
 
 @pytest.fixture

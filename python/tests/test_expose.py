@@ -462,6 +462,7 @@ def until(true, hub):
     return False
 
 
+@pytest.mark.usefixtures("directly")
 def test_who_is_held_by_nobody_any_more_is_given_free(serve):
     @andiron.expose
     class Thing:
@@ -499,6 +500,7 @@ def test_who_is_held_by_nobody_any_more_is_given_free(serve):
     assert until(lambda: ref() is None, hub), "what was only passed is not kept by it"
 
 
+@pytest.mark.usefixtures("directly")
 def test_what_a_connection_held_is_given_free_with_it(serve):
     class Thing:
         def name(self):

@@ -260,6 +260,7 @@ def test_ten_thousand_calls_of_a_batch_are_answered_in_order(serve, desk):
     assert [call.result() for call in started] == list(range(10_000))
 
 
+@pytest.mark.usefixtures("directly")
 def test_a_caller_is_the_hub_that_calls(serve):
     callers = []
 
@@ -286,6 +287,7 @@ def test_a_caller_is_the_hub_that_calls(serve):
     assert first.time_left is None
 
 
+@pytest.mark.usefixtures("directly")
 def test_a_method_finds_what_its_caller_registered(serve):
     hub = serve({"ask": lambda name: andiron.caller()[name]() + 1, "names": lambda: list(andiron.caller())})
     hub.register("answer", lambda: 41)

@@ -393,6 +393,7 @@ def test_a_dropped_proxy_is_given_back(serve):
     assert hub["make"]().volume == 10
 
 
+@pytest.mark.usefixtures("directly")
 def test_a_class_has_an_instance_for_each_connection_which_ends_with_it(serve):
     ended = threading.Event()
 

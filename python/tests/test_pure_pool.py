@@ -1,9 +1,12 @@
 """The loop of the engine in Python alone, where what it reads changes under it."""
 
+import threading
+import weakref
+
 import pytest
 
 import andiron
-from andiron._pure import connection, pool, root
+from andiron._pure import connection, pool, root, target
 from andiron._pure.line import ask
 from andiron._pure.remote import Far
 from andiron._pure.transport import channel
@@ -73,3 +76,23 @@ class Turning:
     def step(self, timeout):
         self.loop.turn(0.0)
         self.client.step(0.01)
+
+
+def test_what_was_dropped_is_told_though_nothing_else_is_sent():
+    near, far = channel.pair()
+    server, client = link_of(far, False), link_of(near, True)
+    own = [target.Target(object(), {}, str)]
+    client.root = target.Target(client, {"own": lambda: own[0]}, str)
+    released = threading.Event()
+    threads = pool.Pool(2)
+    for link in (server, client):
+        threads.attend(link)
+    threads.start()
+    client.wait_opened(10.0)
+    held = ask(Far(server, 0), "own", ())
+    assert client.objects.shown(held.far.id) is own[0]
+    weakref.finalize(own.pop(), released.set)
+    del held
+    assert released.wait(60)
+    client.close()
+    threads.stop(1.0)

@@ -71,6 +71,8 @@ class Pool:
         self._selector.register(self._here, selectors.EVENT_READ, None)
         self._awake = False
         self.chains: dict[int, Link] = {}
+        #: When it was looked last for what connections hold back.
+        self._gave_back = 0.0
         #: The thread that reads.
         self._reader = 0
         self._stopping = False
@@ -215,6 +217,8 @@ class Pool:
                 key.data()
             elif key.data is not None:
                 self._step_link(key.data[0])
+        if not events:
+            self._give_back(monotonic())
         if self._timers or self._dues:
             now = monotonic()
             self._run_timers(now)
@@ -223,6 +227,14 @@ class Pool:
         self._look_at_noted()
         if self._runs:
             self._look_after_long(monotonic())
+
+    def _give_back(self, now: float) -> None:
+        """Has connections tell what nobody here has any more, where nothing else has been sent on them for a while."""
+        if now - self._gave_back >= SLICE / 4:
+            self._gave_back = now
+            for link in self.links():
+                if link.holds_back:
+                    link.push()
 
     def _step_link(self, link: Link) -> None:
         link.step(0)

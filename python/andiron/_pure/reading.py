@@ -150,6 +150,11 @@ class Reading:
         """Whether something waits for room in the socket."""
         return self._full or self.channel.wants_write
 
+    @property
+    def holds_back(self) -> bool:
+        """Whether something was dropped that the other end is to be told with what is sent next."""
+        return bool(self._dropped) and self.ended is None
+
     def next_timeout(self) -> float | None:
         """When the session wants to be looked at, by `time.monotonic`. Who reads asks before it waits, and is told where that becomes earlier."""
         with self.lock:

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    from andiron._pure.transport import listener
     from andiron._pure.link import Link
     from andiron._pure.loop import Bell, Driver
+    from andiron._pure.transport import listener
     from andiron._pure.transport.secret import Rights
 
 #: How long a server that stops waits for calls under way; and one whose host ends.
@@ -87,8 +87,8 @@ class Running:
     ) -> None:
         # Only here, so that who serves nothing pays nothing for it.
         from andiron._pure import keep
-        from andiron._pure.transport import listener
         from andiron._pure.pool import Pool
+        from andiron._pure.transport import listener
 
         self._process = os.getpid()
         self._lock = allocate_lock()
