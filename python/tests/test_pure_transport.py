@@ -923,7 +923,8 @@ else:
 with open({os.environ["XDG_RUNTIME_DIR"]!r} + "/told", "w") as file:
     file.write(told)
 """
-    other = interpreters.create(isolated=False)
+    isolation = {} if sys.version_info < (3, 9) else {"isolated": False}
+    other = interpreters.create(**isolation)
     try:
         interpreters.run_string(other, code)
     finally:

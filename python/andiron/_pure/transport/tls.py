@@ -202,7 +202,7 @@ class TlsChannel(Channel):
             self._tls.do_handshake()
         except ssl.SSLWantReadError:
             return
-        except ssl.SSLEOFError:
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):  # the first one before Python 3.9
             self._over = True
             return
         except ssl.SSLError as error:
