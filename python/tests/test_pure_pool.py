@@ -6,7 +6,7 @@ import weakref
 import pytest
 
 import andiron
-from andiron._pure import connection, pool, root, target
+from andiron._pure import connection, pool, root, session, streams, target
 from andiron._pure.line import ask
 from andiron._pure.remote import Far
 from andiron._pure.transport import channel
@@ -96,3 +96,22 @@ def test_what_was_dropped_is_told_though_nothing_else_is_sent():
     assert released.wait(60)
     client.close()
     threads.stop(1.0)
+
+
+class Idle:
+    """A connection that says nothing."""
+
+    def stop_inflow(self, inflow):
+        self.told = inflow
+
+    def check_fork(self):
+        pass
+
+
+def test_items_that_come_behind_the_end_of_their_stream_are_dropped():
+    inflow = streams.Inflow(Idle(), (True, 1))
+    inflow.arrived(session.Payload(1, b"\x01"))
+    inflow.close()
+    inflow.arrived(session.Payload(1, b"\x02"))
+    assert list(inflow) == []
+    assert inflow.link.told is inflow

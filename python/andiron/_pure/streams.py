@@ -32,6 +32,7 @@ class Inflow:
         "__weakref__",
         "_asked",
         "_bytes",
+        "_closed",
         "_items",
         "_taking",
         "_waiting",
@@ -53,6 +54,8 @@ class Inflow:
         self.buffer: Any = None
         #: What was called that gave it.
         self.operation: str | None = None
+        #: Nobody wants any more.
+        self._closed = False
         #: No more will come.
         self.over = False
         self._waiting: deque[Payload | Failure] = deque()
@@ -76,6 +79,8 @@ class Inflow:
 
     def arrived(self, payload: Payload) -> list[Any]:
         """An item came; what is to be called behind the lock."""
+        if self._closed:
+            return []
         self._asked -= 1
         self._items += 1
         self._bytes += len(payload.body)
@@ -139,7 +144,7 @@ class Inflow:
 
     def take(self) -> Payload | Failure | None:
         """The next item as it came; `None`: there are no more."""
-        item = self._waiting.popleft() if self._waiting else None
+        item = self._waiting.popleft() if self._waiting and not self._closed else None
         if item is None or isinstance(item, Failure):
             self.over = True
         elif not self.over:
@@ -147,8 +152,8 @@ class Inflow:
         return item
 
     def close(self) -> None:
-        """Wants no more items."""
-        self.over = True
+        """Wants no more items. What is on its way yet is dropped."""
+        self._closed = self.over = True
         self._waiting.clear()
         self.link.stop_inflow(self)  # which wakes who waits for an item
         for waker, _ in self._wake():
