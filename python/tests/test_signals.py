@@ -96,7 +96,8 @@ def interrupted(client):
     client.send_signal(signal.SIGINT)
     out, err = client.communicate(timeout=60)
     # Where it came very early there is also a coroutine that was never awaited.
-    return out == "" and "KeyboardInterrupt" in err.splitlines()
+    assert out == "" and "KeyboardInterrupt" in err.splitlines(), (out, err)
+    return True
 
 
 @pytest.mark.parametrize("others", ["", OTHERS], ids=["alone", "beside others"])
