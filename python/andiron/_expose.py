@@ -155,9 +155,9 @@ def _is_marked(value: object) -> bool:
     return own.get(_MARK) is True or id(value) in _marked
 
 
-def methods_of(value: Any) -> dict[str, Any]:
-    """What is called by which name, for an engine."""
-    names = _names(type(value), _is_marked(value))
+def methods_of(value: Any, everything: bool = False) -> dict[str, Any]:
+    """What is called by which name, for an engine: what is marked, or everything that is public."""
+    names = _names(type(value), everything or _is_marked(value))
     methods: dict[str, Any] = {}
     properties: dict[str, property] = {}
     for name, member in names.items():
@@ -294,6 +294,19 @@ def target_of(value: Any) -> Target | None:
         methods, name = methods_of(value), type(value).__name__
     else:
         return None
+    return _target(value, name, methods)
+
+
+def target_of_all(value: Any) -> Target | None:
+    """An object as others call it with all its public methods and properties, marked or not; `None` where it has none. Nothing is marked by that, neither it nor its class."""
+    if isinstance(value, (_FUNCTIONS, type, Target)):
+        return target_of(value)
+    if not _names(type(value), True):
+        return None
+    return _target(value, type(value).__name__, methods_of(value, True))
+
+
+def _target(value: Any, name: str, methods: dict[str, Any]) -> Target:
     later = _later.in_loop(methods, _later.running_loop())
     return Target(value, later, partial(_missing, name, methods))
 
