@@ -15,18 +15,18 @@ What differs, and why, says ``docs/moving/ipc.md``.
 from __future__ import annotations
 
 import errno
-import os
 
 import andiron
 from andiron import _hub
-from andiron._engine import Method, check, current
-from andiron._expose import target_of_all
+from andiron._engine import Method, Target, check, current
+from andiron._expose import is_exposed, target_of, target_of_all
 from andiron._proxy import remote_of
 from andiron.compat import _shared
 from andiron.compat._shared import IPCClientError, ObjectNotSerializableError, Place
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterator
     from threading import Thread
     from typing import Any, TypeVar
@@ -46,7 +46,6 @@ class AddressInUseError(andiron.ConflictError, OSError):
     """Another server is at this port, or has this name."""
 
     def __init__(self, text: str) -> None:
-        """``text``: which, and what to do."""
         super().__init__(text)
         self.errno = errno.EADDRINUSE
 
@@ -145,7 +144,7 @@ class IPCServer:
         """Whether it serves."""
         return self.running
 
-    isAlive = is_alive
+    isAlive = is_alive  # noqa: N815 - as threads had it
 
     def join(self, timeout: float | None = None) -> None:
         """Waits until it is stopped, so many seconds at most, or until the host of this program ends (`andiron.abort_when`)."""
@@ -176,26 +175,40 @@ class IPCServer:
 
     def _served(self) -> andiron.Server:
         place = _shared.checked(self._place())
-        target = target_of_all(self.expose_obj)
-        if target is None or isinstance(self.expose_obj, type):
+        exposed = self.expose_obj
+        target = target_of(exposed) if is_exposed(exposed) else target_of_all(exposed)
+        if target is None or isinstance(exposed, type):
             raise andiron.BadArgumentsError(
-                f"{self.expose_obj!r} has no methods that could be called: give an instance of a class that has some"
+                f"{exposed!r} has no methods that could be called: give an instance of a class that has some"
             )
+        # What stands for the store of its server says where that is kept, and by which names it is found beside the port.
+        has_store = hasattr(type(exposed), "_begin_serving")
+        state, names = exposed._begin_serving(place) if has_store else (None, [])
         try:
-            server = andiron.Server(
-                {self.name: target},
-                _shared.address_of(place),
-                state=False,
-                secret_file=_shared.secret_file(place.secret),
-                threads=_shared.serving_threads(),
-            )
+            try:
+                server = self._bound(place, target, state, names)
+            except andiron.ConflictError:
+                if not names:
+                    raise
+                server = self._bound(place, target, state, [])
         except andiron.ConflictError as error:
             raise AddressInUseError(_taken(place)) from error
         except andiron.AuthenticationError as error:
             raise _shared.in_words(error) from error
+        if has_store:
+            exposed._served(server)
         if self.port == 0:
             self.port = int(server.addresses[0].rpartition(":")[2])
         return server
+
+    def _bound(self, place: Place, target: Target, state: str | None, names: list[str]) -> andiron.Server:
+        return andiron.Server(
+            {self.name: target},
+            [_shared.address_of(place), *names],
+            state=False if state is None else state,
+            secret_file=_shared.secret_file(place.secret),
+            threads=_shared.serving_threads(),
+        )
 
     def _end(self) -> None:
         try:
@@ -219,7 +232,6 @@ class IPCServer:
             _shared.log("info", f"IPC Server Stopped: {self.uri}")
 
     def __repr__(self) -> str:
-        """Where it is, and whether it runs."""
         state = "running" if self.running else "stopped" if self.shutdown else "initial"
         return f"<IPCServer {self.uri} {state}>"
 
@@ -282,7 +294,7 @@ class RemoteObject:
     def __init__(self, uri: str, secret: str | os.PathLike[str] | None = None) -> None:
         self._pyroUri = uri
         self._pyroTimeout = _shared.TIMEOUT
-        self._place = _shared.place_of(uri, None if secret is None else os.fspath(secret))
+        self._place = _shared.place_of(uri, secret)
         self._at: _shared.Connected | None = None
 
     def _pyroBind(self) -> bool:
@@ -294,9 +306,16 @@ class RemoteObject:
     def _pyroRelease(self) -> None:
         """Does nothing: the connection is not this proxy's alone."""
 
-    def _pyroReconnect(self, tries: int = 1) -> None:  # noqa: ARG002 - there is one, whatever is asked for
-        """Connects anew if the connection was lost. Where no server is there it says so at once, in whatever number of tries."""
-        self._pyroBind()
+    def _pyroReconnect(self, tries: int = 1) -> None:
+        """Connects anew if the connection was lost, in so many tries, which fail at once where there is no server."""
+        for left in reversed(range(max(1, tries))):
+            try:
+                self._pyroBind()
+            except andiron.UnavailableError:
+                if left == 0:
+                    raise
+            else:
+                return
 
     def _try(self, attempt: Callable[[Any], T]) -> T:
         """Does this with the object. Where it turns out that the connection was lost, or the object replaced, and nothing has run, it is done once again."""
@@ -401,7 +420,7 @@ def _place(
     add_on_id: str, name: str, host: str | None, port: int | None, secret: str | os.PathLike[str] | None
 ) -> Place:
     """The place that the arguments say, or the settings of an add-on."""
-    place = Place(name, host, port, None if secret is None else os.fspath(secret))
+    place = Place(name, host, port, None if secret is None else str(secret))
     return _shared.checked(_shared.settings_of(add_on_id, place) if add_on_id else place)
 
 
