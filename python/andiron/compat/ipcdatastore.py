@@ -1,0 +1,386 @@
+"""``IPCClientX`` and ``DataObjects`` of service.ipcdatastore: values by author and name that all processes share.
+
+Only the imports change in a program that was written for that add-on::
+
+    from andiron.compat.ipcdatastore import IPCClientX  # was: from ipcclientx import IPCClientX
+
+    client = IPCClientX()
+    client.set("x", 20, author="weather")
+    client.get("x", author="weather", return_tuple=True)  # Data(value=20, ts=1795803558.9, cached=False)
+
+What differs, and why, says ``docs/moving/ipcdatastore.md``.
+"""
+
+from __future__ import annotations
+
+import time
+from _thread import allocate_lock
+
+import andiron
+from andiron import _errors, _fork, _hub
+from andiron._rows import row
+from andiron.compat import _datastore, _shared
+from andiron.compat._datastore import DataObject, DataObjects
+from andiron.compat._datastore_errors import (
+    IPCERROR_CONNECTION_CLOSED,
+    IPCERROR_NO_VALUE_FOUND,
+    IPCERROR_NONSERIALIZABLE,
+    IPCERROR_RESTOREFAILED,
+    IPCERROR_SAVEFAILED,
+    IPCERROR_SERVER_TIMEOUT,
+    IPCERROR_UKNOWN,
+    IPCERROR_UNKNOWN,
+    IPCERROR_USE_CACHED_COPY,
+    NO_ERROR,
+    NoError,
+    RestoreFailedError,
+    SaveFailedError,
+    ServerReconnectFailedError,
+    ServerUnavailableError,
+    UnknownError,
+    UseCachedCopyError,
+    VarNotFoundError,
+    explained,
+)
+from andiron.compat._shared import IPCClientError, ObjectNotSerializableError
+from andiron.compat.ipc import IPCClient
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, NamedTuple, TypeVar
+
+    T = TypeVar("T")
+
+    class Data(NamedTuple):
+        """A value, when it was set, and whether who asked had it already; see `IPCClientX.get`."""
+
+        value: Any
+        ts: float | None
+        cached: bool
+
+else:
+    Data = row("Data", "value ts cached")
+
+__all__ = [
+    "IPCERROR_CONNECTION_CLOSED",
+    "IPCERROR_NONSERIALIZABLE",
+    "IPCERROR_NO_VALUE_FOUND",
+    "IPCERROR_RESTOREFAILED",
+    "IPCERROR_SAVEFAILED",
+    "IPCERROR_SERVER_TIMEOUT",
+    "IPCERROR_UKNOWN",
+    "IPCERROR_UNKNOWN",
+    "IPCERROR_USE_CACHED_COPY",
+    "NO_ERROR",
+    "Data",
+    "DataObject",
+    "DataObjects",
+    "IPCClientError",
+    "IPCClientX",
+    "NoError",
+    "ObjectNotSerializableError",
+    "RestoreFailedError",
+    "SaveFailedError",
+    "ServerReconnectFailedError",
+    "ServerUnavailableError",
+    "UnknownError",
+    "UseCachedCopyError",
+    "VarNotFoundError",
+]
+
+#: Who is author and requestor where nobody says, and the program is no add-on that Kodi runs.
+_NOBODY = "service.ipcdatastore"
+#: Of so many entries at most it is known which version was given to whom.
+_GIVEN = 10_000
+#: Seconds: the pause before the second try, which doubles for each later one.
+_PAUSE = 0.01
+
+
+class IPCClientX(IPCClient):
+    """A client of the store of an `IPCServer` that exposes a `DataObjects`, or of any other server of Andiron: then ``name`` is ``"store"``.
+
+    Values are kept by an author and a name, both as `str` makes them. Any thread may use it. What fails gives False or None, or where ``raise_exception`` is set raises one of the
+    errors of this module.
+    """
+
+    #: Whether what fails is raised.
+    raise_exception = False
+    #: So often at most something is tried that cannot have been done, and what only reads; 1 at least.
+    num_of_server_retries = 5
+    #: Seconds that one try may take.
+    timeout = 25.0
+    ReturnData = Data
+
+    def __init__(
+        self,
+        addon_id: str = "",
+        name: str = "kodi-IPC",
+        host: str = "localhost",
+        port: int = 9099,
+        datatype: str = "pickle",
+        secret: str | None = None,
+    ) -> None:
+        """As for `IPCClient`."""
+        super().__init__(addon_id, name, host, port, datatype, secret=secret)
+        #: Author and requestor where nobody says: the id of the add-on that runs.
+        self.addonname = _shared.addon_id() or _NOBODY
+        self._lock = allocate_lock()
+        self._hub: andiron.Hub | None = None
+        #: The address for which that is.
+        self._hub_of = ""
+        #: The version of an entry that was given last to a requestor, by requestor, author and name.
+        self._given: dict[tuple[str, str, str], int] = {}
+        _fork.inherits(self)
+
+    def forked(self) -> None:
+        """Has a lock that nobody holds; the hub finds its way by itself."""
+        self._lock = allocate_lock()
+
+    # Entries.
+
+    def set(self, name: object, value: Any, author: object = None, persist: bool = False) -> bool:
+        """Sets a value. True: every reader sees it, and with ``persist`` it is on the server's disk.
+
+        A value is of one author and name, whoever sets it. Without ``persist`` an entry that was persistent is so no more.
+        """
+        author, name, kept = self._author(author), str(name), bool(persist)
+
+        def put(hub: andiron.Hub) -> bool:
+            hub.store.author(author).set(name, value, persist=kept)
+            return True
+
+        return self._do(put, False, author, name, value=value)
+
+    def get(
+        self, name: object, author: object = None, requestor: object = None, return_tuple: bool = False
+    ) -> Any:
+        """The value, or with ``return_tuple`` ``Data(value, ts, cached)``; None or ``Data(None, None, False)`` where there is none or it failed.
+
+        It is never old. ``ts``: when it was set, in float seconds since the Unix epoch by the clock of the server; a None that was set has one. ``cached``: this client has
+        given the requestor this version before, so nothing was sent, or no more than that it is still the one.
+        """
+        author, name = self._author(author), str(name)
+        requestor = self.addonname if requestor is None else str(requestor)
+        failed = Data(None, None, False) if return_tuple else None
+
+        def read(hub: andiron.Hub) -> Any:
+            entry = hub.store.author(author).entry(name)
+            if entry is None:
+                raise _datastore.missing(author, name)
+            cached = self._was_given((requestor, author, name), entry.version)
+            return Data(entry.value, entry.timestamp, cached) if return_tuple else entry.value
+
+        return self._do(read, failed, author, name, again=True)
+
+    def delete(self, name: object, author: object = None, return_tuple: bool = False) -> Any:
+        """Takes an entry out and gives its value, as `get` does."""
+        author, name = self._author(author), str(name)
+        failed = Data(None, None, False) if return_tuple else None
+
+        def take(hub: andiron.Hub) -> Any:
+            ts, value = _datastore.taken(hub, author, name)
+            return Data(value, ts, False) if return_tuple else value
+
+        return self._do(take, failed, author, name)
+
+    def get_data_list(self, author: object = None) -> dict[str, list[str]] | None:
+        """The names that there are, by their authors; of one author alone where it is given, and ``{}`` where that has none. None where it failed."""
+        only = None if author is None else str(author)
+        return self._do(lambda hub: _datastore.names_of(hub, only), None, only, None, again=True)
+
+    def clearall(self) -> bool:
+        """Removes all entries, of all authors, also the persistent ones."""
+
+        def clear(hub: andiron.Hub) -> bool:
+            _datastore.clear_all(hub)
+            return True
+
+        return self._do(clear, False, None, None)
+
+    def clearcache(self) -> bool:
+        """Forgets what was read here, by whichever requestor: it is sent again."""
+        with self._lock:
+            self._forget()
+        return True
+
+    # What outlives the server.
+
+    def savedata(self, author: object = None) -> bool:
+        """Has the server keep the entries of an author as they are, in place of what this add-on had saved of them before. They outlive the server."""
+        of, saved = self._author(author), self.addonname
+
+        def save(hub: andiron.Hub) -> bool:
+            hub.store.author(of).save(saved)
+            return True
+
+        return self._do(save, False, of, saved)
+
+    def restoredata(self, author: object = None) -> bool:
+        """Sets the entries of an author as `savedata` kept them; others stay."""
+        of, saved = self._author(author), self.addonname
+
+        def load(hub: andiron.Hub) -> bool:
+            hub.store.author(of).load(saved)
+            return True
+
+        return self._do(load, False, of, saved)
+
+    def delete_data(self, author: object = None) -> bool:
+        """Deletes what `savedata` kept of an author."""
+        of, saved = self._author(author), self.addonname
+
+        def delete(hub: andiron.Hub) -> bool:
+            hub.store.author(of).delete_snapshot(saved)
+            return True
+
+        return self._do(delete, False, of, saved)
+
+    def add_persistence(self, varname: object, author: object = None) -> bool:
+        """Has an entry be there again after the end of the server, until it is set anew without ``persist``."""
+        return self._persist(varname, author, True)
+
+    def remove_persistence(self, varname: object, author: object = None) -> bool:
+        """Has an entry be gone with the server."""
+        return self._persist(varname, author, False)
+
+    def _persist(self, varname: object, author: object, persist: bool) -> bool:
+        author, name = self._author(author), str(varname)
+
+        def keep(hub: andiron.Hub) -> bool:
+            _datastore.keep(hub, author, name, persist)
+            return True
+
+        return self._do(keep, False, author, name)
+
+    # What was read.
+
+    @property
+    def cache(self) -> dict[tuple[str, str], DataObject]:
+        """The entries that were read here and are as they were then, by author and name. It is a copy: the values are kept once for this client, and 64 MiB at most."""
+        found: dict[tuple[str, str], DataObject] = {}
+        for (_, author, name), version in list(self._given.items()):
+            entry = self._connected().store.author(author).entry(name)
+            if entry is not None and entry.version == version:
+                found[author, name] = DataObject(entry.timestamp, entry.value)
+        return found
+
+    def _was_given(self, whom: tuple[str, str, str], version: int) -> bool:
+        """Whether this version was given to this requestor before. From now on it was."""
+        if self._given.get(whom) == version:
+            return True
+        with self._lock:
+            self._given[whom] = version
+            if len(self._given) > _GIVEN:
+                del self._given[next(iter(self._given))]
+        return False
+
+    def _author(self, author: object) -> str:
+        return self.addonname if author is None else str(author)
+
+    # The connection.
+
+    def close(self) -> None:
+        """Ends the connection; what is asked later makes another one."""
+        with self._lock:
+            self._forget()
+
+    def _forget(self) -> None:
+        hub, self._hub = self._hub, None
+        self._given.clear()
+        if hub is not None:
+            hub.close()
+
+    def _connected(self) -> andiron.Hub:
+        """The connection to where `uri` says now."""
+        with self._lock:
+            hub, uri = self._hub, self.uri
+            if hub is None or self._hub_of != uri:
+                self._forget()
+                hub = self._hub = _opened(_shared.place_of(uri, self.secret))
+                self._hub_of = uri
+            return hub
+
+    def _lose(self, hub: andiron.Hub) -> None:
+        """Hears that this connection is lost. What was given stays so: versions are those of the store, and no other one has them."""
+        with self._lock:
+            if self._hub is hub:
+                self._hub = None
+        hub.close()
+
+    def _do(
+        self,
+        work: Callable[[andiron.Hub], T],
+        failed: T,
+        author: str | None,
+        name: str | None,
+        *,
+        again: bool = False,
+        value: Any = None,
+    ) -> T:
+        """What this gives where it is asked of a connection, or what is given where it fails. ``again``: it may be asked twice."""
+        try:
+            return self._tried(work, again)
+        except (_errors.Error, IPCClientError, OSError) as error:
+            told = explained(error, self.uri, author, name, value)
+            _shared.log("info", told.message)
+            if self.raise_exception:
+                raise told from told.__cause__
+            return failed
+
+    def _tried(self, work: Callable[[andiron.Hub], T], again: bool) -> T:
+        left = max(1, self.num_of_server_retries)
+        pause = _PAUSE
+        while True:
+            left -= 1
+            hub = None
+            try:
+                with _hub.timeout(self.timeout):
+                    hub = self._connected()
+                    return work(hub)
+            except (_errors.UnavailableError, _errors.UnknownError, _errors.OverloadedError) as error:
+                lost = isinstance(error, _errors.UnknownError)
+                if hub is not None and not isinstance(error, _errors.OverloadedError):
+                    self._lose(hub)
+                if not left or (lost and not again):
+                    raise
+            time.sleep(pause)
+            pause *= 2
+
+
+def _opened(place: _shared.Place) -> andiron.Hub:
+    """A connection for the store of a server: on one machine by a Unix socket where it has one beside its port. There is read without a question what nobody wrote."""
+    file = _shared.secret_file(place.secret)
+    try:
+        hub = andiron.connect(_shared.dialled(place), timeout=_shared.TIMEOUT, secret_file=file)
+    except andiron.AuthenticationError as error:
+        raise _shared.in_words(error) from error
+    try:
+        names = sorted(hub)
+        if place.name not in names:
+            text = f"no object is named {place.name!r} at {hub.peer}: there are {', '.join(map(repr, names))}"
+            raise UnknownError(text)
+        if place.name == "store" or place.port is None or place.secret is not None:
+            return hub
+        beside = _beside(hub, place)
+        if beside is None:
+            return hub
+        near = andiron.connect(beside, timeout=_shared.TIMEOUT)
+    except andiron.UnavailableError:
+        return hub
+    except BaseException:
+        hub.close()
+        raise
+    hub.close()
+    return near
+
+
+def _beside(hub: andiron.Hub, place: _shared.Place) -> str | None:
+    """Where else on this machine the server is reached."""
+    if not _shared.is_this_machine(place.host):
+        return None
+    try:
+        name: str | None = hub[place.name].beside()
+    except andiron.Error:  # it is another object, at a server that has a store all the same
+        return None
+    return name
