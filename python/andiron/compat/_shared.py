@@ -53,7 +53,7 @@ class ObjectNotSerializableError(IPCClientError, andiron.EncodingError):
 def log(level: str, text: str, error: BaseException | None = None) -> None:
     """Says something: in the log of Kodi, and elsewhere by the logger ``andiron``. ``level``: ``info``, ``warning`` or ``error``."""
     try:
-        import xbmc
+        import xbmc  # type: ignore[import-not-found] # Kodi has it
     except ImportError:
         _log.log(level, text, error)
         return
@@ -106,6 +106,8 @@ def checked(place: Place) -> Place:
         raise ValueError(f"name={name!r}: an object is found by a name, which is a str")
     if host is not None and not isinstance(host, str):
         raise TypeError(f"host={host!r}: a host is a str, or None for a name without any port")
+    if isinstance(port, str) and port.isdigit():
+        port = int(port)  # as settings have it
     if port is not None and (not isinstance(port, int) or isinstance(port, bool)):
         raise TypeError(f"port={port!r}: a port is an int, or None for a name without any port")
     if port is not None and not 0 <= port <= 65535:
@@ -113,8 +115,9 @@ def checked(place: Place) -> Place:
     if port is None and not _is_path(host) and not is_this_machine(host):
         raise ValueError(f"host={host!r} is another machine, and port=None: give the port there")
     if secret is not None:
+        secret = os.fspath(secret)
         secret_file(secret)
-    return place
+    return Place(name, host, port, secret)
 
 
 def _is_path(host: str | None) -> bool:
@@ -169,7 +172,7 @@ def place_of(uri: str, secret: str | None) -> Place:
 def settings_of(add_on_id: str, place: Place) -> Place:
     """The place that the settings of an add-on say, in Kodi; the one that was given where they cannot be used, which is logged."""
     try:
-        import xbmcaddon
+        import xbmcaddon  # type: ignore[import-not-found] # Kodi has it
     except ImportError:
         return place
     try:

@@ -15,6 +15,7 @@ What differs, and why, says ``docs/moving/ipc.md``.
 from __future__ import annotations
 
 import errno
+import os
 
 import andiron
 from andiron import _hub
@@ -26,7 +27,6 @@ from andiron.compat._shared import IPCClientError, ObjectNotSerializableError, P
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Iterator
     from threading import Thread
     from typing import Any, TypeVar
@@ -46,6 +46,7 @@ class AddressInUseError(andiron.ConflictError, OSError):
     """Another server is at this port, or has this name."""
 
     def __init__(self, text: str) -> None:
+        """``text``: which, and what to do."""
         super().__init__(text)
         self.errno = errno.EADDRINUSE
 
@@ -84,6 +85,8 @@ class IPCServer:
         """
         _check_serializer(serializer)
         place = _place(add_on_id, name, host, port, secret)
+        if place.name == "store":
+            raise ValueError("name='store' is that of the store which every server has: choose another name")
         self.name, self.host, self.port, self.secret = place
         self.serializer = serializer
         self.expose_obj = expose_obj
@@ -144,7 +147,7 @@ class IPCServer:
         """Whether it serves."""
         return self.running
 
-    isAlive = is_alive  # noqa: N815 - as threads had it
+    isAlive = is_alive
 
     def join(self, timeout: float | None = None) -> None:
         """Waits until it is stopped, so many seconds at most, or until the host of this program ends (`andiron.abort_when`)."""
@@ -232,6 +235,7 @@ class IPCServer:
             _shared.log("info", f"IPC Server Stopped: {self.uri}")
 
     def __repr__(self) -> str:
+        """Where it is, and whether it runs."""
         state = "running" if self.running else "stopped" if self.shutdown else "initial"
         return f"<IPCServer {self.uri} {state}>"
 
@@ -294,7 +298,7 @@ class RemoteObject:
     def __init__(self, uri: str, secret: str | os.PathLike[str] | None = None) -> None:
         self._pyroUri = uri
         self._pyroTimeout = _shared.TIMEOUT
-        self._place = _shared.place_of(uri, secret)
+        self._place = _shared.place_of(uri, None if secret is None else os.fspath(secret))
         self._at: _shared.Connected | None = None
 
     def _pyroBind(self) -> bool:
@@ -306,16 +310,9 @@ class RemoteObject:
     def _pyroRelease(self) -> None:
         """Does nothing: the connection is not this proxy's alone."""
 
-    def _pyroReconnect(self, tries: int = 1) -> None:
-        """Connects anew if the connection was lost, in so many tries, which fail at once where there is no server."""
-        for left in reversed(range(max(1, tries))):
-            try:
-                self._pyroBind()
-            except andiron.UnavailableError:
-                if left == 0:
-                    raise
-            else:
-                return
+    def _pyroReconnect(self, tries: int = 1) -> None:  # noqa: ARG002 - there is one, whatever is asked for
+        """Connects anew if the connection was lost. Where no server is there it says so at once, in whatever number of tries."""
+        self._pyroBind()
 
     def _try(self, attempt: Callable[[Any], T]) -> T:
         """Does this with the object. Where it turns out that the connection was lost, or the object replaced, and nothing has run, it is done once again."""
@@ -420,7 +417,7 @@ def _place(
     add_on_id: str, name: str, host: str | None, port: int | None, secret: str | os.PathLike[str] | None
 ) -> Place:
     """The place that the arguments say, or the settings of an add-on."""
-    place = Place(name, host, port, None if secret is None else str(secret))
+    place = Place(name, host, port, None if secret is None else os.fspath(secret))
     return _shared.checked(_shared.settings_of(add_on_id, place) if add_on_id else place)
 
 
