@@ -61,6 +61,18 @@ def log(level: str, text: str, error: BaseException | None = None) -> None:
     xbmc.log(f"andiron: {text}{why}", getattr(xbmc, f"LOG{level.upper()}", 1))
 
 
+def addon_id() -> str | None:
+    """The id of the add-on that Kodi runs here; `None` elsewhere."""
+    try:
+        import xbmcaddon  # type: ignore[import-not-found] # Kodi has it
+    except ImportError:
+        return None
+    try:
+        return xbmcaddon.Addon().getAddonInfo("id") or None
+    except Exception:  # whatever Kodi raises where it is a script that belongs to no add-on
+        return None
+
+
 def serving_threads() -> int | None:
     """What a server is told so that it serves by itself, whatever its program does meanwhile."""
     return None if andiron.engine == "native" else _THREADS
@@ -172,7 +184,7 @@ def place_of(uri: str, secret: str | None) -> Place:
 def settings_of(add_on_id: str, place: Place) -> Place:
     """The place that the settings of an add-on say, in Kodi; the one that was given where they cannot be used, which is logged."""
     try:
-        import xbmcaddon  # type: ignore[import-not-found] # Kodi has it
+        import xbmcaddon
     except ImportError:
         return place
     try:

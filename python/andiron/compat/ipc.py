@@ -27,7 +27,7 @@ from andiron.compat._shared import IPCClientError, ObjectNotSerializableError, P
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from threading import Thread
     from typing import Any, TypeVar
 
@@ -85,8 +85,6 @@ class IPCServer:
         """
         _check_serializer(serializer)
         place = _place(add_on_id, name, host, port, secret)
-        if place.name == "store":
-            raise ValueError("name='store' is that of the store which every server has: choose another name")
         self.name, self.host, self.port, self.secret = place
         self.serializer = serializer
         self.expose_obj = expose_obj
@@ -178,40 +176,36 @@ class IPCServer:
 
     def _served(self) -> andiron.Server:
         place = _shared.checked(self._place())
-        exposed = self.expose_obj
-        target = target_of(exposed) if is_exposed(exposed) else target_of_all(exposed)
-        if target is None or isinstance(exposed, type):
-            raise andiron.BadArgumentsError(
-                f"{exposed!r} has no methods that could be called: give an instance of a class that has some"
-            )
-        # What stands for the store of its server says where that is kept, and by which names it is found beside the port.
-        has_store = hasattr(type(exposed), "_begin_serving")
-        state, names = exposed._begin_serving(place) if has_store else (None, [])
+        if place.name == "store":
+            raise ValueError("name='store' is that of the store which every server has: choose another name")
+        folder, beside = _told(self.expose_obj, place)
         try:
-            try:
-                server = self._bound(place, target, state, names)
-            except andiron.ConflictError:
-                if not names:
-                    raise
-                server = self._bound(place, target, state, [])
+            server = self._at(place, folder, beside)
         except andiron.ConflictError as error:
             raise AddressInUseError(_taken(place)) from error
         except andiron.AuthenticationError as error:
             raise _shared.in_words(error) from error
-        if has_store:
-            exposed._served(server)
+        told = getattr(type(self.expose_obj), "_served", None)
+        if told is not None:
+            told(self.expose_obj, server)
         if self.port == 0:
             self.port = int(server.addresses[0].rpartition(":")[2])
         return server
 
-    def _bound(self, place: Place, target: Target, state: str | None, names: list[str]) -> andiron.Server:
-        return andiron.Server(
-            {self.name: target},
-            [_shared.address_of(place), *names],
-            state=False if state is None else state,
-            secret_file=_shared.secret_file(place.secret),
-            threads=_shared.serving_threads(),
-        )
+    def _at(self, place: Place, folder: str | None, beside: Sequence[str]) -> andiron.Server:
+        """A server at this place, and at names beside it if they are free."""
+        try:
+            return andiron.Server(
+                {place.name: _offered(self.expose_obj)},
+                [_shared.address_of(place), *beside],
+                state=folder or False,
+                secret_file=_shared.secret_file(place.secret),
+                threads=_shared.serving_threads(),
+            )
+        except andiron.ConflictError:
+            if not beside:
+                raise
+        return self._at(place, folder, ())
 
     def _end(self) -> None:
         try:
@@ -419,6 +413,24 @@ def _place(
     """The place that the arguments say, or the settings of an add-on."""
     place = Place(name, host, port, None if secret is None else os.fspath(secret))
     return _shared.checked(_shared.settings_of(add_on_id, place) if add_on_id else place)
+
+
+def _offered(value: Any) -> Target:
+    """An object as others call it: all that is public, unless it is marked what others may call."""
+    if isinstance(value, type):
+        raise andiron.BadArgumentsError(f"{value.__name__} is a class: give an instance of it")
+    target = target_of(value) if is_exposed(value) else target_of_all(value)
+    if target is None:
+        raise andiron.BadArgumentsError(
+            f"`{type(value).__name__}` has no methods that could be called: give an instance of a class that has some"
+        )
+    return target
+
+
+def _told(value: Any, place: Place) -> tuple[str | None, Sequence[str]]:
+    """Tells an object that stands for the store of its server (`andiron.compat.ipcdatastore`) where that is going to be: the folder of the store, and names of the server."""
+    begin = getattr(type(value), "_begin_serving", None)
+    return (None, ()) if begin is None else begin(value, place)
 
 
 def _taken(place: Place) -> str:
