@@ -202,17 +202,6 @@ def settings_of(add_on_id: str, place: Place) -> Place:
         return place
 
 
-def addon_id() -> str | None:
-    """The id of the add-on that runs, in Kodi."""
-    try:
-        import xbmcaddon
-
-        found: str = xbmcaddon.Addon().getAddonInfo("id")
-    except Exception:  # elsewhere, or whatever Kodi raises where none runs
-        return None
-    return found or None
-
-
 # Secrets.
 
 
