@@ -52,7 +52,7 @@ class Encoded:
 
     def __init__(self, out: Writer) -> None:
         #: `bytes`, or where there are big parts a list of buffers.
-        self.body = pieces(out)
+        self.body = pieces(out) if out.absent else bytes(out)
         #: What is sent by reference: `Target` or `Remote`, by its position.
         self.refs: Sequence[Any] = out.refs
         #: Memory, by its position. Where it cannot go as descriptors its bytes go as parts.
@@ -114,9 +114,9 @@ def decode_message(
     ``ref`` gives the object at a position, and raises a `Failure` where none is; ``stream`` what stands for the stream that came; ``buffer(format, shape, data)`` what a
     buffer is, in place of the package. An empty body, of a message without a value, is nothing.
     """
-    if not len(body):
-        body = b"\xc0"
-    return _read(Reader(body if type(body) is bytes else bytes(body), ref, memories, stream, None, buffer))
+    if type(body) is not bytes:
+        body = bytes(body)
+    return _read(Reader(body or b"\xc0", ref, memories, stream, None, buffer))
 
 
 def _read(reader: Reader) -> Any:

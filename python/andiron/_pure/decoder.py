@@ -90,7 +90,8 @@ class Reader:
     def whole(self) -> Any:
         """The one value that there is."""
         [value] = self.values(1)
-        self.finish()
+        if self.at != len(self.data):
+            self.finish()
         return value
 
     def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -16,6 +16,7 @@ from andiron._pure.target import Call, Target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from andiron._pure.codec import Encoded
@@ -60,8 +61,10 @@ class Flows(Reading):
                 del self._inflows[stream]
                 self.session.stop_stream(stream)
 
-    def _names(self, encoded: Encoded) -> tuple[Any, list[tuple[int, int]], Any, Any]:
+    def _names(self, encoded: Encoded) -> tuple[Any, Sequence[tuple[int, int]], Any, Any]:
         """What a message names, as the other end understands it: body, references, descriptors and lengths of parts."""
+        if not (encoded.refs or encoded.memories):
+            return encoded.body, (), (), ()
         this: Any = self
         refs: list[tuple[int, int]] = []
         try:
@@ -151,10 +154,9 @@ class Flows(Reading):
         with self.lock:
             if self._sendings.get(sending.stream) is not sending:
                 return False
-            body, refs, attachments, parts = encoded.body, (), (), ()  # type: Any, Any, Any, Any
+            refs: Any = ()
             try:
-                if encoded.refs or encoded.memories:
-                    body, refs, attachments, parts = self._names(encoded)
+                body, refs, attachments, parts = self._names(encoded)
                 self.session.item(sending.stream, body, 1, refs, attachments, parts)
             except Failure as failure:
                 if refs:
@@ -211,18 +213,12 @@ class Flows(Reading):
         """Whether its items are wanted. Under the lock."""
         return self._sendings.get(sending.stream) is sending
 
-    def _flush(self) -> None:
-        super()._flush()
-        if self._stalled and not self.session.is_congested:
-            stalled, self._stalled = self._stalled, {}
-            for sending in stalled:
-                self._schedule(sending)
-
     def _schedule(self, sending: Sending) -> None:
         if sending.busy:
             sending.again = True
         elif self.session.is_congested:
             self._stalled[sending] = None
+            self._stuck = True
         elif not sending.scheduled:
             sending.scheduled = True
             self._enqueue(sending)

@@ -33,28 +33,30 @@ class Held:
             with link.lock:
                 if link.ended is None and (self._inline or link.session.is_congested):
                     self._inline.append(call)
+                    link._stuck = True
                     return
         call.object.run(call)
 
     def hold(self, jobs: deque[Any]) -> None:
         """Has the calls among these wait. Under the lock."""
         self._others += [job for job in jobs if type(job) is Call]
+        self._link._stuck = True
         rest = [job for job in jobs if type(job) is not Call]
         jobs.clear()
         jobs.extend(rest)
 
-    def go_on(self) -> None:
-        """The other end has read. Under the lock."""
+    def go_on(self) -> bool:
+        """The other end has read. Whether there are still some that wait. Under the lock."""
         link = self._link
-        if (self._inline or self._others) and not link.session.is_congested:
-            if self._others:
-                link.jobs.extendleft(reversed(self._others))  # ahead of what came meanwhile
-                self._others.clear()
-                if link.attendant is not None:
-                    link.attendant.wants(link)
-            if self._inline and not self._runs:
-                self._runs = True
-                link._undone.append((self._run_all, ()))
+        if self._others:
+            link.jobs.extendleft(reversed(self._others))  # ahead of what came meanwhile
+            self._others.clear()
+            if link.attendant is not None:
+                link.attendant.wants(link)
+        if self._inline and not self._runs:
+            self._runs = True
+            link._undone.append((self._run_all, ()))
+        return bool(self._inline)
 
     def _run_all(self) -> None:
         link = self._link

@@ -97,9 +97,7 @@ class Link(Flows):
     ) -> int:
         if self.ended is not None:
             raise Failure("unavailable", self.ended.message)
-        body, refs, attachments, parts = encoded.body, (), (), ()  # type: Any, Any, Any, Any
-        if encoded.refs or encoded.memories:
-            body, refs, attachments, parts = self._names(encoded)
+        body, refs, attachments, parts = self._names(encoded)
         stream = None if encoded.stream is None else encoded.stream.begin()
         session = self.session
         try:
@@ -247,8 +245,10 @@ class Link(Flows):
                 session.fail(call.id, failure or Failure("internal", "there is no answer"))
             elif call.notify:
                 session.done(call.id)
-            else:
+            elif encoded.refs or encoded.memories or encoded.stream is not None:
                 self._reply(call, encoded, codec)
+            else:
+                session.reply(call.id, encoded.body, codec)
             todo = self._settle()
             if call.dependents:
                 dependents, call.dependents = call.dependents, []
@@ -259,10 +259,8 @@ class Link(Flows):
             self.do(todo)
 
     def _reply(self, call: Call, encoded: Encoded, codec: int) -> None:
-        body, refs, attachments, parts = encoded.body, (), (), ()  # type: Any, Any, Any, Any
         try:
-            if encoded.refs or encoded.memories:
-                body, refs, attachments, parts = self._names(encoded)
+            body, refs, attachments, parts = self._names(encoded)
         except Failure as failure:
             self.session.fail(call.id, failure)
             return
@@ -399,9 +397,12 @@ class Link(Flows):
                 self._held.hold(self.jobs)
             return self.jobs.popleft() if self.jobs else None
 
-    def _flush(self) -> None:
-        super()._flush()
-        self._held.go_on()
+    def _go_on(self) -> None:
+        if not self.session.is_congested:
+            stalled, self._stalled = self._stalled, {}
+            for sending in stalled:
+                self._schedule(sending)
+            self._stuck = self._held.go_on()
 
     def _begin(self, call: Call, thing: Any, todo: list[Any]) -> None:
         """Has a call run, by whoever should."""

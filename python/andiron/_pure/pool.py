@@ -65,6 +65,8 @@ class Pool:
         self._asked = 0.0
         #: Connections that want something; those who tell must not wait.
         self._noted: deque[Link] = deque()
+        #: The connection that is being read.
+        self._stepped: Link | None = None
         self._here, self._there = map(owned, socket.socketpair())
         self._here.setblocking(False)
         self._there.setblocking(False)
@@ -114,6 +116,8 @@ class Pool:
 
     def wants(self, link: Link) -> None:
         """There is something to be run or sent; on any thread."""
+        if link is self._stepped and get_ident() == self._reader:
+            return  # it is looked at behind its step
         self._noted.append(link)
         self.wake()
 
@@ -190,13 +194,16 @@ class Pool:
         for _ in range(len(self._waiting)):
             link = self._waiting.popleft()
             try:
-                link.run_job()
+                link.run_taken(link.take_job())
             finally:
                 if link.jobs and link not in self._waiting:
                     self._waiting.append(link)
 
     def step(self, timeout: float) -> None:
         """Reads what comes within that time, for all connections."""
+        if self._stepped is not None:  # something that runs in its step waits
+            self._noted.append(self._stepped)
+            self._stepped = None
         self._look_at_noted()
         if self._timers or self._dues:
             timeout = min(timeout, self._next_timer(monotonic()))
@@ -205,12 +212,9 @@ class Pool:
         if self._noted:
             timeout = 0.0
         events = self._selector.select(timeout)
-        if events and any(key.data is None for key, _ in events):
-            # Ahead of what follows: a byte of who tells something behind that must not be taken.
-            try:
-                self._here.recv(4096)
-            except (BlockingIOError, OSError):
-                pass
+        for key, _ in events:
+            if key.data is None:
+                self._hear()  # ahead of what follows: a byte of who tells something behind that must not be taken
         self._awake = False
         for key, _ in events:
             if callable(key.data):
@@ -236,23 +240,36 @@ class Pool:
                 if link.holds_back:
                     link.push()
 
+    def _hear(self) -> None:
+        """Takes the bytes by which it was woken."""
+        try:
+            self._here.recv(4096)
+        except (BlockingIOError, OSError):
+            pass
+
     def _step_link(self, link: Link) -> None:
-        link.step(0)
-        self._ask(link)
+        self._stepped = link
+        try:
+            link.step(0)
+        finally:
+            self._stepped = None
+        self._look_at(link)
 
     def _look_at_noted(self) -> None:
         while self._noted:
-            link = self._noted.popleft()
-            # First what could not be found out again: where it is closed at this moment it cannot be watched.
-            if link.jobs:
-                if self.threads is None:
-                    if link not in self._waiting:
-                        self._waiting.append(link)
-                else:
-                    self._have_run(link)
-            if link.is_behind:
-                link.push()
-            self._watch(link)
+            self._look_at(self._noted.popleft())
+
+    def _look_at(self, link: Link) -> None:
+        """Sees what a connection wants."""
+        # First what could not be found out again: where it is closed at this moment it cannot be watched.
+        if link.jobs:
+            if self.threads is not None:
+                self._have_run(link)
+            elif link not in self._waiting:
+                self._waiting.append(link)
+        if link.is_behind:
+            link.push()
+        self._watch(link)
 
     def _watch(self, link: Link) -> None:
         """Watches for what a connection waits for."""

@@ -108,6 +108,8 @@ class Reading:
         self._undone: list[Any] = []
         #: The socket took no more when something was sent last.
         self._full = False
+        #: Something here waits until the other end has read more.
+        self._stuck = False
         #: What nobody here has any more. A collector may find that out anywhere, so it only leaves a note.
         self._dropped: deque[Any] = deque()
         #: Whether the session looks at the clock though no call has a limit.
@@ -157,6 +159,8 @@ class Reading:
 
     def next_timeout(self) -> float | None:
         """When the session wants to be looked at, by `time.monotonic`. Who reads asks before it waits, and is told where that becomes earlier."""
+        if self._due is None and not self._is_timed():
+            return None  # who makes a call with a limit meanwhile finds that it is earlier
         with self.lock:
             due = self._due = self.session.poll_timeout() if self._is_timed() else None
         return due
@@ -392,7 +396,18 @@ class Reading:
         with self.lock:
             self._reader = 0
             try:
-                self._take(arrived, lost, due is not None)
+                now = monotonic()
+                if lost is not None:
+                    session.disconnected(lost)
+                elif arrived is not None:
+                    if not self._bound:
+                        self._bind()
+                    if arrived[0] or arrived[1]:
+                        session.receive(now, *arrived)
+                    else:
+                        session.disconnected(channel.end_of_stream)
+                if due is not None:
+                    session.handle_timeout(now)
             except BaseException as error:
                 self._break(error)
                 wrong = error
@@ -401,23 +416,6 @@ class Reading:
             self.do(todo)
         if wrong is not None:
             raise wrong
-
-    def _take(self, arrived: Any, lost: str | None, timed: bool) -> None:
-        """Gives the session what was read."""
-        session = self.session
-        now = monotonic()
-        if lost is not None:
-            session.disconnected(lost)
-        elif arrived is not None:
-            data, descriptors, cut_off = arrived
-            if not self._bound:
-                self._bind()
-            if data or descriptors:
-                session.receive(now, data, descriptors, cut_off)
-            else:
-                session.disconnected(self.channel.end_of_stream)
-        if timed:
-            session.handle_timeout(now)
 
     def _break(self, error: BaseException) -> None:
         """Something interrupted the session half way, and it cannot go on."""
@@ -459,11 +457,18 @@ class Reading:
                 self._digest(todo)
             if self._dropped:
                 self._give_back()
-            if send or self.channel.wants_write:
-                self._flush()
-                if session.events:
-                    self._digest(todo)
-            if self.ended is None and session.is_ending and session.is_finished:
+            wants_write = self.channel.wants_write
+            if send or wants_write:
+                outbox = session.outbox
+                if outbox.pieces or outbox.ready or outbox.finished_items or self._full or wants_write:
+                    self._flush()
+                    if session.events:
+                        self._digest(todo)
+                if self._stuck:
+                    self._go_on()
+            # As `is_ending`, which is asked here with every message.
+            ending = session.goodbye_sent or session.goodbye_received is not None
+            if ending and self.ended is None and session.is_finished:
                 session.disconnected("it was closed here" if self.closed_here else "both ends said goodbye")
                 self._digest(todo)
             if self._sleepers:
@@ -487,6 +492,8 @@ class Reading:
             try:
                 self._give_back()
                 self._flush()
+                if self._stuck:
+                    self._go_on()
                 self._wake(False)
             finally:
                 self.lock.release()
@@ -497,14 +504,10 @@ class Reading:
         session, channel = self.session, self.channel
         full = False
         try:
-            while True:
-                out = session.transmit()
-                if out is None:
-                    if channel.wants_write:
-                        channel.send((), ())
-                        full = channel.wants_write
-                    break
-                session.transmitted(channel.send(out[0], out[1]))
+            session.send_by(channel.send)
+            if channel.wants_write:
+                channel.send((), ())
+                full = channel.wants_write
         except (BlockingIOError, InterruptedError):
             full = True
         except BrokenPipeError:
@@ -515,6 +518,10 @@ class Reading:
             self._full = full
             if self.attendant is not None:
                 self.attendant.wants(self)
+
+    def _go_on(self) -> None:
+        """Has what waits for the other end to read go on, if that did."""
+        raise NotImplementedError
 
     def wake(self, everybody: bool = False) -> None:
         """Something that a thread may wait for changed; ``everybody``: also who reads."""

@@ -169,6 +169,8 @@ class Call:
                 "unsupported",
                 f"arguments in codec {payload.codec}; this object reads the native codec, 1",
             )
+        if not (payload.refs or payload.attachments or payload.stream):
+            return codec.decode_arguments(payload.body)
         return codec.decode_arguments(payload.body, *self.link.beside(payload, makes))
 
     def answer(self, value: Any) -> None:
@@ -177,8 +179,10 @@ class Call:
             encoded = codec.encode_result(value)
         except Exception as error:  # whatever is in the way of sending it
             self.fail(error)
-        else:
-            self.answer_encoded(encoded)
+            return
+        if not self.answered:
+            self.answered = True
+            self.link.answer(self, encoded, 1, None)
 
     def answer_encoded(self, encoded: codec.Encoded, codec_number: int = 1) -> None:
         """The same of a value that is encoded."""

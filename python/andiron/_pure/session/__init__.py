@@ -17,6 +17,7 @@ from andiron._pure.session.wire import ABRUPT, GOODBYE, PING, TIMEOUT, U16, VERS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from andiron._pure.session.outbox import Buffer
@@ -103,7 +104,7 @@ class Session(Receiving):
         outbox = self.outbox
         return outbox.end - outbox.position > _CONGESTED_FROM or outbox.answer_bytes > self.most_buffer
 
-    def transmit(self) -> tuple[list[Buffer], tuple[Any, ...]] | None:
+    def transmit(self) -> tuple[Sequence[Buffer], tuple[Any, ...]] | None:
         """What to send next: buffers, and what has a descriptor to go with their first byte.
 
         Send any part of it and tell `transmitted` how many bytes went.
@@ -111,6 +112,14 @@ class Session(Receiving):
         if self.outbox.finished_items:
             self.send_held_items()
         return self.outbox.transmit()
+
+    def send_by(self, send: Callable[[Any, tuple[Any, ...]], int]) -> None:
+        """Has everything sent that can be, by ``send(buffers, what has descriptors)``, which says how many bytes went, and may raise where none can. In place of `transmit`."""
+        outbox = self.outbox
+        while outbox.pieces or outbox.ready or outbox.finished_items:
+            if outbox.finished_items:
+                self.send_held_items()
+            outbox.send_by(send)
 
     def transmitted(self, count: int) -> None:
         """So many bytes of the last `transmit` were sent, with its descriptors if there was at least one."""

@@ -8,7 +8,7 @@ from andiron._pure.session.wire import ABORT, CALL, CHUNK, HEADER, ITEM, RESULT,
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Sequence, Tuple, Union
+    from typing import Any, Callable, Sequence, Tuple, Union
 
     Buffer = Union[bytes, bytearray, memoryview]
     #: Whose body a long body is: the kind of the frame that it began in, and the id, or of an item the stream.
@@ -168,7 +168,25 @@ class Outbox:
         if kind != CALL:
             self.answer_bytes -= sending.left
 
-    def transmit(self) -> tuple[list[Buffer], tuple[Any, ...]] | None:
+    def send_by(self, send: Callable[[Any, tuple[Any, ...]], int]) -> None:
+        """Has all sent; see `Session.send_by`."""
+        pieces = self.pieces
+        while pieces or self.ready:
+            if len(pieces) != 1 or self.attached:
+                buffers, attachments = self.transmit() or ((), ())
+                self.transmitted(send(buffers, attachments))
+                pieces = self.pieces
+                continue
+            # One small frame, as mostly.
+            length = len(pieces[0])
+            count = send(pieces, ())
+            if count == length:
+                pieces.clear()
+                self.position += count
+            else:
+                self.transmitted(count)
+
+    def transmit(self) -> tuple[Sequence[Buffer], tuple[Any, ...]] | None:
         """What to send next, and what goes with its first byte."""
         pieces = self.pieces
         if not pieces:

@@ -87,7 +87,8 @@ class Receiving(Incoming):
         self.heard = now
         self.asked = None
         at = 0
-        if not owned and not cut_off and self.is_open and self.inbox.is_between():
+        inbox = self.inbox
+        if not (owned or cut_off or inbox.partial or inbox.left) and self.is_open:
             at = self._receive_small(now, data)
             if at == len(data):
                 if self.backlog:
