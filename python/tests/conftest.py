@@ -20,8 +20,8 @@ hypothesis.settings.register_profile("test", derandomize=True, deadline=None)
 hypothesis.settings.register_profile("soak", max_examples=20_000, deadline=None, print_blob=True)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "test"))
 
-# To import what takes things away does.
-collect_ignore = ["without"]
+# To import what takes things away does, and the programs are run as such.
+collect_ignore = ["without", "moving"]
 
 ROOT = pathlib.Path(__file__).parents[2]
 TESTS = str(ROOT / "python" / "tests")

@@ -1,0 +1,21 @@
+"""Of Kodi what the programs use: a log, and a host that ends when its input does."""
+
+import sys
+
+LOGINFO, LOGWARNING, LOGERROR = 1, 2, 3
+
+
+def log(msg, level=LOGINFO):
+    print(msg, flush=True)
+
+
+class Monitor:
+    def __init__(self):
+        self._ends = False
+
+    def abortRequested(self):  # noqa: N802 - Kodi calls it so
+        return self._ends
+
+    def waitForAbort(self, seconds):  # noqa: N802 - Kodi calls it so
+        self._ends = not sys.stdin.readline()
+        return self._ends
