@@ -364,6 +364,10 @@ def _reduce(value: Any) -> Any:
     remote = getattr(type(value), "__andiron_remote__", None)
     if remote is not None:
         return remote(value)
+    if _values.converters:
+        converted = _values.convert(value)
+        if converted is not None:
+            return converted
     reduced = _values.reduce(value)
     # What is marked as something to be called is no value, whatever its class is otherwise.
     if reduced is None and not is_exposed(value):

@@ -145,6 +145,11 @@ class Extension:
 _classes: dict[str, type] = {}
 _names: dict[type, str] = {}
 
+#: What else makes values of instances: by the class, also of their bases, what gives the record that stands for one, or `None` where it has none for it.
+converters: dict[type, Callable[[Any], Record | None]] = {}
+#: What makes the values of records again, by their names.
+makers: dict[str, Callable[[dict[str, Any]], Any]] = {}
+
 
 def register(cls: T, name: str | None = None) -> T:
     """Has instances of this class arrive here as what they are: a dataclass, an enumeration, a named tuple, an exception, or a class whose instances have a ``__dict__``.
@@ -308,6 +313,16 @@ def reduce(value: Any) -> Reduced | None:
         return reducer(value)
     numpy = sys.modules.get("numpy")
     return _scalar(value) if numpy is not None and isinstance(value, numpy.generic) else None
+
+
+def convert(value: Any) -> Reduced | None:
+    """The same of an instance whose class, or one that it is made of, has a converter."""
+    for cls in type(value).__mro__:
+        converter = converters.get(cls)
+        record = None if converter is None else converter(value)
+        if record is not None:
+            return _record(record)
+    return None
 
 
 def reduce_instance(value: Any) -> Reduced | None:
@@ -514,6 +529,9 @@ def _to_exception(payload: list[Any]) -> BaseException:
 def _to_instance(payload: list[Any]) -> Any:
     name, fields = _parts(payload, "record", str, dict)
     _named(fields, "record")
+    maker = makers.get(name)
+    if maker is not None:
+        return maker(fields)
     cls = _classes.get(name)
     if cls is None:
         return _to_scalar(fields) if name == SCALAR and _has_numpy() else Record(name, fields)

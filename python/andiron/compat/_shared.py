@@ -288,15 +288,15 @@ def secret_file(secret: str | None) -> str | None:
     return path
 
 
-def in_words(error: andiron.Error) -> andiron.Error:
+def in_words(error: andiron.Error, how: str = "secret=") -> andiron.Error:
     """An error that tells how to give a secret here."""
     said = error.message.replace(
-        "its file by `--secret-file` (`secret_file` in a program)", "it by `secret=`"
+        "its file by `--secret-file` (`secret_file` in a program)", f"it by `{how}`"
     )
     return type(error)(
         said.replace(
             "its file to both ends by `--secret-file` (`secret_file` in a program)",
-            "it to both ends by `secret=`",
+            f"it to both ends by `{how}`",
         )
     )
 
@@ -359,12 +359,12 @@ def _connect(place: Place, address: str, file: str | None) -> andiron.Hub:
     try:
         return connect(address, timeout=TIMEOUT, secret_file=file)
     except andiron.AuthenticationError as error:
-        if file is None and place.port and is_this_machine(place.host) and not _is_answered(place):
+        if file is None and place.port and is_this_machine(place.host) and not is_answered(place):
             raise andiron.UnavailableError(f"no server at {address}: start it first") from error
         raise in_words(error) from error
 
 
-def _is_answered(place: Place) -> bool:
+def is_answered(place: Place) -> bool:
     """Whether anybody listens there. Where no secret of a server is found, it may not run, or be another user's."""
     import socket
 
