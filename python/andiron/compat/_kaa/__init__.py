@@ -1,0 +1,1 @@
+"""What stands below `andiron.compat.kaa_rpc`."""

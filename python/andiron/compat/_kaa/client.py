@@ -1,0 +1,118 @@
+"""Clients."""
+
+from __future__ import annotations
+
+import threading
+
+from andiron import _engine, _errors, _log
+from andiron._hub import Hub
+from andiron.compat._kaa import proof
+from andiron.compat._kaa import turns as _turns
+from andiron.compat._kaa.addresses import Place
+from andiron.compat._kaa.calls import End
+from andiron.compat._kaa.channel import Channel, closed
+from andiron.compat._kaa.inprogress import InProgress
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+#: What `Client.status` says.
+DISCONNECTED = "DISCONNECTED"
+CONNECTING = "CONNECTING"
+CONNECTED = "CONNECTED"
+
+#: How many exposed functions of one client run at once; further calls wait.
+_THREADS = 64
+#: For so many seconds at most an attempt to connect that is under way at the end is waited for.
+_PATIENCE = 10.0
+
+
+class Client(Channel):
+    """Connects to a server, meanwhile and again where that is wanted: `inprogress` of it tells when it is connected, or why not.
+
+    ``address`` and ``auth_secret`` are those of `Server`. ``retry``: where there is no server, or the connection is lost, it is tried again every so many seconds, until the client
+    is closed.
+    """
+
+    channel_type = "client"
+
+    def __init__(
+        self, address: Any, auth_secret: Any = "", buffer_size: int | None = None, retry: float | None = None
+    ) -> None:
+        super().__init__(_turns.chosen())
+        if retry is not None:
+            _errors.check_seconds("retry=", retry)
+        self.buffer_size = buffer_size
+        #: Whether it connects again.
+        self.monitoring = retry is not None
+        #: `CONNECTING`, `CONNECTED` or `DISCONNECTED`.
+        self.status = CONNECTING
+        self._retry = retry
+        self._place = Place(address, auth_secret, False)
+        self._closing = threading.Event()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="andiron-kaa_rpc", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Ends the channel for good: it is not connected again. Calls that are not finished fail, with an `IOError`."""
+        self._closing.set()
+        self._over.set()
+        super().close()
+        if threading.current_thread() is not self._thread:
+            self._thread.join(_PATIENCE)
+
+    def _keep(self) -> None:
+        """Connects, and connects again."""
+        while not self._closing.is_set():
+            self._over.clear()
+            error: Exception | None = None
+            try:
+                self._dial()
+                self._over.wait()
+            except Exception as failed:
+                error = failed
+            self._drop(error)
+            if self._retry is None or self._closing.wait(self._retry):
+                break
+            self._connecting = InProgress(turns=self._turns)
+            self._calls.expect()
+            self.status = CONNECTING
+        self._drop(None)
+        self.status = DISCONNECTED
+        self._turns.end()
+
+    def _dial(self) -> None:
+        place = self._place
+        connection = _engine.connect(
+            place.address, secret_file=place.secret_file, pump=True, threads=_THREADS
+        )
+        hub = self._hub = Hub(connection)
+        if self._closing.is_set():
+            return
+        try:
+            door = hub[proof.DOOR]
+        except _errors.NoObjectError:
+            raise _errors.UnavailableError(f"the server at '{place.address}' is none of kaa_rpc") from None
+        self._end = End(self._calls, self._function)
+        end = proof.enter(door, place.password, self._end)
+        connection.pump(lambda _: self._over.set())
+        self.status = CONNECTED
+        self._opened(end, hub)
+        self._turns.soon(self.signals["open"].emit)
+
+    def _drop(self, error: Exception | None) -> None:
+        """What there was of a connection is over."""
+        hub, self._hub = self._hub, None
+        if hub is not None:
+            hub.close()
+        self.status = DISCONNECTED
+        reason = error or closed()
+        self._lost(reason)
+        if not self._connecting.finished:
+            if self.monitoring or self._closing.is_set():
+                self._connecting._exception.handled = True  # it is tried again
+            self._connecting._settle(None, reason, None)
+            if error is not None:
+                _log.log("warning", f"kaa_rpc cannot connect to '{self._place.address}': {error}")

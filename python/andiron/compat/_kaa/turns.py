@@ -1,0 +1,199 @@
+"""Where callbacks run: one after the other, on a thread of a channel's own or in the loop of `asyncio` in which it was made."""
+
+from __future__ import annotations
+
+import heapq
+import threading
+import time
+from collections import deque
+from itertools import count
+
+from andiron import _host, _log
+from andiron._later import running_loop
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+    from typing import Any, Union
+
+    Turns = Union["ThreadTurns", "LoopTurns"]
+
+#: A thread without work ends after so many seconds; the next work begins another one.
+_IDLE = 5.0
+#: So many seconds are what is under way at the end waited for.
+_PATIENCE = 5.0
+
+_local = threading.local()
+
+
+class ThreadTurns:
+    """Runs what it is given on one thread, which begins with the first and ends when there was nothing more to do for a while."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._ready: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
+        #: What is to be run later, the soonest first.
+        self._timed: list[tuple[float, int, Timed]] = []
+        self._numbers = count()
+        self._thread: threading.Thread | None = None
+        self._is_closed = False
+
+    def soon(self, function: Callable[..., object], *args: Any) -> None:
+        """Has a function run behind those that were given before."""
+        with self._changed:
+            self._ready.append((function, args))
+            self._attend()
+
+    def later(self, seconds: float, function: Callable[[], object]) -> Timed:
+        """Has a function run so many seconds later, unless it is given up before."""
+        timed = Timed(function)
+        with self._changed:
+            heapq.heappush(self._timed, (time.monotonic() + seconds, next(self._numbers), timed))
+            self._attend()
+        return timed
+
+    def is_here(self) -> bool:
+        """Whether this is its thread."""
+        return getattr(_local, "turns", None) is self
+
+    def wake(self) -> None:
+        """Has `run_until` look again."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def run_until(self, done: Callable[[], bool], until: float | None) -> None:
+        """Goes on with what there is to do, on its own thread, within something that waits there: as a main loop within a main loop."""
+        while not done() and (until is None or time.monotonic() < until):
+            _host.check()
+            work = self._next(done, _host.SLICE if until is None else until - time.monotonic())
+            if work is not None:
+                _run(*work)
+
+    def close(self) -> None:
+        """Does what there is to do now, and then ends its thread, for which it waits shortly; what was to be run later is not."""
+        with self._changed:
+            self._is_closed = True
+            self._timed.clear()
+            thread = self._thread
+            self._changed.notify_all()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(_PATIENCE)
+
+    def end(self) -> None:
+        """The same without waiting."""
+        with self._changed:
+            self._is_closed = True
+            self._timed.clear()
+            self._changed.notify_all()
+
+    def _attend(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._serve, name="andiron-kaa_rpc", daemon=True)
+            self._thread.start()
+        self._changed.notify_all()
+
+    def _serve(self) -> None:
+        _local.turns = self
+        while True:
+            work = self._next(lambda: False, _IDLE)
+            if work is not None:
+                _run(*work)
+                del work  # what it has is not kept until the next comes
+                continue
+            with self._changed:
+                if not self._ready and (self._is_closed or not self._timed):
+                    self._thread = None
+                    return
+
+    def _next(
+        self, done: Callable[[], bool], seconds: float
+    ) -> tuple[Callable[..., object], tuple[Any, ...]] | None:
+        """What is to be done next; `None` where nothing came in time, or it is done."""
+        until = time.monotonic() + seconds
+        with self._changed:
+            while True:
+                now = time.monotonic()
+                while self._timed and self._timed[0][0] <= now:
+                    self._ready.append((heapq.heappop(self._timed)[2].run, ()))
+                if self._ready:
+                    return self._ready.popleft()
+                if done() or now >= until or self._is_closed:
+                    return None
+                wake = min(until, self._timed[0][0]) if self._timed else until
+                self._changed.wait(max(0.0, wake - now))
+
+
+class LoopTurns:
+    """Runs what it is given in a loop of `asyncio`."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+
+    def soon(self, function: Callable[..., object], *args: Any) -> None:
+        """Has a function run in the loop; where that is closed, at once."""
+        try:
+            self._loop.call_soon_threadsafe(_run, function, args)
+        except RuntimeError:
+            _run(function, args)
+
+    def later(self, seconds: float, function: Callable[[], object]) -> Timed:
+        """Has a function run so many seconds later, unless it is given up before."""
+        timed = Timed(function)
+        self.soon(self._loop.call_later, seconds, timed.run)
+        return timed
+
+    def is_here(self) -> bool:
+        """Whether this is called by the loop."""
+        return running_loop() is self._loop
+
+    def close(self) -> None:
+        """Nothing: the loop belongs to the program."""
+
+    end = close
+
+
+class Timed:
+    """Something that is to be run later."""
+
+    def __init__(self, function: Callable[[], object]) -> None:
+        self._function: Callable[[], object] | None = function
+
+    def run(self) -> None:
+        """Runs it, unless it was given up."""
+        function, self._function = self._function, None
+        if function is not None:
+            function()
+
+    def give_up(self) -> None:
+        """Has it not run."""
+        self._function = None
+
+
+def _run(function: Callable[..., object], args: tuple[Any, ...]) -> None:
+    try:
+        function(*args)
+    except BaseException as error:  # a SystemExit as well: it is none of this thread's
+        _log.log("error", f"{function!r} raised", error)
+
+
+def chosen() -> Turns:
+    """Those for what is made here: in the loop that runs here, or on a thread of their own."""
+    loop = running_loop()
+    return ThreadTurns() if loop is None else LoopTurns(loop)
+
+
+def of_thread() -> ThreadTurns | None:
+    """Those whose thread this is."""
+    return getattr(_local, "turns", None)
+
+
+_of_all = ThreadTurns()
+
+
+def here() -> Turns:
+    """Those that run here, or else some that belong to nobody: for what goes on later."""
+    loop = running_loop()
+    if loop is not None:
+        return LoopTurns(loop)
+    return of_thread() or _of_all
