@@ -22,9 +22,8 @@ NotFinished = object()
 def coroutine(interval: float = 0) -> Callable[[Callable[..., Any]], Callable[..., InProgress]]:
     """Makes a generator a function that gives an in-progress object.
 
-    To yield an in-progress object waits for it, and gives its result, or raises what it fails with; `NotFinished` goes on a little later, and any other value is the result, as that
-    of ``return`` is.
-    ``interval``: seconds before it goes on each time. What it raises at once its caller gets at once.
+    To yield an in-progress object waits for it, and gives its result, or raises what it fails with; `NotFinished` goes on a little later; any other value is the result, as that of
+    ``return`` is. ``interval``: seconds before it goes on each time. What it raises at once its caller gets at once.
 
     >>> @coroutine()
     ... def doubled(slow):

@@ -20,7 +20,7 @@ def expose(command: str | None = None, add_client: bool = False, coroutine: bool
     """
 
     def decorator(func: Any) -> Any:
-        marked = coroutines.coroutine()(func) if coroutine else func
+        marked: Any = coroutines.coroutine()(func) if coroutine else func
         marked._kaa_rpc = command or func.__name__
         marked._kaa_rpc_param = (add_client,)
         return marked
