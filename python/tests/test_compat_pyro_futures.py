@@ -1,0 +1,208 @@
+"""Futures and batches as Pyro4 had them; what they do over a connection is in the programs under `moving`."""
+
+import copy
+import threading
+
+import pytest
+
+from andiron.compat.pyro import batches, errors, futures
+
+
+class Failed(Exception):
+    pass
+
+
+def fails(*_):
+    raise Failed("it fails")
+
+
+def gated(value):
+    """Work that waits until it may go on."""
+    gate = threading.Event()
+
+    def work():
+        gate.wait(10)
+        return value
+
+    return gate, work
+
+
+def test_a_result_is_waited_for():
+    gate, work = gated(20)
+    result = futures.start(work)
+    assert (result.ready, result.wait(0.01)) == (False, False)
+    gate.set()
+    assert (result.value, result.ready, result.wait(0)) == (20, True, True)
+
+
+def test_steps_are_done_in_their_order_before_and_behind_the_result():
+    gate, work = gated(1)
+    result = futures.start(work).then(lambda value, by: value + by, by=10).then(lambda value, by: value * by, 2)
+    gate.set()
+    assert result.value == 22
+    assert result.then(lambda value: value + 1).value == 23
+    assert result.value == 23
+
+
+def test_an_error_is_raised_by_the_value_and_skips_the_steps():
+    result = futures.start(fails).then(pytest.fail)
+    with pytest.raises(Failed, match="it fails"):
+        result.value
+    result.then(pytest.fail)
+    with pytest.raises(Failed):
+        result.value
+
+
+def test_an_error_is_told_once_however_late_one_asks_for_it():
+    early, late = [], []
+    gate = threading.Event()
+    result = futures.start(lambda: gate.wait(10) and fails()).iferror(early.append)
+    gate.set()
+    result.wait(10)
+    result.then(print)
+    result.iferror(late.append)
+    assert [[type(error) for error in heard] for heard in (early, late)] == [[Failed], [Failed]]
+
+
+def test_a_step_that_fails_is_the_error_of_the_result():
+    heard = []
+    result = futures.start(lambda: 1).then(fails).then(pytest.fail).iferror(heard.append)
+    with pytest.raises(Failed):
+        result.value
+    assert [type(error) for error in heard] == [Failed]
+    result = futures.start(lambda: 1)
+    result.wait(10)
+    result.then(fails)
+    with pytest.raises(Failed):
+        result.value
+
+
+def test_a_handler_of_errors_that_fails_keeps_nobody_waiting():
+    threads = threading.excepthook
+    threading.excepthook = lambda _: None
+    try:
+        gate = threading.Event()
+        result = futures.start(lambda: gate.wait(10) and fails()).iferror(fails)
+        gate.set()
+        assert result.wait(10)
+    finally:
+        threading.excepthook = threads
+
+
+def test_work_does_not_hold_the_end_of_the_program_up():
+    gate, work = gated(1)
+    before = set(threading.enumerate())
+    result = futures.start(work)
+    (thread,) = set(threading.enumerate()) - before
+    assert thread.daemon
+    gate.set()
+    assert result.value == 1
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_a_future_runs_once():
+    future = futures.Future(lambda first, second=1: first + second)
+    assert future.then(lambda value, by: value * by, by=2).iferror(print) is future
+    assert future(10, second=2).value == 24
+    for late in (lambda: future(10), lambda: future.then(print)):
+        with pytest.raises(RuntimeError, match="already been evaluated"):
+            late()
+    assert (future.cancel(), future.delay(1), future.cancelled) == (False, False, False)
+
+
+def test_a_future_that_was_cancelled_never_runs():
+    future = futures.Future(pytest.fail)
+    assert (future.delay(60), future.cancel(), future.cancelled) == (True, True, True)
+    with pytest.raises(RuntimeError, match="cancelled"):
+        future()
+
+
+def test_a_future_is_cancelled_while_it_is_delayed():
+    future = futures.Future(pytest.fail)
+    future.delay(60)
+    result = future()
+    assert not result.ready
+    assert future.cancel()
+    with pytest.raises(RuntimeError, match="future has been cancelled"):
+        result.value  # at once, and not when the delay is over
+
+
+def test_a_delay_may_be_made_shorter_meanwhile():
+    future = futures.Future(lambda: "ran")
+    future.delay(60)
+    result = future()
+    assert future.delay(0)
+    assert result.value == "ran"
+
+
+def test_the_error_of_a_future_is_told():
+    heard = []
+    result = futures.Future(fails).iferror(heard.append)()
+    with pytest.raises(Failed):
+        result.value
+    assert [type(error) for error in heard] == [Failed]
+
+
+class Counting:
+    """A proxy that makes batches by itself."""
+
+    def __init__(self):
+        self.batches = []
+
+    def _pyroInvokeBatch(self, calls, oneway=False):
+        self.batches.append((list(calls), oneway))
+        if oneway:
+            return None
+        results = [args[0] for name, args, _ in calls if name == "echo"]
+        return results, Failed("in the batch") if len(results) < len(calls) else None
+
+
+def test_calls_are_collected_until_the_batch_is_called():
+    proxy = Counting()
+    batch = batches.batch(proxy)
+    assert (batch.echo(1), batch.echo(2, more=3)) == (None, None)
+    assert proxy.batches == []
+    results = batch()
+    assert proxy.batches == [([("echo", (1,), {}), ("echo", (2,), {"more": 3})], False)]
+    assert list(results) == [1, 2]
+    assert list(batch()) == []
+
+
+def test_what_came_before_an_error_is_given_first():
+    batch = batches.BatchProxy(Counting())
+    batch.echo(1)
+    batch.fail()
+    results = batch()
+    assert next(results) == 1
+    with pytest.raises(Failed):
+        next(results)
+    assert list(results) == []
+
+
+def test_a_batch_that_nobody_waits_for_gives_nothing():
+    proxy = Counting()
+    with batches.BatchProxy(proxy) as batch:
+        batch.echo(1)
+        assert batch(oneway=True) is None
+    assert proxy.batches == [([("echo", (1,), {})], True)]
+
+
+def test_an_asynchronous_batch_is_not_made_twice():
+    proxy = Counting()
+    batch = batches.BatchProxy(proxy)
+    batch.echo(1)
+    assert list(batch(asynchronous=True).value) == [1]
+    batch.echo(2)
+    assert list(batch(asynchronous=True).value) == [2]
+    with pytest.raises(errors.PyroError):
+        batch(oneway=True, asynchronous=True)
+
+
+def test_a_copy_of_a_batch_has_its_calls():
+    proxy = Counting()
+    batch = batches.BatchProxy(proxy)
+    batch.echo(1)
+    other = copy.copy(batch)
+    other.echo(2)
+    assert (list(batch()), list(other())) == ([1], [1, 2])
