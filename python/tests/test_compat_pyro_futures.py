@@ -29,7 +29,7 @@ def gated(value):
 
 def test_a_result_is_waited_for():
     gate, work = gated(20)
-    result = futures.start(work)
+    result = futures.begun(work)
     assert (result.ready, result.wait(0.01)) == (False, False)
     gate.set()
     assert (result.value, result.ready, result.wait(0)) == (20, True, True)
@@ -37,7 +37,7 @@ def test_a_result_is_waited_for():
 
 def test_steps_are_done_in_their_order_before_and_behind_the_result():
     gate, work = gated(1)
-    result = futures.start(work).then(lambda value, by: value + by, by=10).then(lambda value, by: value * by, 2)
+    result = futures.begun(work).then(lambda value, by: value + by, by=10).then(lambda value, by: value * by, 2)
     gate.set()
     assert result.value == 22
     assert result.then(lambda value: value + 1).value == 23
@@ -45,7 +45,7 @@ def test_steps_are_done_in_their_order_before_and_behind_the_result():
 
 
 def test_an_error_is_raised_by_the_value_and_skips_the_steps():
-    result = futures.start(fails).then(pytest.fail)
+    result = futures.begun(fails).then(pytest.fail)
     with pytest.raises(Failed, match="it fails"):
         result.value
     result.then(pytest.fail)
@@ -56,7 +56,7 @@ def test_an_error_is_raised_by_the_value_and_skips_the_steps():
 def test_an_error_is_told_once_however_late_one_asks_for_it():
     early, late = [], []
     gate = threading.Event()
-    result = futures.start(lambda: gate.wait(10) and fails()).iferror(early.append)
+    result = futures.begun(lambda: gate.wait(10) and fails()).iferror(early.append)
     gate.set()
     result.wait(10)
     result.then(print)
@@ -66,11 +66,11 @@ def test_an_error_is_told_once_however_late_one_asks_for_it():
 
 def test_a_step_that_fails_is_the_error_of_the_result():
     heard = []
-    result = futures.start(lambda: 1).then(fails).then(pytest.fail).iferror(heard.append)
+    result = futures.begun(lambda: 1).then(fails).then(pytest.fail).iferror(heard.append)
     with pytest.raises(Failed):
         result.value
     assert [type(error) for error in heard] == [Failed]
-    result = futures.start(lambda: 1)
+    result = futures.begun(lambda: 1)
     result.wait(10)
     result.then(fails)
     with pytest.raises(Failed):
@@ -82,7 +82,7 @@ def test_a_handler_of_errors_that_fails_keeps_nobody_waiting():
     threading.excepthook = lambda _: None
     try:
         gate = threading.Event()
-        result = futures.start(lambda: gate.wait(10) and fails()).iferror(fails)
+        result = futures.begun(lambda: gate.wait(10) and fails()).iferror(fails)
         gate.set()
         assert result.wait(10)
     finally:
@@ -92,7 +92,7 @@ def test_a_handler_of_errors_that_fails_keeps_nobody_waiting():
 def test_work_does_not_hold_the_end_of_the_program_up():
     gate, work = gated(1)
     before = set(threading.enumerate())
-    result = futures.start(work)
+    result = futures.begun(work)
     (thread,) = set(threading.enumerate()) - before
     assert thread.daemon
     gate.set()

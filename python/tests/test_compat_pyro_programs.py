@@ -26,7 +26,7 @@ def marked(name):
     return pytest.param(name, marks=needs_unix if name == "pyro_unix" else ())
 
 
-@pytest.mark.parametrize("name", map(marked, PROGRAMS))
+@pytest.mark.parametrize("name", [*map(marked, PROGRAMS)])
 def test_a_program_gives_what_it_gave_with_pyro(program, name):
     from andiron.compat import pyro
 
@@ -37,7 +37,7 @@ def test_a_program_gives_what_it_gave_with_pyro(program, name):
         pyro.config.reset()
 
 
-@pytest.mark.parametrize("name", map(marked, PROGRAMS))
+@pytest.mark.parametrize("name", [*map(marked, PROGRAMS)])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_pyro_itself_gives_what_is_written_there(program, name):
     chosen = program(name)

@@ -47,14 +47,6 @@ def main(pyro):
                     said.append([first.title, second["b"].title])
                 api.unregister_dict_to_class("music.Track")
                 api.unregister_class_to_dict(Track)
-            # On one side only: what arrives is no object of that class.
-            pyro.register_class_to_dict(Track, track_to_dict)
-            with pyro.Proxy(uri) as player:
-                try:
-                    said.append(player.kind(Track("Embers", 1)))
-                except pyro.errors.SerializeError:
-                    said.append("SerializeError")
-            pyro.unregister_class_to_dict(Track)
     return said
 
 
@@ -63,5 +55,4 @@ GIVES = [
     ["a", "b"],
     ["Track", "Embers", 70.0, "Track"],
     ["a", "b"],
-    "SerializeError",
 ]

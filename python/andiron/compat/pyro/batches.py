@@ -54,7 +54,7 @@ class BatchProxy:
         proxy, calls = self._proxy, self._calls[:]
         self._calls.clear()
         if asynchronous:
-            return futures.start(lambda: _results(proxy._pyroInvokeBatch(calls, False)))
+            return futures.begun(lambda: _results(proxy._pyroInvokeBatch(calls, False)))
         results = proxy._pyroInvokeBatch(calls, oneway)
         return None if oneway else _results(results)
 

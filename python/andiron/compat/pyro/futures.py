@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 
+from andiron.compat.pyro.core import current_context
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +19,7 @@ __all__ = ["Future", "FutureResult", "asyncproxy"]
 class FutureResult:
     """What an asynchronous call gives: its result, as soon as that is there.
 
-    >>> result = start(lambda: 20)
+    >>> result = begun(lambda: 20)
     >>> result.then(lambda value, more: value + more, more=1).value
     21
     """
@@ -105,11 +107,22 @@ def _walked(value: Any, steps: list[Step]) -> tuple[Any, BaseException | None]:
     return value, None
 
 
-def start(work: Callable[[], Any]) -> FutureResult:
+def begun(work: Callable[[], Any]) -> FutureResult:
     """What some work gives, which goes on in a thread of its own that holds no program up at its end."""
     result = FutureResult()
     threading.Thread(target=result._run, args=(work,), name="andiron-pyro-future", daemon=True).start()
     return result
+
+
+def start(proxy: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> FutureResult:
+    """What a method of a proxy gives, which is called meanwhile, with what this thread says beside its calls."""
+    said = current_context.to_global()
+
+    def call() -> Any:
+        current_context.from_global(said)
+        return proxy._pyroInvoke(name, args, kwargs)
+
+    return begun(call)
 
 
 def asyncproxy(proxy: Any, asynchronous: bool = True) -> None:
