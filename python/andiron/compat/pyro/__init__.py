@@ -76,8 +76,8 @@ _LATER = {
     "locate_ns": "names",
     "locateNS": "names",
     "resolve": "names",
-    "start_ns": "names",
-    "start_ns_loop": "names",
+    "start_ns": "nameserver",
+    "start_ns_loop": "nameserver",
     "type_meta": "names",
 }
 
@@ -85,7 +85,7 @@ _LATER = {
 def __getattr__(name: str) -> Any:
     from importlib import import_module
 
-    if name in ("batches", "futures", "names"):
+    if name in ("batches", "futures", "names", "nameserver"):
         return import_module(f"{__name__}.{name}")
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

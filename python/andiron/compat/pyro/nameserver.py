@@ -47,7 +47,7 @@ class NameServerDaemon(Daemon):
         pause = _pause_of_cleaner()
         port = config.NS_PORT if port is None else port
         super().__init__(host, port, unixsocket, nathost, natport, secret=secret)
-        self._names = self._running.connect()
+        self._names = self._server.connect()
         store = self._names.store.author(AUTHOR)
         self.nameserver = NameServer(lambda: store)
         uri = self.register(self.nameserver, NAMESERVER_NAME)

@@ -94,6 +94,9 @@ class Daemon:
     #: Called with this daemon, the address of the caller, the name of the method, its arguments, their names and the error, where a method raised one.
     methodcall_error_handler: Callable[..., Any] = staticmethod(_no_handler)
 
+    #: The folder of what its store keeps beyond its end; false: it keeps nothing.
+    _state: str | bool = False
+
     def __init__(
         self,
         host: str | None = None,
@@ -164,7 +167,7 @@ class Daemon:
         names = {DAEMON_NAME: self._calls.target(DAEMON_NAME)}
         try:
             self._server = Server(
-                names, address, state=False, secret_file=_shared.secret_file(secret or None), threads=threads
+                names, address, state=self._state, secret_file=_shared.secret_file(secret or None), threads=threads
             )
         except _errors.Error as error:
             self._loop.close()
