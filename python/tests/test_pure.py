@@ -109,6 +109,19 @@ def test_its_threads_end_with_it(home):
     assert _thread._count() == before
 
 
+def test_who_comes_and_goes_in_the_midst_of_a_stop_is_no_hindrance(home):
+    server = andiron.Server({}, f"unix:{home}/socket", state=False, threads=1)
+    running = server._running
+    leave = running._leave
+
+    def leave_late():
+        running._gone(None, None)  # who was accepted just before
+        leave()
+
+    running._leave = leave_late
+    assert server.stop()
+
+
 def test_a_server_that_gets_no_thread_leaves_its_address_to_others(home, monkeypatch):
     def refused(thread):
         raise RuntimeError("can't start new thread")

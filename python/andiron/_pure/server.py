@@ -190,7 +190,7 @@ class Running:
             links = list(self._links)
         self._leave()
         if not links:
-            self._drained.release()
+            self._has_drained()
         for link in links:
             link.goodbye(SHUTTING_DOWN, "the server is shutting down")
         until = monotonic() + (_LAST if _host.ends() else _DRAIN)
@@ -232,6 +232,13 @@ class Running:
 
         self._pool.at(0.0, do)
         done.acquire(True, _LAST)
+
+    def _has_drained(self) -> None:
+        """Nobody is connected any more. That is said twice where somebody came in the midst of the stop, and left."""
+        try:
+            self._drained.release()
+        except RuntimeError:
+            pass
 
     def _drain(self, until: float) -> bool:
         """Waits for the end of all connections; whether it came."""
@@ -409,8 +416,8 @@ class Running:
             last = self._stopped and not self._links
         if refused and not self._stopped:
             self._complaints.tell(link.label, failure.message)
-        if last and self._drained.locked():
-            self._drained.release()
+        if last:
+            self._has_drained()
 
     # Clients in this process.
 
