@@ -17,7 +17,7 @@ import andiron
 import as_native
 from andiron.compat import _shared
 from andiron.compat.ipc import AddressInUseError, IPCClient, IPCServer, ObjectNotSerializableError
-from conftest import TESTS
+from conftest import ROOT, TESTS
 
 MOVING = os.path.join(TESTS, "moving")
 
@@ -780,7 +780,15 @@ def test_outside_of_kodi_an_add_on_has_no_settings():
     assert IPCClient("service.radio", "given", port=9300).uri == "PYRO:given@localhost:9300"
 
 
-# Programs.
+# Programs, and the page about them.
+
+
+def test_the_examples_of_the_page_run(home):
+    page = ROOT / "docs" / "moving" / "ipc.md"
+    names = {"__name__": "page"}
+    for block in re.finditer(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
+        line = page.read_text()[: block.start(1)].count("\n")
+        exec(compile("\n" * line + block[1], str(page), "exec"), names)
 
 
 def run(processes, program, *arguments, env=None):

@@ -290,9 +290,7 @@ def secret_file(secret: str | None) -> str | None:
 
 def in_words(error: andiron.Error, how: str = "secret=") -> andiron.Error:
     """An error that tells how to give a secret here."""
-    said = error.message.replace(
-        "its file by `--secret-file` (`secret_file` in a program)", f"it by `{how}`"
-    )
+    said = error.message.replace("its file by `--secret-file` (`secret_file` in a program)", f"it by `{how}`")
     return type(error)(
         said.replace(
             "its file to both ends by `--secret-file` (`secret_file` in a program)",
@@ -323,7 +321,7 @@ class Connected:
         return found
 
     def forget(self, name: str) -> bool:
-        """Has the object of this name be found anew. False where that it was found is not long ago enough to have been kept."""
+        """Has the object of this name be found anew. Whether it had been found."""
         return self._found.pop(name, None) is not None
 
 
