@@ -1,14 +1,21 @@
 """Names of objects, kept in the store of an Andiron server."""
 
+import contextlib
+import signal
+import socket
+import sys
 import threading
 
 import pytest
 
 import andiron
 from andiron.compat import _shared
-from andiron.compat.pyro import errors, names
+from andiron.compat.pyro import errors, names, nameserver
 from andiron.compat.pyro._config import config
+from andiron.compat.pyro.client import Proxy
 from andiron.compat.pyro.core import URI
+from andiron.compat.pyro.server import Daemon, expose
+from conftest import needs_unix
 
 HERE = "PYRO:thing@localhost:4444"
 THERE = "PYRO:other@localhost:5555"
@@ -184,8 +191,6 @@ def test_where_there_is_none_that_is_said_at_once(home):
 
 def test_nobody_who_is_no_server_of_this_user_is_believed(home):
     """Y17: a name server was whoever answered first."""
-    import socket
-
     with socket.socket() as stranger:
         stranger.bind(("127.0.0.1", 0))
         stranger.listen()
@@ -304,3 +309,166 @@ def test_classes_are_told_by_tags():
     assert {tag.rpartition(".")[2] for tag in tags} == {"Base", "Derived"}
     assert all(tag.startswith("class:test_compat_pyro_names.") for tag in tags)
     assert names.type_meta(Derived, prefix="is ") == {"is " + tag[len("class:") :] for tag in tags}
+
+
+# Name servers.
+
+
+@contextlib.contextmanager
+def running(**options):
+    """A name server at a free port, whose loop runs on a thread."""
+    _, daemon, broadcast = nameserver.start_ns(port=0, **options)
+    assert broadcast is None
+    thread = threading.Thread(target=daemon.requestLoop)
+    thread.start()
+    try:
+        yield daemon
+    finally:
+        daemon.shutdown()
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+def located(daemon):
+    host, _, port = daemon.locationStr.rpartition(":")
+    return names.locate_ns(host, int(port))
+
+
+def test_a_name_server_is_a_daemon_with_an_object(home):
+    with running() as daemon, located(daemon) as ns:
+        uri = daemon.uriFor("Pyro.NameServer")
+        assert (ns.lookup("Pyro.NameServer"), ns.count()) == (uri, 1)
+        assert ns.lookup("Pyro.NameServer", True)[1] == {"class:Pyro5.nameserver.NameServer"}
+        with Proxy(uri) as proxy:
+            proxy.register("a", HERE, metadata={"x"})
+            assert proxy.lookup("a", return_metadata=True) == (URI(HERE), {"x"})
+            with pytest.raises(errors.NamingError, match="unknown name: b"):
+                proxy.lookup("b")
+            assert [ns.remove("Pyro.NameServer"), ns.remove(prefix="Pyro"), ns.remove(regex=".*")] == [0, 0, 1]
+            assert proxy.count() == 1
+
+
+def test_names_are_kept_in_a_folder(home):
+    storage = f"sql:{home}/names"
+    with running(storage=storage) as daemon, located(daemon) as ns:
+        ns.register("a_1", HERE, metadata={"x"})
+    with running(storage=storage) as daemon, located(daemon) as ns:
+        assert ns.lookup("a_1", True) == (URI(HERE), {"x"})
+        assert ns.lookup("Pyro.NameServer") == daemon.uriFor("Pyro.NameServer")
+        ns.register("ab1", HERE)
+        assert ns.remove(prefix="a_") == 1  # Y10
+        assert sorted(ns.list()) == ["Pyro.NameServer", "ab1"]
+    with running() as daemon, located(daemon) as ns:
+        assert ns.count() == 1
+
+
+def test_what_is_no_storage_is_refused(home):
+    file = home / "names.sql"
+    file.write_text("")
+    for wrong in ("sql:", "sql", "oracle:names", f"sql:{file}"):
+        with pytest.raises(ValueError, match="storage"):
+            nameserver.start_ns(port=0, storage=wrong)
+
+
+@needs_unix
+def test_a_name_server_may_be_at_a_socket(home):
+    path = f"{home}/names.sock"
+    uri, daemon, _ = nameserver.start_ns(unixsocket=path)
+    with daemon, names.locate_ns(f"./u:{path}") as ns:
+        assert ns.lookup("Pyro.NameServer") == uri
+        ns.register("a", HERE)
+        assert names.resolve(f"PYRONAME:a@./u:{path}") == URI(HERE)
+
+
+def test_a_proxy_finds_its_object_by_name_and_where_it_has_moved(home):
+    @expose
+    class Thing:
+        def __init__(self, number):
+            self.number = number
+
+        def which(self):
+            return self.number
+
+    with running() as names_daemon, located(names_daemon) as ns:
+        proxy = Proxy(f"PYRONAME:thing@{names_daemon.locationStr}")
+        for number in range(2):
+            with Daemon() as daemon:
+                ns.register("thing", daemon.register(Thing(number)))
+                proxy._pyroReconnect(tries=1)
+                assert proxy.which() == number
+        proxy._pyroRelease()
+
+
+def test_the_loop_of_a_name_server_may_be_that_of_another_daemon(home, monkeypatch):
+    monkeypatch.setattr(config, "SERVERTYPE", "multiplex")
+    uri, names_daemon, _ = nameserver.start_ns(port=0)
+    with names_daemon, Daemon() as daemon:
+        daemon.combine(names_daemon)
+        thread = threading.Thread(target=daemon.requestLoop)
+        thread.start()
+        with Proxy(uri) as proxy, located(names_daemon) as ns:
+            proxy.register("a", HERE)
+            assert ns.lookup("a") == URI(HERE)
+        daemon.shutdown()
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+def test_a_name_server_runs_by_itself(processes, home):
+    program = processes.start(
+        sys.executable, "-u", "-m", "andiron.compat.pyro.nameserver", "--port", "0", "--storage", "sql:names", cwd=home
+    )
+    assert program.stdout.readline().startswith("NS running on localhost:")
+    uri = URI(program.stdout.readline().strip().partition(" = ")[2])
+    with names.locate_ns(uri.host, uri.port) as ns:
+        ns.register("a", HERE)
+        assert ns.list() == {"a": HERE, "Pyro.NameServer": str(uri)}
+    program.send_signal(signal.SIGINT)
+    said, failed = program.communicate(timeout=60)
+    assert (said, failed) == ("NS shut down.\n", "")
+
+
+def test_a_loop_ends_by_its_condition(home, capsys):
+    nameserver.start_ns_loop(port=0, loopCondition=lambda: False)
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split(" ")[0] for line in said] == ["NS", "URI", "NS"]
+
+
+def test_names_of_what_is_gone_are_removed(home, monkeypatch):
+    """Y11: whatever is registered, names go on to be cleaned."""
+    with running() as daemon, located(daemon) as ns, Daemon() as there:
+        with Daemon() as gone:
+            ns.register("gone", gone.uriFor("thing"))
+        ns.register("socket", "PYRO:thing@./u:/nonexistent/socket")
+        ns.register("there", there.uriFor("thing"))
+        ns.register("by name", "PYRONAME:there")
+        ns.register("at a name", "PYRO:thing@./u:andiron")
+        with andiron.connect(f"tcp://{daemon.locationStr}") as hub:
+            hub.store.author("pyro.names")["no address"] = "text"
+        cleaner = nameserver.AutoCleaner(daemon.nameserver, 3)
+        cleaner.clean()
+        assert sorted(cleaner.unreachable) == ["gone", *(["socket"] if hasattr(socket, "AF_UNIX") else [])]
+        cleaner.clean()
+        assert ns.count() == 7
+        monkeypatch.setattr(cleaner, "max_unreachable_time", 0)
+        cleaner.clean()
+        assert cleaner.unreachable == {}
+        left = {"Pyro.NameServer", "there", "by name", "at a name", "no address"}
+        assert set(ns.list()) - {"socket"} == left
+
+
+def test_cleaning_ends_with_the_name_server(home, monkeypatch):
+    monkeypatch.setattr(config, "NS_AUTOCLEAN", 0.01)
+    with pytest.raises(ValueError, match="NS_AUTOCLEAN"):
+        nameserver.start_ns(port=0)
+    monkeypatch.setattr(nameserver.AutoCleaner, "min_autoclean_value", 0)
+    monkeypatch.setattr(nameserver.AutoCleaner, "max_unreachable_time", 0)
+    with running() as daemon, located(daemon) as ns:
+        with Daemon() as gone:
+            uri = gone.uriFor("thing")
+        ns.register("gone", uri)
+        while "gone" in ns.list():
+            pass
+        thread = daemon.cleaner_thread
+        assert thread.is_alive()
+    assert not thread.is_alive()
