@@ -37,7 +37,9 @@ def test_a_result_is_waited_for():
 
 def test_steps_are_done_in_their_order_before_and_behind_the_result():
     gate, work = gated(1)
-    result = futures.begun(work).then(lambda value, by: value + by, by=10).then(lambda value, by: value * by, 2)
+    result = (
+        futures.begun(work).then(lambda value, by: value + by, by=10).then(lambda value, by: value * by, 2)
+    )
     gate.set()
     assert result.value == 22
     assert result.then(lambda value: value + 1).value == 23
@@ -150,7 +152,7 @@ class Counting:
     def __init__(self):
         self.batches = []
 
-    def _pyroInvokeBatch(self, calls, oneway=False):
+    def _pyroInvokeBatch(self, calls, oneway=False):  # noqa: N802 - as it is named there
         self.batches.append((list(calls), oneway))
         if oneway:
             return None

@@ -344,7 +344,11 @@ def test_a_name_server_is_a_daemon_with_an_object(home):
             assert proxy.lookup("a", return_metadata=True) == (URI(HERE), {"x"})
             with pytest.raises(errors.NamingError, match="unknown name: b"):
                 proxy.lookup("b")
-            assert [ns.remove("Pyro.NameServer"), ns.remove(prefix="Pyro"), ns.remove(regex=".*")] == [0, 0, 1]
+            assert [ns.remove("Pyro.NameServer"), ns.remove(prefix="Pyro"), ns.remove(regex=".*")] == [
+                0,
+                0,
+                1,
+            ]
             assert proxy.count() == 1
 
 
@@ -416,7 +420,15 @@ def test_the_loop_of_a_name_server_may_be_that_of_another_daemon(home, monkeypat
 
 def test_a_name_server_runs_by_itself(processes, home):
     program = processes.start(
-        sys.executable, "-u", "-m", "andiron.compat.pyro.nameserver", "--port", "0", "--storage", "sql:names", cwd=home
+        sys.executable,
+        "-u",
+        "-m",
+        "andiron.compat.pyro.nameserver",
+        "--port",
+        "0",
+        "--storage",
+        "sql:names",
+        cwd=home,
     )
     assert program.stdout.readline().startswith("NS running on localhost:")
     uri = URI(program.stdout.readline().strip().partition(" = ")[2])

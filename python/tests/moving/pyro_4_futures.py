@@ -41,7 +41,11 @@ def main(pyro):
             said.append([met.value for met in [thing.meet(), thing.meet(), thing.meet()]])
 
             heard = []
-            chained = thing.divide(100, 5).then(lambda value: value + 1).then(lambda value, more: value + more, more=1000)
+            chained = (
+                thing.divide(100, 5)
+                .then(lambda value: value + 1)
+                .then(lambda value, more: value + more, more=1000)
+            )
             said.append(chained.value)
             chained.then(heard.append)
             said.append(heard)
@@ -73,8 +77,16 @@ def main(pyro):
     waiting = future(10, second=5)
     said += [waiting.ready, waiting.wait(0.01)]
     go_on.set()
-    said += [waiting.value, waiting.ready, future.cancel(), future.delay(1), raised(RuntimeError, lambda: future(1))]
-    said.append(pyro.Future(slow).then(lambda value: value * 2).then(lambda value, by: value - by, by=2)(10).value)
+    said += [
+        waiting.value,
+        waiting.ready,
+        future.cancel(),
+        future.delay(1),
+        raised(RuntimeError, lambda: future(1)),
+    ]
+    said.append(
+        pyro.Future(slow).then(lambda value: value * 2).then(lambda value, by: value - by, by=2)(10).value
+    )
     future = pyro.Future(slow)
     said += [future.delay(0.01), future(1).value]
     future = pyro.Future(slow)

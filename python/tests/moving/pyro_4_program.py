@@ -50,7 +50,10 @@ def main(pyro):
                     thing.fail()
                 except ValueError:
                     text = "".join(pyro.util.getPyroTraceback())
-                    said.append("in fail" in text and "This exception occured remotely" in text.replace("occurred", "occured"))
+                    said.append(
+                        "in fail" in text
+                        and "This exception occured remotely" in text.replace("occurred", "occured")
+                    )
                 said.append(thing._pyroHmacKey)
     finally:
         pyro.config.REQUIRE_EXPOSE = True

@@ -43,7 +43,7 @@ def main(pyro):
                     gone.name()
                 except pyro.errors.CommunicationError as error:
                     said.append("unknown object" in str(error))
-            said.append(sorted(id for id in daemon.objectsById if id.startswith("thing")))
+            said.append(sorted(name for name in daemon.objectsById if name.startswith("thing")))
             for proxy in (one, two, many[0], many[1]["other"]):
                 proxy._pyroRelease()
     return said

@@ -16,7 +16,13 @@ def main(pyro):
         thing = Thing()
         uri = daemon.register(thing, "thing")
         said.append([thing._pyroId, thing._pyroDaemon.locationStr == daemon.locationStr])
-        said.append([daemon.uriFor(thing) == uri, daemon.uriFor("other").object, daemon.uriFor("other").location == uri.location])
+        said.append(
+            [
+                daemon.uriFor(thing) == uri,
+                daemon.uriFor("other").object,
+                daemon.uriFor("other").location == uri.location,
+            ]
+        )
         said.append(raised(pyro.errors.DaemonError, lambda: daemon.register(thing))[0])
         said.append(raised(pyro.errors.DaemonError, lambda: daemon.register(Thing(), "thing"))[0])
         said.append(daemon.register(Thing(), "thing", force=True) == uri)

@@ -47,7 +47,17 @@ def main(pyro):
     with pyro.Daemon() as daemon:
         uri = daemon.register(Failing)
         with serving(daemon), pyro.Proxy(uri) as failing:
-            for name in ("value", "key", "os", "naming", "pyro", "attributes", "inner", "arguments", "database"):
+            for name in (
+                "value",
+                "key",
+                "os",
+                "naming",
+                "pyro",
+                "attributes",
+                "inner",
+                "arguments",
+                "database",
+            ):
                 try:
                     getattr(failing, name)()
                 except Exception as error:
@@ -69,7 +79,12 @@ def main(pyro):
     said.append(issubclass(pyro.errors.ConnectionClosedError, pyro.errors.CommunicationError))
     said.append(issubclass(pyro.errors.SerializeError, pyro.errors.ProtocolError))
     said.append(issubclass(pyro.errors.MessageTooLargeError, pyro.errors.ProtocolError))
-    said.append([issubclass(getattr(pyro.errors, f"{name}Error"), pyro.errors.PyroError) for name in ("Naming", "Daemon", "Security", "Protocol", "Communication")])
+    said.append(
+        [
+            issubclass(getattr(pyro.errors, f"{name}Error"), pyro.errors.PyroError)
+            for name in ("Naming", "Daemon", "Security", "Protocol", "Communication")
+        ]
+    )
     return said
 
 

@@ -106,7 +106,11 @@ def main(pyro):
             said.append(raised(IndexError, lambda: parts[7]))
             said.append({"volume", "shown"} <= set(dir(parts)))
             said.append(sorted(parts._pyroMethods))
-            said.append(parts == pyro.Proxy(parts_uri) and parts != whole and hash(parts) == hash(pyro.Proxy(parts_uri)))
+            said.append(
+                parts == pyro.Proxy(parts_uri)
+                and parts != whole
+                and hash(parts) == hash(pyro.Proxy(parts_uri))
+            )
     for wrong in (lambda: pyro.expose(Parts._hidden), lambda: pyro.expose(7)):
         said.append(raised(AttributeError, wrong)[0])
     return said

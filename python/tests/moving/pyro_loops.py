@@ -28,7 +28,9 @@ def main(pyro):
         Thing.asked = 0
         with pyro.Daemon() as daemon:
             uri = daemon.register(Thing(daemon))
-            loop = threading.Thread(target=daemon.requestLoop, kwargs={"loopCondition": lambda: Thing.asked < 2})
+            loop = threading.Thread(
+                target=daemon.requestLoop, kwargs={"loopCondition": lambda: Thing.asked < 2}
+            )
             loop.start()
             with pyro.Proxy(uri) as thing:
                 said += [thing.ping(), thing.ping()]

@@ -32,9 +32,16 @@ def main(pyro):
             said.append(sorted(ns.list(regex="o.*r")))
             said.append(sorted(ns.list(regex="pp")))
             said.append(ns.list(prefix="app_")["app_one"] == str(thing))
-            said.append({name: sorted(meta) for name, (_, meta) in ns.list(prefix="app.", return_metadata=True).items()})
+            said.append(
+                {
+                    name: sorted(meta)
+                    for name, (_, meta) in ns.list(prefix="app.", return_metadata=True).items()
+                }
+            )
             said.append(sorted(ns.yplookup(meta_all={"red"})))
-            said.append({name: sorted(meta) for name, (_, meta) in ns.yplookup(meta_all=["red", "big"]).items()})
+            said.append(
+                {name: sorted(meta) for name, (_, meta) in ns.yplookup(meta_all=["red", "big"]).items()}
+            )
             said.append(sorted(ns.yplookup(meta_any={"big", "none"}, return_metadata=False)))
             said.append(ns.yplookup(meta_all={"none"}))
             ns.set_metadata("other", {"green"})
@@ -72,7 +79,9 @@ def main(pyro):
             with pyro.Proxy(uri) as direct:
                 said.append(sorted(direct.list()))
                 direct.register("again", thing)
-                said.append([direct.lookup("again") == thing, ns.lookup("again") == thing, direct.remove("again")])
+                said.append(
+                    [direct.lookup("again") == thing, ns.lookup("again") == thing, direct.remove("again")]
+                )
     said.append(sorted(text.rpartition(".")[2] for text in pyro.type_meta(Thing)))
     said.append(pyro.type_meta(Thing("x")) == pyro.type_meta(Thing))
     said.append(all(text.startswith("class:") for text in pyro.type_meta(Thing)))

@@ -1,13 +1,38 @@
 """Settings of the whole process."""
 
+USUAL = {
+    "HOST": "localhost",
+    "NS_HOST": "localhost",
+    "NS_PORT": 9090,
+    "NS_BCPORT": 9091,
+    "NS_AUTOCLEAN": 0.0,
+    "NS_LOOKUP_DELAY": 0.0,
+    "NATHOST": None,
+    "NATPORT": 0,
+    "COMPRESSION": False,
+    "SERVERTYPE": "thread",
+    "COMMTIMEOUT": 0.0,
+    "POLLTIMEOUT": 2.0,
+    "MAX_RETRIES": 0,
+    "SOCK_REUSE": True,
+    "DETAILED_TRACEBACK": False,
+    "THREADPOOL_SIZE": 80,
+    "THREADPOOL_SIZE_MIN": 4,
+    "MAX_MESSAGE_SIZE": 1073741824,
+    "SERIALIZER": "serpent",
+    "SERPENT_BYTES_REPR": False,
+    "ITER_STREAMING": True,
+    "ITER_STREAM_LIFETIME": 0.0,
+    "ITER_STREAM_LINGER": 30.0,
+    "LOGWIRE": False,
+    "SSL": False,
+}
+
 
 def main(pyro):
     config = pyro.config
     said = []
-    for name in (
-        "HOST NS_HOST NS_PORT NS_BCPORT NS_AUTOCLEAN NS_LOOKUP_DELAY NATHOST NATPORT COMPRESSION SERVERTYPE COMMTIMEOUT POLLTIMEOUT MAX_RETRIES SOCK_REUSE "
-        "DETAILED_TRACEBACK THREADPOOL_SIZE THREADPOOL_SIZE_MIN MAX_MESSAGE_SIZE SERIALIZER SERPENT_BYTES_REPR ITER_STREAMING ITER_STREAM_LIFETIME ITER_STREAM_LINGER LOGWIRE SSL"
-    ).split():
+    for name in USUAL:
         said.append((name, getattr(config, name)))
     config.COMMTIMEOUT = 2.5
     said.append(config.as_dict()["COMMTIMEOUT"])
@@ -21,34 +46,4 @@ def main(pyro):
     return said
 
 
-GIVES = [
-    ("HOST", "localhost"),
-    ("NS_HOST", "localhost"),
-    ("NS_PORT", 9090),
-    ("NS_BCPORT", 9091),
-    ("NS_AUTOCLEAN", 0.0),
-    ("NS_LOOKUP_DELAY", 0.0),
-    ("NATHOST", None),
-    ("NATPORT", 0),
-    ("COMPRESSION", False),
-    ("SERVERTYPE", "thread"),
-    ("COMMTIMEOUT", 0.0),
-    ("POLLTIMEOUT", 2.0),
-    ("MAX_RETRIES", 0),
-    ("SOCK_REUSE", True),
-    ("DETAILED_TRACEBACK", False),
-    ("THREADPOOL_SIZE", 80),
-    ("THREADPOOL_SIZE_MIN", 4),
-    ("MAX_MESSAGE_SIZE", 1073741824),
-    ("SERIALIZER", "serpent"),
-    ("SERPENT_BYTES_REPR", False),
-    ("ITER_STREAMING", True),
-    ("ITER_STREAM_LIFETIME", 0.0),
-    ("ITER_STREAM_LINGER", 30.0),
-    ("LOGWIRE", False),
-    ("SSL", False),
-    2.5,
-    "AttributeError",
-    "AttributeError",
-    0.0,
-]
+GIVES = [*USUAL.items(), 2.5, "AttributeError", "AttributeError", 0.0]

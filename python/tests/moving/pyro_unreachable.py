@@ -28,7 +28,13 @@ def main(pyro):
             attempt()
         except pyro.errors.CommunicationError as error:
             said.append(type(error).__name__)
-    for wrong in ("thing", "PYRO:thing", "HTTP:thing@localhost:1", "PYRO:thing@localhost:port", "PYRO:thing@[[::1]]:1"):
+    for wrong in (
+        "thing",
+        "PYRO:thing",
+        "HTTP:thing@localhost:1",
+        "PYRO:thing@localhost:port",
+        "PYRO:thing@[[::1]]:1",
+    ):
         try:
             pyro.Proxy(wrong)
         except pyro.errors.PyroError as error:

@@ -21,7 +21,15 @@ def main(pyro):
     said.append([sorted(both.object), both.host, both.port])
     uri = pyro.URI("PYRO:thing@localhost:4444")
     same = pyro.URI(uri)
-    said.append([uri == same, uri != same, hash(uri) == hash(same), uri == str(uri), pyro.URI.isUnixsockLocation("./u:x")])
+    said.append(
+        [
+            uri == same,
+            uri != same,
+            hash(uri) == hash(same),
+            uri == str(uri),
+            pyro.URI.isUnixsockLocation("./u:x"),
+        ]
+    )
     said.append(uri == pyro.URI("PYRO:thing@localhost:4445"))
     said.append(pyro.resolve(uri) == uri)
     return said
@@ -35,7 +43,15 @@ GIVES = [
     ["PYRONAME:some.name", "PYRONAME", "some.name", None, None, None, None],
     ["PYRONAME:some.name@nshost:9090", "PYRONAME", "some.name", "nshost", 9090, None, "nshost:9090"],
     ["PYRONAME:some.name@nshost:7777", "PYRONAME", "some.name", "nshost", 7777, None, "nshost:7777"],
-    ["PYRONAME:some.name@./u:/tmp/ns.sock", "PYRONAME", "some.name", None, None, "/tmp/ns.sock", "./u:/tmp/ns.sock"],
+    [
+        "PYRONAME:some.name@./u:/tmp/ns.sock",
+        "PYRONAME",
+        "some.name",
+        None,
+        None,
+        "/tmp/ns.sock",
+        "./u:/tmp/ns.sock",
+    ],
     ["PYROMETA:one", "PYROMETA", ["one"], None, None, None, None],
     [["one", "two"], "nshost", 9090],
     [True, False, True, False, True],

@@ -49,6 +49,7 @@ class BatchProxy:
         return _Collected(self._calls, name)
 
     def __call__(self, oneway: bool = False, asynchronous: bool = False) -> Any:
+        """Makes the calls."""
         if oneway and asynchronous:
             raise PyroError("async oneway calls make no sense")
         proxy, calls = self._proxy, self._calls[:]

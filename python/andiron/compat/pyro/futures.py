@@ -189,7 +189,9 @@ class Future:
         """Has the result become what ``call(result, *args, **kwargs)`` makes of it."""
         with self._changed:
             if self._begun:
-                raise RuntimeError("the future has already been evaluated: add to its result what is to be done")
+                raise RuntimeError(
+                    "the future has already been evaluated: add to its result what is to be done"
+                )
             self.chain.append((call, args, kwargs))
         return self
 

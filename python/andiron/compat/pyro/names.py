@@ -68,7 +68,11 @@ class NameServer:
         _check_name(name)
         tags = _tags(metadata)
         try:
-            self._ask(lambda store: store.change(name, lambda entry: {"uri": _entry(name, entry)[0], "metadata": tags}))
+            self._ask(
+                lambda store: store.change(
+                    name, lambda entry: {"uri": _entry(name, entry)[0], "metadata": tags}
+                )
+            )
         except KeyError:
             raise errors.NamingError(f"unknown name: {name}") from None
 
@@ -78,11 +82,13 @@ class NameServer:
             return self._ask(lambda store: _removed(store, name))
         if not prefix and not regex:
             return 0
-        names = self.list(prefix=prefix, regex=None if prefix else regex)
-        return sum(self._ask(lambda store: _removed(store, name)) for name in names if name != NAMESERVER_NAME)
+        names = [name for name in self.list(prefix, None if prefix else regex) if name != NAMESERVER_NAME]
+        return self._ask(lambda store: sum(_removed(store, name) for name in names))
 
-    def list(self, prefix: str | None = None, regex: str | None = None, return_metadata: bool = False) -> Found:
-        """The addresses, as text, by their names: of all, of those that begin so, or of those that a pattern fits from their beginning on; with their metadata where that is asked for."""
+    def list(
+        self, prefix: str | None = None, regex: str | None = None, return_metadata: bool = False
+    ) -> Found:
+        """The addresses, as text, by their names: of all, of those that begin so, or of those that a pattern fits from the beginning on; with their metadata on request."""
         if prefix and regex:
             raise ValueError("you can only filter on one thing at a time")
         fits = _fits(prefix, regex)
@@ -222,7 +228,9 @@ def locate_ns(
     del broadcast
     failed: list[str] = []
     for address, location in _places(str(host or ""), port):
-        found = LocatedNameServer(address, URI(f"PYRO:{NAMESERVER_NAME}@{location}"), secret or config.SECRET or None)
+        found = LocatedNameServer(
+            address, URI(f"PYRO:{NAMESERVER_NAME}@{location}"), secret or config.SECRET or None
+        )
         try:
             found._pyroBind()
         except errors.PyroError as error:
@@ -234,7 +242,7 @@ def locate_ns(
     )
 
 
-def locateNS(  # noqa: N802 - as it is named there
+def locateNS(
     host: Any = None,
     port: int | None = None,
     broadcast: bool = True,
@@ -250,7 +258,7 @@ def locateNS(  # noqa: N802 - as it is named there
 def _check_key(hmac_key: Any) -> None:
     if hmac_key:
         raise NotImplementedError(
-            "hmac_key= proves nothing here: on one machine nothing is needed, and beyond it `secret=`, the text of a secret or the path of its file, which `andiron secret new` makes"
+            "hmac_key= proves nothing here: nothing is needed on one machine, and beyond it a secret, `secret=`, which `andiron secret new` makes"
         )
 
 
@@ -335,7 +343,9 @@ def type_meta(class_or_object: Any, prefix: str = "class:") -> set[str] | frozen
     ({'class:music.Player'}, True)
     """
     cls = class_or_object if hasattr(class_or_object, "__mro__") else type(class_or_object)
-    return {f"{prefix}{base.__module__}.{base.__name__}" for base in cls.__mro__ if base.__module__ != "builtins"}
+    return {
+        f"{prefix}{base.__module__}.{base.__name__}" for base in cls.__mro__ if base.__module__ != "builtins"
+    }
 
 
 def _check_name(name: object) -> None:

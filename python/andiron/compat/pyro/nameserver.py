@@ -83,10 +83,13 @@ class AutoCleaner(threading.Thread):
     def run(self) -> None:
         """Cleans now and then."""
         while not self._ended.wait(self._pause):
-            try:
-                self.clean()
-            except (errors.PyroError, andiron.Error) as error:
-                log.warning("names could not be looked through", exc_info=error)
+            self._try()
+
+    def _try(self) -> None:
+        try:
+            self.clean()
+        except (errors.PyroError, andiron.Error) as error:  # the store is full, or ends
+            log.warning("names could not be looked through", exc_info=error)
 
     def end(self) -> None:
         """Cleans no more."""
@@ -146,14 +149,16 @@ def _state_of(storage: str | None) -> str | bool:
     if kind not in ("sql", "dbm") or not folder:
         raise ValueError(f"invalid storage type '{storage}': it is memory, or sql:FOLDER")
     if os.path.isfile(folder):
-        raise ValueError(f"storage={storage!r}: {folder} is a file; names are kept in a folder, which may be a new one")
+        raise ValueError(
+            f"storage={storage!r}: {folder} is a file; names are kept in a folder, which may be a new one"
+        )
     return folder
 
 
 def start_ns(
     host: Any = None,
     port: int | None = None,
-    enableBroadcast: bool = True,  # noqa: N803 - as it is named there
+    enableBroadcast: bool = True,
     bchost: Any = None,
     bcport: int | None = None,
     unixsocket: str | None = None,
@@ -175,14 +180,14 @@ def start_ns(
 def start_ns_loop(
     host: Any = None,
     port: int | None = None,
-    enableBroadcast: bool = True,  # noqa: N803 - as it is named there
+    enableBroadcast: bool = True,
     bchost: Any = None,
     bcport: int | None = None,
     unixsocket: str | None = None,
     nathost: Any = None,
     natport: int | None = None,
     storage: str | None = None,
-    loopCondition: Callable[[], object] | None = None,  # noqa: N803 - as it is named there
+    loopCondition: Callable[[], object] | None = None,
     *,
     secret: Any = None,
 ) -> None:
@@ -208,7 +213,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("-n", "--host", help="the name of this machine, beyond which a secret is needed")
     parser.add_argument("-p", "--port", type=int, help=f"without it {config.NS_PORT}; 0: any that is free")
     parser.add_argument("-u", "--unixsocket", help="the path of a socket, in place of host and port")
-    parser.add_argument("-s", "--storage", default="memory", help="memory, or sql:FOLDER, where the names are kept")
+    parser.add_argument(
+        "-s", "--storage", default="memory", help="memory, or sql:FOLDER, where the names are kept"
+    )
     parser.add_argument("--nathost", help="what addresses have in place of the host")
     parser.add_argument("--natport", type=int, help="what addresses have in place of the port")
     parser.add_argument("--secret", help="the path of the file of a secret")

@@ -167,7 +167,11 @@ class Daemon:
         names = {DAEMON_NAME: self._calls.target(DAEMON_NAME)}
         try:
             self._server = Server(
-                names, address, state=self._state, secret_file=_shared.secret_file(secret or None), threads=threads
+                names,
+                address,
+                state=self._state,
+                secret_file=_shared.secret_file(secret or None),
+                threads=threads,
             )
         except _errors.Error as error:
             self._loop.close()
