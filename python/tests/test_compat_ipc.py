@@ -1,8 +1,10 @@
 """Programs of script.module.ipc, and what they call."""
 
 import contextlib
+import copy
 import json
 import os
+import pickle
 import re
 import shutil
 import socket
@@ -17,7 +19,7 @@ import andiron
 import as_native
 from andiron.compat import _shared
 from andiron.compat.ipc import AddressInUseError, IPCClient, IPCServer, ObjectNotSerializableError
-from conftest import ROOT, TESTS
+from conftest import ROOT, TESTS, needs_unix
 
 MOVING = os.path.join(TESTS, "moving")
 
@@ -279,7 +281,17 @@ def test_several_objects_are_told_apart_by_name_and_port(serve):
         IPCClient(name="second", port=first.port).get_exposed_object().tune(1)
 
 
-@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "::1"])
+def test_a_proxy_is_copied_and_pickled_as_where_its_object_is(serve, home):
+    server = serve(Radio())
+    proxy = proxy_of(server)
+    for other in (copy.copy(proxy), copy.deepcopy(proxy), pickle.loads(pickle.dumps(proxy))):
+        assert other == proxy
+        assert other.tune(1) == "1 MHz"
+    with pytest.raises(TypeError, match="a secret is not pickled"):
+        pickle.dumps(proxy_of(server, secret=new_secret()))
+
+
+@pytest.mark.parametrize("host", ["localhost", "LocalHost", "127.0.0.1", "::1"])
 def test_hosts_of_this_machine_need_no_secret(serve, host):
     try:
         server = serve(Radio(), host=host)
@@ -524,6 +536,68 @@ def test_run_serves_until_it_is_stopped(home):
     server.stop()
     thread.join(60)
     assert not thread.is_alive()
+
+
+def test_a_forked_child_calls_over_a_connection_of_its_own(serve):
+    server = serve(Radio())
+    proxy = proxy_of(server)
+    own = proxy.connection()
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        child = os.fork()
+        if child == 0:
+            try:
+                said = f"{proxy.connection() != own} {proxy_of(server).tune(1)}"
+                socket.create_connection(listener.getsockname()).sendall(said.encode())
+            finally:
+                os._exit(0)
+        listener.settimeout(60)
+        said = listener.accept()[0].makefile().read()
+        os.waitpid(child, 0)
+    assert said == "True 1 MHz"
+    assert proxy.connection() == own
+
+
+SERVICE = """
+    import threading
+    from andiron.compat.ipc import IPCServer
+
+    class Desk:
+        over = threading.Event()
+
+        def double(self, number):
+            return 2 * number
+
+        def end(self):
+            self.over.set()
+
+    threading.current_thread()  # which counts from here on
+    before = threading.active_count()
+    server = IPCServer(Desk(), name="desk", port=None)
+    server.start()
+    assert Desk.over.wait(60)
+    server.stop()
+    tell(server.running, threading.active_count() - before)
+"""
+
+PLUGIN = """
+    from andiron.compat.ipc import IPCClient
+    client = IPCClient(name="desk", port=None)
+    desk = client.get_exposed_object()
+    tell(client.server_available(), [desk.double(number) for number in range(3)])
+"""
+
+
+@needs_unix
+def test_scripts_in_interpreters_of_one_process_call_each_other(home):
+    Inside = pytest.importorskip("test_subinterpreters").Inside  # noqa: N806 - it is a class
+    service = Inside(home, SERVICE)
+    andiron.connect("desk", wait=60).close()
+    plugins = [Inside(home, PLUGIN) for _ in range(3)]
+    assert [plugin.told() for plugin in plugins] == [["True [0, 2, 4]"]] * 3
+    IPCClient(name="desk", port=None).get_exposed_object().end()
+    assert service.told() == ["False 0"]
 
 
 def test_join_comes_back_where_the_host_ends(serve):

@@ -80,7 +80,9 @@ def serving_threads() -> int | None:
 
 def is_this_machine(host: str | None) -> bool:
     """Whether a host is this machine by its loopback network, where programs of the same user need no secret."""
-    return host is None or host in ("localhost", "::1", "[::1]") or host.startswith("127.")
+    if host is None or host.lower() in ("localhost", "::1", "[::1]"):
+        return True
+    return host.startswith("127.") and host.replace(".", "").isdigit()
 
 
 def network_address(host: str | None, port: int) -> str:
@@ -90,7 +92,7 @@ def network_address(host: str | None, port: int) -> str:
     ('tcp://localhost:9099', 'tls://192.168.1.5:9099', 'tcp://[::1]:0')
     """
     scheme = "tcp" if is_this_machine(host) else "tls"
-    host = "localhost" if host is None else host or "0.0.0.0"
+    host = "localhost" if host is None else host.lower() or "0.0.0.0"
     bracketed = f"[{host}]" if ":" in host and host[:1] != "[" else host
     return f"{scheme}://{bracketed}:{port}"
 
@@ -270,6 +272,11 @@ class _Files:
 _files = _Files()
 
 
+def is_text(secret: object) -> bool:
+    """Whether it is a secret itself, and not the path of its file."""
+    return isinstance(secret, str) and secret.strip().startswith("andiron1-")
+
+
 def secret_file(secret: str | None) -> str | None:
     """The file of a secret: of its text, or of the path of the file itself; `None` for none, which means the usual one of the user."""
     if secret is None:
@@ -278,7 +285,7 @@ def secret_file(secret: str | None) -> str | None:
         raise TypeError(
             f"secret= is the text of a secret, or the path of its file, not a {type(secret).__name__}"
         )
-    if isinstance(secret, str) and secret.startswith("andiron1-"):
+    if is_text(secret):
         return _files.path(secret.strip())
     path = os.path.expanduser(os.fspath(secret))
     if not os.path.exists(path):

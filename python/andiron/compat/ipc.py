@@ -395,6 +395,16 @@ class RemoteObject:
     def __copy__(self) -> RemoteObject:
         return RemoteObject(self._pyroUri, self._place.secret)
 
+    def __deepcopy__(self, _: object) -> RemoteObject:
+        return self.__copy__()
+
+    def __reduce__(self) -> Any:
+        if _shared.is_text(self._place.secret):
+            raise TypeError(
+                "a secret is not pickled: give the path of its file as `secret=` to have that pickled"
+            )
+        return RemoteObject, (self._pyroUri, self._place.secret)
+
     def __repr__(self) -> str:
         return f"<RemoteObject {self._pyroUri}>"
 
