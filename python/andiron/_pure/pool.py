@@ -13,6 +13,7 @@ from andiron import _host
 from andiron._pure import hooks
 from andiron._pure.target import Call
 from andiron._pure.transport.channel import owned
+from andiron._pure.transport.eager import Eager
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class Pool:
         self.threads = threads
         self._process = os.getpid()
         self._selector = selectors.DefaultSelector()
+        self._eager = Eager()
         self._links: dict[int, tuple[Link, int]] = {}
         #: When sessions want to be looked at, of those that do, and when all were asked last: a thread that calls may have one look earlier.
         self._dues: dict[Link, float] = {}
@@ -211,7 +213,8 @@ class Pool:
             timeout = LONG
         if self._noted:
             timeout = 0.0
-        events = self._selector.select(timeout)
+        select = self._selector.select
+        events = (self._eager.look(select) if timeout else None) or select(timeout)
         for key, _ in events:
             if key.data is None:
                 self._hear()  # ahead of what follows: a byte of who tells something behind that must not be taken

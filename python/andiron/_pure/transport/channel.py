@@ -10,6 +10,7 @@ import struct
 from contextlib import suppress
 
 from andiron._pure.failure import Failure
+from andiron._pure.transport.eager import Eager
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Channel:
     What `recv` and `send` raise is an `OSError`, of which a `BlockingIOError` says that nothing is there, or no room; `recv` of TLS also a `Failure`.
     """
 
-    __slots__ = "_poll", "is_local", "label", "passes_descriptors", "sock"
+    __slots__ = "_eager", "_poll", "is_local", "label", "passes_descriptors", "sock"
 
     #: True where something waits for the socket that the session does not know of: `flush` sends it.
     wants_write = False
@@ -80,6 +81,7 @@ class Channel:
         self.is_local = is_local
         self.passes_descriptors = _is_unix(self.sock) and hasattr(self.sock, "recvmsg")
         self._poll: Any = None
+        self._eager = Eager()
 
     def fileno(self) -> int:
         """Its descriptor; -1 when it is closed."""
@@ -119,7 +121,10 @@ class Channel:
                 poll.register(self.sock, select.POLLIN)
             if poll is not None:
                 try:
-                    return bool(poll.poll(None if timeout is None else timeout * 1000)), False
+                    look = poll.poll
+                    if self._eager.look(look):
+                        return True, False
+                    return bool(look(None if timeout is None else timeout * 1000)), False
                 except RuntimeError:
                     pass  # another thread waits by it all the same
         return wait_at(self.sock, read, write, timeout)
