@@ -8,6 +8,7 @@ import pytest
 
 import andiron
 from andiron import aio
+from andiron.aio import _methods
 from conftest import in_thread
 
 SOMETHING = contextvars.ContextVar("something", default="nothing")
@@ -437,3 +438,30 @@ def test_aio_serve_registers_where_a_server_runs_and_takes_over_when_it_goes(hom
             await serving
 
     run(main())
+
+
+@pytest.mark.parametrize(("left", "told"), [(0.0, andiron.DeadlineError), (5.0, andiron.CancelledError)])
+def test_a_caller_that_still_listens_is_told_why_its_method_was_given_up(left, told):
+    """That its time is over both ends find out, and the other one may be first."""
+    errors = []
+
+    class Answer:
+        def context(self):
+            return self
+
+        def time_left(self):
+            return left
+
+        def on_cancel(self, hook):
+            hook()
+
+        def error(self, error):
+            errors.append(error)
+
+    async def main():
+        _methods.go_on(asyncio.sleep(60), Answer())
+        while not errors:
+            await asyncio.sleep(0)
+
+    run(main())
+    assert [type(error) for error in errors] == [told]

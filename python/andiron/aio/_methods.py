@@ -9,6 +9,7 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from andiron import _engine
+from andiron._errors import CancelledError, DeadlineError, Error
 from andiron.aio._proxy import Proxy, Stream
 from andiron.aio._tasks import Calls, hold
 
@@ -58,18 +59,33 @@ def go_on(result: Any, answer: Answer) -> None:
 async def _run(method: Any, answer: Answer, running: _engine.RunningCall) -> None:
     task = asyncio.current_task()
     loop = asyncio.get_running_loop()
-    if task is not None:
-        answer.on_cancel(lambda: _tell(loop, task.cancel))
+    given_up = False
+
+    def give_up() -> None:
+        nonlocal given_up
+        given_up = True
+        if task is not None:
+            _tell(loop, task.cancel)
+
+    answer.on_cancel(give_up)
     try:
         result = await method
     except BaseException as error:
-        answer.error(error)
+        late = given_up and isinstance(error, asyncio.CancelledError)
+        answer.error(_why_given_up(running) if late else error)
         if isinstance(error, KeyboardInterrupt):
             raise
     else:
         answer.result(result)
     finally:
         running.context = None
+
+
+def _why_given_up(running: _engine.RunningCall) -> Error:
+    """What its caller is told, if it hears of it: it may still be about to find out that the time is over."""
+    if running.context is not None and running.context.time_left() == 0:
+        return DeadlineError("the caller's time was over")
+    return CancelledError("the caller gave up")
 
 
 def _tell(loop: asyncio.AbstractEventLoop, what: Callable[[], object]) -> None:
