@@ -103,7 +103,7 @@ class DataObjects:
     def __init__(self, persist_dir: str | os.PathLike[str] | None = None) -> None:
         """``persist_dir``: the folder of what is set with ``persist``; without one nothing outlives the server."""
         self._folder = None if persist_dir is None else os.fspath(persist_dir)
-        #: Kept for programs that set it: what is persistent is on the disk when `set` returns, whatever this is.
+        #: For programs that set it: what is persistent is on the disk when `set` returns, whatever this is.
         self.autosave = True
         self._lock = allocate_lock()
         #: The store that it stands for, and the server of its own where it has one.
@@ -134,10 +134,6 @@ class DataObjects:
         with self._lock:
             self._use(server)
             self._beside = next((at for at in server.addresses if at.startswith("unix:")), None)
-
-    def setautosave(self, val: bool) -> None:
-        """Does nothing: what is persistent is on the disk when `set` returns."""
-        self.autosave = bool(val)
 
     def close(self) -> None:
         """Ends its store, unless that is the one of a server, and leaves it then. Used again it begins anew, with what is persistent."""
@@ -174,6 +170,10 @@ class DataObjects:
             raise errors.explained(error, "its own store", author, name, value) from error
 
     # What its callers call.
+
+    @expose
+    def setautosave(self, val: bool) -> None:
+        """Changes nothing: what is persistent is on the disk when `set` returns."""
 
     @expose
     def beside(self) -> str | None:

@@ -10,8 +10,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-#: No error.
-NO_ERROR = -1
 #: It was always spelled so.
 IPCERROR_UKNOWN = 0
 IPCERROR_NO_VALUE_FOUND = 1
@@ -21,7 +19,6 @@ IPCERROR_CONNECTION_CLOSED = 4
 IPCERROR_NONSERIALIZABLE = 5
 IPCERROR_SAVEFAILED = 6
 IPCERROR_RESTOREFAILED = 7
-IPCERROR_UNKNOWN = IPCERROR_UKNOWN
 
 
 class _Worded(IPCClientError):
@@ -43,7 +40,7 @@ class _Worded(IPCClientError):
 class NoError(_Worded):
     """Nothing is wrong; never raised."""
 
-    errno = NO_ERROR
+    errno = -1
     _words = "No error"
 
 

@@ -29,9 +29,7 @@ from andiron.compat._datastore_errors import (
     IPCERROR_SAVEFAILED,
     IPCERROR_SERVER_TIMEOUT,
     IPCERROR_UKNOWN,
-    IPCERROR_UNKNOWN,
     IPCERROR_USE_CACHED_COPY,
-    NO_ERROR,
     NoError,
     RestoreFailedError,
     SaveFailedError,
@@ -70,9 +68,7 @@ __all__ = [
     "IPCERROR_SAVEFAILED",
     "IPCERROR_SERVER_TIMEOUT",
     "IPCERROR_UKNOWN",
-    "IPCERROR_UNKNOWN",
     "IPCERROR_USE_CACHED_COPY",
-    "NO_ERROR",
     "Data",
     "DataObject",
     "DataObjects",
@@ -93,6 +89,8 @@ __all__ = [
 _NOBODY = "service.ipcdatastore"
 #: Of so many entries at most it is known which version was given to whom.
 _GIVEN = 10_000
+#: The stores of so many authors are at hand.
+_AUTHORS = 100
 #: Seconds: the pause before the second try, which doubles for each later one.
 _PAUSE = 0.01
 
@@ -129,6 +127,8 @@ class IPCClientX(IPCClient):
         self._hub: andiron.Hub | None = None
         #: The address for which that is.
         self._hub_of = ""
+        #: The stores of authors that were read there.
+        self._stores: dict[str, andiron.Store] = {}
         #: The version of an entry that was given last to a requestor, by requestor, author and name.
         self._given: dict[tuple[str, str, str], int] = {}
         _fork.inherits(self)
@@ -160,18 +160,16 @@ class IPCClientX(IPCClient):
         It is never old. ``ts``: when it was set, in float seconds since the Unix epoch by the clock of the server; a None that was set has one. ``cached``: this client has
         given the requestor this version before, so nothing was sent, or no more than that it is still the one.
         """
-        author, name = self._author(author), str(name)
-        requestor = self.addonname if requestor is None else str(requestor)
-        failed = Data(None, None, False) if return_tuple else None
-
-        def read(hub: andiron.Hub) -> Any:
-            entry = hub.store.author(author).entry(name)
-            if entry is None:
-                raise _datastore.missing(author, name)
-            cached = self._was_given((requestor, author, name), entry.version)
-            return Data(entry.value, entry.timestamp, cached) if return_tuple else entry.value
-
-        return self._do(read, failed, author, name, again=True)
+        of, name = self._author(author), str(name)
+        whom = self.addonname if requestor is None else str(requestor)
+        entry = self._known(of, name)
+        if entry is None:
+            entry = self._do(lambda hub: self._read(hub, of, name), None, of, name, again=True)
+        if entry is None:
+            return Data(None, None, False) if return_tuple else None
+        value, version, ts = entry[:3]
+        cached = self._was_given((whom, of, name), version)
+        return Data(value, ts, cached) if return_tuple else value
 
     def delete(self, name: object, author: object = None, return_tuple: bool = False) -> Any:
         """Takes an entry out and gives its value, as `get` does."""
@@ -255,6 +253,26 @@ class IPCClientX(IPCClient):
 
     # What was read.
 
+    def _known(self, author: str, name: str) -> tuple[Any, ...] | None:
+        """The entry where it is known here to be current, so that nobody has to be asked."""
+        try:
+            known = self._stores[author]._engine.known(name) if self._hub_of == self.uri else None
+        except Exception:  # whatever it is, who asks the server hears of it
+            return None
+        return None if known is None else known[0]
+
+    def _read(self, hub: andiron.Hub, author: str, name: str) -> tuple[Any, ...]:
+        store = hub.store.author(author)
+        entry = store.entry(name)
+        if entry is None:
+            raise _datastore.missing(author, name)
+        with self._lock:
+            if self._hub is hub:
+                if len(self._stores) >= _AUTHORS:
+                    self._stores.clear()
+                self._stores[author] = store
+        return entry
+
     @property
     def cache(self) -> dict[tuple[str, str], DataObject]:
         """The entries that were read here and are as they were then, by author and name. It is a copy: the values are kept once for this client, and 64 MiB at most."""
@@ -283,13 +301,16 @@ class IPCClientX(IPCClient):
     def close(self) -> None:
         """Ends the connection; what is asked later makes another one."""
         with self._lock:
-            self._forget()
-
-    def _forget(self) -> None:
-        hub, self._hub = self._hub, None
-        self._given.clear()
+            hub = self._forget()
         if hub is not None:
             hub.close()
+
+    def _forget(self) -> andiron.Hub | None:
+        """Gives what the connection was, which goes on for other threads that use it, and ends when none does."""
+        hub, self._hub = self._hub, None
+        self._stores.clear()
+        self._given.clear()
+        return hub
 
     def _connected(self) -> andiron.Hub:
         """The connection to where `uri` says now."""
@@ -302,10 +323,10 @@ class IPCClientX(IPCClient):
             return hub
 
     def _lose(self, hub: andiron.Hub) -> None:
-        """Hears that this connection is lost. What was given stays so: versions are those of the store, and no other one has them."""
+        """Hears that this connection is lost, and what was read over it with it."""
         with self._lock:
             if self._hub is hub:
-                self._hub = None
+                self._forget()
         hub.close()
 
     def _do(
@@ -321,7 +342,7 @@ class IPCClientX(IPCClient):
         """What this gives where it is asked of a connection, or what is given where it fails. ``again``: it may be asked twice."""
         try:
             return self._tried(work, again)
-        except (_errors.Error, IPCClientError, OSError) as error:
+        except Exception as error:  # as it always was: nothing is raised where nobody wants that
             told = explained(error, self.uri, author, name, value)
             _shared.log("info", told.message)
             if self.raise_exception:
@@ -332,17 +353,21 @@ class IPCClientX(IPCClient):
         left = max(1, self.num_of_server_retries)
         pause = _PAUSE
         while True:
-            left -= 1
-            hub = None
+            kept, hub = self._hub, None
             try:
                 with _hub.timeout(self.timeout):
                     hub = self._connected()
                     return work(hub)
             except (_errors.UnavailableError, _errors.UnknownError, _errors.OverloadedError) as error:
-                lost = isinstance(error, _errors.UnknownError)
-                if hub is not None and not isinstance(error, _errors.OverloadedError):
+                over = not isinstance(error, _errors.OverloadedError)
+                if over and hub is not None:
                     self._lose(hub)
-                if not left or (lost and not again):
+                if isinstance(error, _errors.UnknownError) and not again:
+                    raise
+                if over and kept is not None and hub is kept:
+                    continue  # that the server was started anew meanwhile is no try at this one
+                left -= 1
+                if not left:
                     raise
             time.sleep(pause)
             pause *= 2
@@ -360,27 +385,23 @@ def _opened(place: _shared.Place) -> andiron.Hub:
         if place.name not in names:
             text = f"no object is named {place.name!r} at {hub.peer}: there are {', '.join(map(repr, names))}"
             raise UnknownError(text)
-        if place.name == "store" or place.port is None or place.secret is not None:
-            return hub
-        beside = _beside(hub, place)
-        if beside is None:
-            return hub
-        near = andiron.connect(beside, timeout=_shared.TIMEOUT)
-    except andiron.UnavailableError:
-        return hub
+        return _nearer(hub, place) or hub
     except BaseException:
         hub.close()
         raise
-    hub.close()
-    return near
 
 
-def _beside(hub: andiron.Hub, place: _shared.Place) -> str | None:
-    """Where else on this machine the server is reached."""
+def _nearer(hub: andiron.Hub, place: _shared.Place) -> andiron.Hub | None:
+    """Another connection to the same server, by which less has to be asked."""
+    if place.name == "store" or place.port is None or place.secret is not None:
+        return None
     if not _shared.is_this_machine(place.host):
         return None
     try:
-        name: str | None = hub[place.name].beside()
-    except andiron.Error:  # it is another object, at a server that has a store all the same
+        beside = hub[place.name].beside()
+        near = None if beside is None else andiron.connect(beside, timeout=_shared.TIMEOUT)
+    except andiron.Error:  # it is another object, or its place is for others
         return None
-    return name
+    if near is not None:
+        hub.close()
+    return near
