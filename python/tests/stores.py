@@ -5,6 +5,8 @@ import random
 import socket
 import time
 
+import pytest
+
 from andiron.compat import ipcdatastore
 from andiron.compat.ipc import IPCServer
 from andiron.compat.ipcdatastore import DataObjects, IPCClientX
@@ -64,7 +66,14 @@ class Scenario:
 
     def run(self, more):
         """Does everything once, and so many things more."""
-        weights = {self.set: 12, self.get: 12, self.delete: 3, self.list: 1, self.clear_cache: 1, self.save: 2}
+        weights = {
+            self.set: 12,
+            self.get: 12,
+            self.delete: 3,
+            self.list: 1,
+            self.clear_cache: 1,
+            self.save: 2,
+        }
         weights.update({self.restore: 2, self.forget: 1, self.persist: 3, self.refuse: 1, self.clear_all: 0})
         steps = [*weights, *self.random.choices(list(weights), list(weights.values()), k=more)]
         self.random.shuffle(steps)
@@ -85,13 +94,11 @@ class Scenario:
         client.raise_exception = self.random.random() < 0.5
         if fails is None or not client.raise_exception:
             return getattr(client, method)(*arguments, **named)
-        try:
-            gave = getattr(client, method)(*arguments, **named)
-        except ipcdatastore.IPCClientError as error:
-            assert type(error) is fails, (method, arguments, error)
-            assert error.message == str(error) != ""
-            return None
-        raise AssertionError(f"{method}{arguments} gave {gave!r}")
+        with pytest.raises(ipcdatastore.IPCClientError) as raised:
+            getattr(client, method)(*arguments, **named)
+        assert raised.type is fails, (method, arguments, raised.value)
+        assert raised.value.message == str(raised.value) != ""
+        return None
 
     # What is done.
 
@@ -193,7 +200,9 @@ class Scenario:
         held = self.held.get((str(author), str(name)))
         method = "add_persistence" if persist else "remove_persistence"
         fails = None if held else ipcdatastore.VarNotFoundError
-        assert self.ask(client, method, name, author=author, fails=fails) in ([True] if held else [False, None])
+        assert self.ask(client, method, name, author=author, fails=fails) in (
+            [True] if held else [False, None]
+        )
         if held:
             held.persist = persist
 
@@ -222,7 +231,14 @@ class Scenario:
         """Each method says that there is no server."""
         client = self.clients[0]
         client.num_of_server_retries = 1
-        calls = [("set", "x", 1), ("get", "x"), ("delete", "x"), ("get_data_list",), ("clearall",), ("savedata",)]
+        calls = [
+            ("set", "x", 1),
+            ("get", "x"),
+            ("delete", "x"),
+            ("get_data_list",),
+            ("clearall",),
+            ("savedata",),
+        ]
         calls += [("restoredata",), ("delete_data",), ("add_persistence", "x"), ("remove_persistence", "x")]
         method, *arguments = self.random.choice(calls)
         gave = self.ask(client, method, *arguments, fails=ipcdatastore.ServerUnavailableError)

@@ -375,11 +375,7 @@ class IPCClientX(IPCClient):
 
 def _opened(place: _shared.Place) -> andiron.Hub:
     """A connection for the store of a server: on one machine by a Unix socket where it has one beside its port. There is read without a question what nobody wrote."""
-    file = _shared.secret_file(place.secret)
-    try:
-        hub = andiron.connect(_shared.dialled(place), timeout=_shared.TIMEOUT, secret_file=file)
-    except andiron.AuthenticationError as error:
-        raise _shared.in_words(error) from error
+    hub = _shared._connect(place, _shared.dialled(place), _shared.secret_file(place.secret))
     try:
         names = sorted(hub)
         if place.name not in names:

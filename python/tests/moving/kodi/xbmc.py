@@ -1,5 +1,6 @@
 """Of Kodi what the programs use: a log, and a host that ends when its input does."""
 
+import os
 import sys
 
 LOGINFO, LOGWARNING, LOGERROR = 1, 2, 3
@@ -19,3 +20,7 @@ class Monitor:
     def waitForAbort(self, seconds):  # noqa: N802 - Kodi calls it so
         self._ends = not sys.stdin.readline()
         return self._ends
+
+
+def translatePath(path):  # noqa: N802 - Kodi calls it so
+    return path.replace("special://masterprofile", os.environ["KODI_PROFILE"])
