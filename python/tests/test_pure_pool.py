@@ -115,3 +115,30 @@ def test_items_that_come_behind_the_end_of_their_stream_are_dropped():
     inflow.arrived(session.Payload(1, b"\x02"))
     assert list(inflow) == []
     assert inflow.link.told is inflow
+
+
+class Busy:
+    """A connection with calls that nobody has taken."""
+
+    jobs = ("one", "two")
+
+
+def test_who_reads_looks_again_soon_while_a_thread_is_about_to_begin(monkeypatch):
+    """Else a method that takes long, and began after the look, held up the next call of its connection for a second."""
+    threads = pool.Pool(2)
+    monkeypatch.setattr(threads, "_start", lambda run: None)
+    first, second = Busy(), Busy()
+    threads._have_run(first)
+    assert threads._ought_to_hand_over()  # a thread is on its way
+    run = threads._queue.popleft()
+    assert threads._ought_to_hand_over()  # it is there
+    run.job = "one"
+    assert threads._ought_to_hand_over()  # and at the method
+    threads._hand_over(first, threads._runs[first])
+    threads._queue.popleft()
+    assert not threads._ought_to_hand_over()  # both are
+    threads._have_run(second)
+    assert not threads._ought_to_hand_over()  # it waits until one of them is free
+    threads._runs.clear()
+    threads._queue.clear()
+    threads.stop(0.0)

@@ -350,8 +350,10 @@ class Pool:
     def _ought_to_hand_over(self) -> bool:
         """Whether another thread is to run what waits, should the method that began last take long."""
         with self._lock:
+            # One that waits for a thread while all are at methods begins no sooner for being looked at.
+            free = self._workers + len(self._queue) - sum(map(len, self._runs.values())) > 0
             return any(
-                link.jobs and runs[-1].job is not None and len(runs) < (self.threads or 0)
+                link.jobs and len(runs) < (self.threads or 0) and (free or runs[-1] not in self._queue)
                 for link, runs in self._runs.items()
             )
 
