@@ -6,6 +6,9 @@ import threading
 import pytest
 
 from andiron.compat.pyro import batches, errors, futures
+from andiron.compat.pyro.client import Proxy
+from andiron.compat.pyro.core import current_context
+from andiron.compat.pyro.server import Daemon, expose, oneway
 
 
 class Failed(Exception):
@@ -208,3 +211,175 @@ def test_a_copy_of_a_batch_has_its_calls():
     other = copy.copy(batch)
     other.echo(2)
     assert (list(batch()), list(other())) == ([1], [1, 2])
+
+
+# Over a connection.
+
+
+class Thing:
+    """What these calls are for."""
+
+    def __init__(self):
+        self.done = []
+        self.gate = threading.Event()
+        self.meeting = threading.Barrier(8, timeout=10)
+
+    @expose
+    def add(self, number):
+        self.done.append(number)
+        return number
+
+    @expose
+    def fail(self, code):
+        error = RuntimeError("it has a code")
+        error.code = code
+        raise error
+
+    @expose
+    def wait(self):
+        self.gate.wait(10)
+        return "waited"
+
+    @expose
+    def meet(self):
+        self.meeting.wait()
+        return "met"
+
+    @expose
+    def said(self):
+        return {name: bytes(text) for name, text in current_context.annotations.items()}
+
+    @expose
+    def stream(self):
+        yield from range(3)
+
+    @oneway
+    @expose
+    def open(self):
+        self.gate.set()
+
+    @expose
+    @property
+    def number(self):
+        return 7
+
+
+@pytest.fixture
+def thing(home):
+    """A proxy of a thing, and the thing."""
+    own = Thing()
+    with Daemon() as daemon, Proxy(daemon.register(own)) as proxy:
+        yield proxy, own
+
+
+def test_a_batch_is_one_message(thing):
+    proxy, _ = thing
+    batch = proxy._pyroBatch()
+    proxy._pyroBind()
+    before = proxy._pyroSeq
+    for number in range(100):
+        batch.add(number)
+    assert list(batch()) == list(range(100))
+    assert proxy._pyroSeq == before + 1
+
+
+def test_errors_in_batches_keep_what_they_have(thing):
+    """Y12: they lost their attributes."""
+    proxy, own = thing
+    batch = batches.BatchProxy(proxy)
+    batch.add(1)
+    batch.fail(42)
+    batch.add(2)
+    results = batch()
+    assert next(results) == 1
+    with pytest.raises(RuntimeError, match="it has a code") as caught:
+        next(results)
+    assert caught.value.code == 42
+    assert "in fail" in "".join(caught.value._pyroTraceback)
+    assert own.done == [1]
+
+
+def test_a_batch_that_is_not_waited_for_is_done_in_its_order(thing):
+    proxy, own = thing
+    batch = batches.batch(proxy)
+    for number in range(5):
+        batch.add(number)
+    batch.open()
+    assert batch(oneway=True) is None
+    assert own.gate.wait(10)
+    assert own.done == list(range(5))
+
+
+def test_what_has_no_place_in_a_batch_is_its_error(thing):
+    proxy, own = thing
+    for wrong in (lambda batch: batch.nothing(), lambda batch: batch._private(), lambda batch: batch.add()):
+        batch = batches.batch(proxy)
+        batch.add(1)
+        wrong(batch)
+        batch.add(2)
+        results = batch()
+        assert next(results) == 1
+        with pytest.raises((AttributeError, TypeError)):
+            next(results)
+    assert own.done == [1, 1, 1]
+
+
+def test_asynchronous_calls_go_on_at_once_over_one_connection(thing):
+    proxy, _ = thing
+    futures.asyncproxy(proxy)
+    assert [met.value for met in [proxy.meet() for _ in range(8)]] == ["met"] * 8
+    futures.asyncproxy(proxy, False)
+    assert proxy.add(1) == 1
+
+
+def test_an_asynchronous_call_says_what_its_thread_says(thing):
+    proxy, _ = thing
+    proxy._pyroAsync()
+    current_context.annotations = {"USER": b"ann"}
+    try:
+        said = proxy.said()
+    finally:
+        current_context.annotations = {}
+    assert said.value == {"USER": b"ann"}
+    assert proxy.said().value == {}
+
+
+def test_of_an_asynchronous_proxy_only_the_methods_are(thing):
+    proxy, own = thing
+    proxy._pyroAsync()
+    assert proxy.number == 7
+    assert list(proxy.stream().value) == [0, 1, 2]
+    assert copy.copy(proxy).add(1).value == 1
+    with pytest.raises(AttributeError):
+        proxy.nothing
+    assert proxy.open().value is None
+    assert own.gate.wait(10)
+    with pytest.raises(RuntimeError) as caught:
+        proxy.fail(3).value
+    assert caught.value.code == 3
+
+
+def test_an_asynchronous_call_ends_with_its_connection(thing):
+    proxy, own = thing
+    proxy._pyroAsync()
+    waiting = proxy.wait()
+    proxy.add(1).wait(10)  # by then it is on its way
+    assert not waiting.ready
+    proxy._pyroRelease()
+    with pytest.raises(errors.CommunicationError):
+        waiting.value
+    own.gate.set()
+
+
+def test_a_time_limit_holds_for_asynchronous_calls_and_batches(thing):
+    proxy, own = thing
+    proxy._pyroTimeout = 0.05
+    proxy._pyroAsync()
+    with pytest.raises(errors.TimeoutError):
+        proxy.wait().value
+    proxy._pyroAsync(False)
+    batch = proxy._pyroBatch()
+    batch.wait()
+    with pytest.raises(errors.TimeoutError):
+        list(batch())
+    own.gate.set()
