@@ -64,8 +64,8 @@ register_dict_to_class = SerializerBase.register_dict_to_class
 unregister_class_to_dict = SerializerBase.unregister_class_to_dict
 unregister_dict_to_class = SerializerBase.unregister_dict_to_class
 
-#: ``from andiron.compat.pyro import api``, as ``from Pyro5 import api``.
-api = sys.modules[__name__]
+#: ``from andiron.compat.pyro.api import expose``, as ``from Pyro5.api import expose``.
+api = sys.modules[f"{__name__}.api"] = sys.modules[__name__]
 
 #: Names that are loaded when they are asked for, and where they are.
 _LATER = {

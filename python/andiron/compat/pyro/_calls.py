@@ -8,7 +8,7 @@ import time
 import uuid
 import weakref
 
-from andiron import _engine, _expose, _hub, _values
+from andiron import _engine, _errors, _expose, _values
 from andiron._engine import Later, Target
 from andiron._proxy import SPECIAL
 from andiron._values import Record
@@ -211,12 +211,15 @@ class Calls:
     ) -> Any:
         if context is None:
             raise errors.DaemonError("the call came by no connection")
+        if self._daemon._closed:
+            raise _errors.UnavailableError("the daemon is closing; the method did not run")
         connection = self.connection_of(context)
         before = current_context.to_global()
         self._enter(connection, context)
         try:
-            result = self._found(connection, object_id, name, args, kwargs)
-            return self._reply(connection, result)
+            if object_id == DAEMON_NAME and name == "$open":
+                return self._open(connection, *args)
+            return self._reply(connection, self._found(connection, object_id, name, args, kwargs))
         except Exception as error:
             if connection.opened and SerializerBase.is_registered(type(error)):
                 return Record(RAISED, {"error": error, "trace": errors.get_pyro_traceback(error)})
@@ -260,15 +263,10 @@ class Calls:
         kwargs: dict[str, Any],
     ) -> Any:
         daemon = self._daemon
-        if object_id == DAEMON_NAME and name == "$open":
-            return self._open(connection, *args)
         if not connection.opened and daemon._validates():
             raise errors.SecurityError(
                 "this daemon validates who connects, so it is called by a Proxy of andiron.compat.pyro alone"
             )
-        if object_id == DAEMON_NAME and name == "$object":
-            daemon._object(args[0])
-            return self.target(args[0])
         obj = daemon._object(object_id)
         if name == "$describe":
             return described(obj)
@@ -370,11 +368,6 @@ def described(obj: Any) -> dict[str, Any]:
             bound = not isinstance(member, staticmethod)
             methods.append(_expose._signature(SPECIAL.get(name, name), function, bound))
     return {"name": cls.__name__, "doc": inspect.getdoc(cls) or "", "methods": methods}
-
-
-def caller_of() -> Any:
-    """The hub that calls, for methods that use Andiron's own: see `andiron.caller`."""
-    return _hub.caller()
 
 
 class Reply:

@@ -60,7 +60,7 @@ class Link:
             return self.method(name)
         if object_id == DAEMON_NAME:
             return self._daemon.method(name)
-        other: Method = remote_of(self._daemon.method("$object")(object_id)).method(name)
+        other: Method = remote_of(self._daemon.method("object")(object_id)).method(name)
         return other
 
     def is_over(self) -> bool:

@@ -194,3 +194,16 @@ class Resources:
             except Exception as error:  # whatever it raises, the others are closed
                 failed.append(error)
         return failed
+
+
+def __getattr__(name: str) -> Any:
+    """What Pyro4 had here too."""
+    if name == "Proxy":
+        from andiron.compat.pyro.client import Proxy
+
+        return Proxy
+    if name in ("Daemon", "DaemonObject"):
+        from andiron.compat.pyro import server
+
+        return getattr(server, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -107,11 +107,12 @@ def as_here(error: Exception, connected: bool = True) -> Exception:
         cls = _HERE[error.kind]
         if connected and cls is CommunicationError and error.kind == "unavailable":
             cls = ConnectionClosedError
-        here = cls(str(error))
+        here = cls(error.message)
         here.__cause__ = error
         if isinstance(error, _errors.RemoteError):
-            here.__dict__.update(vars(error))
+            here = cls(f"{error.type_name}: {error.message}" if error.type_name else error.message)
             here.__cause__ = error.__cause__
+            here.__dict__.update(vars(error))
         error = here
     if lines is not None:
         try:

@@ -67,6 +67,12 @@ class DaemonObject:
         )
 
     @expose
+    def object(self, objectId: str) -> Any:
+        """An object itself, for clients of Andiron: ``hub["Pyro.Daemon"].object("player")``."""
+        self.daemon._object(objectId)
+        return self.daemon._calls.target(objectId)
+
+    @expose
     def get_metadata(self, objectId: str, as_lists: bool = False) -> dict[str, Any]:
         """The names of what an object has: methods, those of them that are one way, and attributes."""
         interface = interface_of(self.daemon._object(objectId))
@@ -130,6 +136,7 @@ class Daemon:
         self._ended = threading.Event()
         self._looping = 0
         self._conditional = False
+        self._stopped = threading.Event()
         self._idle = threading.Event()
         self._idle.set()
         self._lock = threading.RLock()
@@ -348,14 +355,16 @@ class Daemon:
         self._conditional = loopCondition is not None
         try:
             while not self._ended.is_set() and (loopCondition is None or loopCondition()):
+                if _host.ends():
+                    break
                 self._loop.wait(min(_SLICE, config.POLLTIMEOUT or _SLICE))
                 self._loop.run()
                 self._housekeep()
-                if _host.ends():
-                    break
         finally:
             self._looping -= 1
             self._idle.set()
+        if self._closed:
+            self._loop.run()  # what waits there is refused
         if self._ended.is_set():
             self.close()
 
@@ -371,16 +380,21 @@ class Daemon:
             self._loop.wake()
 
     def _run_in_loop(self, job: Callable[[], None], answer: Answer) -> None:
+        waiting = [job]
+
         def run() -> None:
+            try:
+                job = waiting.pop()
+            except IndexError:  # it was refused already
+                return
             if self._closed:
-                answer.error(_errors.UnavailableError("the daemon is closed; the method did not run"))
+                answer.error(_errors.UnavailableError("the daemon is closing; the method did not run"))
             else:
                 job()
 
-        if self._closed:
+        self._loop.add(run)
+        if self._closed:  # and nobody may look at the loop any more
             run()
-        else:
-            self._loop.add(run)
 
     def _wait_for_loop(self, function: Callable[[], Any]) -> Any:
         """What a function gives on the thread of the loop."""
@@ -425,22 +439,26 @@ class Daemon:
     def close(self) -> None:
         """Ends all connections, and lets go of all objects. Calls under way are finished, for which they have 5 seconds."""
         with self._lock:
-            if self._closed:
-                return
-            self._closed = True
+            first, self._closed = not self._closed, True
         self._ended.set()
-        self._loop.run()  # what waits there is refused
-        for object_id in list(self.objectsById):
-            self.unregister(object_id)
-        if self._is_within():  # it would wait for the method that is running
+        if first and self._is_within():  # it would wait for the method that is running
             threading.Thread(target=self._stop, name="andiron-pyro-close").start()
-        else:
+        elif first:
             self._stop()
+        elif not self._is_within():
+            self._stopped.wait()
 
     def _stop(self) -> None:
-        self._server.stop()
-        if not any(daemon is not self and not daemon._closed for daemon in self._combined):
-            self._loop.close()
+        try:
+            if not self._looping:
+                self._loop.run()  # what waits there is refused
+            self._server.stop()
+            for object_id in list(self.objectsById):
+                self.unregister(object_id)
+            if all(daemon is self or daemon._closed for daemon in self._combined):
+                self._loop.close()
+        finally:
+            self._stopped.set()
 
     def __enter__(self) -> Daemon:
         return self
@@ -485,7 +503,9 @@ def _refusal(error: _errors.Error, address: str) -> Exception:
     import errno
 
     if isinstance(error, _errors.ConflictError):
-        return OSError(errno.EADDRINUSE, f"{error} ({address})")
+        return OSError(errno.EADDRINUSE, f"Address already in use: {error.message} ({address})")
+    if isinstance(error, _errors.AuthenticationError):
+        error = _shared.in_words(error, "config.SECRET")
     return errors.as_here(error, False)
 
 
