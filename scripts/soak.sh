@@ -31,6 +31,15 @@ else
     echo "skipped: the environment target/venv is made by make test"
 fi
 
+echo "== whatever old programs do with the store, with stops and kills"
+if [ -x target/venv/bin/pytest ]; then
+    for engine in 0 1; do
+        ANDIRON_PURE=$engine ANDIRON_SCENARIOS=$((SOAK * 1000)) target/venv/bin/pytest --quiet python/tests/test_compat_ipcdatastore.py -k in_whatever_order
+    done
+else
+    echo "skipped: the environment target/venv is made by make test"
+fi
+
 echo "== repeating the tests of driver and daemon"
 $CARGO test --release --locked -p andiron -p andiron-cli --no-run
 round=0

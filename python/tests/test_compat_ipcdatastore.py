@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import sys
 import threading
@@ -70,7 +71,7 @@ def play(number, processes, folder, port):
             scenario.look()
             scenario.run(10)
             server.kill()
-            server.wait()
+            server.communicate()
             scenario.server_ended()
         with served(port, folder):
             scenario.look()
@@ -132,7 +133,7 @@ def test_neither_a_stop_nor_two_crashes_in_a_row_lose_what_was_persistent(proces
         assert client.delete("cleared", author="cleared") in (1, None)
         assert client.set(crash, bytearray(3 << 20), persist=True)
         server.kill()
-        server.wait()
+        server.communicate()
     with served(port, tmp_path):
         assert client.get_data_list() == {client.addonname: ["first", "second", "stop"]}
         assert client.get("second") == bytearray(3 << 20)
@@ -145,7 +146,7 @@ def test_what_was_cleared_does_not_come_back(processes, port, tmp_path):
     client.clearall()
     client.set("y", 1, persist=True)
     server.kill()
-    server.wait()
+    server.communicate()
     with served(port, tmp_path):
         assert client.get_data_list() == {client.addonname: ["y"]}
 
@@ -214,7 +215,13 @@ def test_what_a_server_cannot_keep_is_told(port):
             with pytest.raises(ipcdatastore.SaveFailedError, match="folder") as raised:
                 getattr(client, method)(*arguments)
             assert raised.value.errno == ipcdatastore.IPCERROR_SAVEFAILED
+        with pytest.raises(ipcdatastore.RestoreFailedError, match="folder"):
+            client.restoredata()
         assert client.get("x") == 1
+        far = client.get_exposed_object()
+        for method, arguments in [("savedata", (7, "x")), ("set", ("x", 2, 7, True))]:
+            with pytest.raises(ipcdatastore.SaveFailedError, match="folder"):
+                getattr(far, method)(*arguments)
 
 
 @pytest.mark.parametrize("datatype", ["pickle", "json", "serpent", "marshal", "native"])
@@ -576,3 +583,20 @@ def test_the_test_suite_runs_as_it_was_written(processes, tmp_path, port):
             env={**os.environ, "PYTHONPATH": path},
         )
     )
+
+
+def test_the_examples_of_the_page_run(home):
+    page = ROOT / "docs" / "moving" / "ipcdatastore.md"
+    text = page.read_text()
+    names = {"__name__": "page"}
+    for block in re.finditer(r"```python\n(.*?)```", text, re.DOTALL):
+        line = text[: block.start(1)].count("\n")
+        exec(compile("\n" * line + block[1], str(page), "exec"), names)
+
+
+def test_the_page_has_every_error():
+    text = (ROOT / "docs" / "moving" / "ipcdatastore.md").read_text()
+    rows = re.findall(r"^\| `(IPCERROR_\w+)`.*? \| (\d) \| `(\w+)` \|", text, re.MULTILINE)
+    assert len(rows) == 8
+    for constant, number, name in rows:
+        assert getattr(ipcdatastore, constant) == getattr(ipcdatastore, name).errno == int(number)

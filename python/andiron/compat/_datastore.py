@@ -155,7 +155,14 @@ class DataObjects:
         if own is not None:
             own.stop()
 
-    def _do(self, author: object, name: object, work: Callable[[Hub], T], value: Any = None) -> T:
+    def _do(
+        self,
+        author: object,
+        name: object,
+        work: Callable[[Hub], T],
+        own: type[errors.SaveFailedError | errors.RestoreFailedError] | None = None,
+        value: Any = None,
+    ) -> T:
         """What this gives where it is asked of the store."""
         try:
             with self._lock:
@@ -167,7 +174,7 @@ class DataObjects:
             assert hub is not None
             return work(hub)
         except (_errors.Error, OSError) as error:
-            raise errors.explained(error, "its own store", author, name, value) from error
+            raise errors.explained(error, "its own store", author, name, value, own) from error
 
     # What its callers call.
 
@@ -184,9 +191,11 @@ class DataObjects:
     def set(self, name: object, value: Any, author: object, persist: bool = False) -> None:
         """Sets a value. With ``persist`` it is on the disk when this returns."""
         kept, named = bool(persist), str(name)
-        self._do(
-            author, name, lambda hub: hub.store.author(str(author)).set(named, value, persist=kept), value
-        )
+
+        def put(hub: Hub) -> None:
+            hub.store.author(str(author)).set(named, value, persist=kept)
+
+        self._do(author, name, put, errors.SaveFailedError, value)
 
     @expose
     def get(self, requestor: object, name: object, author: object, force: bool = False) -> DataObject:  # noqa: ARG002
@@ -225,14 +234,16 @@ class DataObjects:
     @expose
     def savedata(self, author: object, fn: object) -> bool:
         """Has the server keep the entries of an author as they are, under a name. It is a name and never a path, whatever it looks like."""
-        self._do(author, fn, lambda hub: hub.store.author(str(author)).save(str(fn)))
+        self._do(author, fn, lambda hub: hub.store.author(str(author)).save(str(fn)), errors.SaveFailedError)
         return True
 
     @expose
     def restoredata(self, author: object, fn: object) -> bool:
         """Sets the entries that were saved under this name as they were. False where there are none."""
         try:
-            self._do(author, fn, lambda hub: hub.store.author(str(author)).load(str(fn)))
+            self._do(
+                author, fn, lambda hub: hub.store.author(str(author)).load(str(fn)), errors.RestoreFailedError
+            )
         except errors.RestoreFailedError:
             return False
         return True
@@ -240,13 +251,15 @@ class DataObjects:
     @expose
     def add_persistence(self, varname: object, author: object) -> bool:
         """Has an entry be there again after the end of the server; `VarNotFoundError` where there is none."""
-        self._do(author, varname, lambda hub: keep(hub, str(author), str(varname), True))
-        return True
+        return self._persist(author, varname, True)
 
     @expose
     def remove_persistence(self, varname: object, author: object) -> bool:
         """Has it no more outlive the server; otherwise as `add_persistence`."""
-        self._do(author, varname, lambda hub: keep(hub, str(author), str(varname), False))
+        return self._persist(author, varname, False)
+
+    def _persist(self, author: object, name: object, persist: bool) -> bool:
+        self._do(author, name, lambda hub: keep(hub, str(author), str(name), persist), errors.SaveFailedError)
         return True
 
 

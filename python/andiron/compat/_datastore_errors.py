@@ -134,9 +134,17 @@ for _error in _ALL:
 
 
 def explained(
-    error: Exception, uri: object, author: object, name: object, value: Any = None
+    error: Exception,
+    uri: object,
+    author: object,
+    name: object,
+    value: Any = None,
+    own: type[_OfSavedError] | None = None,
 ) -> IPCClientError:
-    """What an error of Andiron is called here. ``name``: of the entry, or of what is saved; ``value``: that was to be set."""
+    """What an error of Andiron is called here.
+
+    ``name``: of the entry, or of what is saved. ``value``: that was to be set. ``own``: what it is called where nothing can be kept, or was.
+    """
     if isinstance(error, IPCClientError):
         return error
     told: _Worded | ObjectNotSerializableError
@@ -144,11 +152,8 @@ def explained(
         told = ServerReconnectFailedError(uri, why=error)
     elif isinstance(error, _UNAVAILABLE):
         told = ServerUnavailableError(uri, why=error)
-    elif isinstance(error, (_errors.UnsupportedError, _errors.QuotaError)):
-        told = SaveFailedError()
-        told.updatemessage(author, name, error)
-    elif isinstance(error, _errors.NoObjectError):
-        told = RestoreFailedError()
+    elif own is not None and isinstance(error, _NOT_KEPT):
+        told = own()
         told.updatemessage(author, name, error)
     elif isinstance(error, _errors.EncodingError) and error.operation is None and value is not None:
         told = ObjectNotSerializableError.of(error)
@@ -170,3 +175,6 @@ _UNAVAILABLE = (
     _errors.AuthenticationError,
     _errors.ProtocolError,
 )
+
+#: The server keeps nothing, has no room, or has not kept what is asked for.
+_NOT_KEPT = (_errors.UnsupportedError, _errors.QuotaError, _errors.NoObjectError)

@@ -150,7 +150,7 @@ class IPCClientX(IPCClient):
             hub.store.author(author).set(name, value, persist=kept)
             return True
 
-        return self._do(put, False, author, name, value=value)
+        return self._do(put, False, author, name, value=value, own=SaveFailedError)
 
     def get(
         self, name: object, author: object = None, requestor: object = None, return_tuple: bool = False
@@ -212,7 +212,7 @@ class IPCClientX(IPCClient):
             hub.store.author(of).save(saved)
             return True
 
-        return self._do(save, False, of, saved)
+        return self._do(save, False, of, saved, own=SaveFailedError)
 
     def restoredata(self, author: object = None) -> bool:
         """Sets the entries of an author as `savedata` kept them; others stay."""
@@ -222,7 +222,7 @@ class IPCClientX(IPCClient):
             hub.store.author(of).load(saved)
             return True
 
-        return self._do(load, False, of, saved)
+        return self._do(load, False, of, saved, own=RestoreFailedError)
 
     def delete_data(self, author: object = None) -> bool:
         """Deletes what `savedata` kept of an author."""
@@ -232,7 +232,7 @@ class IPCClientX(IPCClient):
             hub.store.author(of).delete_snapshot(saved)
             return True
 
-        return self._do(delete, False, of, saved)
+        return self._do(delete, False, of, saved, own=RestoreFailedError)
 
     def add_persistence(self, varname: object, author: object = None) -> bool:
         """Has an entry be there again after the end of the server, until it is set anew without ``persist``."""
@@ -249,7 +249,7 @@ class IPCClientX(IPCClient):
             _datastore.keep(hub, author, name, persist)
             return True
 
-        return self._do(keep, False, author, name)
+        return self._do(keep, False, author, name, own=SaveFailedError)
 
     # What was read.
 
@@ -338,12 +338,16 @@ class IPCClientX(IPCClient):
         *,
         again: bool = False,
         value: Any = None,
+        own: type[SaveFailedError | RestoreFailedError] | None = None,
     ) -> T:
-        """What this gives where it is asked of a connection, or what is given where it fails. ``again``: it may be asked twice."""
+        """What this gives where it is asked of a connection, or what is given where it fails.
+
+        ``again``: it may be asked twice. ``value`` and ``own``: as for `explained`.
+        """
         try:
             return self._tried(work, again)
         except Exception as error:  # as it always was: nothing is raised where nobody wants that
-            told = explained(error, self.uri, author, name, value)
+            told = explained(error, self.uri, author, name, value, own)
             _shared.log("info", told.message)
             if self.raise_exception:
                 raise told from told.__cause__
