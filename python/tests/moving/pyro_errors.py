@@ -1,6 +1,9 @@
 """Errors arrive as what they are, with the traceback of the other end."""
 
+import contextlib
+import io
 import sqlite3
+import sys
 
 from pyro_serving import serving
 
@@ -75,6 +78,12 @@ def main(pyro):
                     )
                     if name == "attributes":
                         said.append(error.code)
+            try:
+                failing.value()
+            except ValueError:
+                with contextlib.redirect_stderr(io.StringIO()) as printed:
+                    pyro.errors.excepthook(*sys.exc_info())
+            said.append("This exception occurred remotely" in printed.getvalue())
     said.append(issubclass(pyro.errors.TimeoutError, pyro.errors.CommunicationError))
     said.append(issubclass(pyro.errors.ConnectionClosedError, pyro.errors.CommunicationError))
     said.append(issubclass(pyro.errors.SerializeError, pyro.errors.ProtocolError))
@@ -99,6 +108,7 @@ GIVES = [
     ["inner", True, "TypeError", ["outer"], True, True],
     ["arguments", True, "TypeError", "argument", True, True],
     ["database", False, "IntegrityError", ["twice"], True, True],
+    True,
     True,
     True,
     True,

@@ -86,11 +86,22 @@ class NameServer:
         return self._ask(lambda store: sum(_removed(store, name) for name in names))
 
     def list(
-        self, prefix: str | None = None, regex: str | None = None, return_metadata: bool = False
+        self,
+        prefix: str | None = None,
+        regex: str | None = None,
+        return_metadata: bool = False,
+        *,
+        metadata_all: Iterable[str] | None = None,
+        metadata_any: Iterable[str] | None = None,
     ) -> Found:
-        """The addresses, as text, by their names: of all, of those that begin so, or of those that a pattern fits from the beginning on; with their metadata on request."""
-        if prefix and regex:
+        """The addresses, as text, by their names: of all, of those that begin so, or of those that a pattern fits from the beginning on; with their metadata on request.
+
+        ``metadata_all``, ``metadata_any``: as `yplookup`, by the names that Pyro4 has for it.
+        """
+        if sum(map(bool, (prefix, regex, metadata_all, metadata_any))) > 1:
             raise ValueError("you can only filter on one thing at a time")
+        if metadata_all or metadata_any:
+            return self.yplookup(metadata_all, metadata_any, return_metadata)
         fits = _fits(prefix, regex)
         return {
             name: (uri, metadata) if return_metadata else uri

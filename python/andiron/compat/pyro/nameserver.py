@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-__all__ = ["AutoCleaner", "NameServerDaemon", "start_ns", "start_ns_loop"]
+__all__ = ["AutoCleaner", "NameServerDaemon", "startNS", "startNSloop", "start_ns", "start_ns_loop"]
 
 expose(NameServer)
 
@@ -203,6 +203,10 @@ def start_ns_loop(
         print(f"URI = {uri}", flush=True)
         daemon.requestLoop(loopCondition)
     print("NS shut down.")
+
+
+#: As Pyro4 names them.
+startNS, startNSloop = start_ns, start_ns_loop
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
