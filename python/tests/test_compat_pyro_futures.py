@@ -155,7 +155,7 @@ class Counting:
     def __init__(self):
         self.batches = []
 
-    def _pyroInvokeBatch(self, calls, oneway=False):  # noqa: N802 - as it is named there
+    def _pyroInvokeBatch(self, calls, oneway=False):
         self.batches.append((list(calls), oneway))
         if oneway:
             return None

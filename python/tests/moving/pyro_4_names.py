@@ -31,7 +31,12 @@ def main(pyro):
                 said.append(sorted(ns.list(prefix="o")))
                 said.append(sorted(ns.list(metadata_all={"red", "big"})))
                 said.append(sorted(ns.list(metadata_any={"red", "big"})))
-                said.append({name: sorted(tags) for name, (_, tags) in ns.list(metadata_any=["big"], return_metadata=True).items()})
+                said.append(
+                    {
+                        name: sorted(tags)
+                        for name, (_, tags) in ns.list(metadata_any=["big"], return_metadata=True).items()
+                    }
+                )
                 said.append(pyro.resolve(f"PYRONAME:two@{host}:{port}") == thing)
             simple = threading.Thread(
                 target=pyro.Daemon.serveSimple,
@@ -41,7 +46,9 @@ def main(pyro):
             simple.start()
             while "simple" not in daemon.objectsById:
                 pass  # it is about to register it
-            with pyro.Proxy(f"PYRONAME:one@{host}:{port}") as one, pyro.Proxy(daemon.uriFor("simple")) as other:
+            with pyro.Proxy(f"PYRONAME:one@{host}:{port}") as one, pyro.Proxy(
+                daemon.uriFor("simple")
+            ) as other:
                 said += [one.ping(), other.ping()]
             daemon.shutdown()
             simple.join(20)
