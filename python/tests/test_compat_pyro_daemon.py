@@ -454,6 +454,14 @@ def test_a_daemon_has_a_socket_in_place_of_a_port(home):
         Pyro5.Daemon(unixsocket=path, nathost="example.org")
 
 
+def test_a_daemon_has_a_name_in_place_of_a_port():
+    with Pyro5.Daemon(unixsocket="radios") as daemon:
+        uri = daemon.register(Radio(), "radio")
+        assert str(uri) == "PYRO:radio@./u:radios"
+        with Pyro5.Proxy(uri) as radio, andiron.connect("radios") as hub:
+            assert radio.double(1) == hub["Pyro.Daemon"].object("radio").double(1) == 2
+
+
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "::1"])
 def test_a_daemon_is_at_a_host_of_this_machine(host):
     with Pyro5.Daemon(host) as daemon, proxy_of(daemon, Radio()) as radio:
@@ -568,7 +576,7 @@ def test_settings_are_used(threaded):
     Pyro5.config.COMMTIMEOUT = 3.5
     assert Pyro5.Proxy("PYRO:a@localhost:1")._pyroTimeout == 3.5
     Pyro5.config.SERIALIZER = "smoke"
-    with pytest.raises(errors.SerializeError, match="smoke"):
+    with pytest.raises(ValueError, match="smoke"):
         Pyro5.Proxy("PYRO:a@localhost:1")
     Pyro5.config.SERIALIZER = "pickle"
     assert proxy_of(threaded, Radio()).double(1) == 2

@@ -149,7 +149,7 @@ class Proxy:
         with self._pyroLock:
             if self._pyroConnection is not None:
                 return False
-            self._pyroConnect()
+            self._pyroUri = self._pyroConnect().uri
             return True
 
     def _pyroConnect(self) -> Link:
@@ -376,7 +376,7 @@ class Proxy:
         if name.startswith("_pyro") or (name.startswith("__") and self._pyroConnection is None):
             raise AttributeError(name)
         if not self._pyroMethods and not self._pyroAttrs:
-            self._pyroBind()
+            self._pyroLinked()
         if name in self._pyroAttrs:
             return self._pyroInvoke("__getattr__", (name,), None)
         if name not in self._pyroMethods:
@@ -390,19 +390,19 @@ class Proxy:
             object.__setattr__(self, name, value)
             return
         if not self._pyroMethods and not self._pyroAttrs:
-            self._pyroBind()
+            self._pyroLinked()
         if name not in self._pyroAttrs:
             raise AttributeError(f"remote object '{self._pyroUri}' has no exposed attribute '{name}'")
         self._pyroInvoke("__setattr__", (name, value), None)
 
     def __dir__(self) -> list[str]:
         if not self._pyroMethods and not self._pyroAttrs:
-            self._pyroBind()
+            self._pyroLinked()
         return sorted({*object.__dir__(self), *self._pyroMethods, *self._pyroAttrs})
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Calls the object itself, where it can be called."""
-        self._pyroBind()
+        self._pyroLinked()
         return self.__getattr__("__call__")(*args, **kwargs)
 
     def __len__(self) -> int:
@@ -419,13 +419,13 @@ class Proxy:
         self._pyroInvoke("__delitem__", (key,), {})
 
     def __contains__(self, item: Any) -> bool:
-        self._pyroBind()
+        self._pyroLinked()
         if "__contains__" in self._pyroMethods:
             return bool(self._pyroInvoke("__contains__", (item,), {}))
         return any(other is item or other == item for other in self)
 
     def __iter__(self) -> Iterator[Any]:
-        self._pyroBind()
+        self._pyroLinked()
         if "__iter__" in self._pyroMethods:
             yield from self._pyroInvoke("__iter__", (), {})
             return
@@ -572,6 +572,11 @@ class SerializedBlob:
         return andiron.decode(self._data) if self._encoded else self._data
 
 
+def local_address(sockname: str) -> str:
+    """The address of a socket by its path, or of a name of this machine, which has no folder in it."""
+    return f"unix:{os.path.abspath(sockname)}" if "/" in sockname else sockname
+
+
 def refuse_key(key: object) -> None:
     """Refuses what older programs had to prove who they are."""
     if key is not None:
@@ -584,7 +589,7 @@ def connected(uri: URI, timeout: float | None, secret: Any) -> Any:
     """A hub of the daemon that has the object."""
     place = _shared.Place(DAEMON_NAME, uri.host, uri.port, secret or None)
     if uri.sockname is not None:
-        address = f"unix:{os.path.abspath(uri.sockname)}"
+        address = local_address(uri.sockname)
     else:
         address = _shared.dialled(place)
         if config.SSL:

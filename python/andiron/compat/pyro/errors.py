@@ -156,7 +156,7 @@ def get_pyro_traceback(
 
 
 def _framed(lines: Iterable[str]) -> Iterable[str]:
-    yield " +--- This exception occured remotely (Pyro) - Remote traceback:\n"
+    yield " +--- This exception occurred remotely (Pyro) - Remote traceback:\n"
     for line in "".join(lines).splitlines():
         yield f" | {line}\n"
     yield " +--- End of remote traceback\n"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from andiron import _values
+from andiron._errors import RemoteError
 from andiron._values import Record
-from andiron.compat.pyro import errors
 from andiron.compat.pyro.core import URI
 
 TYPE_CHECKING = False
@@ -24,7 +26,7 @@ SERIALIZERS = ("serpent", "json", "marshal", "msgpack", "pickle", "dill", "cloud
 def check_serializer(name: object) -> None:
     """Refuses a name that no serializer had."""
     if name not in SERIALIZERS:
-        raise errors.SerializeError(f"there is no serializer {name!r}, only {', '.join(SERIALIZERS)}")
+        raise ValueError(f"there is no serializer {name!r}, only {', '.join(SERIALIZERS)}")
 
 
 #: What makes an instance of a dict, by the name of its class.
@@ -90,18 +92,35 @@ def _class_name(cls: type) -> str:
 
 def remade(error: Exception) -> Exception:
     """An error that came without its class, as what was registered for its name makes it."""
-    from andiron._errors import RemoteError
-
-    converter = _from_dict.get(error.type_name) if isinstance(error, RemoteError) else None
-    if converter is None or not isinstance(error, RemoteError):
+    if not isinstance(error, RemoteError):
         return error
     attributes = {
         name: value for name, value in vars(error).items() if name not in ("type_name", "remote_args")
     }
+    converter = _from_dict.get(error.type_name)
+    if converter is None:
+        return _of_library(error, attributes)
     told = {"__class__": error.type_name, "__exception__": True, "args": error.remote_args}
     made = converter(error.type_name, {**told, "attributes": attributes})
     if not isinstance(made, Exception):
         return error
+    made.__cause__ = error.__cause__
+    return made
+
+
+def _of_library(error: RemoteError, attributes: dict[str, Any]) -> Exception:
+    """The error itself, where it is one of the modules `sqlite3` and `struct`."""
+    module, _, name = error.type_name.rpartition(".")
+    if module not in ("sqlite3", "struct"):
+        return error
+    try:
+        found = getattr(import_module(module), name, None)
+    except ImportError:  # as where Python was built without it
+        return error
+    if not isinstance(found, type) or not issubclass(found, Exception):
+        return error
+    made = found(*error.remote_args)
+    vars(made).update(attributes)
     made.__cause__ = error.__cause__
     return made
 

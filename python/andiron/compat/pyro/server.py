@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 import time
 import uuid
@@ -118,7 +117,7 @@ class Daemon:
         """Listens at once.
 
         ``host``: where others are to reach it; without it ``config.HOST``. Beyond this machine that is by TLS and needs a ``secret``, or ``config.SECRET``: see
-        ``docs/moving/pyro.md``. ``port``: 0 is any that is free. ``unixsocket``: the path of a socket, in place of both. ``nathost``, ``natport``: what
+        ``docs/moving/pyro.md``. ``port``: 0 is any that is free. ``unixsocket``: the path of a socket, or a name of this machine, in place of both. ``nathost``, ``natport``: what
         addresses of its objects have in place of its own host and port.
         """
         if connected_socket is not None:
@@ -165,7 +164,9 @@ class Daemon:
         threads: int,
     ) -> None:
         if unixsocket is not None:
-            address = f"unix:{os.path.abspath(socket_path(unixsocket))}"
+            from andiron.compat.pyro.client import local_address
+
+            address = local_address(socket_path(unixsocket))
         else:
             address = _shared.network_address(host, port)
             # Who comes from elsewhere does so by TLS, though its last step be within this machine.
