@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import gc
 import json
 import os
 import pickle
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import threading
 import types
+import weakref
 
 import pytest
 
@@ -182,6 +184,7 @@ def test_a_serializer_that_nobody_knows_is_refused(make):
     [
         ({"name": ""}, ValueError),
         ({"name": None}, ValueError),
+        ({"name": "tcp://localhost:9", "port": None}, ValueError),
         ({"host": 7}, TypeError),
         ({"port": "http"}, TypeError),
         ({"port": 1 << 16}, ValueError),
@@ -527,6 +530,20 @@ def test_the_same_object_is_served_again(serve):
     assert proxy_of(third).tune(3) == "3 MHz"
 
 
+def test_a_server_needs_nobody_who_keeps_it(home):
+    def started():
+        server = IPCServer(Radio(), name="radio", port=None)
+        server.start()
+        return weakref.ref(server)
+
+    server = started()
+    gc.collect()
+    assert IPCClient(name="radio", port=None).get_exposed_object().tune(1) == "1 MHz"
+    server().stop()
+    gc.collect()
+    assert server() is None
+
+
 def test_run_serves_until_it_is_stopped(home):
     server = IPCServer(Radio(), name="radio", port=None)
     thread = threading.Thread(target=server.run)
@@ -655,6 +672,7 @@ def test_a_server_that_stopped_is_unavailable_at_once(serve):
 def test_to_get_the_object_connects_to_nobody():
     proxy = IPCClient(port=free_port()).get_exposed_object()
     assert "RemoteObject PYRO:kodi-IPC@localhost" in repr(proxy)
+    assert not hasattr(proxy, "_hidden")
     with pytest.raises(ConnectionError, match="no server at tcp://localhost"):
         proxy.tune(1)
 
@@ -835,6 +853,7 @@ def test_the_secret_of_an_add_on_is_used(kodi, home):
         {"data_name": "radio", "host": "localhost", "port": "70000"},
         {"data_name": "radio", "host": "localhost"},
         {"data_name": "", "host": "localhost", "port": "9200"},
+        {"data_name": "radio", "host": "", "port": "9200"},
         {"data_name": "radio", "host": "localhost", "port": "9200", "secret": "hello"},
     ],
 )

@@ -128,6 +128,8 @@ def checked(place: Place) -> Place:
         raise ValueError(f"port={port}: ports are numbers from 0 to 65535")
     if port is None and not _is_path(host) and not is_this_machine(host):
         raise ValueError(f"host={host!r} is another machine, and port=None: give the port there")
+    if port is None and not _is_path(host) and (":" in name or "/" in name):
+        raise ValueError(f"name={name!r}: without a port it is a name on this machine, of A-Z a-z 0-9 . _ -")
     if secret is not None:
         secret = os.fspath(secret)
         secret_file(secret)
@@ -146,7 +148,11 @@ def address_of(place: Place) -> str:
 
 
 def dialled(place: Place) -> str:
-    """Where a client of this place connects: a server at all addresses of this machine is reached at one of them."""
+    """Where a client of this place connects: a server at all addresses of this machine is reached at one of them.
+
+    >>> dialled(Place("kodi-IPC", "0.0.0.0", 9099, None))
+    'tls://localhost:9099'
+    """
     if place.port is None or place.host not in _EVERYWHERE:
         return address_of(place)
     return f"tls://{_EVERYWHERE[place.host]}:{place.port}"

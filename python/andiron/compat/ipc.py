@@ -38,6 +38,9 @@ __all__ = ["AddressInUseError", "IPCClient", "IPCClientError", "IPCServer", "Obj
 #: The names of serializers that old programs give. All of them mean Andiron's own, which runs nothing of what it reads.
 SERIALIZERS = ("pickle", "serpent", "json", "marshal", "msgpack", "native")
 
+#: Those that run: as threads do, they need nobody who keeps them.
+_serving: set[IPCServer] = set()
+
 #: Seconds that calls under way have until the object is closed, which ends those that wait for that.
 _GRACE = 0.5
 
@@ -122,6 +125,7 @@ class IPCServer:
             _shared.log("error", f"IPC Server not started at {self.uri}: {error}")
             raise
         self.running = True
+        _serving.add(self)
         _shared.log("info", f"IPC Server Started: {self.uri}")
 
     def stop(self) -> None:
@@ -225,6 +229,7 @@ class IPCServer:
         finally:
             self.p4daemon = None
             self.running = False
+            _serving.discard(self)
             self._over.set()
             _shared.log("info", f"IPC Server Stopped: {self.uri}")
 
