@@ -1,0 +1,1 @@
+"""Any object of one add-on, called by others: `ipc.ipcserver` and `ipc.ipcclient`."""
