@@ -2,6 +2,7 @@
 
 from pyro_serving import serving
 
+NEEDS = ("msgpack",)  # where it is Pyro's
 VALUES = [None, True, 7, -1, 2.5, "text é", [1, [2, "3"]], {"a": 1, "b": {"c": None}}, [], {}, ""]
 
 

@@ -278,7 +278,7 @@ def _places(host: str, port: int | None) -> list[tuple[str, str]]:
     if URI.isUnixsockLocation(host):
         return [(_at_socket(host[4:]), host)]
     named = [] if host or port else [(chosen(None), f"./u:{chosen(None)}")]
-    host, port = host or config.NS_HOST, port or config.NS_PORT
+    host, port = host or config.NS_HOST, int(port or config.NS_PORT)
     place = _shared.checked(_shared.Place(NAMESERVER_NAME, host.strip("[]"), port, None))
     return [(_shared.dialled(place), _shared.uri_of(place).partition("@")[2]), *named]
 
