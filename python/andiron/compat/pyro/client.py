@@ -158,7 +158,7 @@ class Proxy:
         if uri.protocol != "PYRO":
             from andiron.compat.pyro.names import resolve
 
-            uri = resolve(uri)
+            uri = resolve(uri, secret=self._pyroSecret)
         try:
             hub = connected(uri, self._pyroTimeout, self._pyroSecret or config.SECRET)
         except _errors.Error as error:
@@ -215,7 +215,7 @@ class Proxy:
         pause = _PAUSES[0]
         for left in range(tries - 1, -1, -1):
             try:
-                self._pyroBind()
+                self._pyroLinked()  # a name stays one, so an object that has moved is found
                 return
             except errors.CommunicationError as error:
                 if not left:

@@ -161,7 +161,7 @@ class NameServer:
 class LocatedNameServer(NameServer):
     """A name server that was found, with what a proxy has. Any thread may use it; a connection that was lost is made anew by the next use."""
 
-    def __init__(self, address: str, uri: URI, secret: str | None) -> None:
+    def __init__(self, address: str, uri: URI, secret: Any) -> None:
         super().__init__(self._connected)
         self._address = address
         self._secret = secret
@@ -229,7 +229,7 @@ class LocatedNameServer(NameServer):
 
 
 def locate_ns(
-    host: Any = "", port: int | None = None, broadcast: bool = True, *, secret: str | None = None
+    host: Any = "", port: int | None = None, broadcast: bool = True, *, secret: Any = None
 ) -> LocatedNameServer:
     """The name server of a host and a port, where `start_ns` or ``python -m andiron.compat.pyro.nameserver`` started one; `NamingError` where there is none.
 
@@ -259,7 +259,7 @@ def locateNS(
     broadcast: bool = True,
     hmac_key: Any = None,
     *,
-    secret: str | None = None,
+    secret: Any = None,
 ) -> LocatedNameServer:
     """As `locate_ns`, under the name that it has in Pyro4."""
     _check_key(hmac_key)
@@ -288,7 +288,7 @@ def _at_socket(path: str) -> str:
     return f"unix:{path}" if "/" in path else path
 
 
-def resolve(uri: str | URI, delay_time: float = 0.0, hmac_key: Any = None) -> URI:
+def resolve(uri: str | URI, delay_time: float = 0.0, hmac_key: Any = None, *, secret: Any = None) -> URI:
     """The address that an address by name (``PYRONAME:``) or by tags (``PYROMETA:``) stands for: a ``PYRO:`` one, of which several that fit one at random.
 
     ``delay_time``: seconds that a name is waited for which is not there yet; without it ``NS_LOOKUP_DELAY``.
@@ -301,7 +301,7 @@ def resolve(uri: str | URI, delay_time: float = 0.0, hmac_key: Any = None) -> UR
     if uri.protocol == "PYRO":
         return uri
     host = f"./u:{uri.sockname}" if uri.sockname else uri.host
-    with locate_ns(host, uri.port) as names:
+    with locate_ns(host, uri.port, secret=secret) as names:
         if uri.protocol == "PYRONAME":
             found: URI = lookup(names, uri.object, delay_time=delay_time)
             return found
