@@ -407,6 +407,7 @@ def test_a_secret_is_for_its_holders(port):
 def test_the_address_is_looked_at_for_each_call(store, client):
     uri = client.uri
     client.set("x", 1)
+    assert client.get("x") == 1
     client.uri = "PYRO:kodi-IGA@localhost:1"
     assert not client.server_available()
     assert client.get("x") is None
@@ -448,6 +449,39 @@ def test_it_is_a_client_of_objects_as_well(client):
     assert (client.num_of_server_retries, client.raise_exception) == (5, False)
     assert client.ReturnData(1, 2.5, True)._asdict() == {"value": 1, "ts": 2.5, "cached": True}
     assert client.ReturnData.__name__ == "Data"
+
+
+def test_scripts_of_one_kodi_share_it(port, tmp_path):
+    """Each runs in an interpreter of its own."""
+    from test_subinterpreters import Inside
+
+    service = """
+        from andiron.compat.ipc import IPCServer
+        from andiron.compat.ipcdatastore import DataObjects
+
+        server = IPCServer(DataObjects(kept), port=port)
+        server.start()
+        with server.p4daemon.connect() as hub, hub.store.author("scripts").watch("over") as changes:
+            next(changes)
+        server.stop()
+        tell("stopped")
+    """
+    script = """
+        from andiron.compat.ipcdatastore import IPCClientX
+
+        client = IPCClientX(port=port)
+        tell(client.set("x", [1, 2], persist=True), client.get("x"))
+        tell(client.set("over", True, author="scripts"))
+        client.close()
+    """
+    serving = Inside(tmp_path, service, port=port, kept=str(tmp_path / "kept"))
+    client = IPCClientX(port=port)
+    while not client.server_available():
+        assert serving._wrong is None, serving._wrong
+    assert Inside(tmp_path, script, port=port).told() == ["True [1, 2]", "True"]
+    assert serving.told() == ["stopped"]
+    with served(port, tmp_path / "kept"):
+        assert client.get("x") == [1, 2]
 
 
 # The object.

@@ -45,6 +45,7 @@ from andiron.compat.ipc import IPCClient
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable
     from typing import Any, NamedTuple, TypeVar
 
@@ -114,10 +115,11 @@ class IPCClientX(IPCClient):
         self,
         addon_id: str = "",
         name: str = "kodi-IPC",
-        host: str = "localhost",
-        port: int = 9099,
+        host: str | None = "localhost",
+        port: int | None = 9099,
         datatype: str = "pickle",
-        secret: str | None = None,
+        *,
+        secret: str | os.PathLike[str] | None = None,
     ) -> None:
         """As for `IPCClient`."""
         super().__init__(addon_id, name, host, port, datatype, secret=secret)
@@ -162,9 +164,7 @@ class IPCClientX(IPCClient):
         """
         of, name = self._author(author), str(name)
         whom = self.addonname if requestor is None else str(requestor)
-        entry = self._known(of, name)
-        if entry is None:
-            entry = self._do(lambda hub: self._read(hub, of, name), None, of, name, again=True)
+        entry = self._entry(of, name)
         if entry is None:
             return Data(None, None, False) if return_tuple else None
         value, version, ts = entry[:3]
@@ -253,6 +253,13 @@ class IPCClientX(IPCClient):
 
     # What was read.
 
+    def _entry(self, author: str, name: str) -> tuple[Any, ...] | None:
+        """Value, version and time of an entry; None where there is none or it failed."""
+        known = self._known(author, name)
+        if known is not None:
+            return known
+        return self._do(lambda hub: self._read(hub, author, name), None, author, name, again=True)
+
     def _known(self, author: str, name: str) -> tuple[Any, ...] | None:
         """The entry where it is known here to be current, so that nobody has to be asked."""
         try:
@@ -278,9 +285,12 @@ class IPCClientX(IPCClient):
         """The entries that were read here and are as they were then, by author and name. It is a copy: the values are kept once for this client, and 64 MiB at most."""
         found: dict[tuple[str, str], DataObject] = {}
         for (_, author, name), version in list(self._given.items()):
-            entry = self._connected().store.author(author).entry(name)
-            if entry is not None and entry.version == version:
-                found[author, name] = DataObject(entry.timestamp, entry.value)
+            try:
+                entry = self._entry(author, name)
+            except IPCClientError:
+                continue
+            if entry is not None and entry[1] == version:
+                found[author, name] = DataObject(entry[2], entry[0])
         return found
 
     def _was_given(self, whom: tuple[str, str, str], version: int) -> bool:
@@ -393,9 +403,7 @@ def _opened(place: _shared.Place) -> andiron.Hub:
 
 def _nearer(hub: andiron.Hub, place: _shared.Place) -> andiron.Hub | None:
     """Another connection to the same server, by which less has to be asked."""
-    if place.name == "store" or place.port is None or place.secret is not None:
-        return None
-    if not _shared.is_this_machine(place.host):
+    if place.name == "store" or place.port is None or not _shared.is_this_machine(place.host):
         return None
     try:
         beside = hub[place.name].beside()
