@@ -373,8 +373,35 @@ def test_the_store_of_a_plain_server_is_named_store(port):
         assert client.get("x") == 1
         other = IPCClientX(port=port)
         other.raise_exception = True
-        with pytest.raises(ipcdatastore.UnknownError, match=r"'kodi-IPC'.*there are 'store'"):
+        with pytest.raises(ipcdatastore.ServerUnavailableError, match=r"'kodi-IPC'.*there are 'store'"):
             other.get("x")
+
+
+def test_an_object_may_stand_for_the_store_of_a_server_in_another_process(processes, port):
+    server = processes.python(
+        """
+        import sys
+        import andiron
+
+        with andiron.Server({}, f"tcp://127.0.0.1:{sys.argv[1]}", state=False, threads=4):
+            print("started", flush=True)
+            sys.stdin.readline()
+        """,
+        str(port),
+    )
+    assert server.stdout.readline() == "started\n"
+    data = DataObjects()
+    data.set("early", 1, "weather")
+    with andiron.connect(f"tcp://127.0.0.1:{port}", pump=True) as hub:
+        data._stands_for(hub)
+        hub.register("kodi-IPC", data)
+        client = IPCClientX(port=port)
+        assert client.set("x", 1, author="weather")
+        assert data.get("me", "x", "weather").value == 1
+        assert client.get_exposed_object().get("me", "x", "weather").value == 1
+        assert client.get_data_list() == {"weather": ["early", "x"]}
+        data.close()
+        assert hub.store.author("weather")["x"] == 1
 
 
 def test_without_a_port_the_name_is_enough(home, tmp_path):

@@ -109,6 +109,8 @@ class DataObjects:
         #: The store that it stands for, and the server of its own where it has one.
         self._hub: Hub | None = None
         self._own: Server | None = None
+        #: Whether the connection is somebody else's, who closes it.
+        self._lent = False
         #: Where the server is reached on this machine, beside its port.
         self._beside: str | None = None
         #: What was set before a server offered it.
@@ -122,9 +124,7 @@ class DataObjects:
         There programs of this user, who need no secret, read at memory speed.
         """
         with self._lock:
-            if self._own is not None and self._hub is not None:
-                self._before = _plain_entries(self._hub)
-            self._leave()
+            self._move()
         port, open_to_user = place.port, place.secret is None and is_this_machine(place.host)
         named = bool(port) and open_to_user and hasattr(socket, "AF_UNIX")
         return self._folder, [f"ipc-{port}"] if named else []
@@ -132,25 +132,41 @@ class DataObjects:
     def _served(self, server: Server) -> None:
         """Hears that a server offers it, whose store it stands for from now on."""
         with self._lock:
-            self._use(server)
+            self._use(server.connect())
             self._beside = next((at for at in server.addresses if at.startswith("unix:")), None)
+
+    def _stands_for(self, hub: Hub, beside: str | None = None) -> None:
+        """Stands for the store at the other end of a connection from now on, such as that of a server in another process at which it is registered.
+
+        ``beside``: the address by which programs of this user reach that server without a port.
+        """
+        with self._lock:
+            self._move()
+            self._use(hub)
+            self._beside, self._lent = beside, True
 
     def close(self) -> None:
         """Ends its store, unless that is the one of a server, and leaves it then. Used again it begins anew, with what is persistent."""
         with self._lock:
             self._leave()
 
-    def _use(self, server: Server) -> None:
-        self._hub = server.connect()
+    def _use(self, hub: Hub) -> None:
+        self._hub, self._lent = hub, False
         before, self._before = self._before, []
         for author, items in before:
-            self._hub.store.author(author).update(items)
+            hub.store.author(author).update(items)
+
+    def _move(self) -> None:
+        """Leaves its store for another one, and takes along what is in no folder."""
+        if self._own is not None and self._hub is not None:
+            self._before = _plain_entries(self._hub)
+        self._leave()
 
     def _leave(self) -> None:
         hub, self._hub = self._hub, None
         own, self._own = self._own, None
         self._beside = None
-        if hub is not None:
+        if hub is not None and not self._lent:
             hub.close()
         if own is not None:
             own.stop()
@@ -169,7 +185,7 @@ class DataObjects:
                 if self._hub is None:
                     state = False if self._folder is None else self._folder
                     self._own = Server({}, [], state=state, threads=one_at_least(None))
-                    self._use(self._own)
+                    self._use(self._own.connect())
                 hub = self._hub
             assert hub is not None
             return work(hub)

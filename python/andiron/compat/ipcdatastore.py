@@ -393,8 +393,10 @@ def _opened(place: _shared.Place) -> andiron.Hub:
     try:
         names = sorted(hub)
         if place.name not in names:
-            text = f"no object is named {place.name!r} at {hub.peer}: there are {', '.join(map(repr, names))}"
-            raise UnknownError(text)
+            # It may be about to come: where the server was started anew its objects are registered behind that.
+            raise andiron.UnavailableError(
+                f"no object is named {place.name!r} at {hub.peer}: there are {', '.join(map(repr, names))}"
+            )
         return _nearer(hub, place) or hub
     except BaseException:
         hub.close()
