@@ -4,6 +4,7 @@ import copy
 import gc
 import logging
 import pickle
+import re
 import threading
 import uuid
 
@@ -13,6 +14,7 @@ import andiron
 import andiron.compat.pyro as Pyro5
 import pyro_parts
 from andiron.compat.pyro import errors
+from conftest import ROOT
 from pyro_parts import Radio, proxy_of
 
 pyro_settings, loops, daemon, threaded = pyro_parts.FIXTURES
@@ -655,3 +657,19 @@ def test_a_password_is_refused_where_it_is_given():
     assert proxy._pyroHmacKey is None
     with pytest.raises(NotImplementedError, match="andiron secret new"):
         proxy._pyroHmacKey = b"key"
+
+
+def test_the_examples_of_the_page_run():
+    page = ROOT / "docs" / "moving" / "pyro.md"
+    text = page.read_text()
+    names = {"__name__": "page"}
+    for block in re.finditer(r"```python\n(.*?)```", text, re.DOTALL):
+        lines = text[: block.start(1)].count("\n")
+        exec(compile("\n" * lines + block[1], str(page), "exec"), names)
+
+
+def test_the_page_tells_of_every_setting():
+    text = (ROOT / "docs" / "moving" / "pyro.md").read_text()
+    told = {name for row in re.findall(r"`([A-Z_]+)(?: = [^`]*)?`", text) for name in [row]}
+    missing = {name for name in Pyro5.config.as_dict() if name not in told and not name.startswith("SSL_")}
+    assert missing == set()
