@@ -412,6 +412,38 @@ def test_a_name_that_is_taken_is_said_at_once(serve):
         IPCServer(Radio(), name="radio", port=None).start()
 
 
+class Keeping(Radio):
+    """Stands for the store of its server, as `DataObjects` does."""
+
+    def __init__(self, folder, *names):
+        super().__init__()
+        self.folder, self.names, self.offered = folder, names, []
+
+    def _begin_serving(self, place):
+        self.offered.append(place.name)
+        return self.folder, self.names
+
+    def _served(self, server):
+        self.offered.append(server)
+
+
+def test_an_object_says_where_the_store_of_its_server_is_and_how_it_is_found_too(serve, home):
+    keeping = Keeping(str(home / "kept"), "beside")
+    server = serve(keeping)
+    assert keeping.offered == ["kodi-IPC", server.p4daemon]
+    with andiron.connect("beside") as hub:
+        assert hub["kodi-IPC"].tune(1) == "1 MHz"
+        hub.store.set("x", 20, persist=True)
+    other = serve(Keeping(None, "beside"))
+    assert proxy_of(other).tune(1) == "1 MHz", "a name that is taken is done without"
+    with pytest.raises(andiron.ConflictError, match=r"kept.* is in use") as caught:
+        IPCServer(Keeping(str(home / "kept"), "a"), port=0).start()
+    assert not isinstance(caught.value, AddressInUseError)
+    server.stop()
+    again = serve(keeping)
+    assert again.p4daemon.connect().store["x"] == 20
+
+
 def test_a_server_starts_once(serve):
     server = serve(Radio())
     with pytest.raises(RuntimeError, match="started once"):

@@ -356,7 +356,7 @@ class _Kept:
             known = self._connected.get(key)
         if known is not None and known is not unless and known.is_open():
             return known
-        made = Connected(_connect(place, *key))
+        made = Connected(opened(place, *key))
         with self._lock:
             other = self._connected.get(key)
             if other is known or other is None:
@@ -366,7 +366,8 @@ class _Kept:
         return other
 
 
-def _connect(place: Place, address: str, file: str | None) -> andiron.Hub:
+def opened(place: Place, address: str, file: str | None) -> andiron.Hub:
+    """A connection of its own to the address of a place, with the file of its secret. Errors are in the words that hold here."""
     try:
         return connect(address, timeout=TIMEOUT, secret_file=file)
     except andiron.AuthenticationError as error:

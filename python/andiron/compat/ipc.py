@@ -186,6 +186,8 @@ class IPCServer:
         try:
             server = self._at(place, folder, beside)
         except andiron.ConflictError as error:
+            if "address" not in error.context:  # it is about what the object keeps
+                raise
             raise AddressInUseError(_taken(place)) from error
         except andiron.AuthenticationError as error:
             raise _shared.in_words(error) from error
@@ -206,8 +208,8 @@ class IPCServer:
                 secret_file=_shared.secret_file(place.secret),
                 threads=_shared.serving_threads(),
             )
-        except andiron.ConflictError:
-            if not beside:
+        except andiron.ConflictError as error:
+            if not beside or "address" not in error.context:
                 raise
         return self._at(place, folder, ())
 

@@ -389,7 +389,7 @@ class IPCClientX(IPCClient):
 
 def _opened(place: _shared.Place) -> andiron.Hub:
     """A connection for the store of a server: on one machine by a Unix socket where it has one beside its port. There is read without a question what nobody wrote."""
-    hub = _shared._connect(place, _shared.dialled(place), _shared.secret_file(place.secret))
+    hub = _shared.opened(place, _shared.dialled(place), _shared.secret_file(place.secret))
     try:
         names = sorted(hub)
         if place.name not in names:
