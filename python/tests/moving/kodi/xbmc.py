@@ -14,13 +14,13 @@ class Monitor:
     def __init__(self):
         self._ends = False
 
-    def abortRequested(self):  # noqa: N802 - Kodi calls it so
+    def abortRequested(self):
         return self._ends
 
-    def waitForAbort(self, seconds):  # noqa: N802 - Kodi calls it so
+    def waitForAbort(self, seconds):
         self._ends = not sys.stdin.readline()
         return self._ends
 
 
-def translatePath(path):  # noqa: N802 - Kodi calls it so
+def translatePath(path):
     return path.replace("special://masterprofile", os.environ["KODI_PROFILE"])

@@ -12,5 +12,5 @@ class Addon:
             raise RuntimeError(f"Unknown addon id '{id}'.")
         self._settings = _SETTINGS[id]
 
-    def getSetting(self, id):  # noqa: A002, N802 - Kodi calls it so
+    def getSetting(self, id):  # noqa: A002 - Kodi calls it so
         return self._settings.get(id, "")
