@@ -1,5 +1,6 @@
 """Ctrl-C, in processes of their own."""
 
+import os
 import signal
 
 import pytest
@@ -129,6 +130,7 @@ def test_ctrl_c_ends_a_wait_for_a_server_that_stands_still(processes, home, serv
     )
     assert client.stdout.readline() == "begins\n"
     server.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, server.pid, os.WSTOPPED)  # until each of its threads stands still
     client.stdin.write("\n")
     client.stdin.flush()
     try:
