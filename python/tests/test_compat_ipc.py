@@ -402,6 +402,7 @@ def test_a_port_that_is_taken_is_said_at_once(serve):
     assert not second.running
     first.stop()
     second.start()
+    assert second.exception is None
     assert proxy_of(second).tune(1) == "1 MHz"
     second.stop()
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 #: Seconds that a connection, and a call, may take, as they always might.
 TIMEOUT = 5.0
-#: How many methods of a server run at once where the engine asks for a number.
-_THREADS = 16
+#: How many methods of a server run at once where the engine asks for a number. It begins as many threads as are needed.
+_THREADS = 64
 
 #: Hosts that stand for all addresses of this machine, and how each of them is reached there.
 _EVERYWHERE = {"": "localhost", "0.0.0.0": "localhost", "::": "localhost"}

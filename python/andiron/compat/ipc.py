@@ -113,19 +113,18 @@ class IPCServer:
 
     def start(self) -> None:
         """Serves from now on, on threads of its own. What is in the way is raised: an `AddressInUseError`, which is an `OSError`, where the port or the name is taken."""
-        with self._lock:
+        with self._lock:  # a stop in the midst of it waits
             if self._started or self.shutdown:
                 raise RuntimeError("a server is started once: make another `IPCServer` of the same object")
-            self._started = True
-        try:
-            self.p4daemon = self._served()
-        except BaseException as error:
-            self.exception = error
-            self._started = False
-            _shared.log("error", f"IPC Server not started at {self.uri}: {error}")
-            raise
-        self.running = True
-        _serving.add(self)
+            try:
+                self.p4daemon = self._served()
+            except BaseException as error:
+                self.exception = error
+                _shared.log("error", f"IPC Server not started at {self.uri}: {error}")
+                raise
+            self.exception = None
+            self._started = self.running = True
+            _serving.add(self)
         _shared.log("info", f"IPC Server Started: {self.uri}")
 
     def stop(self) -> None:
