@@ -75,8 +75,8 @@ python() {
     environment target/venv "$found"
     target/venv/bin/pip install --quiet --disable-pip-version-check -r python/tests/requirements.txt -r python/tests/tools.txt
     PATH="$PWD/target/venv/bin:$PATH" VIRTUAL_ENV="$PWD/target/venv" target/venv/bin/maturin develop --quiet
-    target/venv/bin/ruff format --check python examples/python
-    target/venv/bin/ruff check python examples/python
+    target/venv/bin/ruff format --check python examples/python examples/kodi kodi kodi/build
+    target/venv/bin/ruff check python examples/python examples/kodi kodi kodi/build
     target/venv/bin/vermin --quiet --no-tips --violations -t=3.8- python/andiron
     target/venv/bin/mypy
     target/venv/bin/python -m mypy.stubtest andiron._native
@@ -205,6 +205,17 @@ wheels() {
     done
 }
 
+# The add-ons in a real Kodi, without a screen, installed from their zips; and what its repository asks of them.
+kodi() {
+    if ! [ -x target/venv/bin/pytest ]; then
+        echo "skipped: there is no environment with pytest"
+        return
+    fi
+    target/venv/bin/pip install --quiet --disable-pip-version-check -r kodi/tests/requirements.txt
+    target/venv/bin/vermin --quiet --no-tips --violations -t=3.8- kodi/*/
+    target/venv/bin/pytest --quiet kodi/tests
+}
+
 # The same module, as a wheel brings it, under the oldest and the newest version that it is for.
 other_pythons() {
     if ! [ -x target/venv/bin/maturin ]; then
@@ -250,6 +261,7 @@ part "Python, a copied folder" copied
 part "Python, PyPy" pypy
 part "Python, wheels" wheels
 part "Python, free-threaded" free_threaded
+part "Kodi" kodi
 part "purity of the protocol (wasm32)" wasm
 
 printf '\n== minutes per part\n%s' "$summary"

@@ -3,17 +3,20 @@
 Kodi listens on a port that cannot be chosen, so `own_network` gives the process that tests, and each Kodi it starts, a loopback network which nobody else sees.
 """
 
+import contextlib
 import ctypes
 import fcntl
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import socket
 import sqlite3
 import struct
 import subprocess
+import sys
 import time
 import zipfile
 from pathlib import Path
@@ -278,6 +281,12 @@ class Kodi:
         assert self.process.returncode == 0
         return time.monotonic() - began
 
+    def held_up(self):
+        """The seconds that scripts kept it from its end, when it has ended. It asks one after the other to end, and kills one that takes 5 seconds."""
+        log = self.log()
+        assert "let's kill it" not in log, "a script did not end in time"
+        return sum(map(int, re.findall(r"script termination took (\d+)ms", log))) / 1000
+
     def kill(self):
         """Ends it as a crash would, if it runs."""
         if self.process is not None and self.process.poll() is None:
@@ -334,6 +343,33 @@ class Kodi:
         """Changes settings of an add-on as its page does."""
         source = "import xbmcaddon\naddon = xbmcaddon.Addon(arguments[0])\nfor name, value in arguments[1].items(): addon.setSetting(name, value)\nanswer(None)"
         self.python(source, addon, {name: _setting(value) for name, value in values.items()})
+
+    @contextlib.contextmanager
+    def outside(self, source):
+        """A program in Python that runs beside Kodi as the same user, with the package as it is in the source tree; for `with`, behind which its input ends."""
+        environment = {
+            **self._environment,
+            "PYTHONPATH": str(Path(__file__).parents[2] / "python"),
+            "ANDIRON_PURE": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        with subprocess.Popen(
+            [sys.executable, "-c", source],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            preexec_fn=_ends_with_this,
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.stdin.close()
+                try:
+                    process.wait(30)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    raise
 
     def labels(self, *names):
         """What the interface shows: info labels by their names."""

@@ -9,7 +9,7 @@ from conftest import zip_of
 def kodi(new_kodi, zips):
     kodi = new_kodi(zip_of(zips, "script.module.ipc")).start()
     yield kodi
-    kodi.quit()
+    kodi.kill()
 
 
 def test_a_script_has_the_engine_in_python_alone(kodi):
@@ -62,3 +62,139 @@ library.end()
 answer([told, heard])
 """)
     assert told == [[True, 1], [12.5]]
+
+
+def test_pyro4_is_there_by_its_names(kodi):
+    told = kodi.python("""
+import pyro4, pyro4.core, pyro4.naming, pyro4.util
+from pyro4.errors import CommunicationError
+from pyro4.futures import Future
+
+@pyro4.expose
+class Radio(object):
+    def tune(self, frequency):
+        return "%s MHz" % frequency
+
+daemon = pyro4.Daemon(port=0)
+uri = daemon.register(Radio(), "radio")
+import threading
+thread = threading.Thread(target=daemon.requestLoop)
+thread.start()
+with pyro4.core.Proxy(uri) as radio:
+    told = [radio.tune(96.5), issubclass(CommunicationError, pyro4.errors.PyroError)]
+daemon.shutdown()
+thread.join()
+daemon.close()
+answer(told)
+""")
+    assert told == ["96.5 MHz", True]
+
+
+def test_a_port_that_is_taken_is_told_at_once(kodi):
+    told = kodi.python("""
+import errno, socket
+from ipc.ipcserver import IPCServer
+
+class Library(object):
+    def count(self):
+        return 3
+
+with socket.socket() as other:
+    other.bind(("127.0.0.1", 0))
+    other.listen(1)
+    port = other.getsockname()[1]
+    server = IPCServer(Library(), port=port)
+    try:
+        server.start()
+    except OSError as error:
+        told = [error.errno == errno.EADDRINUSE, error.message == "Socket %d already in use: end the other server there, or choose another port" % port]
+server = IPCServer(Library(), port=port)
+server.start()
+server.stop()
+answer(told)
+""")
+    assert told == [True, True]
+
+
+def test_a_program_outside_and_add_ons_call_each_other(kodi):
+    """By a name, which both find since they have the same user."""
+    outside = """
+import sys
+import andiron
+
+class Outside:
+    def ask(self, listener):
+        return listener(20) + 1
+
+with andiron.Server({"outside": andiron.expose(Outside())}, "outside", state=False, threads=2) as server:
+    print("there", flush=True)
+    sys.stdin.read()
+"""
+    with kodi.outside(outside) as process:
+        assert process.stdout.readline() == "there\n"
+        told = kodi.python("""
+import andiron
+with andiron.connect("outside") as hub:
+    hub.store["x"] = {"y": (1, b"z")}
+    answer([hub["outside"].ask(lambda number: 2 * number), hub.store["x"] == {"y": (1, b"z")}])
+""")
+    assert told == [41, True]
+
+
+#: A server that runs until Kodi ends. Its object waits, too.
+SERVER = """
+import threading, xbmc
+from ipc.ipcserver import IPCServer
+
+class Sleeper(object):
+    def __init__(self):
+        self.over = threading.Event()
+
+    def sleep(self):
+        self.over.wait()
+
+    def close(self):
+        self.over.set()
+
+server = IPCServer(Sleeper(), name="sleeper")
+server.start()
+answer(None)
+xbmc.Monitor().waitForAbort()
+server.stop()
+"""
+
+#: A client in a call that takes any time.
+CALLER = """
+from ipc.ipcclient import IPCClient
+sleeper = IPCClient(name="sleeper").get_exposed_object()
+sleeper._pyroTimeout = None
+sleeper._pyroBind()
+answer(None)
+sleeper.sleep()
+"""
+
+#: One that waits for what never comes, at a server outside Kodi.
+WATCHER = """
+import andiron
+watch = andiron.connect("outside").store.watch("nothing")
+answer(None)
+next(watch)
+"""
+
+OUTSIDE = """
+import sys
+import andiron
+with andiron.Server({}, "outside", state=False, threads=2):
+    print("there", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_kodi_is_not_kept_from_its_end_by_a_server_that_runs_and_clients_that_wait(kodi):
+    """The last one, as it ends the Kodi of the others."""
+    with kodi.outside(OUTSIDE) as process:
+        assert process.stdout.readline() == "there\n"
+        for program in (WATCHER, SERVER, CALLER, WATCHER, CALLER):
+            kodi.begin(program).result()
+        kodi.quit()
+    assert 0 < kodi.held_up() < 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from andiron import _errors
 
 TYPE_CHECKING = False
@@ -20,7 +22,7 @@ asks = False
 def abort_when(check: Callable[[], object] | None) -> None:
     """Has waits ask this at least once a second, on the thread that waits: what is true ends the wait with `CancelledError`. `None`: nothing is asked any more.
 
-    For a program inside another one that has to end in time, such as an add-on: ``andiron.abort_when(monitor.abortRequested)``. `serve` and `Hub.run` come back then.
+    For a program inside another one that has to end in time. `serve` and `Hub.run` come back then. In Kodi its ``Monitor().abortRequested`` is asked from the import on.
     """
     global _question, asks
     if check is not None and not callable(check):
@@ -38,3 +40,10 @@ def check() -> None:
     """Raises where the host ends."""
     if ends():
         raise _errors.CancelledError("the program that this runs in ends, so nothing is waited for any more")
+
+
+if "xbmc" in sys.builtin_module_names:  # Kodi, which asks its scripts to end one after the other, and waits for each
+    SLICE = 0.1
+    import xbmc  # type: ignore[import-not-found]
+
+    abort_when(xbmc.Monitor().abortRequested)

@@ -171,7 +171,7 @@ class Pool:
             until = monotonic() + seconds
             while not self._stopping:
                 left = until - monotonic()
-                self.step(max(0.0, min(left, SLICE)) if not self._waiting else 0.0)
+                self.step(max(0.0, min(left, _host.SLICE)) if not self._waiting else 0.0)
                 self.run_waiting()
                 if _host.asks:
                     _host.check()

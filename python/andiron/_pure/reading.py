@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 SHORTLY = 0.05
 
 #: The longest wait that does not ask the host whether it ends.
-SLICE = 1.0
+SLICE = _host.SLICE
 
 _generation = 0
 
