@@ -4,6 +4,7 @@ import gc
 import os
 import select
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -646,3 +647,101 @@ def test_a_call_is_begun_and_waited_for_later(daemon):
     assert pending.done()
     with pytest.raises(KeyError):
         radio._pyroStart("fail", (KeyError("x"),), {}).result(30)
+
+
+def test_one_of_two_daemons_with_one_loop_ends_by_itself(loops):
+    Pyro5.config.SERVERTYPE = "multiplex"
+    daemon, other, third = Pyro5.Daemon(), Pyro5.Daemon(), Pyro5.Daemon()
+    other.combine(third)
+    daemon.combine(other)
+    loops(daemon)
+    radio, gone, last = proxy_of(daemon, Radio()), proxy_of(other, Radio()), proxy_of(third, Radio())
+    assert [proxy.double(1) for proxy in (radio, gone, last)] == [2, 2, 2]
+    other.close()
+    with pytest.raises(errors.CommunicationError):
+        gone.double(1)
+    assert [proxy.double(2) for proxy in (radio, last)] == [4, 4]
+    third.close()
+
+
+def test_what_waits_for_a_loop_is_refused_at_its_end():
+    Pyro5.config.SERVERTYPE = "multiplex"
+    going = [True]
+    daemon = Pyro5.Daemon()
+    radio = proxy_of(daemon, Radio())
+    loop = threading.Thread(target=daemon.requestLoop, args=(lambda: going,))
+    loop.start()
+    radio._pyroBind()
+    going.clear()
+    daemon._loop.wake()
+    loop.join(30)
+    pending = radio._pyroStart("double", (1,), {})
+    assert select.select(daemon.sockets, [], [], 30)[0]  # it has come, and nobody runs it
+    daemon.close()
+    with pytest.raises(errors.CommunicationError):
+        pending.result(30)
+
+
+def test_a_connection_may_be_ended_by_its_method(threaded):
+    class Ending:
+        @Pyro5.expose
+        def end(self):
+            Pyro5.current_context.client.close()
+
+    ending = proxy_of(threaded, Ending())
+    with pytest.raises(errors.CommunicationError):
+        ending.end()
+    assert ending._pyroConnection is None
+    ending._pyroBind()
+
+
+def test_a_forked_child_has_a_connection_of_its_own(daemon):
+    if not hasattr(os, "fork"):
+        pytest.skip("there is no fork here")
+
+    class Knower:
+        @Pyro5.expose
+        def who(self):
+            return Pyro5.current_context.client_sock_addr
+
+    knower = proxy_of(daemon, Knower())
+    mine = knower.who()
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.write(writing, b"ok" if knower.who() != mine else b"the same")
+        except BaseException as error:  # is told to the parent
+            os.write(writing, repr(error).encode())
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(reading, 1000) == b"ok"
+    assert knower.who() == mine
+    os.close(reading)
+    os.close(writing)
+
+
+def test_a_program_ends_by_ctrl_c(processes):
+    server = processes.python(
+        """
+        import andiron.compat.pyro as Pyro5
+
+        class Radio:
+            @Pyro5.expose
+            def tune(self, frequency):
+                return frequency
+
+        with Pyro5.Daemon() as daemon:
+            print(daemon.register(Radio()), flush=True)
+            try:
+                daemon.requestLoop()
+            except KeyboardInterrupt:
+                print("ended", flush=True)
+        """
+    )
+    with Pyro5.Proxy(server.stdout.readline().strip()) as radio:
+        assert radio.tune(1) == 1
+        server.send_signal(signal.SIGINT)
+        said, failed = server.communicate(timeout=60)
+        assert (said, failed) == ("ended\n", "")

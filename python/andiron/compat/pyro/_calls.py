@@ -174,7 +174,10 @@ class Calls:
             except BaseException as error:  # a method that exits ends nothing but itself
                 answer.error(error)
 
-        self._daemon._run_in_loop(run, answer)
+        def refuse() -> None:
+            answer.error(_errors.UnavailableError("the daemon is closing; the method did not run"))
+
+        self._daemon._in_loop(run, refuse)
 
     def on_loop(self, function: Callable[[], Any]) -> Any:
         """What a function gives, on the thread that runs the methods."""

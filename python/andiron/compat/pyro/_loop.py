@@ -10,22 +10,43 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Job = Callable[[], object]
+
+class Job:
+    """Something to be done once: it is either run or refused."""
+
+    def __init__(self, run: Callable[[], object], refuse: Callable[[], object]) -> None:
+        self._left = [(run, refuse)]
+
+    def _do(self, which: int) -> None:
+        try:
+            ways = self._left.pop()
+        except IndexError:  # it was done already
+            return
+        ways[which]()
+
+    def __call__(self) -> None:
+        self._do(0)
+
+    def refuse(self) -> None:
+        """Does not run it any more."""
+        self._do(1)
 
 
 class Loop:
     """Jobs for one thread, and a socket that can be read when there are some, or when there is something to look at."""
 
     def __init__(self) -> None:
-        self._jobs: deque[Job] = deque()
+        self._jobs: deque[Callable[[], object]] = deque()
         self._lock = allocate_lock()
+        #: How many daemons have it.
+        self._users = 1
         self.sock, self._bell = socket.socketpair()
         self.sock.setblocking(False)
         self._bell.setblocking(False)
         #: The thread that runs jobs now.
         self._thread = 0
 
-    def add(self, job: Job) -> None:
+    def add(self, job: Callable[[], object]) -> None:
         """Has the thread of the loop run this; on any thread."""
         self._jobs.append(job)
         self.wake()
@@ -79,12 +100,19 @@ class Loop:
             if self._jobs:
                 self.wake()
 
-    def into(self, other: Loop) -> None:
-        """Gives its jobs to another loop."""
-        while self._jobs:
-            other.add(self._jobs.popleft())
+    def take_over(self, other: Loop) -> None:
+        """Has the jobs of another loop, which one daemon had, and that daemon."""
+        with self._lock:
+            self._users += 1
+        while other._jobs:
+            self.add(other._jobs.popleft())
+        other.leave()
 
-    def close(self) -> None:
-        """Is not waited for any more."""
-        self._bell.close()
-        self.sock.close()
+    def leave(self) -> None:
+        """A daemon has it no more."""
+        with self._lock:
+            self._users -= 1
+            last = self._users == 0
+        if last:
+            self._bell.close()
+            self.sock.close()

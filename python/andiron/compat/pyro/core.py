@@ -114,18 +114,6 @@ class URI:
 class CallContext(threading.local):
     """What a method knows of the call that it answers, and what is said beside the calls that are made on this thread."""
 
-    #: The names of what belongs to one call.
-    _OWN = (
-        "client",
-        "client_sock_addr",
-        "seq",
-        "msg_flags",
-        "serializer_id",
-        "annotations",
-        "response_annotations",
-        "correlation_id",
-    )
-
     def __init__(self) -> None:
         #: The connection on which the call came.
         self.client: Any = None
@@ -144,12 +132,11 @@ class CallContext(threading.local):
 
     def to_global(self) -> dict[str, Any]:
         """All of it, to be given to another thread."""
-        return {name: getattr(self, name) for name in self._OWN}
+        return dict(vars(self))
 
     def from_global(self, values: dict[str, Any]) -> None:
         """Takes what another thread has told."""
-        for name in self._OWN:
-            setattr(self, name, values[name])
+        vars(self).update(values)
 
     def track_resource(self, resource: Any) -> None:
         """Has ``resource.close()`` called when the connection ends on which the call came."""

@@ -15,7 +15,7 @@ from andiron.compat.pyro import errors
 from andiron.compat.pyro._calls import Calls, log
 from andiron.compat.pyro._config import SERVER_TYPES, config
 from andiron.compat.pyro._exposing import behavior, callback, expose, interface_of, oneway
-from andiron.compat.pyro._loop import Loop
+from andiron.compat.pyro._loop import Job, Loop
 from andiron.compat.pyro.core import DAEMON_NAME, URI, current_context
 
 TYPE_CHECKING = False
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
-    from andiron._engine import Answer
     from andiron.compat.pyro.client import Proxy
 
 __all__ = ["Daemon", "DaemonObject", "behavior", "callback", "expose", "oneway", "serve"]
@@ -142,6 +141,8 @@ class Daemon:
         self._closed = False
         self._by_loop = by_loop
         self._loop = Loop()
+        #: What waits for the loop.
+        self._jobs: set[Job] = set()
         self._combined: list[Daemon] = []
         self._looked = time.monotonic()
         #: Where others are to reach it, if not where it is.
@@ -182,7 +183,7 @@ class Daemon:
                 threads=threads,
             )
         except _errors.Error as error:
-            self._loop.close()
+            self._loop.leave()
             raise _refusal(error, address) from error
         if unixsocket is not None:
             self.locationStr = f"./u:{unixsocket}"
@@ -342,9 +343,10 @@ class Daemon:
         """Has the loop of this daemon run the calls of another one as well; both are multiplex ones."""
         if not self._by_loop or not daemon._by_loop:
             raise TypeError('only daemons with SERVERTYPE "multiplex" have a loop that can be combined')
-        old, daemon._loop = daemon._loop, self._loop
-        old.into(self._loop)
-        self._combined.append(daemon)
+        for one in (daemon, *daemon._combined):
+            old, one._loop = one._loop, self._loop
+            self._loop.take_over(old)
+            self._combined.append(one)
 
     def requestLoop(self, loopCondition: Callable[[], object] | None = None) -> None:
         """Serves until `shutdown`, or until ``loopCondition()`` is not true, which is asked after each call and every 2 seconds (``config.POLLTIMEOUT``) at least.
@@ -364,8 +366,6 @@ class Daemon:
         finally:
             self._looping -= 1
             self._idle.set()
-        if self._closed:
-            self._loop.run()  # what waits there is refused
         if self._ended.is_set():
             self.close()
 
@@ -380,41 +380,42 @@ class Daemon:
         if self._conditional and self._looping:
             self._loop.wake()
 
-    def _run_in_loop(self, job: Callable[[], None], answer: Answer) -> None:
-        waiting = [job]
+    def _in_loop(self, run: Callable[[], object], refuse: Callable[[], object]) -> None:
+        """Has the thread of the loop run this, or has it refused where that is not to be any more."""
 
-        def run() -> None:
-            try:
-                job = waiting.pop()
-            except IndexError:  # it was refused already
-                return
-            if self._closed:
-                answer.error(_errors.UnavailableError("the daemon is closing; the method did not run"))
-            else:
-                job()
+        def forget(what: Callable[[], object]) -> Callable[[], object]:
+            def done() -> None:
+                self._jobs.discard(job)
+                what()
 
-        self._loop.add(run)
+            return done
+
+        job = Job(forget(run), forget(refuse))
+        self._jobs.add(job)
+        self._loop.add(job)
         if self._closed:  # and nobody may look at the loop any more
-            run()
+            job.refuse()
 
     def _wait_for_loop(self, function: Callable[[], Any]) -> Any:
         """What a function gives on the thread of the loop."""
-        if self._loop.is_here() or self._closed:
+        if self._loop.is_here():
             return function()
         done = threading.Event()
         outcome: list[Any] = []
 
-        def job() -> None:
+        def run() -> None:
             try:
                 outcome[:] = [function(), None]
             except BaseException as error:  # is raised where it is waited for
                 outcome[:] = [None, error]
             done.set()
 
-        self._loop.add(job)
-        while not done.wait(_SLICE):
-            if self._closed:
-                raise errors.DaemonError("the daemon is closed")
+        def refuse() -> None:
+            outcome[:] = [None, errors.DaemonError("the daemon is closing")]
+            done.set()
+
+        self._in_loop(run, refuse)
+        done.wait()
         if outcome[1] is not None:
             raise outcome[1]
         return outcome[0]
@@ -442,6 +443,7 @@ class Daemon:
         with self._lock:
             first, self._closed = not self._closed, True
         self._ended.set()
+        self._loop.wake()
         if first and self._is_within():  # it would wait for the method that is running
             threading.Thread(target=self._stop, name="andiron-pyro-close").start()
         elif first:
@@ -451,13 +453,12 @@ class Daemon:
 
     def _stop(self) -> None:
         try:
-            if not self._looping:
-                self._loop.run()  # what waits there is refused
+            for job in list(self._jobs):
+                job.refuse()
             self._server.stop()
             for object_id in list(self.objectsById):
                 self.unregister(object_id)
-            if all(daemon is self or daemon._closed for daemon in self._combined):
-                self._loop.close()
+            self._loop.leave()
         finally:
             self._stopped.set()
 
