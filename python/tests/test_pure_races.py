@@ -2,6 +2,7 @@
 
 import contextlib
 import dis
+import logging
 import sys
 import threading
 
@@ -9,6 +10,7 @@ import pytest
 
 import andiron
 from andiron._pure import connection, flows, line, pool, streams, target
+from andiron._pure.failure import Failure
 from andiron._pure.line import ask
 from andiron._pure.remote import Far
 from andiron._pure.transport import channel
@@ -447,3 +449,21 @@ def interrupted_at(place, work):
     finally:
         sys.settrace(None)
     return left[0] == 0
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_refusal_is_told_of_though_the_server_stops_before_it_comes_to_that(home, caplog, ended):
+    """Who was sent home by the stop was not refused."""
+    server = andiron.Server({}, f"unix:{home}/socket", state=False, threads=1)
+    why = Failure("authentication", "the secret is wrong")
+
+    class Guest:
+        label = "tcp 127.0.0.1:1"
+
+    Guest.ended = why if ended else None
+    guest = Guest()
+    server._running._guests[guest] = None
+    with caplog.at_level(logging.WARNING, "andiron"):
+        server.stop()
+        server._running._gone(guest, why)
+    assert ["the secret is wrong" in record.getMessage() for record in caplog.records] == [True] * ended

@@ -188,6 +188,8 @@ class Running:
                 return True
             self._stopped = True
             links = list(self._links)
+            # The others are sent home, and that is not worth a complaint. Those whose end is about to be told of are.
+            self._guests = {link: None for link in self._guests if link.ended is not None}
         self._leave()
         if not links:
             self._has_drained()
@@ -370,6 +372,8 @@ class Running:
             self._let_in(link)
         self._pool.attend(link)
         if self._stopped:
+            with self._lock:
+                self._guests.pop(link, None)
             link.close()  # it stopped meanwhile, and may have closed the others before
         return link
 
@@ -414,7 +418,7 @@ class Running:
             self._guests.pop(link, None)
             self._rights.pop(link, None)
             last = self._stopped and not self._links
-        if refused and not self._stopped:
+        if refused:
             self._complaints.tell(link.label, failure.message)
         if last:
             self._has_drained()
