@@ -7,7 +7,7 @@ from _thread import allocate_lock
 
 import andiron
 from andiron import _errors, _fork, _log
-from andiron._hub import connect
+from andiron._hub import connect, patiently
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 #: Seconds that a connection, and a call, may take, as they always might.
 TIMEOUT = 5.0
+#: Seconds in which a server is certain to have told its secret.
+_MOMENT = 0.2
 #: How many methods of a server run at once where the engine asks for a number. It begins as many threads as are needed.
 _THREADS = 64
 
@@ -368,12 +370,18 @@ class _Kept:
 
 def opened(place: Place, address: str, file: str | None) -> andiron.Hub:
     """A connection of its own to the address of a place, with the file of its secret. Errors are in the words that hold here."""
-    try:
-        return connect(address, timeout=TIMEOUT, secret_file=file)
-    except andiron.AuthenticationError as error:
-        if file is None and place.port and is_this_machine(place.host) and not is_answered(place):
-            raise andiron.UnavailableError(f"no server at {address}: start it first") from error
-        raise in_words(error) from error
+    posted = file is None and place.port and is_this_machine(place.host)
+
+    def attempt() -> andiron.Hub:
+        try:
+            return connect(address, timeout=TIMEOUT, secret_file=file)
+        except andiron.AuthenticationError as error:
+            if posted and not is_answered(place):
+                raise andiron.UnavailableError(f"no server at {address}: start it first") from error
+            raise in_words(error) from error
+
+    # The secret of a server that begins or ends at this moment may not be there yet, or no more.
+    return patiently(attempt, andiron.AuthenticationError, _MOMENT if posted else 0.0)
 
 
 def is_answered(place: Place) -> bool:
