@@ -1,6 +1,8 @@
 """What the pure engine does by itself, where no threads are asked for."""
 
 import _thread
+import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -98,6 +100,23 @@ def test_a_method_calls_its_caller_back_meanwhile(home):
                 return hub["each"](iter(range(100)), lambda number: number + 1)
 
         assert Elsewhere(call).served_by(server.wait) == list(range(1, 101))
+
+
+def test_who_connects_and_is_gone_before_it_is_looked_at_holds_nobody_up(home, caplog):
+    with andiron.Server({"double": lambda x: 2 * x}, "tcp://127.0.0.1:0", state=False) as server:
+        place = "127.0.0.1", int(server.addresses[0].rpartition(":")[2])
+        for _ in range(3):
+            with socket.create_connection(place) as gone:
+                # What it had is thrown away, so its end knows at once that it is over.
+                gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+        def call():
+            with andiron.connect(server.addresses[0]) as hub:
+                return hub["double"](21)
+
+        assert Elsewhere(call).served_by(server.wait) == 42
+    assert "a connection was refused" in caplog.text
+    assert "cannot accept" not in caplog.text
 
 
 def test_its_threads_end_with_it(home):

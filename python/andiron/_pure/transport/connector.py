@@ -95,7 +95,10 @@ def plain_binding(sock: socket.socket, is_initiator: bool) -> bytes:
 
     On this machine that are the addresses of both ends, so that a stranger who took the server's port cannot pass the proof on. Elsewhere addresses may be translated on the way.
     """
-    local, peer = sock.getsockname(), sock.getpeername()
+    try:
+        local, peer = sock.getsockname(), sock.getpeername()
+    except OSError as error:
+        raise Failure("unavailable", f"the connection was lost at once: {runtime.reason(error)}") from error
     if not is_loopback(local[0]) or not is_loopback(peer[0]):
         return b"tcp\0"
     binding = b"tcp\0"
@@ -287,9 +290,9 @@ def _reach_network(
 
 
 def _posted_secret(port: int) -> secret.Keyring | None:
-    """The secret of the server at this port of this machine, where it made one for itself."""
+    """The secret of the server at this port of this machine, where it made one for itself. It is read once: the server may end, and take it away, at any moment."""
     try:
-        return secret.Keyring(runtime.file_of_port(runtime.checked(), port))
+        return secret.Keyring(secret=secret.Keyring(runtime.file_of_port(runtime.checked(), port)).first())
     except Failure:
         return None
 

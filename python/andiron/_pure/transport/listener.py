@@ -102,6 +102,9 @@ class Listener:
                 raise
             try:
                 return self.welcome(sock)
+            except OSError as error:
+                sock.close()
+                raise Failure("unavailable", f"it is gone: {runtime.reason(error)}") from error
             except BaseException:
                 sock.close()
                 raise
