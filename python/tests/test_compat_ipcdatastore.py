@@ -470,6 +470,16 @@ def test_the_author_is_the_add_on_that_runs(monkeypatch):
     assert IPCClientX().addonname == "script.weather"
 
 
+def test_it_gives_the_connection_that_it_has(store, client):
+    client.set("x", 1, "a")
+    hub = client.hub
+    assert hub.store.author("a")["x"] == 1
+    assert client.hub is hub
+    client.close()
+    assert client.hub is not hub
+    assert client.get("x", "a") == 1
+
+
 def test_it_is_a_client_of_objects_as_well(client):
     assert isinstance(client, IPCClient)
     assert client.server_available()

@@ -308,6 +308,11 @@ class IPCClientX(IPCClient):
 
     # The connection.
 
+    @property
+    def hub(self) -> andiron.Hub:
+        """The connection, for what Andiron has beyond this: ``client.hub.store.author("weather").watch("rain")``. Raises where it cannot be made; this client may replace it when it is lost."""
+        return self._connected()
+
     def close(self) -> None:
         """Ends the connection; what is asked later makes another one."""
         with self._lock:
