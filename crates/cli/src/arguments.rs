@@ -171,6 +171,9 @@ pub(crate) enum Command {
         /// Listen nowhere but at the addresses of `--listen`
         #[arg(long, requires = "listen", conflicts_with = "name")]
         no_local: bool,
+        /// End as after a signal when the standard input ends, as it does when the program that holds its other end ends, by whatever
+        #[arg(long)]
+        exit_with_parent: bool,
         /// Tell this address to others, by which they reach one that is listened at; may be given several times
         #[arg(long, value_name = "ADDRESS")]
         advertise: Vec<String>,

@@ -70,11 +70,21 @@ fn run(arguments: Arguments, out: &mut impl io::Write) -> Result<(), Failure> {
     let address = address.map_or_else(address::of_environment, |address| Ok(Some(address)))?;
     let server = &Chosen { address, security: security.into() };
     match command {
-        Command::Serve { name, listen, no_local, advertise, state, no_state, durability, limits } => {
+        Command::Serve {
+            name,
+            listen,
+            no_local,
+            exit_with_parent,
+            advertise,
+            state,
+            no_state,
+            durability,
+            limits,
+        } => {
             let local = if no_local { None } else { Some(name.as_deref().or(server.address.as_deref())) };
             let state = if no_state { State::None } else { state.map_or(State::Usual, State::In) };
             let kept = Kept { state, durability, limits: limits.into() };
-            serve::serve(local, &listen, &advertise, kept, &server.security)
+            serve::serve(local, &listen, &advertise, exit_with_parent, kept, &server.security)
         }
         Command::Persist { name, author, off } => data::persist(server, &name, author.as_deref(), !off),
         Command::Set { name, value, author, ttl, if_version, persist, durability } => {

@@ -1,14 +1,16 @@
 //! `andiron serve`.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::thread;
 
 use andiron::{Durability, Security};
 use andiron_daemon::{Daemon, Options, StoreLimits};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
-use signal_hook::iterator::Signals;
+use signal_hook::iterator::{Handle, Signals};
 
 use crate::address::{listenable, reachable};
 use crate::failure::Failure;
@@ -31,11 +33,12 @@ pub(crate) struct Kept {
     pub(crate) limits: StoreLimits,
 }
 
-/// Serves at the local address, where there is to be one, and the others.
+/// Serves at the local address, where there is to be one, and the others, until a signal comes or, `with_parent`, the standard input ends.
 pub(crate) fn serve(
     local: Option<Option<&str>>,
     listen: &[String],
     advertise: &[String],
+    with_parent: bool,
     Kept { state, durability, limits }: Kept,
     security: &Security,
 ) -> Result<(), Failure> {
@@ -51,6 +54,9 @@ pub(crate) fn serve(
     }
     let mut signals =
         watch_signals().map_err(|error| Failure::Error(format!("cannot watch for signals: {error}")))?;
+    if with_parent {
+        end_with_input(signals.handle());
+    }
     let (first, more) = addresses.split_first().ok_or_else(nowhere)?;
     let state = match state {
         State::None => None,
@@ -85,7 +91,7 @@ fn nowhere() -> Failure {
 }
 
 /// The first signal is waited for, the second one ends the process at once.
-fn watch_signals() -> std::io::Result<Signals> {
+fn watch_signals() -> io::Result<Signals> {
     let asked = Arc::new(AtomicBool::new(false));
     for signal in SIGNALS {
         // In this order: the first signal finds the flag unset and then sets it.
@@ -93,4 +99,12 @@ fn watch_signals() -> std::io::Result<Signals> {
         flag::register(signal, asked.clone())?;
     }
     Signals::new(SIGNALS)
+}
+
+/// Ends the wait for signals when the standard input does. The end of a pipe comes by whatever its other end goes, also where the parent is killed.
+fn end_with_input(signals: Handle) {
+    thread::spawn(move || {
+        let _ = io::copy(&mut io::stdin().lock(), &mut io::sink()); // what cannot be read has ended as well
+        signals.close();
+    });
 }

@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use std::sync::mpsc::{Sender, channel};
 
 use andiron::{ErrorKind, Hub, Stream};
-use common::{Home, LONG, Process, role, say, skipped, until};
+use common::{Home, LONG, Process, only_native, role, say, skipped, until};
 
 #[test]
 fn a_taken_name_is_an_error_that_says_what_to_do() {
@@ -240,6 +240,28 @@ fn each_of_the_two_signals_ends_a_daemon_with_success() {
         let error = idle.store().set("x", &1).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     }
+}
+
+#[test]
+fn a_daemon_that_a_program_started_ends_with_it_and_what_is_persistent_is_there_again() {
+    if only_native("it is about an option of the command") {
+        return;
+    }
+    let home = Home::new();
+    let mut daemon = home.serve_with(&["--exit-with-parent"]);
+    daemon.tell("what it is told is nothing to it");
+    home.run(&["set", "x", "20", "--persist"]).printed();
+    let idle = home.hub();
+    daemon.hang_up();
+    assert_eq!(daemon.wait().code(), Some(0));
+    assert!(!home.socket("andiron").exists());
+    let error = idle.store().set("x", &1).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+
+    let mut other = home.serve();
+    other.hang_up();
+    assert_eq!(home.run(&["get", "x"]).printed(), "20\n");
+    assert_eq!(other.terminate().code(), Some(0), "without the option the input is nothing to it");
 }
 
 /// Answers when its process is told a line.

@@ -209,6 +209,11 @@ impl Process {
         writeln!(self.stdin.as_mut().unwrap(), "{line}").unwrap();
     }
 
+    /// Ends its standard input.
+    pub(crate) fn hang_up(&mut self) {
+        self.stdin = None;
+    }
+
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
