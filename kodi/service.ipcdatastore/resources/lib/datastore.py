@@ -1,0 +1,5 @@
+"""``DataObjects``, by the name of the module that had it."""
+
+from andiron.compat.ipcdatastore import DataObject, DataObjects
+
+__all__ = ["DataObject", "DataObjects"]

@@ -1,0 +1,43 @@
+"""The errors of ``IPCClientX``, by the name of the module that had them."""
+
+from andiron.compat.ipcdatastore import (
+    IPCERROR_CONNECTION_CLOSED,
+    IPCERROR_NO_VALUE_FOUND,
+    IPCERROR_NONSERIALIZABLE,
+    IPCERROR_RESTOREFAILED,
+    IPCERROR_SAVEFAILED,
+    IPCERROR_SERVER_TIMEOUT,
+    IPCERROR_UKNOWN,
+    IPCERROR_USE_CACHED_COPY,
+    IPCClientError,
+    NoError,
+    ObjectNotSerializableError,
+    RestoreFailedError,
+    SaveFailedError,
+    ServerReconnectFailedError,
+    ServerUnavailableError,
+    UnknownError,
+    UseCachedCopyError,
+    VarNotFoundError,
+)
+
+__all__ = [
+    "IPCERROR_CONNECTION_CLOSED",
+    "IPCERROR_NONSERIALIZABLE",
+    "IPCERROR_NO_VALUE_FOUND",
+    "IPCERROR_RESTOREFAILED",
+    "IPCERROR_SAVEFAILED",
+    "IPCERROR_SERVER_TIMEOUT",
+    "IPCERROR_UKNOWN",
+    "IPCERROR_USE_CACHED_COPY",
+    "IPCClientError",
+    "NoError",
+    "ObjectNotSerializableError",
+    "RestoreFailedError",
+    "SaveFailedError",
+    "ServerReconnectFailedError",
+    "ServerUnavailableError",
+    "UnknownError",
+    "UseCachedCopyError",
+    "VarNotFoundError",
+]

@@ -1,0 +1,1 @@
+"""The service itself, and what its settings page does."""

@@ -1,0 +1,78 @@
+"""What the buttons of the settings page do, each in a script of its own, as any other add-on would."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import andiron
+import xbmc
+import xbmcaddon
+import xbmcgui
+
+from andiron.compat.ipcdatastore import IPCClientX, ServerUnavailableError
+
+from . import selftest, texts
+from .host import ID, folder, log, settings, text
+
+
+def run(arguments: list[str]) -> None:
+    """Does what is asked for."""
+    andiron.abort_when(xbmc.Monitor().abortRequested)
+    actions = {"simple": _simple, "detailed": _detailed, "status": _status}
+    actions.get(arguments[0] if arguments else "status", _status)()
+
+
+def _simple() -> None:
+    """Has the store that is in use keep a value, and says how that went."""
+    client = IPCClientX(addon_id=ID)
+    client.timeout = 5.0
+    try:
+        said = text(texts.SIMPLE_PASSED, client.uri, f"{selftest.short(client):.1f}")
+    except ServerUnavailableError as error:
+        said = text(texts.SIMPLE_UNAVAILABLE, error)
+    except Exception as error:  # whatever it is, who pressed the button wants to know
+        said = text(texts.SIMPLE_FAILED, error)
+    finally:
+        client.close()
+    log(said)
+    xbmcgui.Dialog().ok(text(texts.SIMPLE_TEST), said)
+
+
+def _detailed() -> None:
+    """Runs the detailed tests, with their progress, and leaves a log file."""
+    progress = xbmcgui.DialogProgress()
+    progress.create(text(texts.DETAILED_TESTS), "")
+    results = []
+    cancelled = False
+    try:
+        for done, title, result in selftest.detailed(settings()):
+            if result is not None:
+                results.append(result)
+            progress.update(int(100 * done), title)
+            cancelled = done < 1 and (progress.iscanceled() or xbmc.Monitor().abortRequested())
+            if cancelled:
+                break
+    finally:
+        progress.close()
+    path = os.path.join(folder(), "selftest.log")
+    with open(path, "w", encoding="utf-8") as file:
+        version = xbmcaddon.Addon(ID).getAddonInfo("version")
+        file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {ID} {version}, engine {andiron.engine}\n")
+        file.writelines(result.lines() + "\n" for result in results)
+    failed = [result for result in results if result.failure]
+    if failed:
+        said = text(texts.DETAILED_FAILED, len(failed), len(results), failed[0].title)
+    elif cancelled:
+        said = text(texts.DETAILED_CANCELLED, len(results))
+    else:
+        said = text(texts.DETAILED_PASSED, len(results))
+    log(said, xbmc.LOGERROR if failed else xbmc.LOGINFO)
+    xbmcgui.Dialog().ok(text(texts.DETAILED_TESTS), f"{said}[CR]{text(texts.LOG_FILE, path)}")
+
+
+def _status() -> None:
+    """Shows what the settings page has too little room for."""
+    shown = xbmcaddon.Addon(ID).getSetting
+    lines = "[CR][CR]".join(filter(None, map(shown, ("status", "status_why", "status_test"))))
+    xbmcgui.Dialog().textviewer(text(texts.STATUS), lines)
