@@ -161,14 +161,15 @@ class Daemon:
         """Whether it runs."""
         return self._child.poll() is None
 
-    def last_words(self) -> str:
-        """The last line that it said."""
-        try:
-            with open(self._said, encoding="utf-8", errors="replace") as file:
-                lines = file.read().split("\n")
-        except OSError:
-            return ""
-        return next((line for line in reversed(lines) if line.strip()), "")
+    def addresses(self) -> list[str]:
+        """Where it listens, once it does."""
+        said = "listening at "
+        return [line[len(said) :] for line in self._lines() if line.startswith(said)]
+
+    def _lines(self) -> list[str]:
+        """What it has said."""
+        with open(self._said, encoding="utf-8", errors="replace") as file:
+            return file.read().splitlines()
 
     def stop(self) -> None:
         """Ends it and waits for that; where this process is to end, no longer than a moment, since then it ends by itself."""
@@ -180,8 +181,9 @@ class Daemon:
 
     def _wait_until_ready(self) -> None:
         until = time.monotonic() + _READY
-        while "listening at" not in self.last_words():
+        while not self.addresses():
             if not self.is_alive():
-                raise CannotRun(self.last_words().replace("andiron: ", "", 1) or str(self._child.returncode))
+                last = self._lines()[-1:] or [f"andiron: {self._child.returncode}"]
+                raise CannotRun(last[0].replace("andiron: ", "", 1))
             if time.monotonic() > until or self._pause(_LOOK):
                 raise CannotRun(text(texts.NOT_READY, int(_READY)))

@@ -72,14 +72,14 @@ class Inside(Way):
 class _Elsewhere(Way):
     """A server that is no part of this process. The object by which old programs know the store is offered there from here, since a server has none by itself."""
 
-    def __init__(self, settings: Settings, address: str, beside: bool) -> None:
+    def __init__(self, settings: Settings, address: str, beside: str | None = None) -> None:
+        """``beside``: where programs of this machine and user reach it as well, and read without a question."""
         self._place = settings.place()
         self._address = address
         self._hub = self.connect(pump=True)
         try:
             if self._place.name not in self._hub:
-                at = self._hub.peer if beside else None
-                self._hub.register(self._place.name, _Far(self._hub, at))
+                self._hub.register(self._place.name, _Far(self._hub, beside))
         except andiron.DeniedError:
             pass  # the secret is for the store alone
         except BaseException:
@@ -115,7 +115,7 @@ class Running(_Elsewhere):
     def __init__(self, settings: Settings, why: str) -> None:
         self.what = text(texts.IS_RUNNING)
         self.why = why
-        super().__init__(settings, _shared.dialled(settings.place()), False)
+        super().__init__(settings, _shared.dialled(settings.place()))
 
 
 class Started(_Elsewhere):
@@ -137,7 +137,8 @@ class Started(_Elsewhere):
             arguments += ["--secret-file", _as_file(place.secret, folder)]
         self._daemon = program.Daemon(found, arguments, os.path.join(folder, "andiron.log"), pause)
         try:
-            super().__init__(settings, name if named else _shared.dialled(place), named)
+            beside = next((at for at in self._daemon.addresses() if at.startswith("unix:")), None)
+            super().__init__(settings, beside or _shared.dialled(place), beside)
         except BaseException:
             self._daemon.stop()
             raise
