@@ -55,11 +55,6 @@ def _detailed() -> None:
                 break
     finally:
         progress.close()
-    path = os.path.join(folder(), "selftest.log")
-    with open(path, "w", encoding="utf-8") as file:
-        version = xbmcaddon.Addon(ID).getAddonInfo("version")
-        file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {ID} {version}, engine {andiron.engine}\n")
-        file.writelines(result.lines() + "\n" for result in results)
     failed = [result for result in results if result.failure]
     if failed:
         said = text(texts.DETAILED_FAILED, len(failed), len(results), failed[0].title)
@@ -67,12 +62,19 @@ def _detailed() -> None:
         said = text(texts.DETAILED_CANCELLED, len(results))
     else:
         said = text(texts.DETAILED_PASSED, len(results))
+    version = xbmcaddon.Addon(ID).getAddonInfo("version")
+    lines = [f"{time.strftime('%Y-%m-%d %H:%M:%S')} {ID} {version}, engine {andiron.engine}", said, ""]
+    lines += [result.lines() for result in results]
+    path = os.path.join(folder(), "selftest.log")
+    with open(path, "w", encoding="utf-8") as file:
+        file.writelines(line + "\n" for line in lines)
     log(said, xbmc.LOGERROR if failed else xbmc.LOGINFO)
-    xbmcgui.Dialog().ok(text(texts.DETAILED_TESTS), f"{said}[CR]{text(texts.LOG_FILE, path)}")
+    shown = [said, text(texts.LOG_FILE, path), "", *lines[3:]]
+    xbmcgui.Dialog().textviewer(text(texts.DETAILED_TESTS), "[CR]".join(shown).replace("\n", "[CR]"))
 
 
 def _status() -> None:
     """Shows what the settings page has too little room for."""
     shown = xbmcaddon.Addon(ID).getSetting
-    lines = "[CR][CR]".join(filter(None, map(shown, ("status", "status_why", "status_test"))))
+    lines = "[CR][CR]".join(filter(None, map(shown, ("status", "status_at", "status_why", "status_test"))))
     xbmcgui.Dialog().textviewer(text(texts.STATUS), lines)

@@ -107,6 +107,7 @@ class Service:
             self._leave()
             self._pause, self._try_at = _PAUSES[0], 0.0
             if not new.serve:
+                log(text(texts.IS_OFF))
                 self._tell(text(texts.IS_OFF))
         elif self._way is not None:
             if old.video != new.video:
@@ -125,7 +126,9 @@ class Service:
         except Exception as error:  # whatever is in the way of it
             self._pause, pause = min(2 * self._pause, _PAUSES[1]), self._pause
             self._try_at = time.monotonic() + pause
-            self._tell(text(texts.IS_NOT), f"{error}. {text(texts.AGAIN, int(pause))}", level=xbmc.LOGERROR)
+            why = f"{error}. {text(texts.AGAIN, int(pause))}"
+            log(f"{text(texts.IS_NOT)}: {why}", xbmc.LOGERROR)
+            self._tell(text(texts.IS_NOT), why)
             return
         self._pause = _PAUSES[0]
         uri = _shared.uri_of(given.place())
@@ -133,7 +136,7 @@ class Service:
         self._client = IPCClientX(addon_id=ID)
         self._client.raise_exception = True
         self._client.timeout = _ANSWER
-        self._tell(text(texts.AT, way.what, uri), way.why, self._test(self._client), logged=False)
+        self._tell(way.what, way.why, uri, self._test(self._client))
         self._show_or_not()
         if given.video:
             self._video.begin()
@@ -182,12 +185,7 @@ class Service:
         except Exception as error:  # there is another video, and another store
             log(f"what plays is not stored: {error}", xbmc.LOGWARNING)
 
-    def _tell(
-        self, status: str, why: str = "", tested: str = "", level: int = xbmc.LOGINFO, logged: bool = True
-    ) -> None:
+    def _tell(self, status: str, why: str = "", where: str = "", tested: str = "") -> None:
         """Has the settings page tell this."""
-        told = {"status": status, "status_why": why, "status_test": tested}
-        if logged and told != self._told:
-            log(f"{status} {why}".strip(), level)
-        self._told = told
-        show(**told)
+        self._told = {"status": status, "status_why": why, "status_at": where, "status_test": tested}
+        show(**self._told)

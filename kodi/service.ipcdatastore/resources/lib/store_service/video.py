@@ -102,7 +102,7 @@ def data(labels: dict[str, str]) -> dict[str, Any]:
     if not dar and width and height:
         dar = width / height
     found.update(width=width, height=height, dar=dar, fps=fps, pwidth=width, pheight=height)
-    par = dar * height / width if dar and width and height else None
+    par = round(dar * height / width, 2) if dar and width and height else None
     found.update(par=par, dwidth=round(height * dar) if dar and height else None, dheight=height)
     return found
 
