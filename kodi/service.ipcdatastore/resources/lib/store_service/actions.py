@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import time
 
-import andiron
 import xbmc
 import xbmcaddon
 import xbmcgui
 
+import andiron
 from andiron.compat.ipcdatastore import IPCClientX, ServerUnavailableError
 
 from . import selftest, texts
@@ -18,7 +18,6 @@ from .host import ID, folder, log, settings, text
 
 def run(arguments: list[str]) -> None:
     """Does what is asked for."""
-    andiron.abort_when(xbmc.Monitor().abortRequested)
     actions = {"simple": _simple, "detailed": _detailed, "status": _status}
     actions.get(arguments[0] if arguments else "status", _status)()
 

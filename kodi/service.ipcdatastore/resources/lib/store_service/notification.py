@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 from typing import Callable
 
-import andiron
 import xbmcgui
+
+import andiron
 
 from . import texts
 from .host import ID, log, own_file, text

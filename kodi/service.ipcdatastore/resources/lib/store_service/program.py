@@ -85,7 +85,7 @@ def found(given: str, pause: Callable[[float], bool] = no_pause) -> Program:
     for source, origin in places(given):
         try:
             return Program(source, origin, pause)
-        except CannotRun as error:
+        except CannotRun as error:  # noqa: PERF203 - there are two at most
             reasons.append(str(error))
     raise CannotRun("; ".join(reasons) or text(texts.NO_PROGRAM))
 

@@ -306,7 +306,10 @@ def benches(settings: Settings) -> list[tuple[str, Callable[[Settings, str], way
 
 
 def detailed(settings: Settings) -> Iterator[tuple[float, str, Result | None]]:
-    """Runs all tests of all kinds of stores. Gives, before each, which part of all is done, the title, and how the one before went; at the end 1, an empty title and the last one's."""
+    """Runs all tests of all kinds of stores.
+
+    Gives before each which part of all is done, its title, and how the one before went; at the end 1, no title, and how the last one went.
+    """
     kinds = benches(settings)
     last = None
     for number, (where, begin) in enumerate(kinds):

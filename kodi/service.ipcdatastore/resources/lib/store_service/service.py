@@ -6,9 +6,9 @@ import time
 import traceback
 from typing import Any
 
-import andiron
 import xbmc
 
+import andiron
 from andiron.compat import _shared
 from andiron.compat.ipcdatastore import IPCClientX
 
@@ -30,7 +30,6 @@ _ANSWER = 5.0
 def run() -> None:
     """Runs until Kodi ends this."""
     monitor = Monitor()
-    andiron.abort_when(monitor.abortRequested)
     service = Service(monitor)
     try:
         while not monitor.abortRequested():
@@ -44,7 +43,6 @@ def run() -> None:
                 break
     finally:
         service.close()
-        andiron.abort_when(None)
         log("the service has ended")
 
 
@@ -132,7 +130,7 @@ class Service:
             return
         self._pause = _PAUSES[0]
         uri = _shared.uri_of(given.place())
-        log(f"the store is at {uri} after {time.monotonic() - begun:.3f} s: {way.what} ({way.why})")
+        log(f"the store is at {uri} after {time.monotonic() - begun:.3f} s. {way.what}: {way.why}")
         self._client = IPCClientX(addon_id=ID)
         self._client.raise_exception = True
         self._client.timeout = _ANSWER

@@ -79,7 +79,9 @@ class _Elsewhere(Way):
         self._hub = self.connect(pump=True)
         try:
             if self._place.name not in self._hub:
-                self._hub.register(self._place.name, _Far(self._hub, beside))
+                store = DataObjects()
+                store._stands_for(self._hub, beside)
+                self._hub.register(self._place.name, store)
         except andiron.DeniedError:
             pass  # the secret is for the store alone
         except BaseException:
@@ -100,15 +102,6 @@ class _Elsewhere(Way):
         self._hub.close()
 
 
-class _Far(DataObjects):
-    """The store of a server elsewhere as an object."""
-
-    def __init__(self, hub: andiron.Hub, beside: str | None) -> None:
-        super().__init__()
-        self._hub = hub
-        self._beside = beside
-
-
 class Running(_Elsewhere):
     """A server that somebody else has started, on this machine or another one."""
 
@@ -124,7 +117,6 @@ class Started(_Elsewhere):
     def __init__(
         self, settings: Settings, folder: str, found: program.Program, pause: Pause = no_pause
     ) -> None:
-        self.what = text(texts.IS_PROGRAM, found.version)
         self.why = found.origin
         self._program = found
         place = settings.place()
@@ -136,6 +128,7 @@ class Started(_Elsewhere):
         if place.secret is not None:
             arguments += ["--secret-file", _as_file(place.secret, folder)]
         self._daemon = program.Daemon(found, arguments, os.path.join(folder, "andiron.log"), pause)
+        self.what = text(texts.IS_PROGRAM, found.version, self._daemon.process)
         try:
             beside = next((at for at in self._daemon.addresses() if at.startswith("unix:")), None)
             super().__init__(settings, beside or _shared.dialled(place), beside)
