@@ -20,10 +20,6 @@ if TYPE_CHECKING:
     from andiron._engine import Connection, Method, Pending
     from andiron.compat._kaa.turns import Turns
 
-#: What says of the connection what it says, and not of the function that was called.
-_CONNECTION = (_errors.UnavailableError, _errors.UnknownError, _errors.ProtocolError, _errors.CancelledError)
-
-
 class NotConnectedError(ConnectionError):
     """The channel is not connected, so nothing can be called over it."""
 
@@ -37,7 +33,7 @@ class RemoteException(Exception):
     #: What was called.
     command: str = ""
     #: The same as `andiron` has it, without what is said here.
-    original: Exception
+    original: BaseException
 
     def __str__(self) -> str:
         cause = self.original.__cause__
@@ -49,7 +45,7 @@ class RemoteException(Exception):
         return _remote, (self.command, self.original)
 
 
-def _remote(command: str, original: Exception) -> RemoteException:
+def _remote(command: str, original: BaseException) -> RemoteException:
     """What a call raises for what its function raised."""
     cls = type(original)
     try:
@@ -137,18 +133,19 @@ class Calls:
                         call._settle(None, error, None)
             self._waiting, self._far = None, far
 
-    def end(self, error: Exception) -> None:
-        """The channel is not open (any more), which all fail with that are not finished."""
+    def end(self, error: Exception, wanted: bool) -> None:
+        """The channel is not open (any more), which all fail with that are not finished. ``wanted``: it was closed here, so nobody is told who does not ask."""
         with self._lock:
             self._far = None
             waiting, self._waiting = self._waiting or [], None
-        for call, _, _ in waiting:
-            call._settle(None, error, None)
+        ended = [call for call, _, _ in waiting]
         while self._running:
             try:
-                call = self._running.popitem()[1]
+                ended.append(self._running.popitem()[1])
             except KeyError:  # the last one was answered just now
                 break
+        for call in ended:
+            call._exception.handled = wanted
             call._settle(None, error, None)
 
     def give_up(self, number: int) -> None:
@@ -157,8 +154,9 @@ class Calls:
         far = self._far
         if call is None or far is None:
             return
-        if call.pending is None or not call.pending.cancel():
-            far["abort"].notify(number)
+        if call.pending is not None:
+            call.pending.cancel()
+        far["abort"].notify(number)
 
     def tell(self, what: str, number: int, *args: Any) -> None:
         """Tells the other end how one of its calls ended that was not answered at once."""
@@ -183,7 +181,8 @@ class Calls:
             return
         if isinstance(error, _errors.Error):
             error.operation = call.command  # and not what the engine was asked for
-        if isinstance(error, Exception) and not isinstance(error, _CONNECTION):
+        # What Andiron says of the call itself is no word of the function.
+        if isinstance(error, _errors.RemoteError) or not isinstance(error, (_errors.Error, InProgressAborted)):
             error = _remote(call.command, error)
         call._settle(None, error, None)
 
@@ -192,7 +191,7 @@ class Calls:
         self._running[number] = call
         try:
             call.pending = method.start(number, call.command, args, kwargs)
-        except _CONNECTION as error:
+        except (_errors.UnavailableError, _errors.UnknownError) as error:
             self.fail(number, error)
             return
         except BaseException:
@@ -235,6 +234,9 @@ class End:
         if not isinstance(result, InProgress):
             return [result]
         self._running[number] = result
+        caller = andiron.caller()
+        if caller is not None and caller.cancelled:
+            self.abort(number)
         result.connect(partial(self._finished, number))
         result.exception.connect(partial(self._failed, number))
         return None

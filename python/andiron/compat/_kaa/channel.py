@@ -72,10 +72,10 @@ class Channel:
 
     def close(self) -> None:
         """Ends the channel for good. Calls that are not finished fail, with an `IOError`."""
+        self._lost(None, True)
         hub = self._hub
         if hub is not None:
             hub.close()
-        self._lost()
         self._turns.close()
 
     def __inprogress__(self) -> InProgress:
@@ -96,11 +96,11 @@ class Channel:
         self._calls.open(end, hub._connection)
         self._connecting._settle(self, None, None)
 
-    def _lost(self, error: Exception | None = None) -> None:
-        """It is not open any more. Tells so, if it was."""
+    def _lost(self, error: Exception | None, wanted: bool) -> None:
+        """It is not open any more. Tells so, if it was. ``wanted``: it was closed here."""
         with self._losing:
             was_open = self._calls.is_open()
-            self._calls.end(error or closed())
+            self._calls.end(error or closed(), wanted)
         self._end.end()
         if was_open:
             self._turns.soon(self.signals["closed"].emit)

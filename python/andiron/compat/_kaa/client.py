@@ -52,6 +52,7 @@ class Client(Channel):
         self._place = Place(address, auth_secret, False)
         self._closing = threading.Event()
         self._over = threading.Event()
+        self._reason = ""
         self._thread = threading.Thread(target=self._keep, name="andiron-kaa_rpc", daemon=True)
         self._thread.start()
 
@@ -59,14 +60,20 @@ class Client(Channel):
         """Ends the channel for good: it is not connected again. Calls that are not finished fail, with an `IOError`."""
         self._closing.set()
         self._over.set()
-        super().close()
+        self._lost(None, True)
+        hub = self._hub
+        if hub is not None:
+            hub.close()
         if threading.current_thread() is not self._thread:
             self._thread.join(_PATIENCE)
+        self._turns.close()
 
     def _keep(self) -> None:
         """Connects, and connects again."""
-        while not self._closing.is_set():
+        while True:
             self._over.clear()
+            if self._closing.is_set():  # looked at behind that, as `close` sets both
+                break
             error: Exception | None = None
             try:
                 self._dial()
@@ -76,11 +83,9 @@ class Client(Channel):
             self._drop(error)
             if self._retry is None or self._closing.wait(self._retry):
                 break
-            self._connecting = InProgress(turns=self._turns)
             self._calls.expect()
             self.status = CONNECTING
         self._drop(None)
-        self.status = DISCONNECTED
         self._turns.end()
 
     def _dial(self) -> None:
@@ -98,7 +103,7 @@ class Client(Channel):
         self._end = End(self._calls, self._function)
         end = proof.enter(door, place.password, self._end)
         connection.pump(lambda _: self._over.set())
-        self.status = CONNECTED
+        self.status, self._reason = CONNECTED, ""
         self._opened(end, hub)
         self._turns.soon(self.signals["open"].emit)
 
@@ -108,11 +113,19 @@ class Client(Channel):
         if hub is not None:
             hub.close()
         self.status = DISCONNECTED
-        reason = error or closed()
-        self._lost(reason)
-        if not self._connecting.finished:
-            if self.monitoring or self._closing.is_set():
-                self._connecting._exception.handled = True  # it is tried again
-            self._connecting._settle(None, reason, None)
-            if error is not None:
-                _log.log("warning", f"kaa_rpc cannot connect to '{self._place.address}': {error}")
+        reason, wanted = error or closed(), self._closing.is_set()
+        connecting = self._connecting
+        if self.monitoring and not wanted:
+            self._connecting = InProgress(turns=self._turns)  # of the next attempt
+        self._lost(reason, wanted)
+        if not connecting.finished:
+            connecting._exception.handled = True  # it is logged here, or nobody wants to know
+            connecting._settle(None, reason, None)
+            self._log(reason, wanted)
+
+    def _log(self, reason: Exception, wanted: bool) -> None:
+        """Logs why it cannot connect, once for each reason."""
+        known, self._reason = self._reason, str(reason)
+        if not wanted and known != self._reason:
+            again = "" if self._retry is None else f"; it tries again every {self._retry:g} seconds"
+            _log.log("warning", f"kaa_rpc cannot connect to '{self._place.address}': {reason}{again}")

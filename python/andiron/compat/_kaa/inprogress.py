@@ -59,11 +59,12 @@ class _Once(Signal):
         self._is_over = False
         self._said: tuple[Any, ...] | None = None
 
-    def _say(self, args: tuple[Any, ...]) -> None:
+    def _say(self, args: tuple[Any, ...], keep: object = None) -> None:
+        """Tells all. ``keep`` is kept until that is done."""
         with self._lock:
             self._is_over, self._said = True, args
             callbacks, self._callbacks = self._callbacks, []
-        self._have_told(callbacks, args)
+        self._have_told(callbacks, args, keep)
 
     def _hush(self) -> None:
         """Is never emitted."""
@@ -80,13 +81,13 @@ class _Once(Signal):
             self._have_told([callback], said)
         return callback
 
-    def _have_told(self, callbacks: list[Callback], args: tuple[Any, ...]) -> None:
+    def _have_told(self, callbacks: list[Callback], args: tuple[Any, ...], keep: object = None) -> None:
         if self._turns is None or self._turns.is_here():
-            self._tell(callbacks, args)
+            self._tell(callbacks, args, keep)
         elif callbacks:
-            self._turns.soon(self._tell, callbacks, args)
+            self._turns.soon(self._tell, callbacks, args, keep)
 
-    def _tell(self, callbacks: list[Callback], args: tuple[Any, ...]) -> None:
+    def _tell(self, callbacks: list[Callback], args: tuple[Any, ...], _keep: object) -> None:
         tell(callbacks, args, {})
 
 
@@ -97,7 +98,7 @@ class _Failure(_Once):
         super().__init__(turns)
         self.handled = False
 
-    def _tell(self, callbacks: list[Callback], args: tuple[Any, ...]) -> None:
+    def _tell(self, callbacks: list[Callback], args: tuple[Any, ...], _keep: object) -> None:
         if not tell(callbacks, args, {}):
             self.handled = True
 
@@ -341,7 +342,7 @@ class InProgress(_Once):
             self._say((result,))
         else:
             self._hush()
-            self._exception._say((type(error), error, trace))
+            self._exception._say((type(error), error, trace), self)  # which says so if nobody took care of it
         self.signals["abort"].disconnect_all()
         return True
 

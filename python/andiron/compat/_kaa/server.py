@@ -33,27 +33,27 @@ class _Accepted(Channel):
         super().__init__(_turns.ThreadTurns() if server._loop is None else server._loop, server._functions)
         self._hub = hub
         self._server = server
+        #: Those who wait for clients know of it.
+        self._told = threading.Event()
 
     def _begin(self, end: Any) -> End:
         """Opens it, and has what waits for clients know of it before this one calls anything."""
-        told = threading.Event()
         if self._hub is not None:
             self._opened(end, self._hub)
-        self._turns.soon(self._tell, told)
-        if not self._turns.is_here():
-            told.wait(_PATIENCE)
+        self._turns.soon(self._tell)
+        self._told.wait(_PATIENCE)
         return self._end
 
-    def _tell(self, told: threading.Event) -> None:
+    def _tell(self) -> None:
         try:
             self._server.signals["client-connected"].emit(self)
             self.signals["open"].emit()
         finally:
-            told.set()
+            self._told.set()
 
     def _gone(self) -> None:
         self._server._channels.discard(self)
-        self._lost()
+        self._lost(None, False)
         self._turns.end()
 
 
@@ -122,9 +122,11 @@ class Server:
 
     def _stop(self) -> None:
         channels = list(self._channels)
+        for channel in channels:
+            channel._told.set()  # it is not worth waiting for any more
+            channel._lost(None, True)
         self._server.stop()
         for channel in channels:
-            channel._lost()
             channel._turns.close()
 
     def _open(self, end: Any) -> End:

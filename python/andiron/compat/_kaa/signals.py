@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from types import MethodType
 
 from andiron import _log
 
@@ -33,7 +34,7 @@ class Callback:
         self._is_weak = weak
         if weak:
             self._function = (
-                weakref.WeakMethod(function) if hasattr(function, "__self__") else weakref.ref(function)
+                weakref.WeakMethod(function) if isinstance(function, MethodType) else weakref.ref(function)
             )
         self.args = args
         self.kwargs = kwargs

@@ -8,7 +8,7 @@ import time
 from collections import deque
 from itertools import count
 
-from andiron import _host, _log
+from andiron import _fork, _host, _log
 from andiron._later import running_loop
 
 TYPE_CHECKING = False
@@ -30,7 +30,11 @@ _local = threading.local()
 class ThreadTurns:
     """Runs what it is given on one thread, which begins with the first and ends when there was nothing more to do for a while."""
 
-    def __init__(self) -> None:
+    def __init__(self, idle: float = _IDLE) -> None:
+        self._idle = idle
+        self._begin()
+
+    def _begin(self) -> None:
         self._changed = threading.Condition()
         self._ready: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         #: What is to be run later, the soonest first.
@@ -96,7 +100,7 @@ class ThreadTurns:
     def _serve(self) -> None:
         _local.turns = self
         while True:
-            work = self._next(lambda: False, _IDLE)
+            work = self._next(lambda: self._is_closed, self._idle)
             if work is not None:
                 _run(*work)
                 del work  # what it has is not kept until the next comes
@@ -118,7 +122,7 @@ class ThreadTurns:
                     self._ready.append((heapq.heappop(self._timed)[2].run, ()))
                 if self._ready:
                     return self._ready.popleft()
-                if done() or now >= until or self._is_closed:
+                if done() or now >= until:
                     return None
                 wake = min(until, self._timed[0][0]) if self._timed else until
                 self._changed.wait(max(0.0, wake - now))
@@ -188,7 +192,19 @@ def of_thread() -> ThreadTurns | None:
     return getattr(_local, "turns", None)
 
 
-_of_all = ThreadTurns()
+class _OfAll(ThreadTurns):
+    """Those that belong to nobody: their thread ends as soon as nothing is left to be done, and a forked child has none of it."""
+
+    def __init__(self) -> None:
+        super().__init__(0.0)
+        _fork.inherits(self)
+
+    def forked(self) -> None:
+        """Begins anew."""
+        self._begin()
+
+
+_of_all = _OfAll()
 
 
 def here() -> Turns:
