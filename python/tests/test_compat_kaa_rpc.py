@@ -1,10 +1,12 @@
 """Programs of `kaa.rpc` by `andiron.compat.kaa_rpc`, and what must not come back of its faults."""
 
-import asyncio
 import errno
 import logging
 import os
+import queue
+import signal
 import socket
+import sys
 import threading
 import types
 
@@ -15,130 +17,8 @@ from andiron.compat import kaa_rpc as kaa
 from andiron.compat._kaa import proof
 from andiron.compat._kaa.addresses import Place
 from andiron.compat._kaa.calls import End
-
-#: Seconds in which everything here is there, unless it is broken.
-LONG = 30
-
-
-class Player:
-    """What a server offers."""
-
-    def __init__(self):
-        self.noted = []
-        self.blocked = threading.Event()
-        self.waiting = threading.Event()
-
-    @property
-    def broken(self):
-        raise AssertionError("nobody asked for it")
-
-    @kaa.rpc.expose("player.seek")
-    def seek(self, seconds):
-        return seconds
-
-    @kaa.rpc.expose()
-    def name(self):
-        return "player"
-
-    @kaa.rpc.expose("note")
-    def note_it(self, word):
-        self.noted.append(word)
-
-    @kaa.rpc.expose(add_client=True)
-    def ask_back(self, client, number):
-        return client.rpc("double", number)
-
-    @kaa.rpc.expose(add_client=True, coroutine=True)
-    def add_up(self, client, numbers):
-        total = 0
-        for number in numbers:
-            total += yield client.rpc("double", number)
-        yield total
-
-    @kaa.rpc.expose(coroutine=True)
-    def forever(self):
-        self.waiting.set()
-        try:
-            yield kaa.InProgress()
-        except kaa.InProgressAborted:
-            self.blocked.set()
-
-    @kaa.rpc.expose()
-    def read(self, path):
-        raise FileNotFoundError(errno.ENOENT, "there is none", path)
-
-    @kaa.rpc.expose()
-    def leave(self):
-        raise SystemExit(3)
-
-    @kaa.rpc.expose()
-    def unsendable(self):
-        return threading.Lock()
-
-    @kaa.rpc.expose(coroutine=True)
-    def unsendable_later(self):
-        yield kaa.delay(0)
-        yield threading.Lock()
-
-    @kaa.rpc.expose()
-    def raises_unsendable(self):
-        raise ValueError(threading.Lock())
-
-    @kaa.rpc.expose()
-    def block(self):
-        self.waiting.set()
-        self.blocked.wait(LONG)
-
-    def secret(self):
-        return "not exposed"
-
-
-class Ear:
-    """What a client offers."""
-
-    def __init__(self):
-        self.heard = []
-
-    @kaa.rpc.expose()
-    def double(self, number):
-        return 2 * number
-
-    @kaa.rpc.expose()
-    def hear(self, word):
-        self.heard.append(word)
-        return len(self.heard)
-
-
-class House:
-    """Servers and clients that are closed behind a test."""
-
-    def __init__(self):
-        self.player = Player()
-        self.ear = Ear()
-        self._open = []
-
-    def server(self, address="beacon", *args, **options):
-        server = kaa.rpc.Server(address, *args, **options)
-        self._open.append(server)
-        server.register(self.player)
-        return server
-
-    def client(self, address="beacon", *args, **options):
-        client = kaa.rpc.Client(address, *args, **options)
-        self._open.append(client)
-        client.register(self.ear)
-        return client
-
-    def pair(self, *args, **options):
-        server = self.server("beacon", *args, **options)
-        client = self.client("beacon", *args, **options)
-        kaa.inprogress(client).wait(LONG)
-        return server, client
-
-    def close(self):
-        self.player.blocked.set()
-        for each in reversed(self._open):
-            each.close()
+from conftest import ROOT
+from kaa_house import LONG, House, happening
 
 
 @pytest.fixture
@@ -146,19 +26,6 @@ def house(home):
     house = House()
     yield house
     house.close()
-
-
-def happening(signal, *names):
-    """An event, and what the signal says."""
-    happened = threading.Event()
-    said = []
-
-    def hear(*args):
-        said.extend(args)
-        happened.set()
-
-    signal.connect(hear)
-    return happened, said
 
 
 # Calls.
@@ -181,7 +48,9 @@ def test_each_end_calls_the_other(house):
     client = house.client()
     kaa.inprogress(client).wait(LONG)
     assert [channel.rpc("double", 4).wait(LONG) for channel in channels] == [8]
-    assert client.rpc("ask_back", 5).wait(LONG) == 10, "a function may answer with a call that is not finished"
+    assert client.rpc("ask_back", 5).wait(LONG) == 10, (
+        "a function may answer with a call that is not finished"
+    )
 
 
 def test_a_coroutine_is_exposed(house):
@@ -301,13 +170,12 @@ def test_an_answer_to_no_call_is_left_alone(house):  # K6
 
 def test_an_exception_is_of_the_class_that_was_raised(house):  # K15
     _, client = house.pair()
-    try:
+    with pytest.raises(IOError, match="there is none") as raised:
         client.rpc("read", "/x").wait(LONG)
-    except IOError as error:
-        assert (error.errno, error.filename, error.args) == (errno.ENOENT, "/x", (errno.ENOENT, "there is none"))
-        assert isinstance(error, FileNotFoundError)
-        assert isinstance(error, kaa.rpc.RemoteException)
-        said = str(error)
+    error, said = raised.value, str(raised.value)
+    assert (error.errno, error.filename, error.args) == (errno.ENOENT, "/x", (errno.ENOENT, "there is none"))
+    assert isinstance(error, FileNotFoundError)
+    assert isinstance(error, kaa.rpc.RemoteException)
     assert said.startswith("Exception during RPC call 'read'; remote traceback follows:\nTraceback")
     assert "in read" in said
     assert said.endswith("FileNotFoundError: [Errno 2] there is none: '/x'")
@@ -345,15 +213,33 @@ def test_a_function_that_ends_the_program_only_fails(house):  # K13
     assert client.rpc("name").wait(LONG) == "player"
 
 
-def test_a_failure_that_nobody_looks_at_is_logged(house, caplog):
+class Logged(logging.Handler):
+    """Tells what is logged with an exception."""
+
+    def __init__(self):
+        super().__init__()
+        self.errors = queue.Queue()
+
+    def emit(self, record):
+        if record.exc_info:
+            self.errors.put(record.exc_info[1])
+
+
+@pytest.fixture
+def logged():
+    logged = Logged()
+    logging.getLogger("andiron").addHandler(logged)
+    yield logged.errors
+    logging.getLogger("andiron").removeHandler(logged)
+
+
+def test_a_failure_that_nobody_looks_at_is_logged(house, logged):
     _, client = house.pair()
+    handled = threading.Event()
+    client.rpc("read", "/handled").exception.connect(lambda *_: handled.set() or False)
+    assert handled.wait(LONG)
     client.rpc("read", "/unseen")
-    client.rpc("read", "/handled").exception.connect(lambda *_: False)
-    client.rpc("name").wait(LONG)
-    client.rpc("name").wait(LONG)  # behind those that were told before
-    client.close()
-    said = [record.exc_info[1].filename for record in caplog.records if record.exc_info]
-    assert said == ["/unseen"]
+    assert logged.get(timeout=LONG).filename == "/unseen"
 
 
 # The connection.
@@ -402,9 +288,9 @@ def test_a_server_that_dies_meanwhile_fails_what_waits(house):  # K3
     with andiron.Server({proof.DOOR: Dying()}, "beacon", state=False, threads=2):
         client = house.client()
         waits = client.rpc("name")
-        with pytest.raises(IOError, match="."):
+        with pytest.raises(IOError, match=r"."):
             kaa.inprogress(client).wait(LONG)
-        with pytest.raises(IOError, match="."):
+        with pytest.raises(IOError, match=r"."):
             waits.wait(LONG)
     assert door.is_set()
 
@@ -469,7 +355,7 @@ def test_a_channel_is_closed_by_the_server(house):
     server, client = house.pair()
     server.register(kaa.rpc.expose("bye", add_client=True)(lambda channel: channel.close()))
     closed, _ = happening(client.signals["closed"])
-    with pytest.raises(IOError, match="."):
+    with pytest.raises(IOError, match=r"."):
         client.rpc("bye").wait(LONG)
     assert closed.wait(LONG)
 
@@ -514,338 +400,6 @@ def test_no_thread_is_left_behind(house):
     assert threads() == before
 
 
-# Signals.
-
-
-@pytest.mark.parametrize(
-    ("connected", "opened", "closed"),
-    [("client-connected", "open", "closed"), ("client_connected", "authenticated", "disconnected")],
-)
-def test_signals_have_the_names_of_both_generations(house, connected, opened, closed):
-    server = house.server()
-    came, channels = happening(server.signals[connected])
-    client = house.client()
-    is_open, _ = happening(client.signals[opened])
-    is_closed, _ = happening(getattr(client.signals, closed))
-    assert came.wait(LONG)
-    assert is_open.wait(LONG)
-    assert isinstance(channels[0], kaa.rpc.Channel)
-    gone, _ = happening(channels[0].signals[closed])
-    client.close()
-    assert gone.wait(LONG)
-    assert is_closed.wait(LONG)
-
-
-def test_what_waits_for_clients_is_there_before_they_call(house):
-    server = house.server()
-    special = kaa.rpc.expose("special")(lambda: "only for this one")
-    server.signals["client-connected"].connect(lambda channel: channel.register(special))
-    clients = [house.client() for _ in range(5)]
-    assert {client.rpc("special").wait(LONG) for client in clients} == {"only for this one"}
-
-
-def test_what_waits_for_clients_may_call_them(house):
-    server = house.server()
-    answers = []
-    server.signals["client-connected"].connect(lambda channel: answers.append(channel.rpc("hear", "hello").wait(LONG)))
-    client = house.client()
-    kaa.inprogress(client).wait(LONG)
-    assert (house.ear.heard, answers) == (["hello"], [1])
-
-
-def test_a_signal_calls_what_is_connected():
-    signal, said = kaa.Signal(), []
-    signal.connect(said.append)
-    signal.connect(lambda *args: said.append(args), "more")
-    signal.connect_once(lambda word: said.append("once"))
-    signal.connect_first(lambda word: said.append("first"))
-    assert signal.emit("a")
-    assert said == ["first", "a", ("a", "more"), "once"]
-    assert (len(signal), signal.count(), said.append in signal) == (3, 3, True)
-    assert signal.disconnect(said.append)
-    assert not signal.disconnect(said.append)
-    signal.connect(lambda word: False)
-    assert signal.emit("b") is False
-    signal.disconnect_all()
-    assert signal.emit("c")
-    assert "c" not in said
-
-
-def test_a_callback_that_raises_is_logged_and_stops_no_other(caplog):
-    signal, said = kaa.Signal(), []
-    signal.connect(lambda: [][0])
-    signal.connect(said.append, "heard")
-    assert signal.emit()
-    assert said == ["heard"]
-    assert "which a signal called, raised" in caplog.text
-
-
-def test_what_is_connected_weakly_is_not_kept():
-    class Hearer:
-        def hear(self):
-            heard.append(1)
-
-    signal, hearer, heard = kaa.Signal(), Hearer(), []
-    signal.connect_weak(hearer.hear)
-    signal.emit()
-    del hearer
-    signal.emit()
-    assert heard == [1]
-
-
-def test_a_signal_takes_no_endless_number_of_callbacks():
-    signal = kaa.Signal()
-    for _ in range(1000):
-        signal.connect(print)
-    with pytest.raises(ValueError, match="disconnect those that are done"):
-        signal.connect(print)
-
-
-# In-progress objects.
-
-
-def test_a_result_is_told_with_more_arguments(house):
-    _, client = house.pair()
-    told, said = happening(types.SimpleNamespace(connect=lambda hear: client.rpc("name").connect(hear, "extra")))
-    assert told.wait(LONG)
-    assert said == ["player", "extra"]
-
-
-def test_callbacks_of_a_channel_run_one_after_the_other(house):
-    _, client = house.pair()
-    threads, done = [], threading.Event()
-    calls = [client.rpc("name") for _ in range(20)]
-    for call in calls:
-        call.connect(lambda _: threads.append(threading.current_thread().name))
-    calls[-1].connect(lambda _: client.rpc("name").connect(lambda _: done.set()))
-    assert done.wait(LONG)
-    assert set(threads) == {"andiron-kaa_rpc"}
-
-
-def test_a_callback_may_wait(house):
-    _, client = house.pair()
-    said, done = [], threading.Event()
-
-    def then(name):
-        client.rpc("player.seek", 1).connect(said.append)
-        said.append(client.rpc("add_up", [1]).wait(LONG))
-        inner = kaa.coroutine()(lambda: (yield client.rpc("player.seek", 2)))()
-        said.append(inner.wait(LONG))  # which goes on, on this thread
-        done.set()
-
-    client.rpc("name").connect(then)
-    assert done.wait(LONG)
-    assert sorted(said, key=str) == [1, 2, None] or said[0] in (1, 2)
-
-
-def test_waiting_ends_in_time_and_the_call_goes_on(house):  # K17
-    _, client = house.pair()
-    call = client.rpc("block")
-    with pytest.raises(kaa.TimeoutException) as raised:
-        call.wait(0.01)
-    assert raised.value.inprogress is call
-    house.player.blocked.set()
-    assert call.wait(LONG) is None
-
-
-def test_a_call_that_is_out_of_time_can_be_given_up(house):  # K17
-    _, client = house.pair()
-    called = []
-    call = client.rpc("forever")
-    assert house.player.waiting.wait(LONG)
-    limited = call.timeout(0.01, lambda: called.append(1), abort=True)
-    with pytest.raises(kaa.TimeoutException):
-        limited.wait(LONG)
-    assert called == [1]
-    assert call.failed
-    assert not client._calls._running, "the call is forgotten"
-    assert house.player.blocked.wait(LONG), "the coroutine at the other end was told"
-
-
-def test_a_call_in_time_is_not_limited(house):
-    _, client = house.pair()
-    assert client.rpc("name").timeout(LONG).wait(LONG) == "player"
-    with pytest.raises(IOError, match="there is none"):
-        client.rpc("read", "/x").timeout(LONG).wait(LONG)
-
-
-def test_a_call_is_given_up(house):
-    _, client = house.pair()
-    call = client.rpc("forever")
-    assert house.player.waiting.wait(LONG)
-    call.abort()
-    with pytest.raises(kaa.InProgressAborted):
-        call.wait(LONG)
-    with pytest.raises(RuntimeError, match="finished already"):
-        call.abort()
-    assert house.player.blocked.wait(LONG)
-
-
-def test_an_in_progress_object_is_finished_once():
-    slow, said = kaa.InProgress(), []
-    slow.connect_both(said.append, lambda *_: said.append("failed"))
-    assert (slow.finished, slow.failed) == (False, False)
-    with pytest.raises(RuntimeError, match="not finished"):
-        slow.result
-    with pytest.raises(RuntimeError, match="cannot be given up"):
-        slow.abort()
-    slow.finish(1)
-    with pytest.raises(RuntimeError, match="finished already"):
-        slow.finish(2)
-    slow.connect(said.append)  # late, and told as well
-    assert (slow.finished, slow.result, said) == (True, 1, [1, 1])
-
-
-def test_an_in_progress_object_fails():
-    slow, said = kaa.InProgress(), []
-    slow.exception.connect(lambda cls, error, tb: said.append(cls))
-    slow.connect(said.append)
-    slow.throw(ValueError, ValueError("bad"), None)
-    assert (slow.finished, slow.failed, said) == (True, True, [ValueError])
-    with pytest.raises(ValueError, match="bad"):
-        slow.result
-    try:
-        raise KeyError("here")
-    except KeyError:
-        other = kaa.InProgress()
-        other.throw()
-    with pytest.raises(KeyError, match="here"):
-        other.wait(LONG)
-
-
-def test_an_in_progress_object_waits_for_another():
-    first, second = kaa.InProgress(), kaa.InProgress()
-    first.finish(second)
-    assert not first.finished
-    second.finish(3)
-    assert first.result == 3
-    assert kaa.InProgress().execute(int, "7").result == 7
-    with pytest.raises(ValueError, match="invalid literal"):
-        kaa.InProgress().execute(int, "x").result
-    with pytest.raises(RuntimeError, match="cannot be given up"):
-        kaa.InProgress(True).noabort().abort()
-
-
-def test_several_are_waited_for():
-    slow = [kaa.InProgress() for _ in range(3)]
-    first, every = kaa.InProgressAny(*slow), kaa.InProgressAll(iter_of(slow))
-    filtered = kaa.InProgressAny(slow, finish=kaa.FINISH_RESULT, filter=lambda result: result == "b")
-    slow[1].finish("b")
-    assert first.result == (1, "b")
-    assert not filtered.finished
-    slow[0].finish("a")
-    assert filtered.result == "a"
-    assert not every.finished
-    slow[2].finish("c")
-    assert [each.result for each in every.result] == ["a", "b", "c"]
-    assert kaa.InProgressAll().finished
-    signals = kaa.Signals("one", "two")
-    one = signals.subset("one", "two").any()
-    signals["two"].emit("said")
-    assert one.result == (1, "said")
-
-
-def iter_of(items):
-    yield from items
-
-
-def test_what_is_in_progress_of_something():
-    assert kaa.inprogress(kaa.inprogress(signal := kaa.Signal())).finished is False
-    one = kaa.inprogress(signal)
-    signal.emit("next")
-    assert one.result == "next"
-    with pytest.raises(TypeError, match="nothing of a int"):
-        kaa.inprogress(1)
-
-
-# Coroutines.
-
-
-def test_a_coroutine_waits_and_gives_a_result():
-    slow = kaa.InProgress()
-
-    @kaa.coroutine()
-    def work(end):
-        first = yield slow
-        again = yield kaa.InProgress().finish(first)
-        yield kaa.NotFinished
-        try:
-            yield failing()
-        except ValueError:
-            if end == "return":
-                return first + again
-            yield first + again + 1
-        raise AssertionError("it has ended")
-
-    @kaa.coroutine()
-    def failing():
-        yield kaa.delay(0)
-        raise ValueError("later")
-
-    returned, yielded = work("return"), work("yield")
-    assert not returned.finished
-    slow.finish(20)
-    assert (returned.wait(LONG), yielded.wait(LONG)) == (40, 41)
-
-
-def test_a_coroutine_raises_at_once_what_it_raises_at_once():
-    @kaa.coroutine()
-    def work():
-        raise ValueError("at once")
-        yield
-
-    with pytest.raises(ValueError, match="at once"):
-        work()
-    with pytest.raises(TypeError, match="no generator"):
-        kaa.coroutine()(lambda: 1)()
-
-
-def test_a_coroutine_is_given_up_with_what_it_waits_for():
-    inner = kaa.InProgress(abortable=True)
-    ended = []
-
-    @kaa.coroutine()
-    def work():
-        try:
-            yield inner
-        finally:
-            ended.append("cleaned up")
-
-    running = work()
-    running.abort()
-    assert ended == ["cleaned up"]
-    assert inner.failed
-    with pytest.raises(kaa.InProgressAborted):
-        running.wait(LONG)
-
-
-# asyncio.
-
-
-def test_a_loop_awaits_calls_and_runs_callbacks(house):
-    async def work():
-        server = house.server()
-        loop = threading.get_ident()
-        came = asyncio.get_running_loop().create_future()
-        server.signals["client-connected"].connect(lambda _: came.set_result(threading.get_ident()))
-        client = house.client()
-        assert await kaa.inprogress(client) is client
-        assert await came == loop
-        assert await client.rpc("ask_back", 4) == 8
-        told = asyncio.get_running_loop().create_future()
-        client.rpc("name").connect(lambda name: told.set_result((name, threading.get_ident())))
-        assert await told == ("player", loop)
-        with pytest.raises(FileNotFoundError):
-            await client.rpc("read", "/x")
-        forever = client.rpc("forever")
-        assert house.player.waiting.wait(LONG)
-        with pytest.raises(asyncio.TimeoutError):
-            await asyncio.wait_for(forever, 0.01)
-        assert house.player.blocked.wait(LONG), "who gives up the task gives up the call"
-
-    asyncio.run(work())
-
-
 # Who may connect.
 
 
@@ -877,7 +431,9 @@ class Rogue:
         return Door()
 
 
-@pytest.mark.parametrize("prove", [lambda shown: shown, lambda shown: b"", lambda shown: None, lambda shown: "x" * 32])
+@pytest.mark.parametrize(
+    "prove", [lambda shown: shown, lambda shown: b"", lambda shown: None, lambda shown: "x" * 32]
+)
 def test_a_server_without_the_secret_learns_nothing_and_calls_nothing(house, prove):  # K12
     rogue = Rogue(prove)
     with andiron.Server({proof.DOOR: rogue.door()}, "beacon", state=False, threads=2):
@@ -938,21 +494,23 @@ def free_port():
         return free.getsockname()[1]
 
 
-@pytest.mark.parametrize("form", [lambda port: port, lambda port: f"127.0.0.1:{port}", lambda port: ("localhost", port)])
+@pytest.mark.parametrize(
+    "form", [lambda port: port, lambda port: f"127.0.0.1:{port}", lambda port: ("localhost", port)]
+)
 def test_a_port_is_one_of_this_machine(house, form):
     port = free_port()
     server = house.server(form(port), "password")
     assert "tls" not in server.addresses[0]
     client = house.client(port, "password")
     assert client.rpc("name").wait(LONG) == "player"
-    with pytest.raises(OSError, match=".") as taken:
+    with pytest.raises(OSError, match=r".") as taken:
         kaa.rpc.Server(form(port), "password")
     assert taken.value.errno == errno.EADDRINUSE
 
 
 def test_a_taken_name_is_an_error(house):
     house.server()
-    with pytest.raises(OSError, match=".") as taken:
+    with pytest.raises(OSError, match=r".") as taken:
         kaa.rpc.Server("beacon")
     assert taken.value.errno == errno.EADDRINUSE
 
@@ -1010,15 +568,58 @@ def test_a_secret_is_used_as_such(house, tmp_path):
         kaa.inprogress(other).wait(LONG)
 
 
-# The main loop that there is not.
+# Programs that were written for it.
+
+MOVING = ROOT / "python" / "tests" / "moving"
 
 
-def test_a_program_waits_in_place_of_a_main_loop(house):
-    server, client = house.pair()
-    server.register(kaa.rpc.expose("quit")(lambda: kaa.main.stop()))
-    threading.Timer(0, client.rpc, ["quit"]).start()
-    kaa.main.run()
-    assert not kaa.main.is_running()
+def started(processes, name, *arguments):
+    return processes.start(sys.executable, "-u", str(MOVING / f"{name}.py"), *arguments)
 
 
-logging.getLogger("andiron").setLevel(logging.INFO)
+def test_the_programs_of_the_documentation_run(processes):
+    server = started(processes, "kaa_rpc_server")
+    assert server.stdout.readline() == "ready\n"
+    client = started(processes, "kaa_rpc_client")
+    said, wrong = client.communicate(timeout=LONG)
+    assert wrong == ""
+    assert set(said.splitlines()[:3]) == {"5 in a callback", "7", "server"}
+    assert said.splitlines()[3:] == [
+        f"{errno.ENOENT} /nowhere/at/all",
+        "Exception during RPC call 'file.open'; remote traceback follows:",
+    ]
+    said, wrong = server.communicate(timeout=LONG)
+    assert wrong == ""
+    assert said.splitlines()[:2] == ["client connected", "greet gave HELLO"]
+
+
+def test_a_client_finds_its_server_before_and_behind(processes):
+    client = started(processes, "kaa_beacon_client")
+    for version in ("one", "two"):
+        server = started(processes, "kaa_beacon_server", version)
+        assert client.stdout.readline() == f"client 1 of {version}\n"
+        assert (
+            client.stdout.readline()
+            == "monitor 1 changed [('name', 'film'), ('parts', 1), ('type', 'video')]\n"
+        )
+        server.send_signal(signal.SIGINT)
+        said, wrong = server.communicate(timeout=LONG)
+        assert (said.splitlines()[0], wrong, server.returncode) == ("ready", "", 0)
+        assert client.stdout.readline() == "server went\n"
+    client.send_signal(signal.SIGINT)
+    assert client.communicate(timeout=LONG)[0] == ""
+    assert client.returncode == 0
+
+
+def test_a_program_of_coroutines_runs(processes):
+    said, wrong = started(processes, "kaa_coroutines").communicate(timeout=LONG)
+    assert wrong == ""
+    assert said.splitlines() == [
+        "True",
+        "ValueError: there are no feeds",
+        "[1, 2, 3]",
+        "['One', 'Six', 'Two']",
+        "timed out",
+        "1 3",
+        "done",
+    ]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from andiron._engine import Connection, Method, Pending
     from andiron.compat._kaa.turns import Turns
 
+
 class NotConnectedError(ConnectionError):
     """The channel is not connected, so nothing can be called over it."""
 
@@ -142,7 +143,7 @@ class Calls:
         while self._running:
             try:
                 ended.append(self._running.popitem()[1])
-            except KeyError:  # the last one was answered just now
+            except KeyError:  # noqa: PERF203 - the last one was answered just now
                 break
         for call in ended:
             call._exception.handled = wanted
@@ -182,7 +183,9 @@ class Calls:
         if isinstance(error, _errors.Error):
             error.operation = call.command  # and not what the engine was asked for
         # What Andiron says of the call itself is no word of the function.
-        if isinstance(error, _errors.RemoteError) or not isinstance(error, (_errors.Error, InProgressAborted)):
+        if isinstance(error, _errors.RemoteError) or not isinstance(
+            error, (_errors.Error, InProgressAborted)
+        ):
             error = _remote(call.command, error)
         call._settle(None, error, None)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import threading
+from weakref import WeakSet
 
 import andiron
 from andiron import _errors
@@ -72,6 +73,8 @@ class Server:
         self.buffer_size = buffer_size
         self._functions = Functions()
         self._channels: set[_Accepted] = set()
+        #: Where callbacks of channels run, of those that are over as well: their threads are waited for at the end.
+        self._turns: WeakSet[_turns.Turns] = WeakSet()
         self._is_closed = False
         chosen = _turns.chosen()
         self._loop = chosen if isinstance(chosen, _turns.LoopTurns) else None
@@ -126,8 +129,8 @@ class Server:
             channel._told.set()  # it is not worth waiting for any more
             channel._lost(None, True)
         self._server.stop()
-        for channel in channels:
-            channel._turns.close()
+        for turns in list(self._turns):
+            turns.close()
 
     def _open(self, end: Any) -> End:
         hub = andiron.caller()
@@ -135,6 +138,7 @@ class Server:
             raise _errors.UnavailableError("the server is closed")
         channel = _Accepted(self, hub)
         self._channels.add(channel)
+        self._turns.add(channel._turns)
         hub.on_end(channel._gone)
         return channel._begin(end)
 

@@ -44,10 +44,14 @@ class ThreadTurns:
         self._is_closed = False
 
     def soon(self, function: Callable[..., object], *args: Any) -> None:
-        """Has a function run behind those that were given before."""
+        """Has a function run behind those that were given before; at once where they are closed and nothing runs there any more."""
         with self._changed:
-            self._ready.append((function, args))
-            self._attend()
+            over = self._is_closed and self._thread is None
+            if not over:
+                self._ready.append((function, args))
+                self._attend()
+        if over:
+            _run(function, args)
 
     def later(self, seconds: float, function: Callable[[], object]) -> Timed:
         """Has a function run so many seconds later, unless it is given up before."""
