@@ -98,16 +98,16 @@ class _Main:
     def run(self) -> None:
         """Waits until `stop` is called, or Ctrl-C, or the host ends (`andiron.abort_when`)."""
         self._is_running = True
-        self._stopped.clear()
         try:
             wait_for(self._stopped, lambda _: False)
         except (KeyboardInterrupt, _errors.CancelledError):
             pass
         finally:
             self._is_running = False
+            self._stopped.clear()
 
     def stop(self) -> None:
-        """Has `run` come back, from any thread."""
+        """Has `run` come back, from any thread; at once where it is called later."""
         self._stopped.set()
 
     def is_running(self) -> bool:

@@ -206,6 +206,7 @@ class Calls:
         try:
             answer = pending.result()
         except BaseException as error:
+            error.__traceback__ = error.__context__ = None  # which have this frame, and would keep the call
             self.fail(number, error)
         else:
             if answer is not None:  # else it comes later

@@ -11,6 +11,7 @@ from andiron.compat._kaa import turns as _turns
 from andiron.compat._kaa.addresses import Place
 from andiron.compat._kaa.calls import End
 from andiron.compat._kaa.channel import Channel, closed
+from andiron.compat._kaa.ending import close_at_exit
 from andiron.compat._kaa.inprogress import InProgress
 
 TYPE_CHECKING = False
@@ -55,6 +56,7 @@ class Client(Channel):
         self._reason = ""
         self._thread = threading.Thread(target=self._keep, name="andiron-kaa_rpc", daemon=True)
         self._thread.start()
+        close_at_exit(self)
 
     def close(self) -> None:
         """Ends the channel for good: it is not connected again. Calls that are not finished fail, with an `IOError`."""
@@ -79,7 +81,7 @@ class Client(Channel):
                 self._dial()
                 self._over.wait()
             except Exception as failed:
-                error = failed
+                error = failed.with_traceback(None)  # which has this frame, that has it
             self._drop(error)
             if self._retry is None or self._closing.wait(self._retry):
                 break

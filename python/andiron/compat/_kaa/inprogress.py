@@ -59,12 +59,11 @@ class _Once(Signal):
         self._is_over = False
         self._said: tuple[Any, ...] | None = None
 
-    def _say(self, args: tuple[Any, ...], keep: object = None) -> None:
-        """Tells all. ``keep`` is kept until that is done."""
+    def _say(self, args: tuple[Any, ...]) -> None:
         with self._lock:
             self._is_over, self._said = True, args
             callbacks, self._callbacks = self._callbacks, []
-        self._have_told(callbacks, args, keep)
+        self._have_told(callbacks, args)
 
     def _hush(self) -> None:
         """Is never emitted."""
@@ -81,13 +80,13 @@ class _Once(Signal):
             self._have_told([callback], said)
         return callback
 
-    def _have_told(self, callbacks: list[Callback], args: tuple[Any, ...], keep: object = None) -> None:
+    def _have_told(self, callbacks: list[Callback], args: tuple[Any, ...]) -> None:
         if self._turns is None or self._turns.is_here():
-            self._tell(callbacks, args, keep)
+            self._tell(callbacks, args)
         elif callbacks:
-            self._turns.soon(self._tell, callbacks, args, keep)
+            self._turns.soon(self._tell, callbacks, args)
 
-    def _tell(self, callbacks: list[Callback], args: tuple[Any, ...], _keep: object) -> None:
+    def _tell(self, callbacks: list[Callback], args: tuple[Any, ...]) -> None:
         tell(callbacks, args, {})
 
 
@@ -98,9 +97,13 @@ class _Failure(_Once):
         super().__init__(turns)
         self.handled = False
 
-    def _tell(self, callbacks: list[Callback], args: tuple[Any, ...], _keep: object) -> None:
+    def _tell(self, callbacks: list[Callback], args: tuple[Any, ...]) -> None:
         if not tell(callbacks, args, {}):
             self.handled = True
+
+    def __del__(self) -> None:
+        if self._said is not None and not self.handled and not sys.is_finalizing():
+            _log.log("error", "what an in-progress object failed with was seen by nobody", self._said[1])
 
 
 class InProgress(_Once):
@@ -321,12 +324,6 @@ class InProgress(_Once):
         state = "failed" if self.failed else "finished" if self._finished else "not finished"
         return f"<{type(self).__name__}, {state}>"
 
-    def __del__(self) -> None:
-        failure = getattr(self, "_exception", None)
-        if failure is None or failure.handled or self._error is None or sys.is_finalizing():
-            return
-        _log.log("error", "what an in-progress object failed with was seen by nobody", self._error)
-
     def _settle(self, result: Any, error: BaseException | None, trace: TracebackType | None) -> bool:
         """Finishes it, if it is not yet; who waits goes on before callbacks run."""
         with self._settling:
@@ -342,7 +339,7 @@ class InProgress(_Once):
             self._say((result,))
         else:
             self._hush()
-            self._exception._say((type(error), error, trace), self)  # which says so if nobody took care of it
+            self._exception._say((type(error), error, trace))
         self.signals["abort"].disconnect_all()
         return True
 

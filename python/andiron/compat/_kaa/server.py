@@ -12,6 +12,7 @@ from andiron.compat._kaa import proof
 from andiron.compat._kaa import turns as _turns
 from andiron.compat._kaa.addresses import Place
 from andiron.compat._kaa.channel import Channel
+from andiron.compat._kaa.ending import close_at_exit
 from andiron.compat._kaa.functions import Functions
 from andiron.compat._kaa.signals import Signals
 
@@ -90,6 +91,7 @@ class Server:
             )
         except _errors.ConflictError as error:
             raise OSError(errno.EADDRINUSE, error.message) from error
+        close_at_exit(self)
 
     @property
     def addresses(self) -> list[str]:
