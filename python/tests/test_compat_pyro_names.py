@@ -16,6 +16,7 @@ from andiron.compat.pyro.client import Proxy
 from andiron.compat.pyro.core import URI
 from andiron.compat.pyro.server import Daemon, expose
 from conftest import needs_unix
+from test_compat_pyro_daemon import certificate, new_secret  # noqa: F401 - a fixture
 
 HERE = "PYRO:thing@localhost:4444"
 THERE = "PYRO:other@localhost:5555"
@@ -484,3 +485,21 @@ def test_cleaning_ends_with_the_name_server(home, monkeypatch):
         thread = daemon.cleaner_thread
         assert thread.is_alive()
     assert not thread.is_alive()
+
+
+def test_beyond_this_machine_it_is_reached_with_a_secret(certificate, monkeypatch):  # noqa: F811
+    secret = new_secret()
+    with pytest.raises(errors.SecurityError):
+        nameserver.start_ns("0.0.0.0", port=0)
+    uri, daemon, _ = nameserver.start_ns("0.0.0.0", port=0, secret=secret)
+    with daemon:
+        with pytest.raises(errors.NamingError, match="secret"):
+            names.locate_ns("0.0.0.0", uri.port)
+        with pytest.raises(errors.NamingError, match="secret"):
+            names.locate_ns("0.0.0.0", uri.port, secret=new_secret())
+        with names.locate_ns("0.0.0.0", uri.port, secret=secret) as ns:
+            assert ns.list() == {"Pyro.NameServer": str(uri)}
+            ns.register("a", HERE)
+        assert names.resolve(f"PYRONAME:a@0.0.0.0:{uri.port}", secret=secret) == URI(HERE)
+        monkeypatch.setattr(config, "SECRET", secret)
+        assert names.resolve(f"PYRONAME:a@0.0.0.0:{uri.port}") == URI(HERE)
