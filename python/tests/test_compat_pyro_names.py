@@ -80,7 +80,7 @@ def test_of_those_who_ask_for_a_free_name_at_once_one_gets_it(at):
 
 
 def test_a_prefix_means_itself_and_a_pattern_is_one_of_python(ns):
-    for name in ("a_1", "a_2", "ab1", "aX", "A_3", "b%", "b1", "ünïcode", "a/b~c@d"):
+    for name in ("a_1", "a_2", "ab1", "aX", "A_3", "b%", "b1", "ünïcode", "a/b~c@d", "xa_"):
         ns.register(name, HERE)
     assert sorted(ns.list(prefix="a_")) == ["a_1", "a_2"]
     assert sorted(ns.list(prefix="b%")) == ["b%"]
@@ -90,7 +90,7 @@ def test_a_prefix_means_itself_and_a_pattern_is_one_of_python(ns):
     assert ns.list(regex="1") == {}
     assert ns.remove(prefix="a_") == 2
     assert ns.remove(regex="b.") == 2
-    assert sorted(ns.list()) == ["A_3", "a/b~c@d", "aX", "ab1", "ünïcode"]
+    assert sorted(ns.list()) == ["A_3", "a/b~c@d", "aX", "ab1", "xa_", "ünïcode"]
     with pytest.raises(errors.NamingError, match="invalid regex"):
         ns.list(regex="(")
     with pytest.raises(ValueError, match="one thing at a time"):
@@ -178,6 +178,8 @@ def test_the_settings_say_where_it_is(at, monkeypatch):
     with andiron.Server({}, state=False, threads=_shared.serving_threads()):
         with names.locate_ns() as ns:  # it goes before the one of the machine
             assert ns.list() == {"a": HERE}
+        with pytest.raises(errors.NamingError, match="localhost:1"):
+            names.locate_ns(port=1)  # where it was said, and nowhere else
     monkeypatch.setattr(config, "NS_PORT", 1)
     with names.locate_ns(port=at[1]) as ns:
         assert ns.list() == {"a": HERE}
@@ -269,6 +271,10 @@ def test_a_name_server_that_ended_and_came_back_is_found_again(home):
             attempt()
     with serve(port):
         ns._pyroReconnect(tries=2)
+        assert ns.list() == {}
+    with pytest.raises(errors.PyroError):
+        ns.list()
+    with serve(port):
         assert ns.list() == {}
         ns._pyroRelease()
 
