@@ -311,10 +311,21 @@ def test_a_name_needs_no_port(serve):
     assert andiron.connect("radio")["radio"].tune(1) == "1 MHz"
 
 
-def test_a_path_needs_no_port(serve, home):
-    server = serve(Radio(), host=f"unix:{home}/radio.sock", port=None)
+@pytest.mark.parametrize("port", [None, 9099])
+def test_a_path_needs_no_port(serve, home, port):
+    path = f"unix:{home}/radio.sock"
+    server = serve(Radio(), host=path, port=port)
     assert server.uri == f"PYRO:kodi-IPC@./u:{home}/radio.sock"
     assert proxy_of(server).tune(1) == "1 MHz"
+    with pytest.raises(AddressInUseError, match=r"the name 'unix:.*' is taken"):
+        IPCServer(Radio(), host=path).start()
+
+
+def test_an_object_of_another_server_of_this_machine_is_called(home):
+    with andiron.Server({"radio": andiron.expose(Radio())}, "house", state=False, threads=1):
+        client = IPCClient(name="radio", host="unix:house")
+        assert client.uri == "PYRO:radio@./u:house"
+        assert client.get_exposed_object().tune(1) == "1 MHz"
 
 
 def test_the_address_of_a_client_may_be_set(serve):

@@ -20,8 +20,8 @@ _MOMENT = 0.2
 #: How many methods of a server run at once where the engine asks for a number. It begins as many threads as are needed.
 _THREADS = 64
 
-#: Hosts that stand for all addresses of this machine, and how each of them is reached there.
-_EVERYWHERE = {"": "localhost", "0.0.0.0": "localhost", "::": "localhost"}
+#: Hosts that stand for all addresses of this machine.
+_EVERYWHERE = ("", "0.0.0.0", "::")
 
 
 class IPCClientError(Exception):
@@ -143,9 +143,9 @@ def _is_path(host: str | None) -> bool:
 
 
 def address_of(place: Place) -> str:
-    """Where a server of this place listens. Without a port it is a name of this machine, the same as that of the object."""
+    """Where a server of this place listens. Without a port it has a name on this machine, the same as that of the object; the host ``unix:NAME`` says another one."""
     if _is_path(place.host):
-        return str(place.host)
+        return str(place.host) if "/" in str(place.host) else str(place.host)[5:]
     return place.name if place.port is None else network_address(place.host, place.port)
 
 
@@ -157,7 +157,7 @@ def dialled(place: Place) -> str:
     """
     if place.port is None or place.host not in _EVERYWHERE:
         return address_of(place)
-    return f"tls://{_EVERYWHERE[place.host]}:{place.port}"
+    return f"tls://localhost:{place.port}"
 
 
 def uri_of(place: Place) -> str:
@@ -185,7 +185,7 @@ def place_of(uri: str, secret: str | None) -> Place:
     host, _, port = location.rpartition(":")
     if scheme.upper() == "PYRO" and name and location.startswith("./u:"):
         path = location[4:]
-        return Place(name, f"unix:{path}", None, secret) if "/" in path else Place(path, None, None, secret)
+        return Place(name, None if path == name else f"unix:{path}", None, secret)
     if scheme.upper() != "PYRO" or not name or not at or not port.isdigit():
         raise ValueError(f"{uri!r} is no address of an object: it is written as `PYRO:NAME@HOST:PORT`")
     return checked(Place(name, host.strip("[]"), int(port), secret))

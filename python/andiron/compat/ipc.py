@@ -450,9 +450,10 @@ def _told(value: Any, place: Place) -> tuple[str | None, Sequence[str]]:
 
 
 def _taken(place: Place) -> str:
-    if place.port is None:
-        return f"the name {_shared.address_of(place)!r} is taken by another server: end that, or choose another name"
-    return f"Socket {place.port} already in use: end the other server there, or choose another port"
+    address = _shared.address_of(place)
+    if "://" in address:
+        return f"Socket {place.port} already in use: end the other server there, or choose another port"
+    return f"the name {address!r} is taken by another server: end that, or choose another name"
 
 
 def _begun(work: Callable[[], object], name: str) -> Thread | None:
