@@ -3,6 +3,7 @@
 import asyncio
 import os
 import pathlib
+import re
 import socket
 import subprocess
 import sys
@@ -57,6 +58,11 @@ def home(tmp_path, monkeypatch):
 
 #: Over the loopback network nobody knows at once that the other end was killed, and what was sent to it may have run.
 needs_unix = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="Unix sockets were taken away")
+
+
+def named(value):
+    """What a test is called after, the same in each process."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
 
 
 def in_thread(work, *arguments):

@@ -13,6 +13,7 @@ import pytest
 
 import andiron
 from andiron import _expose
+from conftest import named
 
 
 def described(value):
@@ -101,7 +102,7 @@ def test_what_is_told_of_a_method_does_not_keep_its_class():
         (functools.cached_property(len), "a cached_property cannot be exposed"),
         (functools.partialmethod(print, 1), "a partialmethod cannot be exposed"),
     ],
-    ids=str,
+    ids=named,
 )
 def test_to_expose_what_shows_nothing_is_refused(value, why):
     with pytest.raises(TypeError, match=why):
@@ -193,7 +194,7 @@ def test_a_file_is_no_stream(serve, tmp_path):
         (collections.deque(), "collections.deque is no value that travels; send a list, tuple, dict"),
         (pathlib.Path("/"), "Path is no value that travels; send a list, tuple, dict, str"),
     ],
-    ids=str,
+    ids=named,
 )
 def test_what_does_not_travel_says_what_to_send_in_its_place(value, why):
     with pytest.raises(andiron.EncodingError, match=why):

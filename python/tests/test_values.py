@@ -16,7 +16,7 @@ import uuid
 import pytest
 
 import andiron
-from conftest import ROOT
+from conftest import ROOT, named
 
 VECTORS = json.loads((ROOT / "spec" / "vectors" / "codec.json").read_text())
 
@@ -165,7 +165,7 @@ Point = collections.namedtuple("Point", "x y")
         (2**200,) * 2,
         (-(2**63) - 1,) * 2,
     ],
-    ids=repr,
+    ids=named,
 )
 def test_what_arrives_as_what(sent, arrives):
     found = andiron.decode(andiron.encode(sent))
@@ -477,7 +477,7 @@ def test_a_part_of_a_frozen_array_is_sent_as_that_part(echo):
     assert bytes(hub["keep"](view.cast("B")[4:])[0]) == frozen.tobytes()[4:]
 
 
-@pytest.mark.parametrize("value", [b"", bytearray(b"abc"), memoryview(b"abcd").cast("H")], ids=repr)
+@pytest.mark.parametrize("value", [b"", bytearray(b"abc"), memoryview(b"abcd").cast("H")], ids=named)
 def test_little_is_frozen_as_well(echo, value):
     frozen = andiron.freeze(value)
     assert frozen == memoryview(value)
@@ -619,7 +619,7 @@ def test_a_bad_array_is_refused_where_it_is_read():
         {"dtype": "<f8", "data": 8},
         {"dtype": "<f8"},
     ],
-    ids=repr,
+    ids=named,
 )
 def test_a_bad_number_is_refused_where_it_is_read(fields):
     pytest.importorskip("numpy")
