@@ -10,7 +10,7 @@ import pytest
 
 import andiron
 from andiron.compat import _shared
-from andiron.compat.pyro import errors, names, nameserver
+from andiron.compat.pyro import batches, errors, names, nameserver
 from andiron.compat.pyro._config import config
 from andiron.compat.pyro.client import Proxy
 from andiron.compat.pyro.core import URI
@@ -509,3 +509,22 @@ def test_beyond_this_machine_it_is_reached_with_a_secret(certificate, monkeypatc
         assert names.resolve(f"PYRONAME:a@0.0.0.0:{uri.port}", secret=secret) == URI(HERE)
         monkeypatch.setattr(config, "SECRET", secret)
         assert names.resolve(f"PYRONAME:a@0.0.0.0:{uri.port}") == URI(HERE)
+
+
+def test_names_are_in_the_modules_in_which_they_were():
+    from andiron.compat import pyro
+
+    for module, name, own in (
+        ("core", "locate_ns", names.locate_ns),
+        ("core", "resolve", names.resolve),
+        ("core", "type_meta", names.type_meta),
+        ("client", "BatchProxy", batches.BatchProxy),
+        ("nameserver", "start_ns", nameserver.start_ns),
+        ("nameserver", "start_ns_loop", nameserver.start_ns_loop),
+        ("naming", "startNS", nameserver.start_ns),
+    ):
+        assert getattr(getattr(pyro, module), name) is own
+        assert getattr(pyro.api, name, own) is own
+    for module in (pyro.core, pyro.client, pyro):
+        with pytest.raises(AttributeError):
+            module.nothing

@@ -637,3 +637,12 @@ _values.converters[Proxy] = record_of
 _values.converters[SerializedBlob] = _record_of_blob
 _values.makers["Pyro5.client.Proxy"] = _proxy_of
 _values.makers["Pyro5.client.SerializedBlob"] = _blob_of
+
+
+def __getattr__(name: str) -> Any:
+    """`BatchProxy`, which is in another module here, and is loaded when it is asked for."""
+    if name != "BatchProxy":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from andiron.compat.pyro.batches import BatchProxy
+
+    return BatchProxy

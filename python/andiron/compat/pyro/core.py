@@ -183,14 +183,21 @@ class Resources:
         return failed
 
 
+#: Where those of the names that this module had too are.
+_ELSEWHERE = {
+    "Daemon": "server",
+    "DaemonObject": "server",
+    "Proxy": "client",
+    "locate_ns": "names",
+    "resolve": "names",
+    "type_meta": "names",
+}
+
+
 def __getattr__(name: str) -> Any:
-    """What Pyro4 had here too."""
-    if name == "Proxy":
-        from andiron.compat.pyro.client import Proxy
+    """What Pyro4 or Pyro5 had here too; it is loaded when it is asked for."""
+    if name not in _ELSEWHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
 
-        return Proxy
-    if name in ("Daemon", "DaemonObject"):
-        from andiron.compat.pyro import server
-
-        return getattr(server, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"andiron.compat.pyro.{_ELSEWHERE[name]}"), name)
