@@ -80,7 +80,7 @@ python() {
     target/venv/bin/vermin --quiet --no-tips --violations -t=3.8- python/andiron
     target/venv/bin/mypy
     target/venv/bin/python -m mypy.stubtest andiron._native
-    target/venv/bin/pytest --quiet
+    target/venv/bin/pytest --quiet --numprocesses auto
 }
 
 # The same tests with the engine in Python alone; those of both engines and of Rust with each other ran above.
@@ -99,7 +99,7 @@ without() {
         return
     fi
     # What has no system under it is no other here.
-    ANDIRON_PURE=1 PYTHONPATH=python/tests/without target/venv/bin/pytest --quiet python/tests \
+    ANDIRON_PURE=1 PYTHONPATH=python/tests/without target/venv/bin/pytest --quiet --numprocesses auto python/tests \
         --ignore-glob="*/test_pure_session*" --ignore-glob="*/test_keep*" --ignore-glob="*/test_codec.py" --ignore-glob="*/test_pure_codec.py"
 }
 
@@ -131,7 +131,7 @@ servers() {
             echo "-- $([ $engine = 1 ] && echo pure || echo native), at a server that is $server"
             (
                 cd python/tests
-                ANDIRON_PURE=$engine ANDIRON_TEST_DAEMON=$server ../../target/venv/bin/pytest --quiet \
+                ANDIRON_PURE=$engine ANDIRON_TEST_DAEMON=$server ../../target/venv/bin/pytest --quiet --numprocesses auto \
                     test_objects.py test_expose.py test_errors.py test_futures.py test_shown.py test_arrivals.py test_changing.py test_values.py
             )
         done
@@ -173,7 +173,7 @@ copied() {
             echo "skipped: what the tests use cannot be installed for Python $version"
             continue
         fi
-        PYTHONPATH=$PWD/$folder target/venv-pure-$version/bin/pytest --quiet python/tests
+        PYTHONPATH=$PWD/$folder target/venv-pure-$version/bin/pytest --quiet --numprocesses auto python/tests
     done
 }
 
@@ -237,7 +237,7 @@ other_pythons() {
         environment target/venv-$version "$found"
         target/venv-$version/bin/pip install --quiet --disable-pip-version-check -r python/tests/requirements.txt
         target/venv-$version/bin/pip install --quiet --disable-pip-version-check --no-deps --force-reinstall target/wheels/tests/*.whl
-        target/venv-$version/bin/pytest --quiet python/tests
+        target/venv-$version/bin/pytest --quiet --numprocesses auto python/tests
     done
 }
 
