@@ -6,6 +6,7 @@ import os
 import re
 import socket
 
+import andiron
 from andiron.compat import _shared
 
 TYPE_CHECKING = False
@@ -49,6 +50,12 @@ class Place:
             )
         if is_secret:
             self.secret_file = _shared.secret_file(secret)
+
+
+def in_words(error: andiron.Error) -> andiron.Error:
+    """An error that tells how to give a secret here."""
+    said = _shared.in_words(error).message.replace("`secret=`", "`auth_secret`")
+    return type(error)(said.replace(" or ANDIRON_SECRET_FILE", ""))
 
 
 def is_local(host: str) -> bool:

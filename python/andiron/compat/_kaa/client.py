@@ -8,7 +8,7 @@ from andiron import _engine, _errors, _log
 from andiron._hub import Hub
 from andiron.compat._kaa import proof
 from andiron.compat._kaa import turns as _turns
-from andiron.compat._kaa.addresses import Place
+from andiron.compat._kaa.addresses import Place, in_words
 from andiron.compat._kaa.calls import End
 from andiron.compat._kaa.channel import Channel, closed
 from andiron.compat._kaa.ending import close_at_exit
@@ -92,9 +92,12 @@ class Client(Channel):
 
     def _dial(self) -> None:
         place = self._place
-        connection = _engine.connect(
-            place.address, secret_file=place.secret_file, pump=True, threads=_THREADS
-        )
+        try:
+            connection = _engine.connect(
+                place.address, secret_file=place.secret_file, pump=True, threads=_THREADS
+            )
+        except _errors.AuthenticationError as error:
+            raise in_words(error) from None
         hub = self._hub = Hub(connection)
         if self._closing.is_set():
             return

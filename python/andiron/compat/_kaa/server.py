@@ -10,7 +10,7 @@ import andiron
 from andiron import _errors
 from andiron.compat._kaa import proof
 from andiron.compat._kaa import turns as _turns
-from andiron.compat._kaa.addresses import Place
+from andiron.compat._kaa.addresses import Place, in_words
 from andiron.compat._kaa.channel import Channel
 from andiron.compat._kaa.ending import close_at_exit
 from andiron.compat._kaa.functions import Functions
@@ -91,6 +91,8 @@ class Server:
             )
         except _errors.ConflictError as error:
             raise OSError(errno.EADDRINUSE, error.message) from error
+        except _errors.AuthenticationError as error:
+            raise in_words(error) from error
         close_at_exit(self)
 
     @property
