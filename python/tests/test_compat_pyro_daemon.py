@@ -732,12 +732,12 @@ def test_a_program_ends_by_ctrl_c(processes):
             def tune(self, frequency):
                 return frequency
 
-        with Pyro5.Daemon() as daemon:
-            print(daemon.register(Radio()), flush=True)
-            try:
+        try:
+            with Pyro5.Daemon() as daemon:
+                print(daemon.register(Radio()), flush=True)
                 daemon.requestLoop()
-            except KeyboardInterrupt:
-                print("ended", flush=True)
+        except KeyboardInterrupt:
+            print("ended", flush=True)
         """
     )
     with Pyro5.Proxy(server.stdout.readline().strip()) as radio:
