@@ -323,13 +323,9 @@ class Kodi:
         """Begins a program in Python as the add-on of the tests. There `answer(value)` hands a value back, and `arguments` are those that are given here."""
         program = self.home / f"programs/{next(self._programs)}.py"
         program.write_text(source)
-        answer = program.with_suffix(".json")
-        self.rpc(
-            "Addons.ExecuteAddon",
-            addonid="script.andiron.tests",
-            params=[str(program), str(answer), json.dumps(arguments)],
-        )
-        return Script(self, answer)
+        program.with_suffix(".arguments").write_text(json.dumps(arguments))
+        self.rpc("Addons.ExecuteAddon", addonid="script.andiron.tests", params=[str(program)])
+        return Script(self, program.with_suffix(".json"))
 
     def python(self, source, *arguments, seconds=30):
         """Runs a program as `begin` does, and returns what it answers."""

@@ -70,6 +70,58 @@ def test_an_add_on_calls_the_object_of_another_which_calls_back(kodi):
     kodi.until(lambda: property_of_home(kodi, "example.search") == "Embers, The Last Ember", "both finds")
 
 
+#: Has an object of its own, and meanwhile calls that of the other and shares values with it. Arguments: its name, and that of the other.
+PARTNER = """
+import xbmc
+from andiron.compat.ipcdatastore import IPCClientX
+from ipc.ipcclient import IPCClient
+from ipc.ipcserver import IPCServer
+
+mine, other = arguments
+CALLS = 200
+
+class Partner(object):
+    def __init__(self):
+        self.calls = 0
+
+    def double(self, number, tell):
+        self.calls += 1
+        tell(2 * number)
+
+partner = Partner()
+server = IPCServer(partner, name=mine, port=None)
+server.start()
+client = IPCClient(name=other, port=None)
+monitor = xbmc.Monitor()
+while not client.server_available():
+    assert not monitor.waitForAbort(0.01)
+far, store, told = client.get_exposed_object(), IPCClientX(addon_id="service.ipcdatastore"), []
+for number in range(CALLS):
+    far.double(number, told.append)
+    assert store.set("count", number, author=mine)
+    assert store.get("count", author=mine) == number
+while partner.calls < CALLS or store.get("count", author=other) != CALLS - 1:
+    assert not monitor.waitForAbort(0.01)
+answer(told == [2 * number for number in range(CALLS)])
+while store.get("over", author="tests") is None:
+    assert not monitor.waitForAbort(0.01)
+server.stop()
+"""
+
+
+def test_two_scripts_share_values_and_call_each_others_objects_at_the_same_time(kodi):
+    kodi.wait_for_log("service.ipcdatastore: the store is at")
+    partners = [kodi.begin(PARTNER, "one", "two"), kodi.begin(PARTNER, "two", "one")]
+    assert [partner.result(60) for partner in partners] == [True, True]
+    since = len(kodi.log())
+    kodi.python("""
+from andiron.compat.ipcdatastore import IPCClientX
+answer(IPCClientX(addon_id="service.ipcdatastore").set("over", True, author="tests"))
+""")
+    for name in ("one", "two"):
+        kodi.wait_for_log(f"IPC Server Stopped: PYRO:{name}@", since)
+
+
 def test_the_lamp_is_as_it_was_when_kodi_starts_again(kodi):
     """The last one: with all of them running Kodi ends in time, and none of them had an error."""
     kodi.quit()

@@ -1,4 +1,4 @@
-"""Runs a program of the tests: its path, the path of the file for its answer, and its arguments as JSON."""
+"""Runs a program of the tests, whose path is given. Beside it are its arguments, and then its answer."""
 
 import json
 import os
@@ -13,12 +13,16 @@ def tell(path, told):
     os.replace(path + ".part", path)
 
 
-def main(program, path, arguments):
+def main(program):
     """Runs it. What it raises is its answer if it has given none."""
+    beside = os.path.splitext(program)[0]
+    path = beside + ".json"
+    with open(beside + ".arguments") as file:
+        arguments = json.load(file)
     names = {
         "__name__": "__main__",
         "answer": lambda value: tell(path, {"value": value}),
-        "arguments": json.loads(arguments),
+        "arguments": arguments,
     }
     try:
         with open(program) as file:
@@ -29,4 +33,4 @@ def main(program, path, arguments):
         raise
 
 
-main(*sys.argv[1:])
+main(sys.argv[1])
