@@ -190,6 +190,34 @@ with andiron.Server({}, "outside", state=False, threads=2):
 """
 
 
+#: A script that fails, and so stops neither its server, which has been called, nor a client that has threads.
+CARELESS = """
+import andiron
+from ipc.ipcclient import IPCClient
+from ipc.ipcserver import IPCServer
+
+class Library(object):
+    def count(self):
+        return 3
+
+server = IPCServer(Library(), name="forgotten", port=None)
+server.start()
+hub = andiron.connect("forgotten", pump=True)
+hub.register("listener", lambda: None)
+assert IPCClient(name="forgotten", port=None).get_exposed_object().count() == 3
+answer(None)
+raise ValueError("on purpose")
+"""
+
+
+def test_kodi_is_not_kept_from_its_end_by_a_script_that_left_its_server_behind(kodi):
+    kodi.begin(CARELESS).result()
+    kodi.wait_for_log("ValueError: on purpose")
+    kodi.quit()
+    assert 0 < kodi.held_up() < 5
+    kodi.start()
+
+
 def test_kodi_is_not_kept_from_its_end_by_a_server_that_runs_and_clients_that_wait(kodi):
     """The last one, as it ends the Kodi of the others."""
     with kodi.outside(OUTSIDE) as process:

@@ -18,11 +18,15 @@ _question: Callable[[], object] | None = None
 #: Whether there is something to ask.
 asks = False
 
+#: Whether any thread may ask, so that threads which nobody stops end with the host.
+anywhere = False
+
 
 def abort_when(check: Callable[[], object] | None) -> None:
     """Has waits ask this at least once a second, on the thread that waits: what is true ends the wait with `CancelledError`. `None`: nothing is asked any more.
 
-    For a program inside another one that has to end in time. `serve` and `Hub.run` come back then. In Kodi its ``Monitor().abortRequested`` is asked from the import on.
+    For a program inside another one that has to end in time. `serve` and `Hub.run` come back then. In Kodi its ``Monitor().abortRequested`` is asked from the import on, also by
+    threads of servers and connections: those that nobody has stopped end a second later.
     """
     global _question, asks
     if check is not None and not callable(check):
@@ -42,8 +46,11 @@ def check() -> None:
         raise _errors.CancelledError("the program that this runs in ends, so nothing is waited for any more")
 
 
-if "xbmc" in sys.builtin_module_names:  # Kodi, which asks its scripts to end one after the other, and waits for each
+if (
+    "xbmc" in sys.builtin_module_names
+):  # Kodi, which asks its scripts to end one after the other, and waits for each
     SLICE = 0.1
+    anywhere = True
     import xbmc  # type: ignore[import-not-found]
 
     abort_when(xbmc.Monitor().abortRequested)

@@ -5,6 +5,7 @@ import threading
 import pytest
 
 import andiron
+from andiron import _host
 
 
 class Host:
@@ -53,6 +54,27 @@ def test_a_hub_that_runs_comes_back(serve, host):
 def test_what_is_not_there_yet_is_waited_for_no_longer(home, host):
     with pytest.raises(andiron.CancelledError):
         andiron.connect(f"unix:{home}/nobody", wait=600)
+
+
+@pytest.mark.skipif(andiron.engine != "pure", reason="threads of the native engine hold nobody up")
+def test_threads_that_nobody_stops_end_with_a_host_that_any_thread_may_ask(home, monkeypatch):
+    monkeypatch.setattr(_host, "anywhere", True)
+    before = set(threading.enumerate())
+    server = andiron.Server({"double": lambda x: 2 * x}, f"unix:{home}/socket", state=False, threads=2)
+    hub = andiron.connect(f"unix:{home}/socket", pump=True)
+    assert hub["double"](21) == 42
+    left = set(threading.enumerate()) - before
+    assert len(left) >= 3, "two that read, and one that has run the method"
+    andiron.abort_when(lambda: True)
+    try:
+        for thread in left:
+            thread.join(60)
+        assert not any(thread.is_alive() for thread in left)
+    finally:
+        andiron.abort_when(None)
+    with pytest.raises(andiron.UnavailableError):
+        andiron.connect(f"unix:{home}/socket")
+    server.stop()
 
 
 def test_who_asks_nobody_waits_on(serve, host):

@@ -29,6 +29,8 @@ _BOTH = selectors.EVENT_READ | selectors.EVENT_WRITE
 
 #: The longest time in which nothing is looked at.
 SLICE = 1.0
+#: How long the host has been ending when threads that nobody has stopped end by themselves: what is left behind would keep it from its end.
+_LEFT = 1.0
 
 
 class Run:
@@ -90,6 +92,9 @@ class Pool:
         self._idle: list[Any] = []
         self._workers = 0
         self._threads: list[Any] = []
+        #: Since when the host ends, as the thread that reads has seen it; and what it does when nobody else has ended this then.
+        self._ending: float | None = None
+        self.when_left: Callable[[], object] = lambda: self.stop(0.0)
 
     # What others ask for.
 
@@ -155,11 +160,27 @@ class Pool:
 
     def _run(self) -> None:
         self._reader = get_ident()
-        while not self._stopping:
-            try:
-                self.step(SLICE)
-            except Exception as error:  # noqa: PERF203 - a defect must not end all connections
-                hooks.package.log("error", "the loop that reads connections had a defect", error)
+        try:
+            while not self._stopping:
+                try:
+                    self.step(SLICE)
+                    if _host.anywhere and self._is_left():
+                        self.when_left()
+                except Exception as error:  # noqa: PERF203 - a defect must not end all connections
+                    hooks.package.log("error", "the loop that reads connections had a defect", error)
+        finally:  # also where the host raises something here to end it: nobody else would wake those that sleep
+            self._stopping = True
+            self._wake_idle()
+
+    def _is_left(self) -> bool:
+        """Whether the host has been ending for a while."""
+        if not _host.ends():
+            self._ending = None
+            return False
+        now = monotonic()
+        if self._ending is None:
+            self._ending = now
+        return now - self._ending >= _LEFT
 
     def turn(self, seconds: float) -> bool:
         """Reads and runs calls for so long at most, on this thread. False where threads do that."""
@@ -405,6 +426,12 @@ class Pool:
 
     # The end.
 
+    def _wake_idle(self) -> None:
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for sleeper in idle:
+            sleeper.release()
+
     def is_busy(self) -> bool:
         """Whether methods run or wait to be run."""
         with self._lock:
@@ -421,10 +448,7 @@ class Pool:
         self._stopping = True
         self._awake = False
         self.wake()
-        with self._lock:
-            idle, self._idle = self._idle, []
-        for sleeper in idle:
-            sleeper.release()
+        self._wake_idle()
         until = monotonic() + seconds
         for thread in self._threads:
             if thread.ident != get_ident():

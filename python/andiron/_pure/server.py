@@ -108,6 +108,7 @@ class Running:
         self._directory = Directory(True)
         self._listeners: list[listener.Listener] = []
         self._pool = Pool(threads)
+        self._pool.when_left = self.stop
         self._store: Any = None
         #: When what expires is to be taken out, the latest first.
         self._expiries: list[float] = []
