@@ -528,3 +528,36 @@ def test_names_are_in_the_modules_in_which_they_were():
     for module in (pyro.core, pyro.client, pyro):
         with pytest.raises(AttributeError):
             module.nothing
+
+
+def test_the_server_of_this_machine_may_be_one_that_the_environment_says(at, monkeypatch):
+    monkeypatch.setenv("ANDIRON_ADDRESS", f"tcp://localhost:{at[1]}")
+    with names.locate_ns() as ns:
+        assert str(ns._pyroUri) == f"PYRO:Pyro.NameServer@localhost:{at[1]}"
+    for address, location in (
+        ("tls://house", "house:9099"),
+        ("tls://[::1]:7", "[::1]:7"),
+        ("unix:/run/names", "./u:/run/names"),
+        ("house", "./u:house"),
+    ):
+        assert names._location_of(address) == location
+        assert URI(f"PYRO:Pyro.NameServer@{location}").location == location
+
+
+def test_threads_that_find_no_connection_make_one(at):
+    with names.locate_ns(*at) as ns:
+        ns._pyroRelease()
+        met = threading.Barrier(5, timeout=10)
+        hubs = []
+
+        def use():
+            met.wait()
+            ns.count()
+            hubs.append(ns._pyroConnection)
+
+        threads = [threading.Thread(target=use) for _ in range(5)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert hubs == [ns._pyroConnection] * 5

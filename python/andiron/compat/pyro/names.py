@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from _thread import allocate_lock
 
 import andiron
 from andiron._hub import chosen, patiently
@@ -23,6 +24,9 @@ __all__ = ["NameServer", "locateNS", "locate_ns", "lookup", "resolve", "type_met
 
 #: Whose entries of the store the names are.
 AUTHOR = "pyro.names"
+
+#: That of Andiron.
+DEFAULT_PORT = 9099
 
 _NOT_TEXT = "metadata should not be a str, but another iterable (set, list, etc)"
 
@@ -165,23 +169,33 @@ class LocatedNameServer(NameServer):
         super().__init__(self._connected)
         self._address = address
         self._secret = secret
-        self._hub: andiron.Hub | None = None
-        self._names: andiron.Store | None = None
+        #: The connection, and the names there.
+        self._at: tuple[andiron.Hub, andiron.Store] | None = None
+        self._lock = allocate_lock()
         self._pyroUri = uri
         #: Seconds that a question may take; 0 or `None`: as long as it takes.
         self._pyroTimeout: float | None = config.COMMTIMEOUT
 
     def _connected(self) -> andiron.Store:
-        names = self._names
-        if names is None or self._hub is None or self._hub.fileno() < 0:
+        at = self._at
+        if at is not None and at[0].fileno() >= 0:
+            return at[1]
+        try:
             hub = andiron.connect(
                 self._address,
                 timeout=self._pyroTimeout or None,
                 secret_file=_shared.secret_file(self._secret),
             )
-            names = hub.store.author(AUTHOR)
-            self._hub, self._names = hub, names
-        return names
+        except andiron.AuthenticationError as error:
+            raise _shared.in_words(error, "config.SECRET") from error
+        made = hub, hub.store.author(AUTHOR)
+        with self._lock:
+            other = self._at
+            if other is None or other is at:
+                self._at, self._persist = made, True
+                return made[1]
+        hub.close()  # another thread was faster
+        return other[1]
 
     def _ask(self, question: Callable[[andiron.Store], T]) -> T:
         if not self._pyroTimeout:
@@ -199,13 +213,15 @@ class LocatedNameServer(NameServer):
     @property
     def _pyroConnection(self) -> andiron.Hub | None:
         """The connection, where there is one."""
-        return self._hub if self._hub is not None and self._hub.fileno() >= 0 else None
+        at = self._at
+        return at[0] if at is not None and at[0].fileno() >= 0 else None
 
     def _pyroRelease(self) -> None:
         """Ends the connection."""
-        hub, self._hub, self._names = self._hub, None, None
-        if hub is not None:
-            hub.close()
+        with self._lock:
+            at, self._at = self._at, None
+        if at is not None:
+            at[0].close()
 
     def _pyroReconnect(self, tries: int = 100_000_000) -> None:
         """Connects anew: tries to for two seconds with each further try."""
@@ -243,8 +259,9 @@ def locate_ns(
             address, URI(f"PYRO:{NAMESERVER_NAME}@{location}"), secret or config.SECRET or None
         )
         try:
-            found._pyroBind()
+            found.ping()
         except errors.PyroError as error:
+            found._pyroRelease()
             failed.append(f"{address} ({error})")
         else:
             return found
@@ -277,10 +294,18 @@ def _places(host: str, port: int | None) -> list[tuple[str, str]]:
     """Where a name server may be: the address for Andiron, and the location as Pyro writes it."""
     if URI.isUnixsockLocation(host):
         return [(_at_socket(host[4:]), host)]
-    named = [] if host or port else [(chosen(None), f"./u:{chosen(None)}")]
+    named = [] if host or port else [(chosen(None), _location_of(chosen(None)))]
     host, port = host or config.NS_HOST, int(port or config.NS_PORT)
     place = _shared.checked(_shared.Place(NAMESERVER_NAME, host.strip("[]"), port, None))
     return [(_shared.dialled(place), _shared.uri_of(place).partition("@")[2]), *named]
+
+
+def _location_of(address: str) -> str:
+    """The location of an address of Andiron."""
+    _, network, location = address.partition("://")
+    if network:
+        return location if re.search(r":\d+$", location) else f"{location}:{DEFAULT_PORT}"
+    return f"./u:{address[5:] if address.startswith('unix:') else address}"
 
 
 def _at_socket(path: str) -> str:
