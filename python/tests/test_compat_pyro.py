@@ -167,8 +167,8 @@ def test_one_way_calls_are_not_waited_for_and_their_errors_are_told(threaded, ca
     failed = []
     done = threading.Event()
 
-    def handle(daemon, address, name, args, kwargs, error):
-        failed.append((daemon is threaded, name, args, kwargs, type(error)))
+    def handle(daemon, address, method, args, kwargs, error):
+        failed.append((daemon is threaded, method.__name__, args, kwargs, type(error)))
         done.set()
 
     threaded.methodcall_error_handler = handle
@@ -652,11 +652,12 @@ def test_a_port_that_is_taken_is_an_error_at_once(threaded):
         Pyro5.Daemon(port=int(threaded.locationStr.rpartition(":")[2]))
 
 
-def test_a_password_is_refused_where_it_is_given():
-    proxy = Pyro5.Proxy("PYRO:a@localhost:1")
-    assert proxy._pyroHmacKey is None
-    with pytest.raises(NotImplementedError, match="andiron secret new"):
-        proxy._pyroHmacKey = b"key"
+def test_a_password_is_refused_where_it_is_given(threaded):
+    for which in (Pyro5.Proxy("PYRO:a@localhost:1"), threaded):
+        assert which._pyroHmacKey is None
+        which._pyroHmacKey = None
+        with pytest.raises(NotImplementedError, match="andiron secret new"):
+            which._pyroHmacKey = b"key"
 
 
 def test_the_examples_of_the_page_run():

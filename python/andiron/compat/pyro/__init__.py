@@ -26,7 +26,7 @@ from andiron.compat.pyro.client import Proxy, SerializedBlob
 from andiron.compat.pyro.core import URI, current_context
 from andiron.compat.pyro.errors import get_pyro_traceback
 from andiron.compat.pyro.serializers import SerializerBase
-from andiron.compat.pyro.server import Daemon, behavior, callback, expose, oneway, serve
+from andiron.compat.pyro.server import Daemon, DaemonObject, behavior, callback, expose, oneway, serve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = [
     "URI",
     "Daemon",
+    "DaemonObject",
     "Proxy",
     "SerializedBlob",
     "SerializerBase",
@@ -90,3 +91,7 @@ def __getattr__(name: str) -> Any:
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

@@ -326,15 +326,17 @@ class Calls:
 
     def _invoke(self, instance: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         member = member_of(instance, name)
+        method: Any = name
         try:
             if isinstance(member, property):
                 return getattr(instance, name)
-            return getattr(instance, name)(*args, **kwargs)
+            method = getattr(instance, name)
+            return method(*args, **kwargs)
         except BaseException as error:
             if _exposing.is_callback(member):
                 log.warning("the callback `%s` raised what its caller is told too", name, exc_info=error)
             if isinstance(error, Exception):
-                self._daemon._failed(name, args, kwargs, error)
+                self._daemon._failed(method, args, kwargs, error)
             raise
 
 

@@ -95,7 +95,7 @@ class Daemon:
     3
     """
 
-    #: Called with this daemon, the address of the caller, the name of the method, its arguments, their names and the error, where a method raised one.
+    #: Called with this daemon, the address of the caller, the method, its arguments, their names and the error, where a method raised one.
     methodcall_error_handler: Callable[..., Any] = staticmethod(_no_handler)
 
     #: The folder of what its store keeps beyond its end; false: it keeps nothing.
@@ -316,13 +316,26 @@ class Daemon:
         else:
             tell()
 
-    def _failed(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], error: Exception) -> None:
+    def _failed(
+        self, method: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], error: Exception
+    ) -> None:
         try:
-            self.methodcall_error_handler(self, current_context.client_sock_addr, name, args, kwargs, error)
+            self.methodcall_error_handler(self, current_context.client_sock_addr, method, args, kwargs, error)
         except Exception as failed:  # of a program's own
             log.warning("methodcall_error_handler failed", exc_info=failed)
 
     # The loop.
+
+    @property
+    def _pyroHmacKey(self) -> None:
+        """There is none: a secret proves who connects."""
+        return
+
+    @_pyroHmacKey.setter
+    def _pyroHmacKey(self, key: object) -> None:
+        from andiron.compat.pyro.client import refuse_key
+
+        refuse_key(key)
 
     @property
     def sockets(self) -> list[Any]:
