@@ -26,7 +26,7 @@ def main(program):
     }
     try:
         with open(program) as file:
-            exec(compile(file.read(), program, "exec"), names)
+            exec(compile(file.read(), program, "exec", optimize=0), names)  # Kodi leaves assert out
     except BaseException:
         if not os.path.exists(path):
             tell(path, {"error": traceback.format_exc()})

@@ -310,7 +310,10 @@ class IPCClientX(IPCClient):
 
     @property
     def hub(self) -> andiron.Hub:
-        """The connection, for what Andiron has beyond this: ``client.hub.store.author("weather").watch("rain")``. Raises where it cannot be made; this client may replace it when it is lost."""
+        """The connection, for what Andiron has beyond this: ``client.hub.store.author("weather").watch("rain")``. Raises where it cannot be made.
+
+        It is the one of this moment: when it is lost this client makes another one.
+        """
         return self._connected()
 
     def close(self) -> None:
