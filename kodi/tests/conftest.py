@@ -1,5 +1,6 @@
 """The add-ons as zips, and Kodis that have them."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,9 @@ collect_ignore = ["script.andiron.tests"]
 
 ROOT = Path(__file__).parents[2]
 TESTS = Path(__file__).parent / "script.andiron.tests"
+
+#: Which a zip of service.ipcdatastore brings.
+PROGRAM = ROOT / "target/debug/andiron"
 
 _missing = harness.missing()
 if _missing is None:
@@ -33,8 +37,15 @@ def pytest_collection_modifyitems(items):
 def zips(tmp_path_factory):
     """The folder with the zips, which `kodi/build` has made just now."""
     folder = tmp_path_factory.mktemp("zips")
-    subprocess.run([sys.executable, ROOT / "kodi/build", "--out", folder], check=True)
+    program = ["--program", f"{platform()}={PROGRAM}"] if PROGRAM.exists() else []
+    subprocess.run([sys.executable, ROOT / "kodi/build", "--out", folder, *program], check=True)
     return folder
+
+
+def platform():
+    """What kind of machine this is, as zips are called."""
+    found = os.uname()
+    return f"{found.sysname}-{found.machine}".lower()
 
 
 @pytest.fixture(scope="session")
@@ -72,8 +83,8 @@ def new_kodi(bare, display):
         shutil.rmtree(kodi.home)
 
 
-def zip_of(zips, addon):
-    """The zip of an add-on, without a program in it."""
-    found = [path for path in zips.glob(f"{addon}-*.zip") if "+" not in path.name]
+def zip_of(zips, addon, with_program=False):
+    """The zip of an add-on, without a program in it or with one."""
+    found = [path for path in zips.glob(f"{addon}-*.zip") if ("+" in path.name) == with_program]
     assert len(found) == 1, f"{addon}: {found}"
     return found[0]

@@ -45,8 +45,11 @@ SETTINGS = {
     "services.zeroconf": "false",
 }
 
+#: An address of `own_network` that is not of the loopback one, as that of another machine.
+OTHER_HOST = "10.9.9.9"
+
 _CLONE_NEWNET, _CLONE_NEWUSER = 0x40000000, 0x10000000
-_SIOCSIFFLAGS, _IFF_UP = 0x8914, 1
+_SIOCSIFFLAGS, _SIOCSIFADDR, _IFF_UP = 0x8914, 0x8916, 1
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -72,6 +75,8 @@ def own_network():
         Path("/proc/self/gid_map").write_text(f"{group} {group} 1")
     with socket.socket() as any_socket:
         fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sH22x", b"lo", _IFF_UP))
+        other = struct.pack("16sHH4s16x", b"lo:1", socket.AF_INET, 0, socket.inet_aton(OTHER_HOST))
+        fcntl.ioctl(any_socket, _SIOCSIFADDR, other)
 
 
 def until(question, what, seconds=30):
@@ -319,17 +324,17 @@ class Kodi:
 
     # Scripts, each in an interpreter of its own.
 
-    def begin(self, source, *arguments):
-        """Begins a program in Python as the add-on of the tests. There `answer(value)` hands a value back, and `arguments` are those that are given here."""
+    def begin(self, source, *arguments, addon="script.andiron.tests"):
+        """Begins a program in Python as the add-on of the tests, or a copy of it. There `answer(value)` hands a value back, and `arguments` are those that are given here."""
         program = self.home / f"programs/{next(self._programs)}.py"
         program.write_text(source)
         program.with_suffix(".arguments").write_text(json.dumps(arguments))
-        self.rpc("Addons.ExecuteAddon", addonid="script.andiron.tests", params=[str(program)])
+        self.rpc("Addons.ExecuteAddon", addonid=addon, params=[str(program)])
         return Script(self, program.with_suffix(".json"))
 
-    def python(self, source, *arguments, seconds=30):
+    def python(self, source, *arguments, seconds=30, **options):
         """Runs a program as `begin` does, and returns what it answers."""
-        return self.begin(source, *arguments).result(seconds)
+        return self.begin(source, *arguments, **options).result(seconds)
 
     def builtin(self, text):
         """Has Kodi do one of its built-in functions."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 
@@ -45,13 +46,14 @@ def _detailed() -> None:
     results = []
     cancelled = False
     try:
-        for done, title, result in selftest.detailed(settings()):
-            if result is not None:
-                results.append(result)
-            progress.update(int(100 * done), title)
-            cancelled = done < 1 and (progress.iscanceled() or xbmc.Monitor().abortRequested())
-            if cancelled:
-                break
+        with contextlib.closing(selftest.detailed(settings())) as tests:
+            for done, title, result in tests:
+                if result is not None:
+                    results.append(result)
+                progress.update(int(100 * done), title)
+                cancelled = done < 1 and progress.iscanceled()
+                if cancelled:
+                    break
     finally:
         progress.close()
     failed = [result for result in results if result.failure]

@@ -173,7 +173,6 @@ class Daemon:
 
     def stop(self) -> None:
         """Ends it and waits for that; where this process is to end, no longer than a moment, since then it ends by itself."""
-        assert self._child.stdin is not None
         self._child.stdin.close()
         if not _ended(self._child, _END, self._pause) and not _ended(self._child, 1.0, no_pause):
             self._child.kill()

@@ -88,7 +88,6 @@ class Service:
             if not way.is_current():
                 log("there is another version of the program: it takes the place of the one that runs")
                 self._leave()
-        assert self._settings is not None
         if self._way is None and self._settings.serve and now >= self._try_at:
             self._begin(self._settings)
         if self._settings.video and self._way is not None:
@@ -166,7 +165,6 @@ class Service:
 
     def _show_or_not(self) -> None:
         """Has notifications where they are wanted."""
-        assert self._settings is not None
         wanted = self._settings.video and self._settings.shown and self._way is not None
         if wanted and self._notification is None and self._way is not None:
             self._notification = Notification(self._way.connect)
@@ -175,7 +173,6 @@ class Service:
             self._notification = None
 
     def _store_video(self, data: dict[str, Any] | None) -> None:
-        assert self._settings is not None
         if self._client is None or (data is not None and not self._settings.video):
             return  # there is no store now, or nobody wants this
         try:

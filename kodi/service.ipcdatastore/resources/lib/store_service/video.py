@@ -35,19 +35,23 @@ class Video(xbmc.Player):
         self._store = store
         #: Until when more is waited for, while it is.
         self._until: float | None = None
+        #: Whether the end of something was heard of. Another one may have begun before that.
+        self._ended = False
         self._stored = False
 
     def begin(self) -> None:
         """Stores what plays, if anything does."""
-        if self.isPlayingVideo():
-            self._until = time.monotonic() + _ALL_TOLD
-            self.turn()
+        self._ended = False
+        self._until = time.monotonic() + _ALL_TOLD
+        self.turn()
 
     def turn(self) -> None:
         """Looks again, while not all is known that will be."""
+        if self._ended and not self.isPlayingVideo():
+            self.end()
         if self._until is None:
             return
-        told = described(self)
+        told = described(self) if self.isPlayingVideo() else None
         if told is None:
             self._until = None
         elif (told["width"] and told["fps"] and told["video_codec"]) or time.monotonic() > self._until:
@@ -57,10 +61,15 @@ class Video(xbmc.Player):
 
     def end(self) -> None:
         """Stores that nothing plays any more."""
+        self._ended = False
         self._until = None
         if self._stored:
             self._stored = False
             self._store(None)
+
+    def _end(self) -> None:
+        self._ended = True
+        self.turn()
 
     def onAVStarted(self) -> None:  # noqa: N802 - Kodi calls it so
         """Hears that a video, or music, has begun."""
@@ -68,15 +77,15 @@ class Video(xbmc.Player):
 
     def onPlayBackStopped(self) -> None:  # noqa: N802
         """Hears that somebody has stopped it."""
-        self.end()
+        self._end()
 
     def onPlayBackEnded(self) -> None:  # noqa: N802
         """Hears that it is over."""
-        self.end()
+        self._end()
 
     def onPlayBackError(self) -> None:  # noqa: N802
         """Hears that it cannot be played."""
-        self.end()
+        self._end()
 
 
 def described(player: xbmc.Player) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ from andiron.compat.ipc import IPCServer
 from andiron.compat.ipcdatastore import DataObjects
 
 from . import program, texts
-from .host import AUTOMATIC, INSIDE, PROGRAM, RUNNING, Settings, text
+from .host import INSIDE, PROGRAM, RUNNING, Settings, text
 from .program import CannotRun, no_pause
 
 Pause = Callable[[float], bool]
@@ -61,7 +61,6 @@ class Inside(Way):
 
     def connect(self) -> andiron.Hub:
         """A connection to the store, within this process."""
-        assert self._server.p4daemon is not None
         return self._server.p4daemon.connect()
 
     def close(self) -> None:
@@ -171,7 +170,6 @@ def opened(settings: Settings, folder: str, pause: Pause = no_pause) -> Way:
         return Started(settings, folder, program.found(settings.program, pause), pause)
     if settings.way == INSIDE:
         return Inside(settings, folder, text(texts.ASKED_FOR))
-    assert settings.way == AUTOMATIC, settings
     if not settings.is_here():
         return Running(settings, text(texts.OTHER_HOST, settings.host))
     if _shared.is_answered(settings.place()):

@@ -1,0 +1,170 @@
+"""service.ipcdatastore in a real Kodi, where no program has the store: it is in the service itself, or in a server that somebody else has started, here or on another machine."""
+
+import shutil
+import subprocess
+
+import pytest
+
+from conftest import PROGRAM, TESTS, zip_of
+from kodi import OTHER_HOST
+from test_ipcdatastore import CLIENT, ID, WATCHER, begun, get, set_, shown
+
+
+@pytest.fixture(scope="module")
+def kodi(new_kodi, zips, tmp_path_factory):
+    reader = tmp_path_factory.mktemp("addons") / "script.andiron.reader"
+    shutil.copytree(TESTS, reader, ignore=shutil.ignore_patterns("__pycache__"))
+    description = (reader / "addon.xml").read_text()
+    description = description.replace("script.andiron.tests", reader.name).replace("script.module.ipc", ID)
+    (reader / "addon.xml").write_text(description)
+    kodi = new_kodi(zip_of(zips, "script.module.ipc"), zip_of(zips, ID), reader).start()
+    begun(kodi)
+    yield kodi
+    kodi.kill()
+
+
+def test_without_a_program_the_service_has_the_store_and_says_why(kodi):
+    what, why, _ = begun(kodi)
+    assert what == "This service"
+    assert why == "There is no program andiron: not in this add-on, not on PATH, and the settings name none"
+    kodi.until(lambda: shown(kodi)[3], "the page to tell of the test")
+    assert shown(kodi)[:3] == [what, "PYRO:kodi-IPC@localhost:9099", why]
+
+
+def test_an_add_on_that_requires_the_service_imports_its_modules(kodi):
+    told = kodi.python(
+        """
+import datastore, ipcclientx, ipcclientxerrors
+client = ipcclientx.IPCClientX(addon_id="service.ipcdatastore")
+client.raise_exception = True
+client.set("x", 20)
+answer([client.addonname, client.get("x"), ipcclientxerrors.IPCERROR_NONSERIALIZABLE])
+""",
+        addon="script.andiron.reader",
+    )
+    assert told == ["script.andiron.reader", 20, 5]
+
+
+def test_a_read_in_another_script_is_answered_without_a_question(kodi):
+    set_(kodi, "rain", [1, 2])
+    told = kodi.python(
+        f"""{CLIENT}
+first = client.get("rain", author="tests", return_tuple=True)
+second = client.get("rain", author="tests", return_tuple=True)
+hub = client._connected()
+before = hub.store.stats().questions
+for _ in range(100):
+    client.get("rain", author="tests")
+answer([first.cached, second.value, second.cached, hub.store.stats().questions - before])
+"""
+    )
+    assert told == [False, [1, 2], True, 0]
+
+
+def test_a_program_that_the_settings_name_has_the_store_from_then_on(kodi):
+    if not PROGRAM.exists():
+        pytest.skip("there is no target/debug/andiron (cargo build -p andiron-cli)")
+    set_(kodi, "kept", 1, persist=True)
+    _, _, since = begun(kodi)
+    kodi.setting(ID, program=str(PROGRAM))
+    what, why, since = begun(kodi, since)
+    assert what.startswith("Program beside Kodi (andiron ")
+    assert why == f"The program in the settings: {PROGRAM}"
+    assert get(kodi, "kept") == 1
+    kodi.setting(ID, program="/nowhere/andiron")
+    what, why, since = begun(kodi, since)
+    assert what == "This service"
+    assert why.startswith("/nowhere/andiron cannot run here: ")
+    assert get(kodi, "kept") == 1
+    kodi.setting(ID, program="")
+    begun(kodi, since)
+
+
+#: A server that somebody else runs, until its input ends.
+OUTSIDE = """
+import sys, andiron
+with andiron.Server({}, "tcp://localhost:9120", state=False, threads=4) as server:
+    print("there", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_server_that_runs_already_has_the_store_and_when_it_ends_another_one_is_begun(kodi):
+    _, _, since = begun(kodi)
+    with kodi.outside(OUTSIDE) as process:
+        assert process.stdout.readline() == "there\n"
+        kodi.setting(ID, port=9120)
+        what, why, since = begun(kodi, since)
+        assert (what, why) == ("Server that ran already", "A server was at localhost, port 9120, already")
+        set_(kodi, "x", 20)
+        told = kodi.python(
+            "import andiron\nanswer(andiron.connect('tcp://localhost:9120').store.author('tests')['x'])"
+        )
+        assert told == 20
+    what, _, since = begun(kodi, since)
+    assert what == "This service"
+    kodi.setting(ID, port=9099)
+    begun(kodi, since)
+
+
+def test_a_server_on_another_machine_has_the_store_and_who_has_no_secret_is_told(kodi, tmp_path):
+    if not PROGRAM.exists():
+        pytest.skip("there is no target/debug/andiron (cargo build -p andiron-cli)")
+    secret = tmp_path / "secret"
+    subprocess.run([PROGRAM, "secret", "new", "--secret-file", secret], check=True, capture_output=True)
+    words = [
+        "serve",
+        "--no-local",
+        "--listen",
+        f"tls://{OTHER_HOST}:9130",
+        "--secret-file",
+        secret,
+        "--exit-with-parent",
+    ]
+    with subprocess.Popen(
+        [PROGRAM, *words], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as server:
+        try:
+            assert server.stderr.readline().startswith("listening at ")
+            _, _, since = begun(kodi)
+            kodi.setting(ID, host=OTHER_HOST, port=9130)
+            kodi.wait_for_log(f"{ID}: There is no store: ", since)
+            kodi.until(lambda: "andiron secret new" in shown(kodi)[2], "the page to tell what is to be done")
+            kodi.setting(ID, secret=str(secret))
+            what, why, since = begun(kodi, since)
+            assert what == "Server that ran already"
+            assert why == f"The host in the settings is another machine: {OTHER_HOST}"
+            set_(kodi, "x", 20)
+            assert get(kodi, "x") == 20
+            text = secret.read_text().split()[0]
+            kodi.setting(ID, secret=text)
+            begun(kodi, since)
+            assert get(kodi, "x") == 20
+        finally:
+            server.stdin.close()
+            server.wait(30)
+    since = len(kodi.log())
+    kodi.setting(ID, host="localhost", port=9099, secret="")
+    begun(kodi, since)
+
+
+def test_what_is_persistent_is_there_after_a_kodi_that_was_killed(kodi):
+    set_(kodi, "x", {"y": (1, b"z")}, persist=True)
+    kodi.kill()
+    kodi.start()
+    begun(kodi)
+    assert kodi.python(f"{CLIENT}\nanswer(client.get('x', author='tests') == {{'y': (1, b'z')}})") is True
+
+
+def test_kodi_ends_in_time_though_a_client_waits(kodi, bare):
+    kodi.begin(WATCHER).result()
+    assert kodi.quit() < bare.quit_seconds + 2
+    kodi.held_up()
+
+
+def test_a_service_that_is_to_have_no_store_runs_and_ends_in_order(kodi):
+    kodi.configure(ID, startserver=False).start()
+    kodi.wait_for_log(f"{ID}: Not wanted: there is no store")
+    kodi.quit()
+    assert f"{ID}: the service has ended" in kodi.log()
+    assert "EXCEPTION Thrown" not in kodi.log()
