@@ -42,7 +42,7 @@ def begun(kodi, since=0):
     """Waits until the store is there and has been tested, behind so many characters of the log. Gives which way the last one is, why, and how long the log is then."""
     kodi.wait_for_log(f"{ID}: Passed, in", kodi.wait_for_log(f"{ID}: the store is at", since))
     log = kodi.log()
-    what, why = re.findall(rf"{ID}: the store is at \S+ after \S+ s\. (.*): (.*)", log)[-1]
+    what, why = re.findall(rf"{ID}: the store is at \S+ after \S+ s\. (.*?): (.*)", log)[-1]
     return what, why, len(log)
 
 

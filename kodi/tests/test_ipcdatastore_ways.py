@@ -45,22 +45,6 @@ answer([client.addonname, client.get("x"), ipcclientxerrors.IPCERROR_NONSERIALIZ
     assert told == ["script.andiron.reader", 20, 5]
 
 
-def test_a_read_in_another_script_is_answered_without_a_question(kodi):
-    set_(kodi, "rain", [1, 2])
-    told = kodi.python(
-        f"""{CLIENT}
-first = client.get("rain", author="tests", return_tuple=True)
-second = client.get("rain", author="tests", return_tuple=True)
-hub = client._connected()
-before = hub.store.stats().questions
-for _ in range(100):
-    client.get("rain", author="tests")
-answer([first.cached, second.value, second.cached, hub.store.stats().questions - before])
-"""
-    )
-    assert told == [False, [1, 2], True, 0]
-
-
 def test_a_program_that_the_settings_name_has_the_store_from_then_on(kodi):
     if not PROGRAM.exists():
         pytest.skip("there is no target/debug/andiron (cargo build -p andiron-cli)")
