@@ -149,11 +149,15 @@ def test_names_are_entries_of_the_store(at, ns):
         assert ns.lookup("by hand", True) == (URI(THERE), set())
         ns.set_metadata("by hand", {"y"})
         assert store["by hand"] == {"uri": THERE, "metadata": ["y"]}
-        store["broken"] = 7
-        with pytest.raises(errors.NamingError, match="'broken'"):
-            ns.lookup("broken")
-        ns.remove("broken")
-        assert sorted(ns.list()) == ["a", "by hand"]
+        for broken in (7, {}, {"uri": 7}, {"uri": HERE, "metadata": 7}, {"uri": HERE, "metadata": [[]]}):
+            store["broken"] = broken
+            with pytest.raises(errors.NamingError, match="'broken'"):
+                ns.lookup("broken")
+            with pytest.raises(errors.NamingError, match="'broken'"):
+                ns.set_metadata("broken", ["y"])
+            assert sorted(ns.list()) == ["a", "by hand"]  # it is in nobody's way
+            assert sorted(ns.yplookup(meta_any={"x", "y"})) == ["a", "by hand"]
+            assert ns.remove("broken") == 1
 
 
 def test_without_a_host_it_is_the_server_of_this_machine(home, monkeypatch):

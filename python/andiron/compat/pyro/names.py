@@ -140,8 +140,10 @@ class NameServer:
         self._ask(lambda store: NAMESERVER_NAME in store)
 
     def _all(self) -> dict[str, tuple[str, set[str]]]:
+        """What each name has; without entries that somebody else put there, and that are no addresses."""
         entries = self._ask(lambda store: list(store.items()))
-        return {name: _entry(name, entry) for name, entry in entries}
+        found = {name: _parts(entry) for name, entry in entries}
+        return {name: parts for name, parts in found.items() if parts is not None}
 
     def _ask(self, question: Callable[[andiron.Store], T]) -> T:
         try:
@@ -400,12 +402,20 @@ def _tags(metadata: Iterable[str] | None) -> list[str]:
 
 
 def _entry(name: str, entry: Any) -> tuple[str, set[str]]:
-    """Address and metadata of what is kept; an address alone may be put there by hand, as by ``andiron set``."""
-    if isinstance(entry, str):
-        return entry, set()
-    if not isinstance(entry, dict) or not isinstance(entry.get("uri"), str):
+    """Address and metadata of what is kept under a name."""
+    parts = _parts(entry)
+    if parts is None:
         raise errors.NamingError(f"the entry of {name!r} in the store is no address of an object")
-    return entry["uri"], set(entry.get("metadata") or ())
+    return parts
+
+
+def _parts(entry: Any) -> tuple[str, set[str]] | None:
+    """Address and metadata of what is kept; `None` of anything else. An address alone may be put there by hand, as by ``andiron set``."""
+    uri, tags = (entry.get("uri"), entry.get("metadata")) if isinstance(entry, dict) else (entry, ())
+    tags = tags or ()
+    if not isinstance(uri, str) or not isinstance(tags, (list, tuple, set)):
+        return None
+    return (uri, set(tags)) if all(isinstance(tag, str) for tag in tags) else None
 
 
 def _fits(prefix: str | None, regex: str | None) -> Callable[[str], object]:
