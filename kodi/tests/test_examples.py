@@ -1,8 +1,10 @@
 """The example add-ons, all of them in one Kodi with both add-ons of Andiron."""
 
+import re
+
 import pytest
 
-from conftest import zip_of
+from conftest import ROOT, zip_of
 
 EXAMPLES = [
     "service.example.rain",
@@ -120,6 +122,34 @@ answer(IPCClientX(addon_id="service.ipcdatastore").set("over", True, author="tes
 """)
     for name in ("one", "two"):
         kodi.wait_for_log(f"IPC Server Stopped: PYRO:{name}@", since)
+
+
+def blocks_of_the_page():
+    """The blocks of Python of docs/kodi.md, with the lines at which they begin."""
+    text = (ROOT / "docs/kodi.md").read_text()
+    for block in re.finditer(r"```python\n(.*?)```", text, re.DOTALL):
+        yield text[: block.start(1)].count("\n"), block[1]
+
+
+def test_the_page_shows_the_example_add_ons():
+    shown = {
+        block.split("\n")[0][2:]: block
+        for _, block in blocks_of_the_page()
+        if block.startswith("# examples/")
+    }
+    for path, block in shown.items():
+        assert block == f"# {path}\n" + (ROOT / path).read_text()
+    assert {path.split("/")[2] for path in shown} == set(EXAMPLES)
+
+
+def test_the_other_examples_of_the_page_run(kodi):
+    kodi.wait_for_log("service.ipcdatastore: the store is at")
+    program = [""] * 1000
+    for line, block in blocks_of_the_page():
+        if not block.startswith("# examples/"):
+            lines = block.split("\n")
+            program[line : line + len(lines)] = lines
+    assert kodi.python("\n".join(program) + "\nanswer(True)")
 
 
 def test_the_lamp_is_as_it_was_when_kodi_starts_again(kodi):
