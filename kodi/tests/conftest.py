@@ -37,9 +37,19 @@ def pytest_collection_modifyitems(items):
 def zips(tmp_path_factory):
     """The folder with the zips, which `kodi/build` has made just now."""
     folder = tmp_path_factory.mktemp("zips")
-    program = ["--program", f"{platform()}={PROGRAM}"] if PROGRAM.exists() else []
-    subprocess.run([sys.executable, ROOT / "kodi/build", "--out", folder, *program], check=True)
+    subprocess.run([sys.executable, ROOT / "kodi/build", "--out", folder], check=True)
     return folder
+
+
+@pytest.fixture(scope="session")
+def zip_with_program(tmp_path_factory):
+    """The zip of service.ipcdatastore for this machine."""
+    if not PROGRAM.exists():
+        pytest.skip("there is no target/debug/andiron (cargo build -p andiron-cli)")
+    folder = tmp_path_factory.mktemp("program")
+    program = f"{platform()}={PROGRAM}"
+    subprocess.run([sys.executable, ROOT / "kodi/build", "--out", folder, "--program", program], check=True)
+    return next(folder.glob(f"*+{platform()}.zip"))
 
 
 def platform():
@@ -83,8 +93,8 @@ def new_kodi(bare, display):
         shutil.rmtree(kodi.home)
 
 
-def zip_of(zips, addon, with_program=False):
-    """The zip of an add-on, without a program in it or with one."""
-    found = [path for path in zips.glob(f"{addon}-*.zip") if ("+" in path.name) == with_program]
+def zip_of(zips, addon):
+    """The zip of an add-on, without a program in it."""
+    found = list(zips.glob(f"{addon}-*.zip"))
     assert len(found) == 1, f"{addon}: {found}"
     return found[0]

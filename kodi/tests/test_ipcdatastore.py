@@ -12,14 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from conftest import PROGRAM, platform, zip_of
+from conftest import platform, zip_of
 from kodi import until
 
 ID = "service.ipcdatastore"
-
-pytestmark = pytest.mark.skipif(
-    not PROGRAM.exists(), reason="there is no target/debug/andiron (cargo build -p andiron-cli)"
-)
 
 #: Of the place that the settings of the service say, in a script.
 CLIENT = """
@@ -30,8 +26,8 @@ client.raise_exception = True
 
 
 @pytest.fixture(scope="module")
-def kodi(new_kodi, zips):
-    kodi = new_kodi(zip_of(zips, "script.module.ipc"), zip_of(zips, ID, with_program=True))
+def kodi(new_kodi, zips, zip_with_program):
+    kodi = new_kodi(zip_of(zips, "script.module.ipc"), zip_with_program)
     kodi.configure(ID, showdata=True).start()
     begun(kodi)
     yield kodi
