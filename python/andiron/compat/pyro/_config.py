@@ -121,7 +121,7 @@ class Configuration:
         taken = {name: getattr(self, name) for name in _ITEMS}
         return {name: set(value) if isinstance(value, set) else value for name, value in taken.items()}
 
-    asDict = as_dict  # noqa: N815 - as it was named in Pyro4
+    asDict = as_dict
 
     def dump(self) -> str:
         """All settings, one a line, but for the secret."""
