@@ -7,6 +7,7 @@ import types
 import pytest
 
 from andiron.compat import kaa_rpc as kaa
+from andiron.compat._kaa.turns import ThreadTurns
 from kaa_house import LONG, House, happening
 
 
@@ -266,6 +267,14 @@ def test_what_is_in_progress_of_something():
     assert one.result == "next"
     with pytest.raises(TypeError, match="nothing of a int"):
         kaa.inprogress(1)
+
+
+def test_what_comes_behind_the_end_of_a_channel_is_done_at_once():
+    turns, done = ThreadTurns(), []
+    turns.soon(done.append, 1)
+    turns.close()
+    turns.soon(done.append, 2)
+    assert done == [1, 2]
 
 
 # Coroutines.

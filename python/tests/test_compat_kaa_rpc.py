@@ -4,10 +4,7 @@ import errno
 import logging
 import os
 import queue
-import re
-import signal
 import socket
-import sys
 import threading
 import types
 
@@ -18,7 +15,6 @@ from andiron.compat import kaa_rpc as kaa
 from andiron.compat._kaa import proof
 from andiron.compat._kaa.addresses import Place
 from andiron.compat._kaa.calls import End
-from conftest import ROOT
 from kaa_house import LONG, House, happening
 
 
@@ -296,10 +292,37 @@ def test_a_server_that_dies_meanwhile_fails_what_waits(house):  # K3
             waits.wait(LONG)
 
 
+def test_calls_wait_for_the_next_attempt_as_well(house):
+    tries, goes_on = [], threading.Event()
+    again = threading.Event()
+
+    class Doubting:
+        @andiron.expose
+        def greet(self, _):
+            tries.append(1)
+            if len(tries) > 1:
+                again.set()
+                goes_on.wait(LONG)
+            andiron.caller().close()
+
+    with andiron.Server({proof.DOOR: Doubting()}, "beacon", state=False, threads=2):
+        client = house.client(retry=0.01)
+        assert again.wait(LONG)
+        assert client.status == kaa.CONNECTING
+        waits = client.rpc("name")
+        assert not waits.finished
+        client.close()
+        goes_on.set()
+    with pytest.raises(IOError, match="the channel was closed"):
+        waits.wait(LONG)
+
+
 def test_no_server_is_told(house):
     client = house.client()
     with pytest.raises(IOError, match="no server at"):
         kaa.inprogress(client).wait(LONG)
+    client._thread.join(LONG)
+    assert not client._thread.is_alive(), "without `retry` nothing is tried again"
 
 
 def test_a_client_connects_again_until_it_is_closed(house):  # K4
@@ -365,7 +388,7 @@ def test_a_function_may_close_its_server(house):
     server, client = house.pair()
     server.register(kaa.rpc.expose("stop")(lambda: server.close()))
     closed, _ = happening(client.signals["closed"])
-    client.rpc("stop")
+    client.rpc("stop").wait(LONG)  # its caller is answered
     assert closed.wait(LONG)
 
 
@@ -457,14 +480,14 @@ def test_the_proof_of_one_client_is_none_of_a_server(house):  # K12
 def test_a_client_without_the_secret_gets_no_further(house):
     house.server(auth_secret="secret")
     hub = andiron.connect("beacon")
-    number, gate = hub[proof.DOOR].greet(os.urandom(32))
-    assert len(number) == 32
+    of_client = os.urandom(32)
+    of_server, gate = hub[proof.DOOR].greet(of_client)
     with pytest.raises(PermissionError):
         gate.open(End(None, None))
     with pytest.raises(PermissionError):
         gate.prove(b"wrong")
-    with pytest.raises(PermissionError):
-        gate.prove(b"")  # and there is no second try
+    with pytest.raises(PermissionError):  # and there is no second try
+        gate.prove(proof._proof("secret", "client", of_client, of_server))
     with pytest.raises(TypeError):
         hub[proof.DOOR].greet(b"short")
     hub.close()
@@ -568,69 +591,3 @@ def test_a_secret_is_used_as_such(house, tmp_path):
     other = house.client(server.addresses[0], Secret.new().text())
     with pytest.raises(andiron.AuthenticationError):
         kaa.inprogress(other).wait(LONG)
-
-
-# Programs that were written for it.
-
-MOVING = ROOT / "python" / "tests" / "moving"
-
-
-def started(processes, name, *arguments):
-    return processes.start(sys.executable, "-u", str(MOVING / f"{name}.py"), *arguments)
-
-
-def test_the_programs_of_the_documentation_run(processes):
-    server = started(processes, "kaa_rpc_server")
-    assert server.stdout.readline() == "ready\n"
-    client = started(processes, "kaa_rpc_client")
-    said, wrong = client.communicate(timeout=LONG)
-    assert wrong == ""
-    assert set(said.splitlines()[:3]) == {"5 in a callback", "7", "server"}
-    assert said.splitlines()[3:] == [
-        f"{errno.ENOENT} /nowhere/at/all",
-        "Exception during RPC call 'file.open'; remote traceback follows:",
-    ]
-    said, wrong = server.communicate(timeout=LONG)
-    assert wrong == ""
-    assert said.splitlines()[:2] == ["client connected", "greet gave HELLO"]
-
-
-def test_a_client_finds_its_server_before_and_behind(processes):
-    client = started(processes, "kaa_beacon_client")
-    for version in ("one", "two"):
-        server = started(processes, "kaa_beacon_server", version)
-        assert client.stdout.readline() == f"client 1 of {version}\n"
-        assert (
-            client.stdout.readline()
-            == "monitor 1 changed [('name', 'film'), ('parts', 1), ('type', 'video')]\n"
-        )
-        server.send_signal(signal.SIGINT)
-        said, wrong = server.communicate(timeout=LONG)
-        assert (said.splitlines()[0], wrong, server.returncode) == ("ready", "", 0)
-        assert client.stdout.readline() == "server went\n"
-    client.send_signal(signal.SIGINT)
-    assert client.communicate(timeout=LONG)[0] == ""
-    assert client.returncode == 0
-
-
-def test_a_program_of_coroutines_runs(processes):
-    said, wrong = started(processes, "kaa_coroutines").communicate(timeout=LONG)
-    assert wrong == ""
-    assert said.splitlines() == [
-        "True",
-        "ValueError: there are no feeds",
-        "[1, 2, 3]",
-        "['One', 'Six', 'Two']",
-        "timed out",
-        "1 3",
-        "done",
-    ]
-
-
-def test_the_examples_of_the_page_run(home):
-    page = ROOT / "docs" / "moving" / "kaa_rpc.md"
-    text = page.read_text()
-    names = {"__name__": "page"}
-    for block in re.finditer(r"```python\n(.*?)```", text, re.DOTALL):
-        line = text[: block.start(1)].count("\n")
-        exec(compile("\n" * line + block[1], str(page), "exec"), names)

@@ -89,7 +89,7 @@ class Calls:
     def __init__(self, turns: Turns) -> None:
         self._turns = turns
         self._numbers = itertools.count(1)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a callback of a call that fails at once may call again
         self._running: dict[int, Call] = {}
         #: What to begin when the channel is open; `None`: nothing waits for that.
         self._waiting: list[tuple[Call, tuple[Any, ...], dict[str, Any]]] | None = []

@@ -83,7 +83,7 @@ class Channel:
 
     def __repr__(self) -> str:
         state = "connected" if self.connected else "not connected"
-        return f"<kaa_rpc.{type(self).__name__}, {state}>"
+        return f"<kaa_rpc.Channel ({self.channel_type}), {state}>"
 
     def _function(self, command: str) -> Callable[..., Any]:
         found = self._functions.find(command)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import threading
 import types
 
 from andiron.compat._kaa import coroutines
@@ -34,14 +35,19 @@ class Functions:
     def __init__(self, more: Functions | None = None) -> None:
         self.objects: list[Any] = []
         self._more = more
+        self._changing = threading.Lock()
         self._named: dict[str, Callable[..., Any]] = {}
 
     def register(self, obj: Any) -> None:
-        self.objects.append(obj)
-        self._named = {**self._named, **_exposed(obj)}
+        exposed = _exposed(obj)
+        with self._changing:
+            self.objects.append(obj)
+            self._named = {**self._named, **exposed}
 
     def forget(self, obj: Any) -> None:
-        if obj in self.objects:
+        with self._changing:
+            if obj not in self.objects:
+                return
             self.objects.remove(obj)
             self._named = {
                 name: function for each in self.objects for name, function in _exposed(each).items()

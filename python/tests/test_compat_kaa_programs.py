@@ -1,0 +1,72 @@
+"""Programs that were written for `kaa.rpc`, and the page on how they move."""
+
+import errno
+import re
+import signal
+import sys
+
+from conftest import ROOT
+from kaa_house import LONG
+
+MOVING = ROOT / "python" / "tests" / "moving"
+
+
+def started(processes, name, *arguments):
+    return processes.start(sys.executable, "-u", str(MOVING / f"{name}.py"), *arguments)
+
+
+def test_the_programs_of_the_documentation_run(processes):
+    server = started(processes, "kaa_rpc_server")
+    assert server.stdout.readline() == "ready\n"
+    client = started(processes, "kaa_rpc_client")
+    said, wrong = client.communicate(timeout=LONG)
+    assert wrong == ""
+    assert set(said.splitlines()[:3]) == {"5 in a callback", "7", "server"}
+    assert said.splitlines()[3:] == [
+        f"{errno.ENOENT} /nowhere/at/all",
+        "Exception during RPC call 'file.open'; remote traceback follows:",
+    ]
+    said, wrong = server.communicate(timeout=LONG)
+    assert wrong == ""
+    assert said.splitlines()[:2] == ["client connected", "greet gave HELLO"]
+
+
+def test_a_client_finds_its_server_before_and_behind(processes):
+    client = started(processes, "kaa_beacon_client")
+    for version in ("one", "two"):
+        server = started(processes, "kaa_beacon_server", version)
+        assert client.stdout.readline() == f"client 1 of {version}\n"
+        assert (
+            client.stdout.readline()
+            == "monitor 1 changed [('name', 'film'), ('parts', 1), ('type', 'video')]\n"
+        )
+        server.send_signal(signal.SIGINT)
+        said, wrong = server.communicate(timeout=LONG)
+        assert (said.splitlines()[0], wrong, server.returncode) == ("ready", "", 0)
+        assert client.stdout.readline() == "server went\n"
+    client.send_signal(signal.SIGINT)
+    assert client.communicate(timeout=LONG)[0] == ""
+    assert client.returncode == 0
+
+
+def test_a_program_of_coroutines_runs(processes):
+    said, wrong = started(processes, "kaa_coroutines").communicate(timeout=LONG)
+    assert wrong == ""
+    assert said.splitlines() == [
+        "True",
+        "ValueError: there are no feeds",
+        "[1, 2, 3]",
+        "['One', 'Six', 'Two']",
+        "timed out",
+        "1 3",
+        "done",
+    ]
+
+
+def test_the_examples_of_the_page_run(home):
+    page = ROOT / "docs" / "moving" / "kaa_rpc.md"
+    text = page.read_text()
+    names = {"__name__": "page"}
+    for block in re.finditer(r"```python\n(.*?)```", text, re.DOTALL):
+        line = text[: block.start(1)].count("\n")
+        exec(compile("\n" * line + block[1], str(page), "exec"), names)
