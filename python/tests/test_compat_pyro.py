@@ -140,6 +140,35 @@ def test_a_marked_class_shows_no_more_than_it_defines():
         assert below._pyroMethods == {"own"}
 
 
+def test_what_makes_and_ends_an_object_is_never_called():
+    @Pyro5.expose
+    class Held:
+        def __init__(self):
+            self.calls = []
+
+        def __enter__(self):
+            self.calls.append("enter")
+
+        def __eq__(self, other):
+            return True
+
+        def __hash__(self):
+            return 1
+
+        def __reduce__(self):
+            return "x"
+
+        def __reversed__(self):
+            return reversed([1, 2])
+
+    with Pyro5.Daemon() as daemon, proxy_of(daemon, Held()) as held:
+        held._pyroBind()
+        assert held._pyroMethods == {"__reversed__"}
+        for name in ("__init__", "__enter__", "__eq__", "__reduce__"):
+            with pytest.raises(AttributeError, match="unexposed or unknown"):
+                held._pyroInvoke(name, (), {})
+
+
 def test_without_the_rule_all_that_is_public_is_called():
     Pyro5.config.REQUIRE_EXPOSE = False
     with Pyro5.Daemon() as daemon, proxy_of(daemon, Radio()) as radio:
@@ -645,6 +674,34 @@ def test_a_server_that_is_gone_is_told_and_found_again(loops):
     radio._pyroReconnect()
     assert radio.double(1) == 2
     assert radio._pyroUri == uri
+
+
+def test_a_call_that_cannot_have_run_is_made_again(loops):
+    daemon = loops(Pyro5.Daemon())
+    uri = daemon.register(Radio(), "radio")
+    radio = Pyro5.Proxy(uri)
+    radio._pyroMaxRetries = 1
+    radio._pyroBind()
+    daemon.shutdown()
+    again = loops(Pyro5.Daemon(port=uri.port))
+    again.register(Radio(), "radio")
+    assert radio.double(1) == 2
+
+
+def test_what_a_method_could_not_reach_is_told_once(threaded):
+    ran = []
+
+    class Asking:
+        @Pyro5.expose
+        def ask(self):
+            ran.append(1)
+            raise andiron.UnavailableError("nobody is there")
+
+    asking = proxy_of(threaded, Asking())
+    asking._pyroMaxRetries = 3
+    with pytest.raises(errors.CommunicationError, match="nobody is there"):
+        asking.ask()
+    assert ran == [1]
 
 
 def test_a_port_that_is_taken_is_an_error_at_once(threaded):

@@ -606,6 +606,21 @@ def test_connections_take_no_threads(loops):
         assert [proxy.double(2) for proxy in proxies] == [4] * 6
 
 
+def test_methods_run_at_once(threaded):
+    both = threading.Barrier(2, timeout=30)
+
+    class Meeting:
+        @Pyro5.expose
+        def meet(self):
+            return both.wait() in (0, 1)
+
+    meeting = proxy_of(threaded, Meeting())
+    pending = meeting._pyroStart("meet", (), {})
+    with Pyro5.Proxy(meeting._pyroUri) as other:
+        assert other.meet()
+    assert pending.result(30)
+
+
 def test_a_part_of_a_message_holds_up_nobody(daemon):
     uri = daemon.register(Radio(), "radio")
     with socket.create_connection(("127.0.0.1", uri.port)) as stranger:
@@ -678,7 +693,7 @@ def test_what_waits_for_a_loop_is_refused_at_its_end():
     pending = radio._pyroStart("double", (1,), {})
     assert select.select(daemon.sockets, [], [], 30)[0]  # it has come, and nobody runs it
     daemon.close()
-    with pytest.raises(errors.CommunicationError):
+    with pytest.raises(errors.CommunicationError, match="closing"):
         pending.result(30)
 
 
