@@ -156,24 +156,46 @@ answer([told, client.addonname, ipcclientx.IPCClientX is IPCClientX, datastore.D
 
 def test_the_simple_test_says_how_it_went(kodi):
     since = len(kodi.log())
-    kodi.rpc("Addons.ExecuteAddon", addonid=ID, params=["simple"])
+    press(kodi, "Simple test")
     kodi.wait_for_log("The store at PYRO:kodi-IPC@localhost:9099 has kept a value and given it back", since)
-    dialog(kodi, "OK dialog")
+    close(kodi, "OK dialog")
+    close(kodi, PAGE)
 
 
-def dialog(kodi, label):
-    """Waits for a dialog, and closes it."""
+PAGE = "Add-on settings"
+
+
+def press(kodi, button):
+    """Presses a button of the settings page, as a user does."""
+    kodi.begin(f"import xbmc\nxbmc.executebuiltin('Addon.OpenSettings({ID})')")
+    reached(kodi, "Show all of it")
+    for key, control in (("Left", "Store"), ("Down", "Tests"), ("Right", "Simple test")):
+        kodi.rpc(f"Input.{key}")
+        reached(kodi, control)
+    if button != "Simple test":
+        kodi.rpc("Input.Down")
+        reached(kodi, button)
+    kodi.rpc("Input.Select")
+
+
+def reached(kodi, control):
+    current = "System.CurrentControl"
+    kodi.until(lambda: kodi.labels(current)[current] == control, f"the control {control!r}")
+
+
+def close(kodi, label):
+    """Waits for a window, and closes it."""
     current = "System.CurrentWindow"
-    kodi.until(lambda: kodi.labels(current)[current] == label, f"the dialog {label!r}")
+    kodi.until(lambda: kodi.labels(current)[current] == label, f"the window {label!r}")
     kodi.rpc("Input.Back")
-    kodi.until(lambda: kodi.labels(current)[current] != label, f"the end of the dialog {label!r}")
+    kodi.until(lambda: kodi.labels(current)[current] != label, f"the end of the window {label!r}")
 
 
 def test_the_detailed_tests_pass_and_leave_the_values_of_add_ons_alone(kodi):
     set_(kodi, "mine", "precious", persist=True)
     listed = f"{CLIENT}\nanswer(client.get_data_list())"
     before, since = kodi.python(listed), len(kodi.log())
-    kodi.rpc("Addons.ExecuteAddon", addonid=ID, params=["detailed"])
+    press(kodi, "Detailed self-tests")
     kodi.wait_for_log("tests have", since, seconds=60)
     results = (kodi.data(ID) / "selftest.log").read_text()
     assert re.search(r"All \d+ tests have passed\.", results), results
@@ -182,7 +204,8 @@ def test_the_detailed_tests_pass_and_leave_the_values_of_add_ons_alone(kodi):
     assert [
         sum(part in line for line in lines) for part in ("passed", "in this service", "in a program")
     ] == [24, 12, 12]
-    dialog(kodi, "Text viewer")
+    close(kodi, "Text viewer")
+    close(kodi, PAGE)
     assert kodi.python(listed) == before
     assert get(kodi, "mine") == "precious"
     assert not (kodi.data(ID) / "selftest").exists()

@@ -70,7 +70,8 @@ def _detailed() -> None:
     with open(path, "w", encoding="utf-8") as file:
         file.writelines(line + "\n" for line in lines)
     log(said, xbmc.LOGERROR if failed else xbmc.LOGINFO)
-    shown = [said, text(texts.LOG_FILE, path), "", *lines[3:]]
+    where = xbmcaddon.Addon(ID).getAddonInfo("profile") + "selftest.log"
+    shown = [said, text(texts.LOG_FILE, where), "", *lines[3:]]
     xbmcgui.Dialog().textviewer(text(texts.DETAILED_TESTS), "[CR]".join(shown).replace("\n", "[CR]"))
 
 
