@@ -56,8 +56,33 @@ def threaded(loops):
     return loops(Pyro5.Daemon())
 
 
+class Track:
+    def __init__(self, title):
+        self.title = title
+
+    def __eq__(self, other):
+        return isinstance(other, Track) and other.title == self.title
+
+    __hash__ = None
+
+
+class TrackError(Exception):
+    def __init__(self, track, code):
+        super().__init__(track, code)
+        self.code = code
+
+
+@pytest.fixture
+def hooks():
+    yield Pyro5
+    for cls in (Track, TrackError):
+        Pyro5.unregister_class_to_dict(cls)
+    for name in ("Track", "TrackError", f"{TrackError.__module__}.TrackError"):
+        Pyro5.unregister_dict_to_class(name)
+
+
 #: What a module of tests takes over.
-FIXTURES = pyro_settings, loops, daemon, threaded
+FIXTURES = pyro_settings, loops, daemon, threaded, hooks
 
 
 def proxy_of(daemon, obj, name=None):

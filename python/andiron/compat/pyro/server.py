@@ -15,6 +15,7 @@ from andiron.compat.pyro import errors
 from andiron.compat.pyro._calls import Calls, log
 from andiron.compat.pyro._config import SERVER_TYPES, config
 from andiron.compat.pyro._exposing import behavior, callback, expose, interface_of, oneway
+from andiron.compat.pyro._link import local_address, refuse_key
 from andiron.compat.pyro._loop import Job, Loop
 from andiron.compat.pyro.core import DAEMON_NAME, URI, current_context
 
@@ -165,8 +166,6 @@ class Daemon:
         threads: int,
     ) -> None:
         if unixsocket is not None:
-            from andiron.compat.pyro.client import local_address
-
             address = local_address(socket_path(unixsocket))
         else:
             address = _shared.network_address(host, port)
@@ -333,8 +332,6 @@ class Daemon:
 
     @_pyroHmacKey.setter
     def _pyroHmacKey(self, key: object) -> None:
-        from andiron.compat.pyro.client import refuse_key
-
         refuse_key(key)
 
     @property
