@@ -206,7 +206,7 @@ def test_one_way_calls_are_not_waited_for_and_their_errors_are_told(threaded, ca
     assert radio.hear("fail") is None
     assert done.wait(30)
     assert failed == [(True, "hear", ("fail",), {}, ValueError)]
-    assert radio.told() == ["a", "fail"]
+    assert sorted(radio.told()) == ["a", "fail"]  # they overlap
 
 
 def test_callbacks_log_what_they_raise(threaded, caplog):
