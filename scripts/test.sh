@@ -65,6 +65,9 @@ environment() { # folder, interpreter
     fi
 }
 
+# What has neither a system nor the engine of the package under it: it runs in the first part, and under the oldest Python.
+once="--ignore-glob=*/test_pure_session* --ignore-glob=*/test_keep* --ignore-glob=*/test_pure_codec.py"
+
 # The package for Python in an environment of its own. Everything else is tested where there is no Python.
 python() {
     found=$(find_python "" ${PYTHON:-python3 python3.13 python3.12 python3.11 python3.10})
@@ -89,7 +92,7 @@ pure() {
         echo "skipped: there is no environment with pytest"
         return
     fi
-    ANDIRON_PURE=1 target/venv/bin/pytest --quiet
+    ANDIRON_PURE=1 target/venv/bin/pytest --quiet --numprocesses auto $once
 }
 
 # And where there are no Unix sockets, no descriptors that are passed and no memory that is passed by reference.
@@ -98,9 +101,7 @@ without() {
         echo "skipped: there is no environment with pytest"
         return
     fi
-    # What has no system under it is no other here.
-    ANDIRON_PURE=1 PYTHONPATH=python/tests/without target/venv/bin/pytest --quiet --numprocesses auto python/tests \
-        --ignore-glob="*/test_pure_session*" --ignore-glob="*/test_keep*" --ignore-glob="*/test_codec.py" --ignore-glob="*/test_pure_codec.py"
+    ANDIRON_PURE=1 PYTHONPATH=python/tests/without target/venv/bin/pytest --quiet --numprocesses auto python/tests $once --ignore-glob=*/test_codec.py
 }
 
 # What the server in Rust and its store are held to, asked of the one in Python; tests that cannot be about it say why. Fewer kills than there were above, since a start of Python is longer.
@@ -237,7 +238,7 @@ other_pythons() {
         environment target/venv-$version "$found"
         target/venv-$version/bin/pip install --quiet --disable-pip-version-check -r python/tests/requirements.txt
         target/venv-$version/bin/pip install --quiet --disable-pip-version-check --no-deps --force-reinstall target/wheels/tests/*.whl
-        target/venv-$version/bin/pytest --quiet --numprocesses auto python/tests
+        target/venv-$version/bin/pytest --quiet --numprocesses auto python/tests $once
     done
 }
 
