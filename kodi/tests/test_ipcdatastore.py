@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from conftest import platform, zip_of
-from kodi import until
+from conftest import PROGRAM, platform, zip_of
+from kodi import OTHER_HOST, until
 
 ID = "service.ipcdatastore"
 
@@ -348,6 +348,26 @@ def test_a_port_that_is_taken_is_told_and_tried_again(kodi):
     begun(kodi, since)
     since = len(kodi.log())
     kodi.setting(ID, port=9099)
+    begun(kodi, since)
+
+
+def test_who_has_the_secret_uses_this_store_from_another_machine(kodi, tmp_path):
+    secret = tmp_path / "secret"
+
+    def andiron(*words):
+        environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}
+        return subprocess.run([PROGRAM, *words], env=environment, capture_output=True, text=True, timeout=30)
+
+    assert andiron("secret", "new", "--secret-file", secret).returncode == 0
+    since = len(kodi.log())
+    kodi.setting(ID, host="0.0.0.0", secret=secret.read_text().split()[0])
+    what, _, since = begun(kodi, since)
+    assert what.startswith("Program beside Kodi")
+    set_(kodi, "x", 20)
+    asked = ["get", "x", "--author", "tests", "--address", f"tls://{OTHER_HOST}:9099"]
+    assert andiron(*asked, "--secret-file", secret).stdout == "20\n"
+    assert "andiron secret new" in andiron(*asked).stderr
+    kodi.setting(ID, host="localhost", secret="")
     begun(kodi, since)
 
 

@@ -10,6 +10,8 @@ import subprocess
 import time
 from typing import Callable, Iterator
 
+import andiron
+
 from . import texts
 from .host import folder, own_file, text
 
@@ -184,5 +186,7 @@ class Daemon:
             if not self.is_alive():
                 last = self._lines()[-1:] or [f"andiron: {self._child.returncode}"]
                 raise CannotRun(last[0].replace("andiron: ", "", 1))
-            if time.monotonic() > until or self._pause(_LOOK):
+            if time.monotonic() > until:
                 raise CannotRun(text(texts.NOT_READY, int(_READY)))
+            if self._pause(_LOOK):
+                raise andiron.CancelledError("Kodi ends")
