@@ -259,6 +259,7 @@ def test_answers_say_something_too_and_nothing_of_one_is_in_the_next(daemon):
     assert context.response_annotations == {"TOLD": b"x"}
     with pytest.raises(ValueError, match="failed"):
         knowing.answer({"TOLD": b"y"}, fail=True)
+    assert context.response_annotations == {}
     for proxy in (other, knowing):
         assert proxy.said() == {}
         assert context.response_annotations == {}
@@ -518,6 +519,11 @@ def test_with_a_secret_it_is_by_tls(certificate):
         Pyro5.config.SECRET = new_secret()
         with pytest.raises(errors.SecurityError):
             Pyro5.Proxy(uri)._pyroBind()
+        own = Pyro5.Proxy(uri)
+        own._pyroSecret = secret
+        assert own.double(1) == 2
+        assert secret.encode()[9:] not in andiron.encode([own, uri])
+        own._pyroRelease()
         Pyro5.config.SECRET = secret
         with Pyro5.Proxy(uri) as radio:
             assert radio.double(1) == 2

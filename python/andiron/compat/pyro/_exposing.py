@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 import types
 
 from andiron.compat.pyro._config import config
@@ -93,7 +95,8 @@ def expose(method_or_class: T) -> T:
         for name, member in vars(what).items():
             if not is_private_attribute(name) and (isinstance(member, property) or _is_function(member)):
                 for function in _functions_of(member):
-                    function._pyroExposed = True
+                    with contextlib.suppress(AttributeError, TypeError):  # one of C takes no mark
+                        function._pyroExposed = True
         marked._pyroExposed = True
         return method_or_class
     functions = _functions_of(what)
@@ -149,7 +152,8 @@ def instancing_of(cls: type) -> tuple[str, Callable[[Any], Any] | None]:
 
 
 def _is_function(member: Any) -> bool:
-    return isinstance(member, (types.FunctionType, staticmethod, classmethod))
+    known = isinstance(member, (types.FunctionType, staticmethod, classmethod))
+    return known or (callable(member) and inspect.ismethoddescriptor(member))
 
 
 def _is_exposed(member: Any) -> bool:

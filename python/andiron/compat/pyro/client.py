@@ -54,6 +54,7 @@ class Proxy:
         #: How often a call that cannot have run is made again on another connection.
         self._pyroMaxRetries = config.MAX_RETRIES
         self._pyroSerializer: str | None = None
+        #: Its text, or the path of its file; without it `config.SECRET` is taken. It does not go with a proxy that is sent.
         self._pyroSecret: Any = None
         self._pyroAsynchronous = False
         self._pyroRawWireResponse = False
@@ -261,6 +262,8 @@ class Proxy:
     def _pyroTry(self, invoke: Callable[[Link], Any]) -> Any:
         """What it gives; again where the connection ended and it cannot have run."""
         left = self._pyroMaxRetries
+        if current_context.client is None:
+            current_context.response_annotations = {}
         while True:
             link = self._pyroLinked()
             self._pyroSeq = next(self._pyroNumbers) & 0xFFFF
