@@ -154,6 +154,14 @@ def test_a_server_has_the_attributes_and_defaults_that_it_had():
     assert not server.is_alive()
 
 
+def test_a_server_has_the_methods_that_threads_had():
+    server = IPCServer(Radio(), name="radio")
+    server.setDaemon(True)
+    assert (server.getName(), server.isDaemon(), server.isAlive()) == ("radio", True, False)
+    server.setName("another")
+    assert (server.name, server.uri) == ("another", "PYRO:another@localhost:9099")
+
+
 def test_a_server_has_the_states_that_it_had(serve):
     server = serve(Radio())
     assert (server.running, server.shutdown, server.is_alive(), server.isAlive()) == (True, False, True, True)
@@ -191,6 +199,7 @@ def test_a_serializer_that_nobody_knows_is_refused(make):
         ({"port": None, "host": "192.0.2.1"}, ValueError),
         ({"secret": "hello"}, PermissionError),
         ({"secret": 7}, TypeError),
+        ({"secret": b"hello"}, TypeError),
     ],
 )
 def test_what_cannot_be_a_place_is_refused_where_it_is_given(given, error):
@@ -358,6 +367,17 @@ def test_a_secret_is_given_as_text_or_as_a_file(serve, home):
         assert not IPCClient(port=server.port, secret=own).server_available()
         with pytest.raises(PermissionError):
             proxy_of(server, secret=own).tune(1)
+
+
+def test_a_secret_that_is_no_secret_is_told_as_what_was_given(home):
+    with pytest.raises(TypeError, match="the text of a secret, or the path of its file, not a int"):
+        IPCClient(secret=7)
+    for call in (
+        IPCServer(Radio(), port=0, secret="andiron1-short").start,
+        IPCClient(port=free_port(), secret="andiron1-short").get_exposed_object()._pyroBind,
+    ):
+        with pytest.raises(PermissionError, match=r"^`secret=`: this secret is damaged"):
+            call()
 
 
 def test_the_text_of_a_secret_stands_in_no_folder_of_others(monkeypatch):
@@ -579,6 +599,29 @@ def test_the_same_object_is_served_again(serve):
     third = serve(radio)
     second.stop()
     assert proxy_of(third).tune(3) == "3 MHz"
+
+
+def test_an_object_of_several_servers_is_closed_with_the_last_of_them(serve):
+    radio = Radio()
+    first = serve(radio)
+    taken = IPCServer(radio, port=first.port)
+    with pytest.raises(OSError, match="in use"):
+        taken.start()
+    taken.stop()
+    assert (radio.closed, proxy_of(first).tune(1)) == (0, "1 MHz")
+    first.stop()
+    assert radio.closed == 1
+
+
+def test_an_object_that_fails_when_it_hears_of_its_server_leaves_no_port_taken(serve):
+    class Told(Radio):
+        def _served(self, server):
+            raise LookupError(server.addresses[0])
+
+    port = free_port()
+    with pytest.raises(LookupError, match=str(port)):
+        serve(Told(), port=port)
+    assert proxy_of(serve(Radio(), port=port)).tune(1) == "1 MHz"
 
 
 def test_a_server_needs_nobody_who_keeps_it(home):
@@ -877,6 +920,11 @@ def test_the_settings_of_an_add_on_decide_where_both_ends_are(kodi, home):
         f"andiron: IPC Server Started: PYRO:radio@127.0.0.1:{port}",
         f"andiron: IPC Server Stopped: PYRO:radio@127.0.0.1:{port}",
     ]
+
+
+def test_spaces_around_a_host_in_settings_are_no_part_of_it(kodi):
+    kodi.settings["service.radio"] = {"data_name": "radio", "host": " localhost ", "port": " 9300 "}
+    assert IPCClient("service.radio").uri == "PYRO:radio@localhost:9300"
 
 
 def test_the_secret_of_an_add_on_is_used(kodi, home):

@@ -1,8 +1,10 @@
 """Programs that were written for service.ipcdatastore, and what went wrong there."""
 
+import gc
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 import threading
@@ -233,8 +235,25 @@ def test_every_serializer_works_and_a_string_is_no_error(store, datatype):
         assert client.delete("x") == value
 
 
+def test_a_disk_that_cannot_be_written_ends_no_connection(port, tmp_path):
+    """Of others who write meanwhile nothing fails."""
+    with served(port, tmp_path / "kept"):
+        client = IPCClientX(port=port)
+        client.raise_exception = True
+        assert client.set("x", 1, persist=True)
+        hub = client.hub
+        shutil.rmtree(tmp_path / "kept")
+        for call in (lambda: client.set("x", 2, persist=True), client.savedata):
+            with pytest.raises(ipcdatastore.SaveFailedError, match=r"removed or replaced") as raised:
+                call()
+            assert raised.value.errno == ipcdatastore.IPCERROR_SAVEFAILED
+        assert client.set("y", 1)
+        assert client.hub is hub
+        client.close()
+
+
 KINDS = [
-    (andiron.UnavailableError, "ServerUnavailableError", 3),
+    (andiron.UnavailableError, "SaveFailedError", 6),  # the server is there, so it is about its disk
     (andiron.DeadlineError, "ServerUnavailableError", 3),
     (andiron.AuthenticationError, "ServerUnavailableError", 3),
     (andiron.UnknownError, "ServerReconnectFailedError", 4),
@@ -271,8 +290,8 @@ def test_each_failure_has_the_class_and_number_that_it_had_and_says_what_it_is(
     assert "this is what went wrong" in str(error)
     assert type(error.__cause__) is raised
     assert "in fail" in error.tb
-    # What cannot have been done is tried again, over a new connection in place of the kept one beside.
-    assert len(tries) == (3 + 4 if raised is andiron.UnavailableError else 2)
+    # What cannot have been done is tried again.
+    assert len(tries) == (3 + 3 if raised is andiron.UnavailableError else 2)
 
 
 @pytest.mark.parametrize("method", ["get", "delete"])
@@ -586,6 +605,38 @@ def test_what_was_set_before_it_is_served_is_there_when_it_is(port, tmp_path):
     again.start()
     assert client.get("z") == 3
     again.stop()
+
+
+def test_an_object_that_nobody_has_any_more_leaves_its_folder(tmp_path):
+    before = set(threading.enumerate())
+    for number in range(3):
+        data = DataObjects(os.fsencode(tmp_path))
+        data.set("x", number, "weather", persist=True)
+        del data
+        gc.collect()
+    assert DataObjects(tmp_path).get("me", "x", "weather").value == 2
+    gc.collect()
+    assert set(threading.enumerate()) <= before
+
+
+def test_one_server_at_a_time_offers_it(port, tmp_path):
+    with served(port, tmp_path) as server:
+        data = server.expose_obj
+        other = IPCServer(data, port=0)
+        with pytest.raises(andiron.ConflictError, match="stop that one"):
+            other.start()
+        other.stop()
+        client = IPCClientX(port=port)
+        assert client.set("x", 1)
+        assert data.get("me", "x", client.addonname).value == 1
+        client.close()
+
+
+def test_no_folder_is_the_same_as_an_empty_one():
+    data = DataObjects("")
+    with pytest.raises(ipcdatastore.SaveFailedError):
+        data.set("x", 1, "weather", persist=True)
+    data.close()
 
 
 def test_a_port_that_is_taken_leaves_the_object_as_it_was(port, tmp_path):

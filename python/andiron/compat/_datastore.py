@@ -102,7 +102,7 @@ class DataObjects:
 
     def __init__(self, persist_dir: str | os.PathLike[str] | None = None) -> None:
         """``persist_dir``: the folder of what is set with ``persist``; without one nothing outlives the server."""
-        self._folder = None if persist_dir is None else os.fspath(persist_dir)
+        self._folder = os.fsdecode(persist_dir) if persist_dir else None
         #: For programs that set it: what is persistent is on the disk when `set` returns, whatever this is.
         self.autosave = True
         self._lock = allocate_lock()
@@ -124,6 +124,10 @@ class DataObjects:
         There programs of this user, who need no secret, read at memory speed.
         """
         with self._lock:
+            if self._is_offered():
+                raise _errors.ConflictError(
+                    "another server that runs offers this `DataObjects`: stop that one, or give each its own"
+                )
             self._move()
         port, open_to_user = place.port, place.secret is None and is_this_machine(place.host)
         named = bool(port) and open_to_user and hasattr(socket, "AF_UNIX")
@@ -150,11 +154,19 @@ class DataObjects:
         with self._lock:
             self._leave()
 
+    def __del__(self) -> None:
+        """Ends its own store, as ever: whoever comes next has the folder."""
+        if getattr(self, "_own", None) is not None:
+            self._leave()
+
+    def _is_offered(self) -> bool:
+        """Whether it stands for the store of a server that was not stopped yet."""
+        return self._hub is not None and self._own is None and not self._lent
+
     def _use(self, hub: Hub) -> None:
-        self._hub, self._lent = hub, False
-        before, self._before = self._before, []
-        for author, items in before:
+        for author, items in self._before:
             hub.store.author(author).update(items)
+        self._hub, self._lent, self._before = hub, False, []
 
     def _move(self) -> None:
         """Leaves its store for another one, and takes along what is in no folder."""

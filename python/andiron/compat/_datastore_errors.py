@@ -140,21 +140,25 @@ def explained(
     name: object,
     value: Any = None,
     own: type[_OfSavedError] | None = None,
+    answered: bool = False,
 ) -> IPCClientError:
     """What an error of Andiron is called here.
 
     ``name``: of the entry, or of what is saved. ``value``: that was to be set. ``own``: what it is called where nothing can be kept, or was.
+    ``answered``: the server is there, and says so itself: what it cannot reach is its disk.
     """
     if isinstance(error, IPCClientError):
         return error
     told: _Worded | ObjectNotSerializableError
     if isinstance(error, _errors.UnknownError):
         told = ServerReconnectFailedError(uri, why=error)
-    elif isinstance(error, _UNAVAILABLE):
-        told = ServerUnavailableError(uri, why=error)
-    elif own is not None and isinstance(error, _NOT_KEPT):
+    elif own is not None and (
+        isinstance(error, _NOT_KEPT) or (answered and isinstance(error, _errors.UnavailableError))
+    ):
         told = own()
         told.updatemessage(author, name, error)
+    elif isinstance(error, _UNAVAILABLE):
+        told = ServerUnavailableError(uri, why=error)
     elif isinstance(error, _errors.EncodingError) and error.operation is None and value is not None:
         told = ObjectNotSerializableError.of(error)
     else:

@@ -107,7 +107,7 @@ if TYPE_CHECKING:
         name: str
         host: str | None
         port: int | None
-        secret: str | None
+        secret: str | os.PathLike[str] | None
 
 else:
     from andiron._rows import row
@@ -132,10 +132,8 @@ def checked(place: Place) -> Place:
         raise ValueError(f"host={host!r} is another machine, and port=None: give the port there")
     if port is None and not _is_path(host) and (":" in name or "/" in name):
         raise ValueError(f"name={name!r}: without a port it is a name on this machine, of A-Z a-z 0-9 . _ -")
-    if secret is not None:
-        secret = os.fspath(secret)
-        secret_file(secret)
-    return Place(name, host, port, secret)
+    secret_file(secret)
+    return Place(name, host, port, None if secret is None else os.fspath(secret))
 
 
 def _is_path(host: str | None) -> bool:
@@ -174,7 +172,7 @@ def uri_of(place: Place) -> str:
     return f"PYRO:{place.name}@{location}"
 
 
-def place_of(uri: str, secret: str | None) -> Place:
+def place_of(uri: str, secret: str | os.PathLike[str] | None) -> Place:
     """The place of what `uri_of` gives, or anybody wrote.
 
     >>> place_of("PYRO:kodi-IPC@[::1]:9099", None)
@@ -199,7 +197,7 @@ def settings_of(add_on_id: str, place: Place) -> Place:
         return place
     try:
         setting = xbmcaddon.Addon(add_on_id).getSetting
-        name, host, port = setting("data_name"), setting("host"), int(setting("port"))
+        name, host, port = setting("data_name"), (setting("host") or "").strip(), int(setting("port"))
         if not name or not host:
             raise ValueError("`data_name` or `host` is empty")
         return checked(Place(name, host, port, setting("secret") or place.secret))
@@ -238,6 +236,12 @@ class _Files:
             if path is None:
                 path = self._paths[text] = self._in_memory(text) or self._on_disk(text)
             return path
+
+    def unnamed(self, said: str, how: str) -> str:
+        """Words about such a file, as words about the text, which is all that the program knows."""
+        for path in list(self._paths.values()):
+            said = said.replace(f"line 1 of {path}: ", f"`{how}`: ")
+        return said
 
     def _in_memory(self, text: str) -> str | None:
         if not hasattr(os, "memfd_create"):
@@ -285,7 +289,7 @@ def is_text(secret: object) -> bool:
     return isinstance(secret, str) and secret.strip().startswith("andiron1-")
 
 
-def secret_file(secret: str | None) -> str | None:
+def secret_file(secret: str | os.PathLike[str] | None) -> str | None:
     """The file of a secret: of its text, or of the path of the file itself; `None` for none, which means the usual one of the user."""
     if secret is None:
         return None
@@ -294,7 +298,7 @@ def secret_file(secret: str | None) -> str | None:
             f"secret= is the text of a secret, or the path of its file, not a {type(secret).__name__}"
         )
     if is_text(secret):
-        return _files.path(secret.strip())
+        return _files.path(str(secret).strip())
     path = os.path.expanduser(os.fspath(secret))
     if not os.path.exists(path):
         raise _errors.AuthenticationError(
@@ -305,7 +309,9 @@ def secret_file(secret: str | None) -> str | None:
 
 def in_words(error: andiron.Error, how: str = "secret=") -> andiron.Error:
     """An error that tells how to give a secret here."""
-    said = error.message.replace("its file by `--secret-file` (`secret_file` in a program)", f"it by `{how}`")
+    said = _files.unnamed(error.message, how).replace(
+        "its file by `--secret-file` (`secret_file` in a program)", f"it by `{how}`"
+    )
     return type(error)(
         said.replace(
             "its file to both ends by `--secret-file` (`secret_file` in a program)",

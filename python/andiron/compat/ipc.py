@@ -128,8 +128,9 @@ class IPCServer:
         _shared.log("info", f"IPC Server Started: {self.uri}")
 
     def stop(self) -> None:
-        """Takes no further calls and comes back when it is over: calls under way were given half a second to end, and then the object was closed, if it has a method ``close``.
+        """Takes no further calls and comes back when it is over.
 
+        Calls under way were given half a second to end, and then the object was closed, if it has a method ``close`` and no other server offers it.
         A method of the object may call it: then it ends behind the answer to that call.
         """
         with self._lock:
@@ -149,6 +150,21 @@ class IPCServer:
         return self.running
 
     isAlive = is_alive
+
+    def getName(self) -> str:
+        """Its name, as threads of those days told it."""
+        return self.name
+
+    def setName(self, name: str) -> None:
+        """Names it otherwise, before it starts."""
+        self.name = name
+
+    def isDaemon(self) -> bool:
+        """Whether it keeps no process alive: it never does."""
+        return True
+
+    def setDaemon(self, daemonic: bool) -> None:
+        """Changes nothing."""
 
     def join(self, timeout: float | None = None) -> None:
         """Waits until it is stopped, so many seconds at most, or until the host of this program ends (`andiron.abort_when`)."""
@@ -192,7 +208,11 @@ class IPCServer:
             raise _shared.in_words(error) from error
         told = getattr(type(self.expose_obj), "_served", None)
         if told is not None:
-            told(self.expose_obj, server)
+            try:
+                told(self.expose_obj, server)
+            except BaseException:
+                server.stop()
+                raise
         if self.port == 0:
             self.port = int(server.addresses[0].rpartition(":")[2])
         return server
@@ -220,9 +240,13 @@ class IPCServer:
                 stopping.join(_GRACE)
             elif server is not None:
                 server.stop()
+            _serving.discard(self)
             try:
                 close = getattr(self.expose_obj, "close", None)
-                if callable(close):
+                # Also one that never started is stopped, whose object another one may offer.
+                if callable(close) and not any(
+                    other.expose_obj is self.expose_obj for other in list(_serving)
+                ):
                     close()
             finally:
                 if stopping is not None:
@@ -230,7 +254,6 @@ class IPCServer:
         finally:
             self.p4daemon = None
             self.running = False
-            _serving.discard(self)
             self._over.set()
             _shared.log("info", f"IPC Server Stopped: {self.uri}")
 
@@ -298,7 +321,7 @@ class RemoteObject:
     def __init__(self, uri: str, secret: str | os.PathLike[str] | None = None) -> None:
         self._pyroUri = uri
         self._pyroTimeout = _shared.TIMEOUT
-        self._place = _shared.place_of(uri, None if secret is None else os.fspath(secret))
+        self._place = _shared.place_of(uri, secret)
         self._at: _shared.Connected | None = None
 
     def _pyroBind(self) -> bool:
@@ -427,7 +450,7 @@ def _place(
     add_on_id: str, name: str, host: str | None, port: int | None, secret: str | os.PathLike[str] | None
 ) -> Place:
     """The place that the arguments say, or the settings of an add-on."""
-    place = Place(name, host, port, None if secret is None else os.fspath(secret))
+    place = Place(name, host, port, secret)
     return _shared.checked(_shared.settings_of(add_on_id, place) if add_on_id else place)
 
 

@@ -340,12 +340,18 @@ class IPCClientX(IPCClient):
                 self._hub_of = uri
             return hub
 
-    def _lose(self, hub: andiron.Hub) -> None:
-        """Hears that this connection is lost, and what was read over it with it."""
+    def _lost(self, hub: andiron.Hub) -> bool:
+        """Whether this connection is lost. Then what was read over it is forgotten."""
+        try:
+            if hub.fileno() >= 0:
+                return False
+            hub.close()
+        except _errors.Error:
+            pass  # it is that of a parent, and cannot be made anew here
         with self._lock:
             if self._hub is hub:
                 self._forget()
-        hub.close()
+        return True
 
     def _do(
         self,
@@ -362,16 +368,22 @@ class IPCClientX(IPCClient):
 
         ``again``: it may be asked twice. ``value`` and ``own``: as for `explained`.
         """
+
+        def explain(error: Exception, answered: bool) -> IPCClientError:
+            return explained(error, self.uri, author, name, value, own, answered)
+
         try:
-            return self._tried(work, again)
+            return self._tried(work, again, explain)
         except Exception as error:  # as it always was: nothing is raised where nobody wants that
-            told = explained(error, self.uri, author, name, value, own)
+            told = explain(error, False)
             _shared.log("info", told.message)
             if self.raise_exception:
                 raise told from told.__cause__
             return failed
 
-    def _tried(self, work: Callable[[andiron.Hub], T], again: bool) -> T:
+    def _tried(
+        self, work: Callable[[andiron.Hub], T], again: bool, explain: Callable[[Exception, bool], Exception]
+    ) -> T:
         left = max(1, self.num_of_server_retries)
         pause = _PAUSE
         while True:
@@ -381,16 +393,15 @@ class IPCClientX(IPCClient):
                     hub = self._connected()
                     return work(hub)
             except (_errors.UnavailableError, _errors.UnknownError, _errors.OverloadedError) as error:
-                over = not isinstance(error, _errors.OverloadedError)
-                if over and hub is not None:
-                    self._lose(hub)
+                # A server that is there may say so too, of its disk. Other threads go on to use the connection then.
+                over = hub is not None and self._lost(hub)
                 if isinstance(error, _errors.UnknownError) and not again:
                     raise
                 if over and kept is not None and hub is kept:
                     continue  # that the server was started anew meanwhile is no try at this one
                 left -= 1
                 if not left:
-                    raise
+                    raise explain(error, hub is not None and not over) from error
             time.sleep(pause)
             pause *= 2
 
