@@ -1,9 +1,12 @@
 """Programs that were written for `kaa.rpc`, and the page on how they move."""
 
 import errno
+import os
 import re
 import signal
 import sys
+
+import pytest
 
 from conftest import ROOT
 from kaa_house import LONG
@@ -61,6 +64,32 @@ def test_a_program_of_coroutines_runs(processes):
         "1 3",
         "done",
     ]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
+def test_a_forked_child_connects_anew(processes):
+    child = processes.python(
+        """
+        import os
+        from andiron.compat import kaa_rpc as kaa
+        server = kaa.rpc.Server("parent")
+        server.register(kaa.rpc.expose("echo")(lambda word: word))
+        client = kaa.rpc.connect("parent")
+        client.rpc("echo", "parent").connect(print)
+        client.rpc("echo", 0).wait()
+        if os.fork() == 0:
+            try:
+                client.rpc("echo", 1).wait()
+            except IOError as error:
+                print("belongs to the parent" in str(error))
+            print(kaa.rpc.connect("parent").rpc("echo", "child").wait())
+        else:
+            os.wait()
+            print(client.rpc("echo", "again").wait())
+        """
+    )
+    said, _ = child.communicate(timeout=LONG)
+    assert sorted(said.split()) == ["True", "again", "child", "parent"]
 
 
 def test_the_examples_of_the_page_run(home):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import atexit
 from weakref import WeakSet
 
+from andiron import _fork
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Protocol
@@ -16,15 +18,25 @@ if TYPE_CHECKING:
             """Ends it."""
 
 
-_open: WeakSet[Closes] = WeakSet()
+class _Open:
+    """Servers and clients that nobody has closed."""
+
+    def __init__(self) -> None:
+        self._all: WeakSet[Closes] = WeakSet()
+        _fork.inherits(self)
+
+    def add(self, what: Closes) -> None:
+        self._all.add(what)
+
+    def close(self) -> None:
+        for each in list(self._all):
+            each.close()
+
+    def forked(self) -> None:
+        """Has none of them: they are the parent's, and so are their threads."""
+        self._all = WeakSet()
 
 
-def close_at_exit(what: Closes) -> None:
-    """Has it closed."""
-    _open.add(what)
-
-
-@atexit.register
-def _close_all() -> None:
-    for each in list(_open):
-        each.close()
+_open = _Open()
+close_at_exit = _open.add
+atexit.register(_open.close)
