@@ -269,12 +269,30 @@ def test_what_is_in_progress_of_something():
         kaa.inprogress(1)
 
 
-def test_what_comes_behind_the_end_of_a_channel_is_done_at_once():
-    turns, done = ThreadTurns(), []
+def test_what_comes_behind_the_end_of_a_channel_is_done_as_well():
+    turns, done, last = ThreadTurns(), [], threading.Event()
     turns.soon(done.append, 1)
     turns.close()
+    assert done == [1]
     turns.soon(done.append, 2)
+    turns.later(0, last.set)
+    assert last.wait(LONG)
     assert done == [1, 2]
+
+
+def test_what_waits_for_a_while_goes_on_behind_the_end_of_a_channel(house):
+    server, client = house.pair()
+    again = threading.Event()
+
+    @kaa.coroutine()
+    def reconnect():
+        yield kaa.delay(0.01)
+        again.set()
+
+    client.signals["closed"].connect(reconnect)
+    server.close()
+    client.close()
+    assert again.wait(LONG)
 
 
 # Coroutines.

@@ -24,14 +24,14 @@ def test_the_programs_of_the_documentation_run(processes):
     client = started(processes, "kaa_rpc_client")
     said, wrong = client.communicate(timeout=LONG)
     assert wrong == ""
-    assert set(said.splitlines()[:3]) == {"5 in a callback", "7", "server"}
-    assert said.splitlines()[3:] == [
+    assert set(said.splitlines()[:4]) == {"5 in a callback", "7", "server", "it says hello"}
+    assert said.splitlines()[4:] == [
         f"{errno.ENOENT} /nowhere/at/all",
         "Exception during RPC call 'file.open'; remote traceback follows:",
     ]
     said, wrong = server.communicate(timeout=LONG)
     assert wrong == ""
-    assert said.splitlines()[:2] == ["client connected", "greet gave HELLO"]
+    assert said.splitlines()[0] == "client connected"
 
 
 def test_a_client_finds_its_server_before_and_behind(processes):
@@ -75,7 +75,7 @@ def test_a_forked_child_connects_anew(processes):
         server = kaa.rpc.Server("parent")
         server.register(kaa.rpc.expose("echo")(lambda word: word))
         client = kaa.rpc.connect("parent")
-        client.rpc("echo", "parent").connect(print)
+        client.rpc("echo", "parent").connect(lambda _: None)  # a thread begins for that
         client.rpc("echo", 0).wait()
         if os.fork() == 0:
             try:
@@ -89,7 +89,7 @@ def test_a_forked_child_connects_anew(processes):
         """
     )
     said, _ = child.communicate(timeout=LONG)
-    assert sorted(said.split()) == ["True", "again", "child", "parent"]
+    assert sorted(said.split()) == ["True", "again", "child"]
 
 
 def test_the_examples_of_the_page_run(home):

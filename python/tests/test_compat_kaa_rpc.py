@@ -412,15 +412,19 @@ def test_who_is_not_connected_is_told_in_any_thread(house):  # K14
 
 def test_no_thread_is_left_behind(house):
     def threads():
-        return [thread for thread in threading.enumerate() if thread.name == "andiron-kaa_rpc"]
+        return {thread for thread in threading.enumerate() if thread.name == "andiron-kaa_rpc"}
 
     before = threads()
     server, client = house.pair()
     client.rpc("ask_back", 1).connect(house.player.noted.append)
     client.rpc("forever").timeout(LONG).exception.connect(lambda *_: False)
-    assert len(threads()) > len(before)
+    of_channels = {client._thread, client._turns._thread}
+    assert of_channels <= threads() - before
     client.close()
     server.close()
+    assert not of_channels & threads(), "to close a channel waits for its threads"
+    for thread in threads() - before:  # that of all channels, which have nothing more to do
+        thread.join(LONG)
     assert threads() == before
 
 

@@ -6,6 +6,8 @@ from andiron.compat import kaa_rpc as kaa
 class Greeter(object):
     @kaa.rpc.expose()
     def greet(self, word):
+        print("it says", word)
+        greeted.finish(word)
         return word.upper()
 
 
@@ -13,6 +15,7 @@ class Greeter(object):
 def foo():
     name = yield client.rpc("name")
     print(name)
+    yield greeted
     try:
         yield client.rpc("file.open", "/nowhere/at/all")
     except IOError as e:
@@ -22,6 +25,7 @@ def foo():
     kaa.main.stop()
 
 
+greeted = kaa.InProgress()
 client = kaa.rpc.Client("test", "secret")
 client.connect(Greeter())
 x = client.rpc("do_something", 6)

@@ -89,7 +89,7 @@ class Calls:
     def __init__(self, turns: Turns) -> None:
         self._turns = turns
         self._numbers = itertools.count(1)
-        self._lock = threading.RLock()  # a callback of a call that fails at once may call again
+        self._lock = threading.Lock()
         self._running: dict[int, Call] = {}
         #: What to begin when the channel is open; `None`: nothing waits for that.
         self._waiting: list[tuple[Call, tuple[Any, ...], dict[str, Any]]] | None = []
@@ -134,10 +134,10 @@ class Calls:
                         call._settle(None, error, None)
             self._waiting, self._far = None, far
 
-    def end(self, error: Exception, wanted: bool) -> None:
-        """The channel is not open (any more), which all fail with that are not finished. ``wanted``: it was closed here, so nobody is told who does not ask."""
+    def end(self, error: Exception, wanted: bool) -> bool:
+        """The channel is not open (any more): what is not finished fails with that. Whether it was open. ``wanted``: it was closed here, so nobody is told who does not ask."""
         with self._lock:
-            self._far = None
+            was_open, self._far = self._far is not None, None
             waiting, self._waiting = self._waiting or [], None
         ended = [call for call, _, _ in waiting]
         while self._running:
@@ -148,6 +148,7 @@ class Calls:
         for call in ended:
             call._exception.handled = wanted
             call._settle(None, error, None)
+        return was_open
 
     def give_up(self, number: int) -> None:
         """Has a call end at the other end as well, where that can be."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from functools import partial
 
 from andiron import _errors
@@ -39,7 +38,6 @@ class Channel:
         self._end = End(self._calls, self._function)
         self._connecting = InProgress(turns=turns)
         self._hub: Hub | None = None
-        self._losing = threading.Lock()
 
     @property
     def connected(self) -> bool:
@@ -98,15 +96,14 @@ class Channel:
 
     def _lost(self, error: Exception | None, wanted: bool) -> None:
         """It is not open any more. Tells so, if it was. ``wanted``: it was closed here."""
-        with self._losing:
-            was_open = self._calls.is_open()
-            self._calls.end(error or closed(), wanted)
+        was_open = self._calls.end(error or closed(), wanted)
         self._end.end()
         if was_open:
             self._turns.soon(self.signals["closed"].emit)
 
 
 def closed() -> Exception:
+    """What calls fail with that a closed channel leaves behind."""
     return _errors.UnknownError(
         "the channel was closed before the answer came: the call may or may not have run"
     )

@@ -6,6 +6,7 @@ import heapq
 import threading
 import time
 from collections import deque
+from functools import partial
 from itertools import count
 
 from andiron import _fork, _host, _log
@@ -37,33 +38,28 @@ class ThreadTurns:
     def _begin(self) -> None:
         self._changed = threading.Condition()
         self._ready: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
-        #: What is to be run later, the soonest first.
-        self._timed: list[tuple[float, int, Timed]] = []
-        self._numbers = count()
         self._thread: threading.Thread | None = None
         self._is_closed = False
 
     def soon(self, function: Callable[..., object], *args: Any) -> None:
-        """Has a function run behind those that were given before; at once where they are closed and nothing runs there any more."""
+        """Has a function run behind those that were given before; where these are closed, and nothing runs there any more, by those that belong to nobody."""
         with self._changed:
             over = self._is_closed and self._thread is None
             if not over:
                 self._ready.append((function, args))
-                self._attend()
+                if self._thread is None:
+                    self._thread = _begun(self._serve)
+                self._changed.notify_all()
         if over:
-            _run(function, args)
+            _of_all.soon(function, *args)
 
     def later(self, seconds: float, function: Callable[[], object]) -> Timed:
         """Has a function run so many seconds later, unless it is given up before."""
-        timed = Timed(function)
-        with self._changed:
-            heapq.heappush(self._timed, (time.monotonic() + seconds, next(self._numbers), timed))
-            self._attend()
-        return timed
+        return _clock.later(seconds, partial(self.soon, function))
 
     def is_here(self) -> bool:
         """Whether this is its thread."""
-        return getattr(_local, "turns", None) is self
+        return of_thread() is self
 
     def wake(self) -> None:
         """Has `run_until` look again."""
@@ -74,17 +70,12 @@ class ThreadTurns:
         """Goes on with what there is to do, on its own thread, within something that waits there: as a main loop within a main loop."""
         while not done() and (until is None or time.monotonic() < until):
             _host.check()
-            work = self._next(done, _host.SLICE if until is None else until - time.monotonic())
-            if work is not None:
-                _run(*work)
+            self._run_next(done, _host.SLICE if until is None else until - time.monotonic())
 
     def close(self) -> None:
-        """Does what there is to do now, and then ends its thread, for which it waits shortly; what was to be run later is not."""
-        with self._changed:
-            self._is_closed = True
-            self._timed.clear()
-            thread = self._thread
-            self._changed.notify_all()
+        """Does what there is to do now, and then ends its thread, for which it waits shortly."""
+        self.end()
+        thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(_PATIENCE)
 
@@ -92,44 +83,42 @@ class ThreadTurns:
         """The same without waiting."""
         with self._changed:
             self._is_closed = True
-            self._timed.clear()
             self._changed.notify_all()
-
-    def _attend(self) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._serve, name="andiron-kaa_rpc", daemon=True)
-            self._thread.start()
-        self._changed.notify_all()
 
     def _serve(self) -> None:
         _local.turns = self
         while True:
-            work = self._next(lambda: self._is_closed, self._idle)
-            if work is not None:
-                _run(*work)
-                del work  # what it has is not kept until the next comes
+            if self._run_next(lambda: self._is_closed, self._idle):
                 continue
             with self._changed:
-                if not self._ready and (self._is_closed or not self._timed):
+                if not self._ready:
                     self._thread = None
                     return
 
-    def _next(
-        self, done: Callable[[], bool], seconds: float
-    ) -> tuple[Callable[..., object], tuple[Any, ...]] | None:
-        """What is to be done next; `None` where nothing came in time, or it is done."""
+    def _run_next(self, done: Callable[[], bool], seconds: float) -> bool:
+        """Runs what is next. False where nothing came in time, or it is done."""
         until = time.monotonic() + seconds
         with self._changed:
-            while True:
-                now = time.monotonic()
-                while self._timed and self._timed[0][0] <= now:
-                    self._ready.append((heapq.heappop(self._timed)[2].run, ()))
-                if self._ready:
-                    return self._ready.popleft()
-                if done() or now >= until:
-                    return None
-                wake = min(until, self._timed[0][0]) if self._timed else until
-                self._changed.wait(max(0.0, wake - now))
+            while not self._ready:
+                left = until - time.monotonic()
+                if done() or left <= 0:
+                    return False
+                self._changed.wait(left)
+            function, args = self._ready.popleft()
+        _run(function, args)
+        return True
+
+
+class _OfAll(ThreadTurns):
+    """Those that belong to nobody. Their thread ends as soon as nothing is left to be done, and a forked child has none of it."""
+
+    def __init__(self) -> None:
+        super().__init__(0.0)
+        _fork.inherits(self)
+
+    def forked(self) -> None:
+        """Begins anew."""
+        self._begin()
 
 
 class LoopTurns:
@@ -164,8 +153,10 @@ class LoopTurns:
 class Timed:
     """Something that is to be run later."""
 
-    def __init__(self, function: Callable[[], object]) -> None:
+    def __init__(self, function: Callable[[], object], told: Callable[[], object] | None = None) -> None:
         self._function: Callable[[], object] | None = function
+        #: Hears that it was given up.
+        self._told = told
 
     def run(self) -> None:
         """Runs it, unless it was given up."""
@@ -176,6 +167,62 @@ class Timed:
     def give_up(self) -> None:
         """Has it not run."""
         self._function = None
+        if self._told is not None:
+            self._told()
+
+    def is_over(self) -> bool:
+        """Whether it has run, or was given up."""
+        return self._function is None
+
+
+class _Clock:
+    """Has things begin at their times, on the threads of others; its own is there as long as there are any."""
+
+    def __init__(self) -> None:
+        self.forked()
+        _fork.inherits(self)
+
+    def forked(self) -> None:
+        """Begins anew."""
+        self._changed = threading.Condition()
+        #: The soonest first.
+        self._timed: list[tuple[float, int, Timed]] = []
+        self._numbers = count()
+        self._thread: threading.Thread | None = None
+
+    def later(self, seconds: float, function: Callable[[], object]) -> Timed:
+        timed = Timed(function, self._look)
+        with self._changed:
+            heapq.heappush(self._timed, (time.monotonic() + seconds, next(self._numbers), timed))
+            if self._thread is None:
+                self._thread = _begun(self._serve)
+            self._changed.notify_all()
+        return timed
+
+    def _look(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    def _serve(self) -> None:
+        while True:
+            with self._changed:
+                while self._timed and self._timed[0][2].is_over():
+                    heapq.heappop(self._timed)
+                if not self._timed:
+                    self._thread = None
+                    return
+                left = self._timed[0][0] - time.monotonic()
+                if left > 0:
+                    self._changed.wait(left)
+                    continue
+                due = heapq.heappop(self._timed)[2]
+            due.run()
+
+
+def _begun(work: Callable[[], object]) -> threading.Thread:
+    thread = threading.Thread(target=work, name="andiron-kaa_rpc", daemon=True)
+    thread.start()
+    return thread
 
 
 def _run(function: Callable[..., object], args: tuple[Any, ...]) -> None:
@@ -196,19 +243,8 @@ def of_thread() -> ThreadTurns | None:
     return getattr(_local, "turns", None)
 
 
-class _OfAll(ThreadTurns):
-    """Those that belong to nobody: their thread ends as soon as nothing is left to be done, and a forked child has none of it."""
-
-    def __init__(self) -> None:
-        super().__init__(0.0)
-        _fork.inherits(self)
-
-    def forked(self) -> None:
-        """Begins anew."""
-        self._begin()
-
-
 _of_all = _OfAll()
+_clock = _Clock()
 
 
 def here() -> Turns:
