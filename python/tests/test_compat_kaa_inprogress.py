@@ -7,6 +7,7 @@ import types
 import pytest
 
 from andiron.compat import kaa_rpc as kaa
+from andiron.compat._kaa import signals
 from andiron.compat._kaa.turns import ThreadTurns
 from kaa_house import LONG, House, happening
 
@@ -38,6 +39,25 @@ def test_signals_have_the_names_of_both_generations(house, connected, opened, cl
     client.close()
     assert gone.wait(LONG)
     assert is_closed.wait(LONG)
+
+
+def test_what_happened_meanwhile_is_told_to_the_first_who_connects(house):
+    server, client = house.pair()
+    came, channels = happening(server.signals["client-connected"])
+    opened, _ = happening(client.signals["open"])
+    assert came.wait(LONG)
+    assert opened.wait(LONG)
+    assert isinstance(channels[0], kaa.rpc.Channel)
+
+
+def test_what_happened_long_ago_is_told_to_nobody(monkeypatch, house):
+    monkeypatch.setattr(signals, "EARLY", 0.0)
+    server, client = house.pair()
+    told = []
+    server.signals["client-connected"].connect(told.append)
+    client.rpc("name").wait(LONG)
+    server.close()
+    assert told == []
 
 
 def test_what_waits_for_clients_is_there_before_they_call(house):

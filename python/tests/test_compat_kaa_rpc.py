@@ -12,7 +12,7 @@ import pytest
 
 import andiron
 from andiron.compat import kaa_rpc as kaa
-from andiron.compat._kaa import proof
+from andiron.compat._kaa import functions, proof
 from andiron.compat._kaa.addresses import Place
 from andiron.compat._kaa.calls import End
 from kaa_house import LONG, House, happening
@@ -28,7 +28,13 @@ def house(home):
 # Calls.
 
 
-def test_functions_are_called_by_their_exposed_names(house):
+@pytest.fixture
+def late(monkeypatch):
+    """Has nothing waited for that is about to be registered."""
+    monkeypatch.setattr(functions, "EARLY", 0.0)
+
+
+def test_functions_are_called_by_their_exposed_names(late, house):
     _, client = house.pair()
     assert client.rpc("player.seek", 12.5).wait(LONG) == 12.5
     assert client.rpc("player.seek", seconds=1).wait(LONG) == 1
@@ -55,7 +61,7 @@ def test_a_coroutine_is_exposed(house):
     assert client.rpc("add_up", [1, 2, 3]).wait(LONG) == 12
 
 
-def test_a_function_and_a_module_are_registered_as_well(house):
+def test_a_function_and_a_module_are_registered_as_well(late, house):
     server, client = house.pair()
     module = types.ModuleType("module")
 
@@ -364,6 +370,29 @@ def test_a_server_that_is_closed_serves_nobody(house):  # K5
         client.rpc("name")
 
 
+def test_calls_under_way_fail_when_the_server_goes(house):
+    server, client = house.pair()
+    calls = [client.rpc(command) for command in ("forever", "block")]
+    assert house.player.waiting.wait(LONG)
+    client.rpc("name").wait(LONG)
+    house.player.blocked.set()
+    server.close()
+    with pytest.raises(IOError, match=r"."):
+        calls[0].wait(LONG)
+    assert calls[1].wait(LONG) is None, "what was answered is told, though the end came behind it"
+    assert not client._calls._running
+
+
+def test_what_is_registered_at_once_is_there_for_the_first_call(house):
+    server = kaa.rpc.Server("beacon")
+    house._open.append(server)
+    client = house.client()
+    waits = client.rpc("late")
+    kaa.inprogress(client).wait(LONG)
+    server.register(kaa.rpc.expose("late")(lambda: "here"))
+    assert waits.wait(LONG) == "here"
+
+
 def test_calls_under_way_fail_when_the_channel_is_closed(house):
     _, client = house.pair()
     call = client.rpc("forever")
@@ -416,7 +445,8 @@ def test_no_thread_is_left_behind(house):
 
     before = threads()
     server, client = house.pair()
-    client.rpc("ask_back", 1).connect(house.player.noted.append)
+    called, _ = happening(client.rpc("ask_back", 1))
+    assert called.wait(LONG)
     client.rpc("forever").timeout(LONG).exception.connect(lambda *_: False)
     of_channels = {client._thread, client._turns._thread}
     assert of_channels <= threads() - before

@@ -76,6 +76,10 @@ class Call(InProgress):
         self.command = command
         #: The call of the engine, as soon as there is one.
         self.pending: Pending | None = None
+        #: The other end, as it was called.
+        self.far: dict[str, Method] | None = None
+        #: It was answered that its result comes later.
+        self.is_later = False
 
     def abort(self, exc: InProgressAborted | None = None) -> None:
         """Gives the call up, and so the coroutine at the other end; a function that runs there goes on."""
@@ -111,7 +115,7 @@ class Calls:
                 _engine.check((args, kwargs))
                 self._waiting.append((call, args, kwargs))
                 return call
-        self._send(far["call"], call, args, kwargs)
+        self._send(far, call, args, kwargs)
         return call
 
     def expect(self) -> None:
@@ -129,7 +133,7 @@ class Calls:
             for call, args, kwargs in self._waiting or []:
                 if not call.finished:
                     try:
-                        self._send(far["call"], call, args, kwargs)
+                        self._send(far, call, args, kwargs)
                     except Exception as error:
                         call._settle(None, error, None)
             self._waiting, self._far = None, far
@@ -139,16 +143,19 @@ class Calls:
         with self._lock:
             was_open, self._far = self._far is not None, None
             waiting, self._waiting = self._waiting or [], None
-        ended = [call for call, _, _ in waiting]
-        while self._running:
-            try:
-                ended.append(self._running.popitem()[1])
-            except KeyError:  # noqa: PERF203 - the last one was answered just now
-                break
-        for call in ended:
+        for call, _, _ in waiting:
+            self._end(call, error, wanted)
+        for call in list(self._running.values()):
+            # What the engine waits for it tells of itself: an answer may have come just before the end.
+            if wanted or call.is_later:
+                self._end(call, error, wanted)
+        return was_open
+
+    def _end(self, call: Call, error: Exception, wanted: bool) -> None:
+        self._running.pop(call._number, None)
+        if not call.finished:
             call._exception.handled = wanted
             call._settle(None, error, None)
-        return was_open
 
     def give_up(self, number: int) -> None:
         """Has a call end at the other end as well, where that can be."""
@@ -190,11 +197,13 @@ class Calls:
             error = _remote(call.command, error)
         call._settle(None, error, None)
 
-    def _send(self, method: Method, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        number = call._number
+    def _send(
+        self, far: dict[str, Method], call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        number, call.far = call._number, far
         self._running[number] = call
         try:
-            call.pending = method.start(number, call.command, args, kwargs)
+            call.pending = far["call"].start(number, call.command, args, kwargs)
         except (_errors.UnavailableError, _errors.UnknownError) as error:
             self.fail(number, error)
             return
@@ -206,12 +215,27 @@ class Calls:
     def _answered(self, number: int, pending: Pending) -> None:
         try:
             answer = pending.result()
+            if answer is not None and not (isinstance(answer, list) and len(answer) == 1):
+                raise _errors.ProtocolError("the other end answered something that is no answer")
         except BaseException as error:
             error.__traceback__ = error.__context__ = None  # which have this frame, and would keep the call
             self.fail(number, error)
-        else:
-            if answer is not None:  # else it comes later
-                self.finish(number, answer[0])
+            return
+        if answer is not None:
+            self.finish(number, answer[0])
+            return
+        call = self._running.get(number)
+        if call is not None:  # else its result was faster
+            call.is_later = True
+            if call.far is not self._far:
+                self._end(call, closed(), False)
+
+
+def closed() -> Exception:
+    """What calls fail with that a closed channel leaves behind."""
+    return _errors.UnknownError(
+        "the channel was closed before the answer came: the call may or may not have run"
+    )
 
 
 @andiron.expose

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from andiron import _errors
-from andiron.compat._kaa.calls import Call, Calls, End
+from andiron.compat._kaa.calls import Call, Calls, End, closed
 from andiron.compat._kaa.functions import Functions
 from andiron.compat._kaa.inprogress import InProgress
 from andiron.compat._kaa.signals import Signals
@@ -31,7 +31,7 @@ class Channel:
     channel_type = "server"
 
     def __init__(self, turns: Turns, functions: Functions | None = None) -> None:
-        self.signals = Signals("open", "closed", older=_OLDER)
+        self.signals = Signals("open", "closed", older=_OLDER, turns=turns)
         self._turns = turns
         self._functions = Functions(functions)
         self._calls = Calls(turns)
@@ -100,10 +100,3 @@ class Channel:
         self._end.end()
         if was_open:
             self._turns.soon(self.signals["closed"].emit)
-
-
-def closed() -> Exception:
-    """What calls fail with that a closed channel leaves behind."""
-    return _errors.UnknownError(
-        "the channel was closed before the answer came: the call may or may not have run"
-    )

@@ -9,8 +9,8 @@ from andiron._hub import Hub
 from andiron.compat._kaa import proof
 from andiron.compat._kaa import turns as _turns
 from andiron.compat._kaa.addresses import Place, in_words
-from andiron.compat._kaa.calls import End
-from andiron.compat._kaa.channel import Channel, closed
+from andiron.compat._kaa.calls import End, closed
+from andiron.compat._kaa.channel import Channel
 from andiron.compat._kaa.ending import close_at_exit
 from andiron.compat._kaa.inprogress import InProgress
 

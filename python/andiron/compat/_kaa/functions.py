@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import inspect
 import threading
+import time
 import types
 
 from andiron.compat._kaa import coroutines
+from andiron.compat._kaa.signals import EARLY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,17 +37,19 @@ class Functions:
     def __init__(self, more: Functions | None = None) -> None:
         self.objects: list[Any] = []
         self._more = more
-        self._changing = threading.Lock()
         self._named: dict[str, Callable[..., Any]] = {}
+        self._changed: threading.Condition = threading.Condition() if more is None else more._changed
+        self._until = time.monotonic() + EARLY
 
     def register(self, obj: Any) -> None:
         exposed = _exposed(obj)
-        with self._changing:
+        with self._changed:
             self.objects.append(obj)
             self._named = {**self._named, **exposed}
+            self._changed.notify_all()
 
     def forget(self, obj: Any) -> None:
-        with self._changing:
+        with self._changed:
             if obj not in self.objects:
                 return
             self.objects.remove(obj)
@@ -57,8 +61,18 @@ class Functions:
         return [*self._named, *(self._more.names() if self._more is not None else ())]
 
     def find(self, command: str) -> Callable[..., Any] | None:
+        """The function of this name. What is about to be registered is waited for, as the other end may be faster."""
+        with self._changed:
+            while True:
+                found = self._found(command)
+                left = self._until - time.monotonic()
+                if found is not None or left <= 0:
+                    return found
+                self._changed.wait(left)
+
+    def _found(self, command: str) -> Callable[..., Any] | None:
         found = self._named.get(command)
-        return self._more.find(command) if found is None and self._more is not None else found
+        return self._more._found(command) if found is None and self._more is not None else found
 
 
 def _exposed(obj: Any) -> dict[str, Callable[..., Any]]:

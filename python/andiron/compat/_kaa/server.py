@@ -70,14 +70,16 @@ class Server:
     """
 
     def __init__(self, address: Any, auth_secret: Any = "", buffer_size: int | None = None) -> None:
-        self.signals = Signals("client-connected", older={"client_connected": "client-connected"})
+        chosen = _turns.chosen()
+        self.signals = Signals(
+            "client-connected", older={"client_connected": "client-connected"}, turns=_turns.here()
+        )
         self.buffer_size = buffer_size
         self._functions = Functions()
         self._channels: set[_Accepted] = set()
         #: Where callbacks of channels run, of those that are over as well: their threads are waited for at the end.
         self._turns: WeakSet[_turns.Turns] = WeakSet()
         self._is_closed = False
-        chosen = _turns.chosen()
         self._loop = chosen if isinstance(chosen, _turns.LoopTurns) else None
         self._place = Place(address, auth_secret, True)
         door = proof.Door(self._place.password, self._open)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import weakref
 from types import MethodType
 
@@ -12,6 +13,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import Any
+
+    from andiron.compat._kaa.turns import Turns
+
+#: For so many seconds from its beginning what a server or client is about to be told is waited for: the functions and callbacks of a program that has just made it.
+EARLY = 1.0
 
 #: Whoever connects more forgets to disconnect.
 _MOST = 1000
@@ -175,6 +181,30 @@ class Signal:
         self._callbacks = [callback, *self._callbacks] if first else [*self._callbacks, callback]
 
 
+class EarlySignal(Signal):
+    """A signal of what may happen before the program that made it has connected anything: that is told to the first who connects shortly after."""
+
+    def __init__(self, turns: Turns) -> None:
+        super().__init__()
+        self._turns = turns
+        self._until = time.monotonic() + EARLY
+        self._missed: list[tuple[Any, ...]] = []
+
+    def emit(self, *args: Any, **kwargs: Any) -> bool:
+        """As `Signal.emit`."""
+        with self._lock:
+            if not self._callbacks and time.monotonic() < self._until:
+                self._missed.append(args)
+        return super().emit(*args, **kwargs)
+
+    def _insert(self, callback: Callback, first: bool) -> None:
+        super()._insert(callback, first)
+        missed, self._missed = self._missed, []
+        if time.monotonic() < self._until:
+            for args in missed:
+                self._turns.soon(tell, [callback], args, {})
+
+
 def tell(callbacks: Iterable[Callback], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     """Calls them one after the other. False where one returned false."""
     told = True
@@ -190,8 +220,8 @@ def tell(callbacks: Iterable[Callback], args: tuple[Any, ...], kwargs: dict[str,
 class Signals(dict):  # type: ignore[type-arg] # it takes no types before Python 3.9
     """Signals by their names, and by the names that they had in an older generation: ``signals["client-connected"]``, and ``signals.client_connected`` as well."""
 
-    def __init__(self, *names: str, older: dict[str, str] | None = None) -> None:
-        super().__init__((name, Signal()) for name in names)
+    def __init__(self, *names: str, older: dict[str, str] | None = None, turns: Turns | None = None) -> None:
+        super().__init__((name, Signal() if turns is None else EarlySignal(turns)) for name in names)
         self._older = older or {}
 
     def __missing__(self, name: str) -> Signal:
