@@ -112,6 +112,9 @@ def test_what_is_read_is_the_readers_own(client):
         assert got == {"a": [1]}
         got["a"].append(2)
     assert client.cache[client.addonname, "x"].value == {"a": [1]}
+    client.cache = {}
+    assert client.cache == {}
+    assert client.get("x", return_tuple=True).cached is False
 
 
 def test_what_was_set_is_read_by_everybody_and_the_last_one_wins(store, client):
@@ -714,6 +717,37 @@ def test_the_examples_of_the_page_run(home):
     for block in re.finditer(r"```python\n(.*?)```", text, re.DOTALL):
         line = text[: block.start(1)].count("\n")
         exec(compile("\n" * line + block[1], str(page), "exec"), names)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ipcdatastore.IPCClientError("words"),
+        ipcdatastore.ObjectNotSerializableError("words"),
+        ipcdatastore.UseCachedCopyError("words"),
+        ipcdatastore.ServerUnavailableError("PYRO:x@localhost:1", "trace", "words"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_errors_keep_their_words_wherever_they_go(store, client, error):
+    class Failing:
+        def fail(self):
+            raise error
+
+    client.set("error", error)
+    server = IPCServer(Failing(), port=0)
+    server.start()
+    try:
+        with pytest.raises(type(error)) as raised:
+            IPCClient(port=server.port).get_exposed_object().fail()
+    finally:
+        server.stop()
+    for other in (client.get("error"), raised.value):
+        assert type(other) is type(error)
+        assert (str(other), other.errno) == (str(error), error.errno)
+        assert "words" in str(other)
+    if type(error) is not ipcdatastore.IPCClientError:
+        assert client.get("error").message == raised.value.message == error.message == str(error)
 
 
 def test_the_page_has_every_error():

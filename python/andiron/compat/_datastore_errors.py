@@ -119,8 +119,10 @@ class UnknownError(_Worded):
 
 
 _ALL = (
+    IPCClientError,
     NoError,
     VarNotFoundError,
+    UseCachedCopyError,
     UseCachedCopyError,
     ServerUnavailableError,
     ServerReconnectFailedError,

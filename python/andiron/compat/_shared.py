@@ -39,6 +39,15 @@ class ObjectNotSerializableError(IPCClientError, andiron.EncodingError):
 
     errno = 5
 
+    @property
+    def message(self) -> str:
+        """What cannot be sent, and why."""
+        return str(self.args[0]) if self.args else ""
+
+    @message.setter
+    def message(self, text: str) -> None:
+        self.args = (text,)
+
     def updatemessage(self, obj: object) -> None:
         """Says whose class it is."""
         self.message = f"The object of type {type(obj)} provided failed serialization"
@@ -47,9 +56,7 @@ class ObjectNotSerializableError(IPCClientError, andiron.EncodingError):
     def of(cls, error: BaseException) -> ObjectNotSerializableError:
         """The one for what Andiron said."""
         said = error.message if isinstance(error, andiron.Error) else str(error)
-        made = cls(said.replace("register its class", "register its class by `andiron.register`"))
-        made.message = made.args[0]
-        return made
+        return cls(said.replace("register its class", "register its class by `andiron.register`"))
 
 
 def log(level: str, text: str, error: BaseException | None = None) -> None:

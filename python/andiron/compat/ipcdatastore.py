@@ -293,6 +293,11 @@ class IPCClientX(IPCClient):
                 found[author, name] = DataObject(entry[2], entry[0])
         return found
 
+    @cache.setter
+    def cache(self, _: object) -> None:
+        """To set it, as to ``{}``, forgets it, as `clearcache` does."""
+        self.clearcache()
+
     def _was_given(self, whom: tuple[str, str, str], version: int) -> bool:
         """Whether this version was given to this requestor before. From now on it was."""
         if self._given.get(whom) == version:
