@@ -52,10 +52,9 @@ def runs(number):
 
 
 def shown(kodi):
-    """What the settings page tells."""
-    text = (kodi.data(ID) / "settings.xml").read_text()
-    found = dict(re.findall(r'<setting id="(status\w*)"(?: default="true")?(?: />|>([^<]*)<)', text))
-    return [found.get(name, "") for name in ("status", "status_at", "status_why", "status_test")]
+    """What the settings page shows of the store: what it is, where, why, and how the test went."""
+    labels = [f"Window(home).Property({ID}.{name})" for name in ("status", "at", "why", "test")]
+    return list(map(kodi.labels(*labels).get, labels))
 
 
 def get(kodi, name, author="tests"):
@@ -168,7 +167,7 @@ PAGE = "Add-on settings"
 def press(kodi, button):
     """Presses a button of the settings page, as a user does."""
     kodi.begin(f"import xbmc\nxbmc.executebuiltin('Addon.OpenSettings({ID})')")
-    reached(kodi, "Show all of it")
+    reached(kodi, f"Store: {shown(kodi)[0]}")
     for key, control in (("Left", "Store"), ("Down", "Tests"), ("Right", "Simple test")):
         kodi.rpc(f"Input.{key}")
         reached(kodi, control)
@@ -189,6 +188,14 @@ def close(kodi, label):
     kodi.until(lambda: kodi.labels(current)[current] == label, f"the window {label!r}")
     kodi.rpc("Input.Back")
     kodi.until(lambda: kodi.labels(current)[current] != label, f"the end of the window {label!r}")
+
+
+def test_the_page_shows_what_has_the_store_and_a_dialog_all_of_it(kodi):
+    kodi.begin(f"import xbmc\nxbmc.executebuiltin('Addon.OpenSettings({ID})')")
+    reached(kodi, f"Store: {shown(kodi)[0]}")
+    kodi.rpc("Input.Select")
+    close(kodi, "Text viewer")
+    close(kodi, PAGE)
 
 
 def test_the_detailed_tests_pass_and_leave_the_values_of_add_ons_alone(kodi):
@@ -250,7 +257,6 @@ def test_what_plays_is_stored_and_shown_and_none_when_it_stops(kodi, clip, web):
         kodi.rpc("Player.Open", item={"file": file})
         since = kodi.wait_for_log("notification: clip.mkv: 320 x 180 at 25 fps, mpeg4", since)
         found = get(kodi, "videodata", ID)
-        assert found, kodi.log()[-60000:]
         assert {"language": "eng", "codec": "aac", "channels": 1}.items() <= found.pop("audiostreams")[
             0
         ].items()
@@ -419,6 +425,15 @@ def test_another_version_of_the_program_takes_the_place_of_the_one_that_runs(kod
     assert not runs(process(what))
     copy = Path(f"/proc/{process(again)}/exe").resolve()
     assert copy.read_bytes().endswith(b"another version")
+    assert get(kodi, "kept") == 1
+
+
+def test_the_program_ends_where_the_add_on_is_disabled_and_is_there_when_it_is_enabled(kodi):
+    what, _, since = begun(kodi)
+    kodi.rpc("Addons.SetAddonEnabled", addonid=ID, enabled=False)
+    kodi.until(lambda: not runs(process(what)), "the end of the program")
+    kodi.rpc("Addons.SetAddonEnabled", addonid=ID, enabled=True)
+    begun(kodi, since)
     assert get(kodi, "kept") == 1
 
 

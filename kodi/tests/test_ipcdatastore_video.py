@@ -108,3 +108,14 @@ def test_what_was_never_stored_has_no_end(video):
     stored = []
     video.Video(stored.append).onPlayBackEnded()
     assert stored == []
+
+
+def test_what_nobody_wants_is_not_stored(video):
+    stored, wanted = [], []
+    playing = video.Video(stored.append, lambda: bool(wanted))
+    playing.onAVStarted()
+    assert stored == []
+    wanted.append(True)
+    playing.begin()
+    playing.onAVStarted()
+    assert [found["title"] for found in stored] == ["Embers"]

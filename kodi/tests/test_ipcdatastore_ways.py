@@ -91,6 +91,44 @@ def test_a_server_that_runs_already_has_the_store_and_when_it_ends_another_one_i
     begun(kodi, since)
 
 
+#: One where another program than the service offers the object by which clients find the store, until it is told a line.
+OFFERED = """
+import sys, andiron
+
+@andiron.expose
+class Store:
+    def beside(self):
+        return None
+
+with andiron.Server({}, "tcp://localhost:9121", state=False, threads=4) as server:
+    with andiron.connect("tcp://localhost:9121", pump=True) as hub:
+        hub.register("kodi-IPC", Store())
+        print("there", flush=True)
+        sys.stdin.readline()
+    print("gone", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_clients_find_the_store_of_a_server_also_when_another_kodi_that_offered_it_has_gone(kodi):
+    available = "from ipc.ipcclient import IPCClient\nanswer(IPCClient(port=9121).server_available())"
+    _, _, since = begun(kodi)
+    with kodi.outside(OFFERED) as process:
+        assert process.stdout.readline() == "there\n"
+        kodi.setting(ID, port=9121)
+        _, _, since = begun(kodi, since)
+        set_(kodi, "x", 20)
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "gone\n"
+        kodi.until(lambda: kodi.python(available), "the object to be offered again")
+        assert get(kodi, "x") == 20
+    begun(kodi, since)
+    since = len(kodi.log())
+    kodi.setting(ID, port=9099)
+    begun(kodi, since)
+
+
 def test_a_server_on_another_machine_has_the_store_and_who_has_no_secret_is_told(kodi, tmp_path):
     if not PROGRAM.exists():
         pytest.skip("there is no target/debug/andiron (cargo build -p andiron-cli)")

@@ -14,7 +14,7 @@ import andiron
 from andiron.compat.ipcdatastore import IPCClientX, ServerUnavailableError
 
 from . import selftest, texts
-from .host import ID, folder, log, settings, text
+from .host import ID, folder, log, settings, text, told
 
 
 def run(arguments: list[str]) -> None:
@@ -77,6 +77,5 @@ def _detailed() -> None:
 
 def _status() -> None:
     """Shows what the settings page has too little room for."""
-    shown = xbmcaddon.Addon(ID).getSetting
-    lines = "[CR][CR]".join(filter(None, map(shown, ("status", "status_at", "status_why", "status_test"))))
+    lines = "[CR][CR]".join(filter(None, map(told, ("status", "at", "why", "test"))))
     xbmcgui.Dialog().textviewer(text(texts.STATUS), lines)

@@ -7,11 +7,15 @@ from typing import NamedTuple
 
 import xbmc
 import xbmcaddon
+import xbmcgui
 import xbmcvfs
 
 from andiron.compat import _shared
 
 ID = "service.ipcdatastore"
+
+#: The window that is always there.
+_HOME = 10000
 
 #: The values of the setting `way`.
 AUTOMATIC, PROGRAM, RUNNING, INSIDE = range(4)
@@ -59,12 +63,17 @@ def settings() -> Settings:
     )
 
 
-def show(**told: str) -> None:
-    """Writes what the settings page tells, by the ids of those settings. What is told already is not written."""
-    addon = xbmcaddon.Addon(ID)
-    for name, told_now in told.items():
-        if addon.getSetting(name) != told_now:
-            addon.setSetting(name, told_now)
+def tell(**told: str) -> None:
+    """Says what the settings page shows. It is no setting, since whoever writes one writes all of them, also those that a user changes just then."""
+    window = xbmcgui.Window(_HOME)
+    for name, said in told.items():
+        window.setProperty(f"{ID}.{name}", said)
+
+
+def told(name: str) -> str:
+    """What was said last, by this interpreter or another one."""
+    said: str = xbmcgui.Window(_HOME).getProperty(f"{ID}.{name}")
+    return said
 
 
 def text(number: int, *parts: object) -> str:

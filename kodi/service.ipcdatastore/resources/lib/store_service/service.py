@@ -13,13 +13,13 @@ from andiron.compat import _shared
 from andiron.compat.ipcdatastore import IPCClientX
 
 from . import selftest, texts, ways
-from .host import ID, Settings, folder, log, settings, show, text
+from .host import ID, Settings, folder, log, settings, tell, text
 from .notification import Notification
 from .video import ENTRY, Video
 
 #: Seconds between two looks at what is to be done.
 _SLICE = 0.25
-#: Seconds between two looks whether the program is a new one.
+#: Seconds between two looks whether the store should be begun anew.
 _LOOK = 3.0
 #: Seconds until what failed is tried again: the first pause, and the longest.
 _PAUSES = 1.0, 30.0
@@ -67,8 +67,7 @@ class Service:
         self._way: ways.Way | None = None
         self._notification: Notification | None = None
         self._client: IPCClientX | None = None
-        self._video = Video(self._store_video)
-        self._told: dict[str, str] = {}
+        self._video = Video(self._store_video, self._video_is_wanted)
         self._pause = _PAUSES[0]
         self._try_at = 0.0
         self._look_at = 0.0
@@ -79,19 +78,18 @@ class Service:
             self._monitor.changed = False
             self._take(settings())
         now = time.monotonic()
-        way = self._way
+        way, trouble = self._way, None
         if way is not None and not way.is_open():
-            log("the store has gone: another one is begun", xbmc.LOGWARNING)
-            self._leave()
+            trouble = "it has gone"
         elif way is not None and now >= self._look_at:
-            self._look_at = now + _LOOK
-            if not way.is_current():
-                log("there is another version of the program: it takes the place of the one that runs")
-                self._leave()
+            trouble = way.trouble()
+            self._look_at = time.monotonic() + _LOOK
+        if trouble is not None:
+            log(f"the store is begun anew: {trouble}", xbmc.LOGWARNING)
+            self._leave()
         if self._way is None and self._settings.serve and now >= self._try_at:
             self._begin(self._settings)
-        if self._settings.video and self._way is not None:
-            self._video.turn()
+        self._video.turn()
 
     def close(self) -> None:
         """Ends all of it."""
@@ -110,8 +108,6 @@ class Service:
             if old.video != new.video:
                 (self._video.begin if new.video else self._video.end)()
             self._show_or_not()
-        # The page may have written what it told when it was opened.
-        show(**self._told)
 
     def _begin(self, given: Settings) -> None:
         self._tell(text(texts.BEGINS))
@@ -135,8 +131,7 @@ class Service:
         self._client.timeout = _ANSWER
         self._tell(way.what, way.why, uri, self._test(self._client))
         self._show_or_not()
-        if given.video:
-            self._video.begin()
+        self._video.begin_anew()
 
     def _test(self, client: IPCClientX) -> str:
         """How the self-test went."""
@@ -172,9 +167,12 @@ class Service:
             self._notification.close()
             self._notification = None
 
+    def _video_is_wanted(self) -> bool:
+        return self._settings is not None and self._settings.video and self._client is not None
+
     def _store_video(self, data: dict[str, Any] | None) -> None:
-        if self._client is None or (data is not None and not self._settings.video):
-            return  # there is no store now, or nobody wants this
+        if self._client is None:
+            return  # there is no store now
         try:
             self._client.set(ENTRY, data, author=ID)
         except Exception as error:  # there is another video, and another store
@@ -182,5 +180,4 @@ class Service:
 
     def _tell(self, status: str, why: str = "", where: str = "", tested: str = "") -> None:
         """Has the settings page tell this."""
-        self._told = {"status": status, "status_why": why, "status_at": where, "status_test": tested}
-        show(**self._told)
+        tell(status=status, why=why, at=where, test=tested)

@@ -30,20 +30,33 @@ _LABELS = {
 class Video(xbmc.Player):
     """Hears of what plays, and has it stored."""
 
-    def __init__(self, store: Callable[[dict[str, Any] | None], None]) -> None:
+    def __init__(
+        self, store: Callable[[dict[str, Any] | None], None], wanted: Callable[[], bool] = lambda: True
+    ) -> None:
+        """``wanted``: whether anybody wants it stored."""
         super().__init__()
         self._store = store
+        self._wanted = wanted
         #: Until when more is waited for, while it is.
         self._until: float | None = None
         #: Whether the end of something was heard of. Another one may have begun before that.
         self._ended = False
-        self._stored = False
+        #: What is stored; `None` where it is that nothing plays.
+        self._stored: dict[str, Any] | None = None
 
     def begin(self) -> None:
         """Stores what plays, if anything does."""
         self._ended = False
-        self._until = time.monotonic() + _ALL_TOLD
-        self.turn()
+        if self._wanted():
+            self._until = time.monotonic() + _ALL_TOLD
+            self.turn()
+
+    def begin_anew(self) -> None:
+        """The same where there is another store, which may have something from before, so that nothing plays is stored as well."""
+        self._stored = None
+        if self._wanted() and not self.isPlayingVideo():
+            self._store(None)
+        self.begin()
 
     def turn(self) -> None:
         """Looks again, while not all is known that will be."""
@@ -56,15 +69,16 @@ class Video(xbmc.Player):
             self._until = None
         elif (told["width"] and told["fps"] and told["video_codec"]) or time.monotonic() > self._until:
             self._until = None
-            self._stored = True
-            self._store(told)
+            if told != self._stored:  # who reads it hears of each once
+                self._stored = told
+                self._store(told)
 
     def end(self) -> None:
         """Stores that nothing plays any more."""
         self._ended = False
         self._until = None
-        if self._stored:
-            self._stored = False
+        if self._stored is not None:
+            self._stored = None
             self._store(None)
 
     def _end(self) -> None:

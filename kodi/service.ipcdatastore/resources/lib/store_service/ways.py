@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from typing import Callable
@@ -31,9 +32,9 @@ class Way:
         """Whether the store is there still."""
         raise NotImplementedError
 
-    def is_current(self) -> bool:
-        """Whether it is what would be begun now."""
-        return True
+    def trouble(self) -> str | None:
+        """Why it has to be begun anew, though it is there. To find out may take a moment."""
+        return None
 
     def connect(self) -> andiron.Hub:
         """A connection to the store."""
@@ -76,20 +77,36 @@ class _Elsewhere(Way):
         self._place = settings.place()
         self._address = address
         self._hub = self.connect(pump=True)
+        self._object = DataObjects()
+        self._object._stands_for(self._hub, beside)
         try:
-            if self._place.name not in self._hub:
-                store = DataObjects()
-                store._stands_for(self._hub, beside)
-                self._hub.register(self._place.name, store)
-        except andiron.DeniedError:
-            pass  # the secret is for the store alone
+            self._offer()
         except BaseException:
             self._hub.close()
             raise
 
+    def _offer(self) -> None:
+        """Offers the object, unless somebody does, such as the service of another Kodi."""
+        with andiron.timeout(_CONNECT):
+            if self._place.name in self._hub:
+                return
+            # Another one was faster, or the secret is for the store alone.
+            with contextlib.suppress(andiron.ConflictError, andiron.DeniedError):
+                self._hub.register(self._place.name, self._object)
+
     def is_open(self) -> bool:
         """Whether the server is there still."""
         return self._hub.fileno() >= 0
+
+    def trouble(self) -> str | None:
+        """Has the object be offered still, if whoever did has gone."""
+        try:
+            self._offer()
+        except andiron.CancelledError:
+            raise
+        except andiron.Error as error:
+            return str(error)
+        return None
 
     def connect(self, pump: bool = False) -> andiron.Hub:
         """A connection to the store."""
@@ -139,9 +156,11 @@ class Started(_Elsewhere):
         """Whether the program runs."""
         return self._daemon.is_alive() and super().is_open()
 
-    def is_current(self) -> bool:
-        """Whether it is the program that is there now, and not one from before an update."""
-        return self._program.is_current()
+    def trouble(self) -> str | None:
+        """That there is another version of the program, or what else there is."""
+        if not self._program.is_current():
+            return "there is another version of the program"
+        return super().trouble()
 
     def close(self) -> None:
         """Ends the program, which loses nothing that is persistent."""
