@@ -15,6 +15,7 @@ from andiron.compat import kaa_rpc as kaa
 from andiron.compat._kaa import functions, proof
 from andiron.compat._kaa.addresses import Place
 from andiron.compat._kaa.calls import End
+from conftest import needs_unix
 from kaa_house import LONG, House, happening
 
 
@@ -574,7 +575,16 @@ def test_a_taken_name_is_an_error(house):
     assert taken.value.errno == errno.EADDRINUSE
 
 
-SECRET = "andiron1-"
+@needs_unix
+def test_the_socket_of_a_server_that_was_killed_is_replaced(house):
+    path = os.path.join(os.environ["XDG_RUNTIME_DIR"], "socket")
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(path)
+        house.server(path)
+    with pytest.raises(OSError, match=r".") as taken:
+        kaa.rpc.Server(path)
+    assert taken.value.errno == errno.EADDRINUSE
+    assert house.client(path).rpc("name").wait(LONG) == "player"
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import stat
 
 import andiron
 from andiron.compat import _shared
@@ -50,6 +51,22 @@ class Place:
             )
         if is_secret:
             self.secret_file = _shared.secret_file(secret)
+
+    def remove_dead(self) -> bool:
+        """Takes away the socket of a server that was killed, where one is in the way. Whether it did."""
+        path = self.address[5:]
+        if not self.address.startswith("unix:") or not hasattr(socket, "AF_UNIX"):
+            return False
+        try:
+            if stat.S_ISSOCK(os.lstat(path).st_mode):
+                with socket.socket(socket.AF_UNIX) as nobody:
+                    nobody.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+            return True
+        except OSError:
+            pass
+        return False
 
 
 def in_words(error: andiron.Error) -> andiron.Error:

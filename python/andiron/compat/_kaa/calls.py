@@ -7,7 +7,7 @@ import threading
 from functools import partial
 
 import andiron
-from andiron import _engine, _errors
+from andiron import _engine, _errors, _fork
 from andiron._proxy import remote_of
 from andiron.compat._kaa.inprogress import InProgress, InProgressAborted
 
@@ -98,6 +98,15 @@ class Calls:
         #: What to begin when the channel is open; `None`: nothing waits for that.
         self._waiting: list[tuple[Call, tuple[Any, ...], dict[str, Any]]] | None = []
         self._far: dict[str, Method] | None = None
+        self._why_not = "the channel is not connected"
+        _fork.inherits(self)
+
+    def forked(self) -> None:
+        """Has nothing: all is the parent's, and a lock may be held by a thread that is not there."""
+        self._lock = threading.Lock()
+        self._running = {}
+        self._waiting = self._far = None
+        self._why_not = "the channel was connected before this process was forked, and belongs to the parent; connect again"
 
     def is_open(self) -> bool:
         """Whether calls reach the other end."""
@@ -110,8 +119,7 @@ class Calls:
             far = self._far
             if far is None:
                 if self._waiting is None:
-                    text = f"'{command}' cannot be called: the channel is not connected"
-                    raise NotConnectedError(text)
+                    raise NotConnectedError(f"'{command}' cannot be called: {self._why_not}")
                 _engine.check((args, kwargs))
                 self._waiting.append((call, args, kwargs))
                 return call

@@ -84,18 +84,27 @@ class Server:
         self._place = Place(address, auth_secret, True)
         door = proof.Door(self._place.password, self._open)
         try:
-            self._server = andiron.Server(
-                {proof.DOOR: door},
-                self._place.address,
-                state=False,
-                secret_file=self._place.secret_file,
-                threads=_THREADS,
-            )
+            self._server = self._listen(door)
         except _errors.ConflictError as error:
             raise OSError(errno.EADDRINUSE, error.message) from error
         except _errors.AuthenticationError as error:
             raise in_words(error) from error
         close_at_exit(self)
+
+    def _listen(self, door: proof.Door) -> andiron.Server:
+        place = self._place
+        while True:
+            try:
+                return andiron.Server(
+                    {proof.DOOR: door},
+                    place.address,
+                    state=False,
+                    secret_file=place.secret_file,
+                    threads=_THREADS,
+                )
+            except _errors.ConflictError:  # noqa: PERF203 - once more at most
+                if not place.remove_dead():
+                    raise
 
     @property
     def addresses(self) -> list[str]:
