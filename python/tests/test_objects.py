@@ -229,7 +229,9 @@ def test_a_registered_exception_arrives_as_itself(serve):
             serve({"fail": fail})["fail"]()
         assert raised.value.args == ("x", {"deep": (1,)})
     finally:
-        andiron._errors.registered.clear()
+        for known in (andiron._errors.registered, andiron._values._classes):
+            del known["OwnError"]
+        del andiron._values._names[OwnError]
 
 
 def test_a_stream_goes_either_way(player):
