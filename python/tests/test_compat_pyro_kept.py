@@ -153,11 +153,12 @@ def test_a_forked_child_has_a_connection_of_its_own(daemon):
             os.write(writing, repr(error).encode())
         finally:
             os._exit(0)
-    os.waitpid(child, 0)
-    assert os.read(reading, 1000) == b"ok"
-    assert knower.who() == mine
-    os.close(reading)
     os.close(writing)
+    with os.fdopen(reading, "rb") as told:
+        answer = told.read()
+    os.waitpid(child, 0)
+    assert answer == b"ok"
+    assert knower.who() == mine
 
 
 def test_a_program_ends_by_ctrl_c(processes):
