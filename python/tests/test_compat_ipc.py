@@ -380,6 +380,23 @@ def test_a_secret_that_is_no_secret_is_told_as_what_was_given(home):
             call()
 
 
+@pytest.mark.skipif(
+    not os.path.exists("/proc/self/fd") or not hasattr(os, "memfd_create"), reason="files of memory"
+)
+def test_a_secret_outlives_the_descriptors_of_a_program(home):
+    files, secret = _shared._Files(), new_secret()
+    path = files.path(secret)
+    assert files.path(secret) == path
+    descriptor = int(path.rpartition("/")[2])
+    with open(os.devnull, "rb") as other:
+        os.dup2(other.fileno(), descriptor)
+    anew = files.path(secret)
+    os.close(descriptor)
+    with open(anew) as file:
+        assert file.read() == secret + "\n"
+    os.close(int(anew.rpartition("/")[2]))
+
+
 def test_the_text_of_a_secret_stands_in_no_folder_of_others(monkeypatch):
     monkeypatch.setattr(os, "memfd_create", None, raising=False)
     monkeypatch.delattr(os, "memfd_create")
@@ -389,6 +406,9 @@ def test_the_text_of_a_secret_stands_in_no_folder_of_others(monkeypatch):
     assert os.stat(os.path.dirname(path)).st_mode & 0o777 == 0o700
     files._remove(os.path.dirname(path), os.getpid())
     assert not os.path.exists(path)
+    anew = files.path("andiron1-another")
+    assert os.path.exists(anew)
+    files._remove(os.path.dirname(anew), os.getpid())
 
 
 def test_a_host_beyond_this_machine_needs_a_secret():

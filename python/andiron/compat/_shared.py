@@ -240,7 +240,7 @@ class _Files:
         """The file of a secret."""
         with self._lock:
             path = self._paths.get(text)
-            if path is None:
+            if path is None or not _holds(path, text):
                 path = self._paths[text] = self._in_memory(text) or self._on_disk(text)
             return path
 
@@ -269,13 +269,12 @@ class _Files:
     def _on_disk(self, text: str) -> str:
         import tempfile
 
-        if self._folder is None:
+        if self._folder is None or not os.path.isdir(self._folder):
             import atexit
 
             self._folder = tempfile.mkdtemp(prefix="andiron-")
             atexit.register(self._remove, self._folder, os.getpid())
-        path = os.path.join(self._folder, str(len(self._paths)))
-        number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        number, path = tempfile.mkstemp(dir=self._folder)  # which is for this user alone
         with open(number, "w", encoding="ascii") as file:
             file.write(text + "\n")
         return path
@@ -286,6 +285,17 @@ class _Files:
             import shutil
 
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _holds(path: str, text: str) -> bool:
+    """Whether the file of a secret is there still: programs that become daemons close all that is open, and what is opened next may have its number."""
+    try:
+        if not os.path.isfile(path):
+            return False
+        with open(path, "rb") as file:
+            return file.read(len(text) + 2) == text.encode() + b"\n"
+    except OSError:
+        return False
 
 
 _files = _Files()
