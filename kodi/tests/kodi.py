@@ -99,16 +99,18 @@ class Display:
     """A screen that nobody sees, for `with`."""
 
     def __enter__(self):
+        # Free numbers are found by a look at sockets, which another network does not show: it is one that no other process has.
+        self.name = f":{1000 + os.getpid()}"
         reading, writing = os.pipe()
         self._process = subprocess.Popen(
-            ["Xvfb", "-displayfd", str(writing), "-screen", "0", "1280x720x24", "-nolisten", "tcp"],
+            ["Xvfb", self.name, "-displayfd", str(writing), "-screen", "0", "1280x720x24", "-nolisten", "tcp"],
             pass_fds=[writing],
             stderr=subprocess.DEVNULL,
             preexec_fn=_ends_with_this,
         )
         os.close(writing)
-        with open(reading) as numbers:
-            self.name = f":{int(numbers.readline())}"
+        with open(reading) as number:
+            assert number.readline(), "Xvfb ended"  # it says when it is ready
         return self
 
     def __exit__(self, *_):
@@ -371,6 +373,17 @@ class Kodi:
                 except subprocess.TimeoutExpired:
                     process.kill()
                     raise
+
+    def beside(self, command):
+        """Starts a program beside Kodi as the same user; who asked for it ends it."""
+        return subprocess.Popen(
+            command,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            preexec_fn=_ends_with_this,
+        )
 
     def labels(self, *names):
         """What the interface shows: info labels by their names."""
