@@ -103,7 +103,17 @@ class Display:
         self.name = f":{1000 + os.getpid()}"
         reading, writing = os.pipe()
         self._process = subprocess.Popen(
-            ["Xvfb", self.name, "-displayfd", str(writing), "-screen", "0", "1280x720x24", "-nolisten", "tcp"],
+            [
+                "Xvfb",
+                self.name,
+                "-displayfd",
+                str(writing),
+                "-screen",
+                "0",
+                "1280x720x24",
+                "-nolisten",
+                "tcp",
+            ],
             pass_fds=[writing],
             stderr=subprocess.DEVNULL,
             preexec_fn=_ends_with_this,
@@ -373,17 +383,6 @@ class Kodi:
                 except subprocess.TimeoutExpired:
                     process.kill()
                     raise
-
-    def beside(self, command):
-        """Starts a program beside Kodi as the same user; who asked for it ends it."""
-        return subprocess.Popen(
-            command,
-            env=self._environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            preexec_fn=_ends_with_this,
-        )
 
     def labels(self, *names):
         """What the interface shows: info labels by their names."""
