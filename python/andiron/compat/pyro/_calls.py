@@ -40,7 +40,7 @@ class Connection:
 
     def __init__(self, daemon: Daemon, connection: Any) -> None:
         self._daemon = weakref.ref(daemon)
-        self._connection = connection
+        self._connection: Any = connection
         #: The object that it was made for.
         self.objectId: str | None = None
         #: Whether it was validated.
@@ -67,7 +67,13 @@ class Connection:
 
     def close(self) -> None:
         """Ends it."""
-        self._connection.close()
+        connection = self._connection
+        if connection is not None:
+            connection.close()
+
+    def ended(self) -> None:
+        """It is over: nothing below it is held any more."""
+        self._connection = None
 
     def belongs_to(self, daemon: Daemon) -> bool:
         """Whether it is a connection of this daemon."""
@@ -199,6 +205,7 @@ class Calls:
             connection = self._connections.pop(key, None)
         if connection is None:
             return
+        connection.ended()
         for error in connection.tracked_resources.close():
             log.warning("a resource of a connection that ended could not be closed", exc_info=error)
         if connection.opened:
