@@ -240,13 +240,18 @@ def test_every_serializer_works_and_a_string_is_no_error(store, datatype):
 
 def test_a_disk_that_cannot_be_written_ends_no_connection(port, tmp_path):
     """Of others who write meanwhile nothing fails."""
-    with served(port, tmp_path / "kept"):
+    with served(port, tmp_path / "kept") as server:
         client = IPCClientX(port=port)
         client.raise_exception = True
         assert client.set("x", 1, persist=True)
         hub = client.hub
         shutil.rmtree(tmp_path / "kept")
-        for call in (lambda: client.set("x", 2, persist=True), client.savedata):
+        for call in (
+            lambda: client.set("x", 2, persist=True),
+            client.savedata,
+            lambda: server.expose_obj.set("x", 2, "weather", True),
+            lambda: client.get_exposed_object().savedata("weather", "x"),
+        ):
             with pytest.raises(ipcdatastore.SaveFailedError, match=r"removed or replaced") as raised:
                 call()
             assert raised.value.errno == ipcdatastore.IPCERROR_SAVEFAILED

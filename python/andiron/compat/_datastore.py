@@ -202,7 +202,8 @@ class DataObjects:
             assert hub is not None
             return work(hub)
         except (_errors.Error, OSError) as error:
-            raise errors.explained(error, "its own store", author, name, value, own) from error
+            answered = not self._lent
+            raise errors.explained(error, "its own store", author, name, value, own, answered) from error
 
     # What its callers call.
 
