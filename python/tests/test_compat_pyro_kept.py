@@ -133,32 +133,28 @@ def test_a_connection_may_be_ended_by_its_method(threaded):
     ending._pyroBind()
 
 
-def test_a_forked_child_has_a_connection_of_its_own(daemon):
-    if not hasattr(os, "fork"):
-        pytest.skip("there is no fork here")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_forked_child_has_a_connection_of_its_own(processes):
+    program = processes.python(
+        """
+        import os
+        import sys
+        import andiron.compat.pyro as Pyro5
 
-    class Knower:
-        @Pyro5.expose
-        def who(self):
-            return Pyro5.current_context.client_sock_addr
+        class Knower:
+            @Pyro5.expose
+            def who(self):
+                return Pyro5.current_context.client_sock_addr
 
-    knower = proxy_of(daemon, Knower())
-    mine = knower.who()
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.write(writing, b"ok" if knower.who() != mine else b"the same")
-        except BaseException as error:  # is told to the parent
-            os.write(writing, repr(error).encode())
-        finally:
-            os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading, "rb") as told:
-        answer = told.read()
-    os.waitpid(child, 0)
-    assert answer == b"ok"
-    assert knower.who() == mine
+        with Pyro5.Daemon() as daemon, Pyro5.Proxy(daemon.register(Knower())) as knower:
+            mine = knower.who()
+            child = os.fork()
+            if child == 0:
+                os._exit(0 if knower.who() != mine else 1)
+            print(os.waitpid(child, 0)[1], knower.who() == mine)
+        """
+    )
+    assert program.communicate(timeout=60) == ("0 True\n", "")
 
 
 def test_a_program_ends_by_ctrl_c(processes):
