@@ -138,7 +138,6 @@ def test_a_forked_child_has_a_connection_of_its_own(processes):
     program = processes.python(
         """
         import os
-        import sys
         import andiron.compat.pyro as Pyro5
 
         class Knower:
