@@ -6,6 +6,7 @@ import types
 
 import pytest
 
+import andiron
 from andiron.compat import kaa_rpc as kaa
 from andiron.compat._kaa import signals
 from andiron.compat._kaa.turns import ThreadTurns
@@ -355,6 +356,21 @@ def test_a_coroutine_raises_at_once_what_it_raises_at_once():
         work()
     with pytest.raises(TypeError, match="no generator"):
         kaa.coroutine()(lambda: 1)()
+
+
+def test_a_coroutine_is_no_part_of_the_call_that_it_waited_for(house):
+    server, client = house.pair()
+    finished = kaa.InProgress()
+    server.register(kaa.rpc.expose("finish")(lambda: finished.finish() and None))
+
+    @kaa.coroutine()
+    def work():
+        yield finished
+        yield andiron.caller()
+
+    working = work()
+    client.rpc("finish").wait(LONG)
+    assert working.wait(LONG) is None
 
 
 def test_a_coroutine_is_given_up_with_what_it_waits_for():

@@ -6,16 +6,16 @@ from andiron.compat import kaa_rpc as kaa
 class Greeter(object):
     @kaa.rpc.expose()
     def greet(self, word):
-        print("it says", word)
         greeted.finish(word)
         return word.upper()
 
 
 @kaa.coroutine()
-def foo():
+def foo(*calls):
+    yield kaa.InProgressAll(calls)
     name = yield client.rpc("name")
     print(name)
-    yield greeted
+    print("it says", (yield greeted))
     try:
         yield client.rpc("file.open", "/nowhere/at/all")
     except IOError as e:
@@ -30,6 +30,7 @@ client = kaa.rpc.Client("test", "secret")
 client.connect(Greeter())
 x = client.rpc("do_something", 6)
 x.connect(print)
-client.rpc("do_something", foo=4).connect(print, "in a callback")
-foo()
+y = client.rpc("do_something", foo=4)
+y.connect(print, "in a callback")
+foo(x, y)
 kaa.main.run()

@@ -6,6 +6,7 @@ import functools
 import threading
 from types import GeneratorType
 
+from andiron import _engine
 from andiron.compat._kaa import turns as _turns
 from andiron.compat._kaa.inprogress import InProgress, InProgressAborted
 
@@ -90,6 +91,10 @@ class CoroutineInProgress(InProgress):
     def _continue(self, *_told: Any) -> None:
         if self.interval > 0:
             _turns.here().later(self.interval, self._go_on)
+        elif _engine.current() is not None:
+            _turns.here().soon(
+                self._go_on
+            )  # it is no part of the call that is handled here, and has not its time limit
         else:
             self._go_on()
 
