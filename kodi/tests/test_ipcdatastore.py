@@ -319,6 +319,7 @@ def test_a_change_of_the_settings_takes_effect_at_once(kodi):
 
 
 def test_without_persistence_nothing_is_kept(kodi):
+    set_(kodi, "kept", 1, persist=True)
     since = len(kodi.log())
     kodi.setting(ID, persistence=False)
     begun(kodi, since)
@@ -414,6 +415,7 @@ def get_or_none(kodi, name):
 
 
 def test_another_version_of_the_program_takes_the_place_of_the_one_that_runs(kodi):
+    set_(kodi, "kept", 1, persist=True)
     what, _, since = begun(kodi)
     installed = kodi.root / "addons" / ID / "bin" / platform() / "andiron"
     shutil.copy(installed, f"{installed}.new")
@@ -429,6 +431,7 @@ def test_another_version_of_the_program_takes_the_place_of_the_one_that_runs(kod
 
 
 def test_the_program_ends_where_the_add_on_is_disabled_and_is_there_when_it_is_enabled(kodi):
+    set_(kodi, "kept", 1, persist=True)
     what, _, since = begun(kodi)
     kodi.rpc("Addons.SetAddonEnabled", addonid=ID, enabled=False)
     kodi.until(lambda: not runs(process(what)), "the end of the program")
@@ -464,6 +467,7 @@ next(watch)
 
 def test_kodi_ends_in_time_and_the_program_with_it(kodi, bare):
     """Though a client waits. What is persistent is there at the next start."""
+    set_(kodi, "kept", 1, persist=True)
     what, _, _ = begun(kodi)
     kodi.begin(WATCHER).result()
     assert kodi.quit() < bare.quit_seconds + 2

@@ -13,6 +13,7 @@ LABELS = {
     "Player.Process(videoheight)": "1.080",
     "Player.Process(videodar)": "2,40",
     "Player.Process(videofps)": "23.976",
+    "Player.Process(videodecoder)": "ff-h264",
     "VideoPlayer.VideoCodec": "h264",
 }
 
@@ -90,6 +91,17 @@ def test_what_the_player_tells_late_is_waited_for_and_what_it_never_tells_is_not
     assert (found["fps"], found["width"], found["par"], found["video_codec"]) == (None, None, None, "")
     playing.turn()
     assert stored == []
+
+
+def test_another_size_is_stored_as_well(video, labels):
+    stored = []
+    playing = video.Video(stored.append)
+    playing.onAVChange()
+    playing.onAVStarted()
+    playing.onAVChange()
+    labels["Player.Process(videowidth)"] = "1280"
+    playing.onAVChange()
+    assert [found["width"] for found in stored] == [1920, 1280]
 
 
 def test_the_end_of_one_that_is_heard_of_when_another_plays_is_not_the_end_of_that(video):

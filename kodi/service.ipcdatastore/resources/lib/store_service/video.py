@@ -12,7 +12,9 @@ import xbmc
 #: The entry, of the author that is this add-on.
 ENTRY = "videodata"
 
-#: Seconds in which the player tells all of it; then what there is has to do.
+#: What is told some moments after the beginning.
+_TOLD_LATE = "width", "fps", "video_codec", "decoder", "duration"
+#: Seconds until then; what is not told by then never is, such as how long a live stream takes.
 _ALL_TOLD = 5.0
 
 _LABELS = {
@@ -67,7 +69,7 @@ class Video(xbmc.Player):
         told = described(self) if self.isPlayingVideo() else None
         if told is None:
             self._until = None
-        elif (told["width"] and told["fps"] and told["video_codec"]) or time.monotonic() > self._until:
+        elif all(map(told.get, _TOLD_LATE)) or time.monotonic() > self._until:
             self._until = None
             if told != self._stored:  # who reads it hears of each once
                 self._stored = told
@@ -88,6 +90,11 @@ class Video(xbmc.Player):
     def onAVStarted(self) -> None:  # noqa: N802 - Kodi calls it so
         """Hears that a video, or music, has begun."""
         self.begin()
+
+    def onAVChange(self) -> None:  # noqa: N802
+        """Hears that another stream of it plays, or in another size."""
+        if self._stored is not None:
+            self.begin()
 
     def onPlayBackStopped(self) -> None:  # noqa: N802
         """Hears that somebody has stopped it."""
