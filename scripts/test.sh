@@ -78,8 +78,8 @@ python() {
     environment target/venv "$found"
     target/venv/bin/pip install --quiet --disable-pip-version-check -r python/tests/requirements.txt -r python/tests/tools.txt
     PATH="$PWD/target/venv/bin:$PATH" VIRTUAL_ENV="$PWD/target/venv" target/venv/bin/maturin develop --quiet
-    target/venv/bin/ruff format --check python examples/python examples/kodi kodi kodi/build kodi/bench
-    target/venv/bin/ruff check python examples/python examples/kodi kodi kodi/build kodi/bench
+    target/venv/bin/ruff format --check python examples/python examples/kodi kodi kodi/build kodi/bench kodi/screenshots
+    target/venv/bin/ruff check python examples/python examples/kodi kodi kodi/build kodi/bench kodi/screenshots
     target/venv/bin/vermin --quiet --no-tips --violations -t=3.8- python/andiron
     target/venv/bin/mypy
     target/venv/bin/python -m mypy.stubtest andiron._native
@@ -213,7 +213,7 @@ kodi() {
         return
     fi
     target/venv/bin/pip install --quiet --disable-pip-version-check -r kodi/tests/requirements.txt
-    target/venv/bin/vermin --quiet --no-tips --violations -t=3.8- kodi/*/
+    target/venv/bin/vermin --quiet --no-tips --violations -t=3.8- kodi/script.* kodi/service.* examples/kodi
     target/venv/bin/pytest --quiet kodi/tests
 }
 
