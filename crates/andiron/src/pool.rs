@@ -9,6 +9,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
+use std::mem;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -67,6 +68,18 @@ pub(crate) struct Pool {
     monitor: Monitor,
     stopping: AtomicBool,
     started: Mutex<Vec<JoinHandle<()>>>,
+    /// Of which process its threads are.
+    generation: u32,
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        if self.generation != andiron_sys::fork::generation() {
+            // A forked child has none of these threads, not even what is left of those that ended: to let go of one would be the end of the child.
+            let started = self.started.get_mut().unwrap_or_else(PoisonError::into_inner);
+            started.drain(..).for_each(mem::forget);
+        }
+    }
 }
 
 #[derive(Default)]
@@ -121,6 +134,7 @@ impl Pool {
             monitor: Monitor::default(),
             stopping: AtomicBool::new(false),
             started: Mutex::default(),
+            generation: andiron_sys::fork::generation(),
         }))
     }
 
