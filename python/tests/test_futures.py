@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import queue
 import socket
 import threading
 import weakref
@@ -399,3 +400,15 @@ def test_an_error_that_was_raised_keeps_nothing_alive(serve):
         use()
     gc.collect()
     assert [one() for one in alive] == [None] * 10
+
+
+def test_who_is_to_hear_of_a_call_hears_of_one_of_what_was_an_argument(serve):
+    kept, given = [], queue.Queue()
+
+    def ask(desk):
+        call = desk.give.start(3)
+        kept.append(call)  # nobody waits for it
+        call.add_done_callback(lambda call: given.put(call.result()))
+
+    serve({"ask": ask})["ask"](Desk())
+    assert given.get(timeout=60) == 3

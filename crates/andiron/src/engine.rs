@@ -355,6 +355,13 @@ pub fn go_on(hub: &Hub, work: impl Future<Output = ()> + Send + 'static) {
     crate::task::run(Some(&hub.link()), work);
 }
 
+/// The same by those of the connection at which an object is. One of this process has answered at once, and nothing is done.
+pub fn go_on_at(proxy: &Proxy, work: impl Future<Output = ()> + Send + 'static) {
+    if let Some(link) = proxy.link() {
+        crate::task::run(Some(link), work);
+    }
+}
+
 /// Runs something as a part of the handler of a call: what it calls belongs to that call.
 pub fn within<R>(call: &context::Context, part: impl FnOnce() -> R) -> R {
     context::enter(call.0.clone(), part)

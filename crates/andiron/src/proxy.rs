@@ -67,6 +67,14 @@ impl Proxy {
         }
     }
 
+    /// The connection at which the object is; `None` for one of this process, or of which is not known yet where it is.
+    pub(crate) fn link(&self) -> Option<&Arc<Link>> {
+        match &self.target {
+            Target::Remote(remote) => Some(&remote.link),
+            Target::Local(_) | Target::Promised(_) => None,
+        }
+    }
+
     /// The same proxy with a name for error messages.
     pub(crate) fn labelled(mut self, label: &str) -> Proxy {
         self.label = Some(label.into());

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use andiron::engine::{self, Canceller, Message};
-use andiron::{Error, ErrorKind};
+use andiron::{Error, ErrorKind, Proxy};
 use pyo3::exceptions::{PyBaseException, PyTimeoutError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
@@ -35,6 +35,9 @@ pub(crate) struct Pending {
     given_up: AtomicBool,
     /// Who is told of its end.
     callbacks: Mutex<Vec<Py<PyAny>>>,
+    /// The object that is called.
+    far: Option<Proxy>,
+    /// Where it was got by a hub of this process, and not as an argument.
     connection: Option<Arc<Inner>>,
     /// It asks for an entry of the store.
     question: Mutex<Option<Question>>,
@@ -49,12 +52,18 @@ enum State {
 }
 
 impl Pending {
-    pub(crate) fn new(call: Call, connection: Option<Arc<Inner>>, question: Option<Question>) -> Pending {
+    pub(crate) fn new(
+        call: Call,
+        far: Option<Proxy>,
+        connection: Option<Arc<Inner>>,
+        question: Option<Question>,
+    ) -> Pending {
         Pending {
             state: Mutex::new(State::UnderWay(call)),
             free: Condvar::new(),
             given_up: AtomicBool::new(false),
             callbacks: Mutex::default(),
+            far,
             connection,
             question: Mutex::new(question),
         }
@@ -190,15 +199,20 @@ impl Pending {
     /// Has the callbacks called when the answer comes, whoever reads it.
     fn watch(slf: &Bound<'_, Self>) -> PyResult<()> {
         let py = slf.py();
-        let Some(connection) = &slf.get().connection else { return Ok(()) };
+        let Pending { far: Some(far), connection, .. } = slf.get() else { return Ok(()) };
         let pending = slf.clone().unbind();
         let watched = poll_fn(move |context| {
             let over = Python::try_attach(|py| Self::poll(pending.bind(py), context.waker()));
             if over.unwrap_or(true) { Poll::Ready(()) } else { Poll::Pending }
         });
         let begun = detached(py, || {
-            connection.exported()?;
-            engine::go_on(&connection.hub, watched);
+            match connection {
+                Some(connection) => {
+                    connection.exported()?;
+                    engine::go_on(&connection.hub, watched);
+                }
+                None => engine::go_on_at(far, watched),
+            }
             Ok(())
         });
         begun.map_err(|error| to_python(py, &error))

@@ -117,7 +117,7 @@ impl Method {
     fn start(&self, args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> PyResult<Pending> {
         let message = self.arguments(args, kwargs)?;
         let pending = self.with(args.py(), |proxy| proxy.start_encoded(&self.name, message))?;
-        Ok(Pending::new(pending, self.connection.clone(), None))
+        Ok(Pending::new(pending, Some(self.proxy.clone()), self.connection.clone(), None))
     }
 
     /// Calls it one way.

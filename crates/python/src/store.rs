@@ -143,7 +143,7 @@ impl Store {
         let object = remote.proxy.clone();
         let begun = detached(py, || self.0.look(object)).map_err(|error| to_python(py, &error))?;
         Ok(begun.map(|(looking, pending)| {
-            Pending::new(pending, None, Some(Question::Board(self.0.clone(), looking)))
+            Pending::new(pending, None, None, Some(Question::Board(self.0.clone(), looking)))
         }))
     }
 
@@ -152,7 +152,7 @@ impl Store {
         let begun = detached(py, || self.0.begin(&name));
         let (asking, pending) = begun.map_err(|error| to_python(py, &error))?;
         let question = Question::Entry(self.0.clone(), name.0.to_owned(), asking);
-        Ok(Pending::new(pending, None, Some(question)))
+        Ok(Pending::new(pending, None, None, Some(question)))
     }
 
     /// The entry where it is known here to be current, in a tuple of one; else `None`.
