@@ -1,6 +1,7 @@
 """Signals, in-progress objects and coroutines of `andiron.compat.kaa_rpc`."""
 
 import asyncio
+import sys
 import threading
 import types
 
@@ -428,3 +429,23 @@ def test_a_program_waits_in_place_of_a_main_loop(house):
     threading.Timer(0, client.rpc, ["quit"]).start()
     kaa.main.run()
     assert not kaa.main.is_running()
+
+
+def test_a_callback_that_ends_the_program_ends_the_wait(house):
+    server, client = house.pair()
+    client.signals["closed"].connect(sys.exit)
+    threading.Timer(0, server.close).start()
+    kaa.main.run()
+    assert not kaa.main.is_running()
+
+
+def test_a_callback_that_ends_the_program_ends_the_loop(house):
+    async def work():
+        server, client = house.pair()
+        client.signals["closed"].connect(sys.exit, 3)
+        server.close()
+        await asyncio.sleep(LONG)
+
+    with pytest.raises(SystemExit) as raised:
+        asyncio.run(work())
+    assert raised.value.code == 3

@@ -24,10 +24,7 @@ channel, or in the loop of `asyncio` in which the server or client was made; exp
 from __future__ import annotations
 
 import sys
-import threading
 
-from andiron import _errors
-from andiron._hub import wait_for
 from andiron.compat._kaa.calls import NotConnectedError, RemoteException
 from andiron.compat._kaa.channel import Channel
 from andiron.compat._kaa.client import CONNECTED, CONNECTING, DISCONNECTED, Client
@@ -47,6 +44,7 @@ from andiron.compat._kaa.inprogress import (
     delay,
     inprogress,
 )
+from andiron.compat._kaa.main import main
 from andiron.compat._kaa.server import Server
 from andiron.compat._kaa.signals import Signal, Signals
 
@@ -86,34 +84,3 @@ rpc = sys.modules[__name__]
 
 #: The name that programs should use.
 connect = Client
-
-
-class _Main:
-    """In place of the main loop, which there is none of: a program that only serves waits here for its end."""
-
-    def __init__(self) -> None:
-        self._stopped = threading.Event()
-        self._is_running = False
-
-    def run(self) -> None:
-        """Waits until `stop` is called, or Ctrl-C, or the host ends (`andiron.abort_when`)."""
-        self._is_running = True
-        try:
-            wait_for(self._stopped, lambda _: False)
-        except (KeyboardInterrupt, _errors.CancelledError):
-            pass
-        finally:
-            self._is_running = False
-            self._stopped.clear()
-
-    def stop(self) -> None:
-        """Has `run` come back, from any thread; at once where it is called later."""
-        self._stopped.set()
-
-    def is_running(self) -> bool:
-        """Whether the program waits in `run`."""
-        return self._is_running
-
-
-#: What programs call `kaa.main`.
-main = _Main()

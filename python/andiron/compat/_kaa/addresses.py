@@ -70,8 +70,9 @@ class Place:
 
 
 def in_words(error: andiron.Error) -> andiron.Error:
-    """An error that tells how to give a secret here."""
+    """An error in the words of programs of kaa: how a secret is given, and what serves."""
     said = _shared.in_words(error).message.replace("`secret=`", "`auth_secret`")
+    said = re.sub("start one with `andiron serve.*?`", "start it first", said)
     return type(error)(said.replace(" or ANDIRON_SECRET_FILE", ""))
 
 
@@ -134,16 +135,29 @@ def _host_and_port(address: Any) -> tuple[str, int]:
             )
         host, service = found[1].strip("[]"), found[2]
         scope = found[3] if found.re.groups > 2 else None
-    elif isinstance(address, (tuple, list)) and len(address) in (2, 4):
+    elif isinstance(address, (tuple, list)) and len(address) in (2, 4) and isinstance(address[0], str):
         host, service = address[0].strip("[]"), address[1]
         scope = address[3] if len(address) == 4 else None
     else:
         raise ValueError(
             f"{address!r} is no address: it is a name, a port, 'HOST:PORT', or a tuple of 2 or 4"
         )
+    return f"{host}%{scope}" if scope and ":" in host else host, _port(address, service)
+
+
+def _port(address: Any, service: Any) -> int:
+    """The number of a port, which the name of a service may stand for."""
+    port = service
     if isinstance(service, str):
-        service = int(service) if service.isdigit() else socket.getservbyname(service)
-    return f"{host}%{scope}" if scope and ":" in host else host, int(service)
+        try:
+            port = int(service) if service.isdigit() else socket.getservbyname(service)
+        except OSError:
+            port = None
+    if not isinstance(port, int) or not 0 <= port <= 65535:
+        raise ValueError(
+            f"{address!r} is no address: {service!r} is neither a port, a number from 0 to 65535, nor a service that is known here"
+        )
+    return port
 
 
 def _endpoint(host: str, port: int) -> str:

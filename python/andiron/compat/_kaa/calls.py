@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import threading
 from functools import partial
 
@@ -114,16 +115,21 @@ class Calls:
 
     def start(self, command: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
         """Calls a function at the other end, now or as soon as the channel is open."""
+        if not isinstance(command, str):
+            raise TypeError(f"what is called is named by a str, not by {command!r}")
         call = Call(self, next(self._numbers), command, self._turns)
-        with self._lock:
-            far = self._far
-            if far is None:
-                if self._waiting is None:
-                    raise NotConnectedError(f"'{command}' cannot be called: {self._why_not}")
-                _engine.check((args, kwargs))
-                self._waiting.append((call, args, kwargs))
-                return call
-        self._send(far, call, args, kwargs)
+        try:
+            with self._lock:
+                far = self._far
+                if far is None:
+                    if self._waiting is None:
+                        raise NotConnectedError(f"'{command}' cannot be called: {self._why_not}")
+                    _engine.check((args, kwargs))
+                    self._waiting.append((call, args, kwargs))
+                    return call
+            self._send(far, call, args, kwargs)
+        except _errors.EncodingError as error:
+            raise _of_arguments(error) from error
         return call
 
     def expect(self) -> None:
@@ -227,6 +233,8 @@ class Calls:
                 raise _errors.ProtocolError("the other end answered something that is no answer")
         except BaseException as error:
             error.__traceback__ = error.__context__ = None  # which have this frame, and would keep the call
+            if isinstance(error, _errors.EncodingError):
+                error = _of_result(error, r"the result cannot be sent: at \[0\]")
             self.fail(number, error)
             return
         if answer is not None:
@@ -244,6 +252,31 @@ def closed() -> Exception:
     return _errors.UnknownError(
         "the channel was closed before the answer came: the call may or may not have run"
     )
+
+
+def _of_arguments(error: _errors.EncodingError) -> _errors.EncodingError:
+    """What is in the way of a call, as who called counts its arguments: they travel within those of `End.call`, and wait in a pair."""
+    said = re.sub(
+        r"^.*? cannot be sent: at (?:argument 3|\[0\])\[(\d+)\]",
+        lambda found: f"an argument cannot be sent: at argument {int(found[1]) + 1}",
+        error.message,
+    )
+    said = re.sub(
+        r"^.*? cannot be sent: at (?:argument 4|\[1\])\['(\w+)'\]",
+        r"an argument cannot be sent: at argument `\1`",
+        said,
+    )
+    return _errors.EncodingError(said)
+
+
+def _of_result(error: _errors.EncodingError, where: str) -> _errors.EncodingError:
+    """What is in the way of a result, which travels as something else."""
+    said = re.sub(
+        f"^{where}([^:]*)",
+        lambda found: "the result cannot be sent" + (found[1] and f": at {found[1]}"),
+        error.message,
+    )
+    return _errors.EncodingError(said)
 
 
 @andiron.expose
@@ -301,7 +334,9 @@ class End:
         self._running.pop(number, None)
         try:
             self._calls.tell("answer", number, result)
-        except Exception as error:  # it cannot be sent, which its caller has to hear
+        except _errors.EncodingError as error:
+            self._tell_failure(number, _of_result(error, "an argument cannot be sent: at argument 2"))
+        except Exception as error:  # its caller has to hear of it
             self._tell_failure(number, error)
 
     def _failed(

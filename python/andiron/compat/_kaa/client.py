@@ -96,7 +96,7 @@ class Client(Channel):
             connection = _engine.connect(
                 place.address, secret_file=place.secret_file, pump=True, threads=_THREADS
             )
-        except _errors.AuthenticationError as error:
+        except (_errors.AuthenticationError, _errors.UnavailableError) as error:
             raise in_words(error) from None
         hub = self._hub = Hub(connection)
         if self._closing.is_set():

@@ -11,6 +11,7 @@ from itertools import count
 
 from andiron import _fork, _host, _log
 from andiron._later import running_loop
+from andiron.compat._kaa.main import main
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ class LoopTurns:
     def soon(self, function: Callable[..., object], *args: Any) -> None:
         """Has a function run in the loop; where that is closed, at once."""
         try:
-            self._loop.call_soon_threadsafe(_run, function, args)
+            self._loop.call_soon_threadsafe(_run_in_loop, function, args)
         except RuntimeError:
             _run(function, args)
 
@@ -228,7 +229,20 @@ def _begun(work: Callable[[], object]) -> threading.Thread:
 def _run(function: Callable[..., object], args: tuple[Any, ...]) -> None:
     try:
         function(*args)
-    except BaseException as error:  # a SystemExit as well: it is none of this thread's
+    except SystemExit as error:  # the end of the program, and not of this thread
+        if not main.is_running():
+            _log.log("error", f"{function!r} raised it where no `kaa.main.run` waits", error)
+        main.stop()
+    except BaseException as error:
+        _log.log("error", f"{function!r} raised", error)
+
+
+def _run_in_loop(function: Callable[..., object], args: tuple[Any, ...]) -> None:
+    try:
+        function(*args)
+    except SystemExit:  # ends the loop
+        raise
+    except BaseException as error:
         _log.log("error", f"{function!r} raised", error)
 
 
