@@ -141,6 +141,39 @@ with andiron.connect("outside") as hub:
     assert told == [41, True]
 
 
+def test_asyncio_works_in_a_script(kodi):
+    told = kodi.python("""
+import asyncio
+import andiron
+from andiron import aio
+
+class Waiting:
+    @andiron.expose
+    async def both(self, first, second):
+        return await asyncio.gather(first(), second())
+
+async def main():
+    async with aio.Server({"waiting": Waiting()}, "tasks", state=False), await aio.connect("tasks") as hub:
+        waiting = await hub["waiting"]
+        return await waiting.both(lambda: 1, lambda: 2)
+
+answer(asyncio.run(main()))
+""")
+    assert told == [1, 2]
+
+
+def test_kodi_leaves_assert_out_of_add_ons(kodi):
+    """As the page says. Programs of these tests have theirs all the same."""
+    told = kodi.python("""
+import sys
+try:
+    assert False
+except AssertionError:
+    answer([sys.flags.optimize, __debug__])
+""")
+    assert told == [1, True]
+
+
 #: A server that runs until Kodi ends. Its object waits, too.
 SERVER = """
 import threading, xbmc
@@ -179,6 +212,27 @@ import andiron
 watch = andiron.connect("outside").store.watch("nothing")
 answer(None)
 next(watch)
+"""
+
+#: And one on a thread of its own, beside which Kodi's own wait runs.
+FOLLOWER = """
+import threading
+import andiron
+import xbmc
+
+watch = andiron.connect("outside").store.watch("nothing")
+
+def follow():
+    try:
+        next(watch)
+    except andiron.CancelledError:
+        xbmc.log("andiron tests: the thread has ended with Kodi", xbmc.LOGINFO)
+
+thread = threading.Thread(target=follow)
+thread.start()
+answer(None)
+xbmc.Monitor().waitForAbort()
+thread.join()
 """
 
 OUTSIDE = """
@@ -222,7 +276,8 @@ def test_kodi_is_not_kept_from_its_end_by_a_server_that_runs_and_clients_that_wa
     """The last one, as it ends the Kodi of the others."""
     with kodi.outside(OUTSIDE) as process:
         assert process.stdout.readline() == "there\n"
-        for program in (WATCHER, SERVER, CALLER, WATCHER, CALLER):
+        for program in (WATCHER, SERVER, CALLER, FOLLOWER, WATCHER, CALLER):
             kodi.begin(program).result()
         kodi.quit()
     assert 0 < kodi.held_up() < 2
+    assert "the thread has ended with Kodi" in kodi.log()
