@@ -1,6 +1,7 @@
 """service.ipcdatastore in a real Kodi, where no program has the store: it is in the service itself, or in a server that somebody else has started, here or on another machine."""
 
 import shutil
+import socket
 import subprocess
 
 import pytest
@@ -61,6 +62,17 @@ def test_a_program_that_the_settings_name_has_the_store_from_then_on(kodi):
     assert why.startswith("/nowhere/andiron cannot run here: ")
     assert get(kodi, "kept") == 1
     kodi.setting(ID, program="")
+    begun(kodi, since)
+
+
+def test_a_way_that_the_settings_ask_for_and_that_is_not_there_is_told_and_no_other_is_taken(kodi):
+    for way, why in ((1, "There is no program andiron"), (2, "No server is at tcp://localhost:9099")):
+        since = len(kodi.log())
+        kodi.setting(ID, way=way)
+        kodi.wait_for_log(f"{ID}: There is no store: ", since)
+        kodi.until(lambda why=why: why in shown(kodi)[2], f"the page to tell {why!r}")
+    since = len(kodi.log())
+    kodi.setting(ID, way=0)
     begun(kodi, since)
 
 
@@ -129,11 +141,17 @@ def test_clients_find_the_store_of_a_server_also_when_another_kodi_that_offered_
     begun(kodi, since)
 
 
-def test_a_server_on_another_machine_has_the_store_and_who_has_no_secret_is_told(kodi, tmp_path):
+def new_secret(folder):
+    """The file of a secret."""
     if not PROGRAM.exists():
         pytest.skip("there is no target/debug/andiron (cargo build -p andiron-cli)")
-    secret = tmp_path / "secret"
+    secret = folder / "secret"
     subprocess.run([PROGRAM, "secret", "new", "--secret-file", secret], check=True, capture_output=True)
+    return secret
+
+
+def test_a_server_on_another_machine_has_the_store_and_who_has_no_secret_is_told(kodi, tmp_path):
+    secret = new_secret(tmp_path)
     words = [
         "serve",
         "--no-local",
@@ -182,6 +200,17 @@ def test_kodi_ends_in_time_though_a_client_waits(kodi, bare):
     kodi.begin(WATCHER).result()
     assert kodi.quit() < bare.quit_seconds + 2
     kodi.held_up()
+
+
+def test_kodi_ends_in_time_though_the_service_waits_for_a_server_that_never_answers(kodi, bare, tmp_path):
+    secret = new_secret(tmp_path)
+    with socket.create_server((OTHER_HOST, 9140)) as silent:
+        kodi.configure(ID, host=OTHER_HOST, port=9140, secret=str(secret)).start()
+        silent.settimeout(30)
+        with silent.accept()[0]:
+            kodi.until(lambda: shown(kodi)[0] == "Begins", "the service to wait")
+            assert kodi.quit() < bare.quit_seconds + 2
+    assert kodi.held_up() < 2
 
 
 def test_a_service_that_is_to_have_no_store_runs_and_ends_in_order(kodi):

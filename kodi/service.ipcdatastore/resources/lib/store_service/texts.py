@@ -17,6 +17,9 @@ NO_PROGRAM = 32116
 CANNOT_RUN = 32117
 NOT_READY = 32118
 AGAIN = 32119
+NOBODY = 32120
+#: As the page calls that setting.
+SECRET = 32037
 
 # Tests.
 TESTED = 32130

@@ -111,7 +111,12 @@ class _Elsewhere(Way):
     def connect(self, pump: bool = False) -> andiron.Hub:
         """A connection to the store."""
         file = _shared.secret_file(self._place.secret)
-        return andiron.connect(self._address, timeout=_CONNECT, secret_file=file, pump=pump)
+        try:
+            return andiron.connect(self._address, timeout=_CONNECT, secret_file=file, pump=pump)
+        except andiron.AuthenticationError as error:
+            if not _shared.is_answered(self._place):
+                raise andiron.UnavailableError(text(texts.NOBODY, self._address)) from error
+            raise _shared.in_words(error, text(texts.SECRET)) from error
 
     def close(self) -> None:
         """Ends the connection, and its threads."""
