@@ -78,6 +78,22 @@ class Turning:
         self.client.step(0.01)
 
 
+def test_a_connection_that_is_closed_while_it_is_about_to_be_watched_is_no_defect(loop, monkeypatch):
+    _near, far = channel.pair()
+    link = link_of(far, False)
+    register = loop._selector.register
+
+    def too_late(*args):
+        link.close()  # as another thread does
+        return register(*args)
+
+    monkeypatch.setattr(loop._selector, "register", too_late)
+    loop.attend(link)
+    loop.step(0.0)
+    assert link.ended is not None
+    assert not loop.links()
+
+
 def test_what_was_dropped_is_told_though_nothing_else_is_sent():
     near, far = channel.pair()
     server, client = link_of(far, False), link_of(near, True)

@@ -308,12 +308,17 @@ class Pool:
             self._forget(number)
             known = None
         interest = _BOTH if link.wants_write else selectors.EVENT_READ
-        if known is None:
-            self._selector.register(number, interest, (link,))
-            self._links[number] = link, interest
-        elif known[1] != interest:
-            self._selector.modify(number, interest, (link,))
-            self._links[number] = link, interest
+        try:
+            if known is None:
+                self._selector.register(number, interest, (link,))
+                self._links[number] = link, interest
+            elif known[1] != interest:
+                self._selector.modify(number, interest, (link,))
+                self._links[number] = link, interest
+        except (KeyError, ValueError, OSError):
+            if link.ended is None:
+                raise
+            return  # another thread has closed it meanwhile, and notes that
         self._ask(link)
 
     def _ask(self, link: Link) -> None:
