@@ -441,7 +441,8 @@ def test_a_callback_that_ends_the_program_ends_the_wait(house):
 
 def test_a_callback_that_ends_the_program_ends_the_loop(house):
     async def work():
-        server, client = house.pair()
+        server, client = house.server(), house.client()
+        await kaa.inprogress(client)
         client.signals["closed"].connect(sys.exit, 3)
         server.close()
         await asyncio.sleep(LONG)

@@ -10,7 +10,7 @@ from functools import partial
 import andiron
 from andiron import _engine, _errors, _fork
 from andiron._proxy import remote_of
-from andiron.compat._kaa.inprogress import InProgress, InProgressAborted
+from andiron.compat._kaa.inprogress import InProgress, InProgressAborted, TimeoutException
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,9 +47,16 @@ class RemoteException(Exception):
         return _remote, (self.command, self.original)
 
 
+#: Classes of this module, which Andiron does not know, by the names that it has for them.
+_own = {
+    f"{cls.__module__}.{cls.__qualname__}": cls
+    for cls in (NotConnectedError, InProgressAborted, TimeoutException)
+}
+
+
 def _remote(command: str, original: BaseException) -> RemoteException:
     """What a call raises for what its function raised."""
-    cls = type(original)
+    cls = _own.get(getattr(original, "type_name", ""), type(original))
     try:
         both = type("RemoteException", (RemoteException, cls), {"__module__": "andiron.compat.kaa_rpc"})
         error: Any = _errors._made(both, "", original.args)

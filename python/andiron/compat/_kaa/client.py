@@ -24,7 +24,7 @@ CONNECTING = "CONNECTING"
 CONNECTED = "CONNECTED"
 
 #: How many exposed functions of one client run at once; further calls wait.
-_THREADS = 64
+_THREADS = 256
 #: For so many seconds at most an attempt to connect that is under way at the end is waited for.
 _PATIENCE = 10.0
 

@@ -78,7 +78,7 @@ class Functions:
 def _exposed(obj: Any) -> dict[str, Callable[..., Any]]:
     """What of a function, a module or an instance is exposed. Properties are not read for that."""
     members: list[Any] = [obj]
-    if not isinstance(obj, types.FunctionType):
+    if not isinstance(obj, (types.FunctionType, types.MethodType)):
         names = [name for name in dir(obj) if not (isinstance(obj, types.ModuleType) and name[:1] == "_")]
         shown = [name for name in names if not isinstance(inspect.getattr_static(obj, name, None), property)]
         members = [getattr(obj, name, None) for name in shown]

@@ -31,15 +31,22 @@ FINISH_IDX_RESULT = "FINISH_IDX_RESULT"
 class InProgressAborted(BaseException):
     """What an in-progress object fails with that was given up by `InProgress.abort`."""
 
+    #: Which one; `None` where it is one of another process.
+    inprogress: InProgress | None = None
+    #: The one that was given up first, of those that wait for each other.
+    origin: InProgress | None = None
+
     def __init__(
         self, *args: Any, inprogress: InProgress | None = None, origin: InProgress | None = None
     ) -> None:
         super().__init__(*args)
-        self.message = args[0] if args else None
-        #: Which one.
         self.inprogress = inprogress
-        #: The one that was given up first, of those that wait for each other.
         self.origin = origin
+
+    @property
+    def message(self) -> Any:
+        """What was said of it."""
+        return self.args[0] if self.args else None
 
     def __inprogress__(self) -> InProgress | None:
         return self.inprogress

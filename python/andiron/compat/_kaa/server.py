@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from andiron.compat._kaa.calls import End
 
 #: How many exposed functions of one server run at once; further calls wait.
-_THREADS = 64
+_THREADS = 256
 #: For so many seconds at most a client waits for what is connected to "client-connected".
 _PATIENCE = 10.0
 
