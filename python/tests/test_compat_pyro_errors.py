@@ -1,6 +1,7 @@
 """Errors of programs of Pyro: what they are, and where they were raised."""
 
 import threading
+import time
 
 import pytest
 
@@ -130,6 +131,27 @@ def test_a_server_that_is_gone_is_told_and_found_again(loops):
     radio._pyroReconnect()
     assert radio.double(1) == 2
     assert radio._pyroUri == uri
+
+
+def test_who_has_left_is_told_as_a_connection_that_was_closed(loops):
+    daemon = loops(Pyro5.Daemon())
+    listener = Pyro5.Proxy(daemon.register(Radio(), "listener"))
+    assert listener.double(1) == 2
+    listener._pyroOneway = {"double"}
+    daemon.shutdown()
+
+    def tell():  # of a one-way call it is known from a later one on
+        for _ in range(1000):
+            listener.double(1)
+            time.sleep(0.01)
+
+    with pytest.raises(errors.ConnectionClosedError):
+        tell()
+    with pytest.raises(errors.CommunicationError) as caught:
+        listener.double(1)
+    assert (
+        type(caught.value) is errors.CommunicationError
+    )  # nothing is connected now that could have been closed
 
 
 def test_a_call_that_cannot_have_run_is_made_again(loops):

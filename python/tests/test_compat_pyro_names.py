@@ -1,6 +1,7 @@
 """Names of objects, kept in the store of an Andiron server."""
 
 import contextlib
+import importlib
 import signal
 import socket
 import sys
@@ -531,6 +532,12 @@ def test_names_are_in_the_modules_in_which_they_were():
     ):
         assert getattr(getattr(pyro, module), name) is own
         assert getattr(pyro.api, name, own) is own
+    for module in ("callcontext", "naming", "socketutil"):
+        assert importlib.import_module(f"andiron.compat.pyro.{module}") is getattr(pyro, module)
+    assert pyro.callcontext.current_context is pyro.current_context
+    assert pyro.naming.locateNS is pyro.locateNS
+    assert pyro.socketutil.getIpAddress("localhost", ipVersion=4) == "127.0.0.1"
+    assert str(pyro.socketutil.get_ip_address("127.0.0.1")) == "127.0.0.1"
     for module in (pyro.core, pyro.client, pyro):
         with pytest.raises(AttributeError):
             module.nothing

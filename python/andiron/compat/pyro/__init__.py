@@ -86,8 +86,8 @@ _LATER = {
 def __getattr__(name: str) -> Any:
     from importlib import import_module
 
-    if name in ("batches", "futures", "names", "nameserver", "naming"):
-        return import_module(f"{__name__}.{'nameserver' if name == 'naming' else name}")
+    if name in ("batches", "callcontext", "futures", "names", "nameserver", "naming", "socketutil"):
+        return import_module(f"{__name__}.{name}")
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)

@@ -154,7 +154,14 @@ class Proxy:
         if link is not None and not link.is_over():
             return link
         with self._pyroLock:
-            return self._pyroConnection or self._pyroConnect()
+            had = self._pyroLink is not None
+            try:
+                return self._pyroConnection or self._pyroConnect()
+            except errors.CommunicationError as error:
+                if not had or type(error) is not errors.CommunicationError:
+                    raise
+                # The other end is gone since the last call: programs look for this error to forget who has left.
+                raise errors.ConnectionClosedError(str(error)) from error
 
     def _pyroRelease(self) -> None:
         """Ends the connection. The next use makes another one."""
