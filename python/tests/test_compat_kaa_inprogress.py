@@ -277,6 +277,17 @@ def test_several_are_waited_for():
     assert one.result == (1, "said")
 
 
+@pytest.mark.parametrize("is_late", [True, False])
+def test_the_results_of_all_tell_of_those_that_failed(is_late):
+    good, bad = kaa.InProgress(), kaa.InProgress()
+    every = kaa.InProgressAll(good, bad, finish=kaa.FINISH_RESULT) if is_late else None
+    error = ValueError("broken")
+    bad.throw(ValueError, error, None)
+    good.finish(1)
+    every = every or kaa.InProgressAll(good, bad, finish=kaa.FINISH_RESULT)
+    assert every.wait(0) == [1, (ValueError, error, None)]
+
+
 def iter_of(items):
     yield from items
 

@@ -461,8 +461,17 @@ class InProgressAll(InProgressAny):
             self._end()
 
     def _end(self) -> None:
-        results = None if self._finish_with == FINISH_SELF else [part.result for part in self._parts]
+        results = None if self._finish_with == FINISH_SELF else [_said_of(part) for part in self._parts]
         self._settle(self if results is None else results, None, None)
+
+
+def _said_of(part: InProgress) -> Any:
+    """Its result, or class, exception and traceback of what it failed with, which is known then."""
+    error = part._error
+    if error is None:
+        return part._result
+    part._exception.handled = True
+    return type(error), error, part._trace
 
 
 def _flat(objects: Any) -> Iterator[Any]:
