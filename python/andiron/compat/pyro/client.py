@@ -78,7 +78,10 @@ class Proxy:
 
     @_pyroTimeout.setter
     def _pyroTimeout(self, seconds: float | None) -> None:
-        self._pyroSeconds = None if not seconds else _errors.check_seconds("_pyroTimeout", seconds)
+        checked = _errors.check_seconds("_pyroTimeout", seconds or 0)
+        if not checked >= 0:
+            raise ValueError(f"_pyroTimeout is a number of seconds, or None for any time, not {seconds!r}")
+        self._pyroSeconds = checked or None
 
     @property
     def _pyroHmacKey(self) -> None:
