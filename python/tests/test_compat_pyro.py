@@ -1,6 +1,5 @@
 """Programs of Pyro, and what they call."""
 
-import collections
 import copy
 import functools
 import gc
@@ -501,37 +500,6 @@ def test_objects_of_a_client_are_called_back(daemon, loops):
     own.register(listener)
     assert proxy_of(daemon, Speaker()).speak(listener, lambda x: x + 1) == 2
     assert listener.heard == ["hello"]
-
-
-def test_containers_that_were_plain_ones_are_so_still(daemon):
-    class Kept:
-        @Pyro5.expose
-        def give(self, value):
-            return [value, given[0]]
-
-    given = [None]
-    kept = proxy_of(daemon, Kept())
-    names = {"a": 1}
-    pairs = [
-        (names.keys(), ["a"]),
-        (names.values(), [1]),
-        (names.items(), [("a", 1)]),
-        (collections.deque([1, {2: names.keys()}]), [1, {2: ["a"]}]),
-        (collections.defaultdict(list, a=[1]), {"a": [1]}),
-        (collections.OrderedDict(b=1, a=2), {"b": 1, "a": 2}),
-        (collections.Counter("aab"), {"a": 2, "b": 1}),
-    ]
-    for value, plain in pairs:
-        given[0] = value
-        answer = kept.give(value)
-        assert answer == [plain, plain]
-        assert [type(item) for item in answer] == [type(plain)] * 2
-
-    class Own(collections.OrderedDict):
-        pass
-
-    with pytest.raises(Pyro5.errors.SerializeError):  # which would lose its class
-        kept.give(Own())
 
 
 def test_a_timeout_below_nothing_is_refused(daemon):

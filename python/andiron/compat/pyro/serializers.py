@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict, defaultdict, deque
 from importlib import import_module
 
 from andiron import _values
@@ -132,24 +131,3 @@ def _uri_of(fields: dict[str, Any]) -> URI:
 
 _values.converters[URI] = lambda uri: Record("Pyro5.core.URI", {"uri": str(uri)})
 _values.makers["Pyro5.core.URI"] = _uri_of
-
-
-#: The record that stands for a container of a kind that is no value of Andiron.
-_PLAIN = "Pyro.plain"
-
-
-def _plain(cls: type, kind: Callable[[Any], Any]) -> None:
-    """Has instances of just this class arrive as a plain list or dict, as they did with serpent: so a method may give ``names.keys()``."""
-
-    def record(value: Any) -> Record | None:
-        return Record(_PLAIN, {"value": kind(value)}) if type(value) is cls else None
-
-    _values.converters[cls] = record
-
-
-_VIEWS: tuple[type, ...] = type({}.keys()), type({}.values()), type({}.items())
-for _cls in (*_VIEWS, deque):
-    _plain(_cls, list)
-for _cls in (Counter, OrderedDict, defaultdict):
-    _plain(_cls, dict)
-_values.makers[_PLAIN] = lambda fields: fields["value"]
