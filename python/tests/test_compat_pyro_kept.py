@@ -151,7 +151,8 @@ def test_a_forked_child_has_a_connection_of_its_own(processes):
             if child == 0:
                 os._exit(0 if knower.who() != mine else 1)
             print(os.waitpid(child, 0)[1], knower.who() == mine)
-        """
+        """,
+        flags=("-W", "ignore::DeprecationWarning"),  # of Python 3.12 and later, that there are threads
     )
     assert program.communicate(timeout=60) == ("0 True\n", "")
 
