@@ -1,5 +1,6 @@
 """Memory that the pure engine passes on, and what it takes of others: whichever engine runs the tests."""
 
+import errno
 import os
 import tempfile
 
@@ -113,6 +114,35 @@ def test_pages_behind_the_end_hide_no_hole():
     assert os.fstat(number).st_blocks * 512 >= MIB
     with pytest.raises(Failure, match="has holes"):
         memory.Memory.received(number)
+
+
+def test_a_page_that_the_kernel_has_in_its_hands_keeps_no_memory_from_being_frozen(monkeypatch):
+    if not hasattr(os, "splice"):
+        pytest.skip("this Python puts no page into a pipe")
+    reader, writer = os.pipe()
+    refused = []
+
+    class Kernel:
+        @staticmethod
+        def fcntl(number, command, seals):
+            if not refused:
+                os.splice(number, writer, 4096, offset_src=0)
+            try:
+                return fcntl.fcntl(number, command, seals)
+            except OSError as error:
+                refused.append(error.errno)
+                if len(refused) == 2:
+                    os.read(reader, 4096)
+                raise
+
+    monkeypatch.setattr(memory, "fcntl", Kernel)
+    try:
+        frozen = memory.freeze(memoryview(b"a" * 10_000))
+    finally:
+        os.close(reader)
+        os.close(writer)
+    assert refused == [errno.EBUSY] * 2
+    assert bytes(frozen) == b"a" * 10_000
 
 
 def test_a_big_buffer_goes_beside_the_value_and_is_looked_at_where_it_is_named():

@@ -36,6 +36,9 @@ const MAX_STEP: u64 = 0x7fff_f000;
 /// Bytes that are read at once.
 const PIECE: usize = 256 << 10;
 
+/// How often a seal is asked for: some seconds in all.
+const SEALING: usize = 20;
+
 /// What nobody can take back: the content is fixed, and so is the length.
 const FROZEN: SealFlags =
     SealFlags::WRITE.union(SealFlags::SHRINK).union(SealFlags::GROW).union(SealFlags::SEAL);
@@ -245,7 +248,7 @@ impl Sealed {
             }
             length += piece.len() as u64;
         }
-        fcntl_add_seals(&file, FROZEN)?;
+        seal(&file)?;
         Ok(Self::whole(file, length))
     }
 
@@ -269,7 +272,7 @@ impl Sealed {
                 Err(error) => return Err(error),
             }
         }
-        fcntl_add_seals(&file, FROZEN)?;
+        seal(&file)?;
         Ok(Self::whole(file.into(), length))
     }
 
@@ -280,7 +283,7 @@ impl Sealed {
     pub fn written(write: impl FnOnce(&File) -> io::Result<()>) -> io::Result<Self> {
         let file = File::from(create("andiron-value")?);
         write(&file)?;
-        fcntl_add_seals(&file, FROZEN)?;
+        seal(&file)?;
         // Whoever wrote is trusted no more than who sends.
         Self::received_whole(OwnedFd::from(file)).map_err(io::Error::other)
     }
@@ -470,6 +473,20 @@ fn copy_of_file(file: &OwnedFd, length: u64) -> io::Result<Sealed> {
             Err(error) => return Err(error.into()),
         }
     }
-    fcntl_add_seals(&copy, FROZEN)?;
+    seal(&copy)?;
     Ok(Sealed::whole(copy, length))
+}
+
+/// Fixes content and length of what nobody has mapped.
+///
+/// The kernel itself may have a page in its hands for a moment, as when it moves pages together. It waits for that, 150 ms at most, and refuses then
+/// (`memfd_wait_for_pins` in mm/memfd.c of Linux). So it is asked again.
+fn seal(file: &impl AsFd) -> Result<(), Errno> {
+    for _ in 1..SEALING {
+        match fcntl_add_seals(file, FROZEN) {
+            Err(Errno::BUSY) => {}
+            done => return done,
+        }
+    }
+    fcntl_add_seals(file, FROZEN)
 }

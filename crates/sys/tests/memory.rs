@@ -4,7 +4,7 @@
 mod common;
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, IoSlice, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::ptr;
@@ -255,6 +255,39 @@ fn what_somebody_writes_to_a_file_is_frozen_unless_that_fails_or_leaves_holes() 
 }
 
 /// Memory of `length` bytes, of which these are written, with these seals.
+/// Puts the first page of a file into a pipe, as it is: until it is read there, the kernel has it in its hands.
+fn into_pipe(file: &File, pipe: &io::PipeWriter) {
+    let mut offset = 0;
+    // SAFETY: both descriptors are open, and the offset is written to while it is there.
+    let moved = unsafe {
+        libc::splice(file.as_raw_fd(), &raw mut offset, pipe.as_raw_fd(), ptr::null_mut(), 4096, 0)
+    };
+    assert_eq!(moved, 4096, "{}", io::Error::last_os_error());
+}
+
+#[test]
+fn a_page_that_the_kernel_has_in_its_hands_keeps_no_memory_from_being_frozen() {
+    let (mut read, write) = io::pipe().unwrap();
+    let mut drain = None;
+    let sealed = Sealed::written(|mut file| {
+        file.write_all(&pattern(MIB))?;
+        into_pipe(file, &write);
+        drain = Some(std::thread::spawn(move || {
+            let (_read, write) = io::pipe().unwrap();
+            let other = File::from(memory(&pattern(MIB), MIB as u64, SealFlags::empty()));
+            into_pipe(&other, &write);
+            for _ in 0..2 {
+                let refused = rustix::fs::fcntl_add_seals(&other, SealFlags::WRITE).unwrap_err();
+                assert_eq!(refused, rustix::io::Errno::BUSY, "as long as the kernel waits for it");
+            }
+            read.read_exact(&mut [0; 4096]).unwrap();
+        }));
+        Ok(())
+    });
+    drain.unwrap().join().unwrap();
+    assert!(*sealed.unwrap().map().unwrap() == *pattern(MIB));
+}
+
 fn memory(bytes: &[u8], length: u64, seals: SealFlags) -> OwnedFd {
     let file = rustix::fs::memfd_create("test", MemfdFlags::ALLOW_SEALING | MemfdFlags::CLOEXEC).unwrap();
     let mut file = File::from(file);

@@ -46,6 +46,9 @@ _BLOCK = 512
 #: Bytes that are moved at once.
 _STEP = 1 << 30
 
+#: How often a seal is asked for: some seconds in all.
+_SEALING = 20
+
 #: Of an entry of a page in ``/proc/self/pagemap`` the highest byte: in memory or swapped out, and one of a file.
 _PRESENT, _OF_FILE = 0xC0, 0x20
 _ENTRY = 8
@@ -299,6 +302,19 @@ def _create() -> Descriptor:
 
 
 def _seal(descriptor: Descriptor, seals: int) -> None:
+    """Seals what nobody has mapped for writing.
+
+    The kernel itself may have a page in its hands for a moment, as when it moves pages together. It waits for that, 150 ms at most, and refuses then
+    (``memfd_wait_for_pins`` in mm/memfd.c of Linux). So it is asked again.
+    """
+    for _ in range(1, _SEALING):
+        try:
+            fcntl.fcntl(descriptor.fileno(), _F_ADD_SEALS, seals)
+        except OSError as error:  # noqa: PERF203 - what is refused is asked for again
+            if error.errno != errno.EBUSY:
+                raise
+        else:
+            return
     fcntl.fcntl(descriptor.fileno(), _F_ADD_SEALS, seals)
 
 
