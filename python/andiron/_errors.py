@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+from operator import index
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -453,9 +454,20 @@ def misfit_of(handler: Any, args: Iterable[Any], kwargs: Mapping[str, Any] | Non
     return None
 
 
+def check_whole(what: str, number: int) -> int:
+    """The number that ``what`` is given as."""
+    try:
+        return index(number)
+    except TypeError:
+        raise TypeError(f"{what} is a whole number, not {number!r}") from None
+
+
 def check_seconds(what: str, number: float) -> float:
     """The number that ``what`` is given as."""
     try:
-        return 0.0 + number
+        seconds = 0.0 + number
     except TypeError:
         raise TypeError(f"{what} is a number of seconds, not {number!r}") from None
+    if seconds != seconds:
+        raise ValueError(f"{what} is a number of seconds, and nan is none")
+    return seconds

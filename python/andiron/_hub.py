@@ -50,7 +50,7 @@ def patiently(attempt: Callable[[], T], unless: type[Exception], wait: float) ->
 
 def wait_for(event: threading.Event, turn: Callable[[float], bool], timeout: float | None = None) -> bool:
     """Waits for an event, and serves meanwhile where the engine has no threads that do. Whether it came in time."""
-    until = None if timeout is None else time.monotonic() + timeout
+    until = None if timeout is None else time.monotonic() + _errors.check_seconds("a timeout", timeout)
     while not event.is_set():
         _host.check()
         left = _host.SLICE if until is None else min(_host.SLICE, max(0.0, until - time.monotonic()))
@@ -150,7 +150,7 @@ class Hub(Named):
 
     def poll(self, timeout: float = 0.0) -> bool:
         """Runs calls of the other end on this thread, waiting for them so many seconds at most. Whether one came."""
-        return self._connection.poll(timeout)
+        return self._connection.poll(_errors.check_seconds("a timeout", timeout))
 
     def fileno(self) -> int:
         """The descriptor of the connection, for programs with a loop of their own; -1 when it is over."""
@@ -211,8 +211,8 @@ def check_choices(address: str | None, objects: object, cache: int | None, **sec
     if address is not None and not isinstance(address, str):
         raise TypeError(f"an address is a str, not {address!r}")
     for name, number in seconds.items():
-        if number is not None:
-            _errors.check_seconds(f"{name}=", number)
+        if number is not None and _errors.check_seconds(f"{name}=", number) < 0:
+            raise ValueError(f"{name}={number}: it is a number of seconds, and no time is below 0")
     if cache is not None and not isinstance(cache, int):
         raise TypeError(f"cache={cache!r}: it is a number of bytes")
     if cache is not None and cache < 0:
@@ -369,8 +369,6 @@ class timeout:  # noqa: N801 - it is used like a function
 
     def __init__(self, seconds: float) -> None:
         self._seconds = _errors.check_seconds("a timeout", seconds)
-        if self._seconds != self._seconds:
-            raise ValueError("a timeout is a number of seconds, and nan is none")
 
     def __enter__(self) -> None:
         _engine.use_options()

@@ -52,8 +52,11 @@ def buffer(length: int) -> memoryview:
     >>> float(freeze(numbers).sum())
     150.0
     """
-    if length <= 0:
-        return memoryview(bytearray(length))
+    length = _errors.check_whole("the length of a buffer", length)
+    if length < 0:
+        raise ValueError(f"a buffer has 0 bytes at least, not {length}")
+    if not length:
+        return memoryview(bytearray())
     from andiron import _engine
 
     try:

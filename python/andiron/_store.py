@@ -348,7 +348,7 @@ class Store(Named):
 
     def incr(self, name: str, by: int = 1) -> int:
         """Adds to a whole number, or to 0 where there is none. Gives what it is now."""
-        return self._engine.incr(name, by)
+        return self._engine.incr(name, _errors.check_whole("what is added", by))
 
     def edit(self, name: str, default: Any = _MISSING) -> AbstractContextManager[Any, None]:
         """Gives the value to a block that changes it, and writes it back where the block ends without an exception.

@@ -329,6 +329,25 @@ def test_a_stream_that_raises_what_means_something_else_ends_with_a_remote_error
     assert raised.value.type_name == "SystemExit"
 
 
+def waited(timeout):
+    with andiron.Server({}, []) as server:
+        server.wait(timeout)
+
+
+@pytest.mark.parametrize("seconds", [math.inf, 1e300])
+@pytest.mark.parametrize("address", ["unix:{}/other", "tcp://127.0.0.1:0"])
+def test_no_time_is_too_long(home, address, seconds):
+    with andiron.Server({"double": lambda x: 2 * x}, address.format(home), state=False, threads=1) as server:
+        where = server.addresses[0]
+        with andiron.connect(where, wait=seconds, timeout=seconds, retry=seconds) as hub, andiron.timeout(
+            seconds
+        ):
+            assert hub["double"](1) == 2
+            assert hub["double"].start(2).result(seconds) == 4
+            hub.store.set("x", 3, ttl=seconds)
+            assert hub.store["x"] == 3
+
+
 @pytest.mark.parametrize(
     ("mistake", "kind", "words"),
     [
@@ -349,6 +368,15 @@ def test_a_stream_that_raises_what_means_something_else_ends_with_a_remote_error
             TypeError,
             "timeout= is a number of seconds",
         ),
+        (lambda hub: andiron.connect("x", timeout=-1), ValueError, "timeout=-1: it is a number of seconds"),
+        (lambda hub: andiron.connect("x", retry=math.nan), ValueError, "retry= .* nan is none"),
+        (lambda hub: hub.poll("2"), TypeError, "a timeout is a number of seconds, not '2'"),
+        (lambda hub: waited("2"), TypeError, "a timeout is a number of seconds, not '2'"),
+        (lambda hub: waited(math.nan), ValueError, "nan is none"),
+        (lambda hub: hub.store.incr("x", 1.5), TypeError, "what is added is a whole number, not 1.5"),
+        (lambda hub: andiron.buffer("2"), TypeError, "the length of a buffer is a whole number, not '2'"),
+        (lambda hub: andiron.buffer(-1), ValueError, "a buffer has 0 bytes at least, not -1"),
+        (lambda hub: hub.store.set("x", 1, ttl=math.nan), ValueError, "a ttl .* nan is none"),
         (lambda hub: hub.store.set("x", 1, ttl="2"), TypeError, "a ttl is a number of seconds, not '2'"),
         (lambda hub: andiron.connect("x", cache=-1), ValueError, "cache=-1: it is a number of bytes"),
         (lambda hub: andiron.connect("x", cache="1k"), TypeError, "cache='1k': it is a number of bytes"),

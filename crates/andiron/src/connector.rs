@@ -21,6 +21,9 @@ use crate::{Address, DEFAULT_ADDRESS, Error, ErrorKind, Hub, Result, Security, S
 /// How long connecting and the handshake may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
+/// As long as for ever, which cannot be added to a time.
+const LONGEST: Duration = Duration::from_secs(u32::MAX as u64);
+
 /// Has a server of this process take its end of a connection.
 pub(crate) type Inside = Arc<dyn Fn(OwnedFd) -> Result<()> + Send + Sync>;
 
@@ -79,7 +82,7 @@ impl Connector {
 
     /// How long all of it may take, ten seconds where nothing is said.
     pub fn timeout(self, timeout: Duration) -> Connector {
-        Connector { timeout, ..self }
+        Connector { timeout: timeout.min(LONGEST), ..self }
     }
 
     /// Connects again when the connection is lost, with growing pauses between tries, until the hub is [closed](Hub::close).

@@ -9,8 +9,9 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
-use andiron::{ErrorKind, Hub, Proxy, Server};
+use andiron::{Connector, ErrorKind, Hub, Proxy, Server};
 use common::{Echo, Site, alone, eventually, fun, in_time, library_threads, next, open_descriptors, run};
 
 fn echoing() -> Site {
@@ -214,6 +215,23 @@ fn one_way_calls_that_arrived_run_although_their_caller_is_gone() {
     drop((hub, turn));
     release.send(()).unwrap();
     assert_eq!((0..20).map(|_| next(&wait_heard)).collect::<Vec<_>>(), (0..20).collect::<Vec<_>>());
+}
+
+#[test]
+fn no_time_is_too_long() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let unix = format!("unix:{}/socket", folder.path().display());
+    for address in [&unix, "tcp://127.0.0.1:0"] {
+        let server = Server::bind(address).unwrap().object("echo", Echo).unwrap().start().unwrap();
+        let connector = Connector::new(server.addresses().remove(0));
+        let hub = connector.timeout(Duration::MAX).retry(Duration::MAX).connect().unwrap();
+        let echo: Proxy = hub.object("echo").unwrap();
+        let echo = echo.with_timeout(Duration::MAX);
+        assert_eq!(echo.call::<String>("text", &("x",)).unwrap(), "x");
+        hub.close();
+        assert!(server.stop());
+    }
 }
 
 #[test]

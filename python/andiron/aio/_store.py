@@ -141,7 +141,9 @@ class Store(OfLoop):
     async def incr(self, name: str, by: int = 1) -> int:
         """Adds to a whole number, or to 0 where there is none. Gives what it is now."""
         value: int
-        _, _, value, *_ = await self._call("incr", name, by, self._author)
+        _, _, value, *_ = await self._call(
+            "incr", name, _errors.check_whole("what is added", by), self._author
+        )
         return value
 
     async def count(self) -> int:
