@@ -29,7 +29,7 @@ def _stop_all() -> None:
 
 
 class Server:
-    """Hosts objects, names and a store at an address, from the beginning on until it is stopped.
+    """Hosts objects, names and a store at an address, from the beginning on until it is stopped, or nobody has it any more.
 
     >>> import tempfile
     >>> folder = tempfile.mkdtemp()

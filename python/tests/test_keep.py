@@ -266,14 +266,14 @@ def test_a_loop_is_told_of_what_expires_sooner_than_all_others(store):
 def test_a_server_plans_for_what_expires_next_alone():
     running = serve([], {})
     try:
-        store = running._store
+        store = running._site._store
         store.set((Put("default", "long", b"", 3, 3600 * 10**9),))
         for _ in range(20):
             store.set((Put("default", "brief", b"", 3, 1),))
-            while store.next_expiry() < 3000 or len(running._expiries) > 1:
+            while store.next_expiry() < 3000 or len(running._site._expiries) > 1:
                 running.turn(0.01)
-        assert len(running._expiries) == 1
-        assert len(running._pool._timers) < 5
+        assert len(running._site._expiries) == 1
+        assert len(running._site._pool._timers) < 5
     finally:
         running.stop()
 

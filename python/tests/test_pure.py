@@ -1,6 +1,7 @@
 """What the pure engine does by itself, where no threads are asked for."""
 
 import _thread
+import gc
 import socket
 import struct
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 import andiron
 import as_native
 from conftest import needs_unix
+from peer import eventually
 
 if andiron.engine != "pure":
     pytest.skip("about the pure engine", allow_module_level=True)
@@ -128,9 +130,19 @@ def test_its_threads_end_with_it(home):
     assert _thread._count() == before
 
 
+def test_the_threads_of_what_nobody_has_any_more_end(home):
+    before = _thread._count()
+    hub = andiron.connect(objects={"double": lambda x: 2 * x})
+    assert hub["double"](21) == 42
+    assert _thread._count() > before
+    del hub
+    gc.collect()
+    assert eventually(lambda: _thread._count() == before)
+
+
 def test_who_comes_and_goes_in_the_midst_of_a_stop_is_no_hindrance(home):
     server = andiron.Server({}, f"unix:{home}/socket", state=False, threads=1)
-    running = server._running
+    running = server._running._site
     leave = running._leave
 
     def leave_late():

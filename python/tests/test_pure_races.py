@@ -462,8 +462,8 @@ def test_a_refusal_is_told_of_though_the_server_stops_before_it_comes_to_that(ho
 
     Guest.ended = why if ended else None
     guest = Guest()
-    server._running._guests[guest] = None
+    server._running._site._guests[guest] = None
     with caplog.at_level(logging.WARNING, "andiron"):
         server.stop()
-        server._running._gone(guest, why)
+        server._running._site._gone(guest, why)
     assert ["the secret is wrong" in record.getMessage() for record in caplog.records] == [True] * ended

@@ -829,7 +829,7 @@ def test_a_peer_that_never_says_who_it_is_has_to_go_when_there_are_too_many(plac
     where = running.addresses()[0].rpartition(":")[2]
     try:
         silent = [socket.create_connection(("127.0.0.1", int(where))) for _ in range(5)]
-        while len(running._links) + len(running._guests) != 6:
+        while len(running._site._links) + len(running._site._guests) != 6:
             running.turn(0.01)
         for one in silent[:2]:
             assert one.recv(1) == b""

@@ -1,5 +1,6 @@
 """How many methods run at once, what is logged, and how a server ends."""
 
+import gc
 import logging
 import threading
 
@@ -252,6 +253,88 @@ def test_hooks_and_callbacks_that_raise_are_logged(serve, logged):
     hub["greet"].start().add_done_callback(lambda call: [][0])
     record = logged.wait("the callback", "of a call raised")
     assert isinstance(record.exc_info[1], IndexError)
+
+
+class Guide:
+    """Tells of the end of those who ask, and gives them what they can keep."""
+
+    def __init__(self):
+        self.gate = Gate()
+        self.ended = threading.Event()
+
+    @andiron.expose
+    def greet(self):
+        andiron.caller().on_end(self.ended.set)
+
+    @andiron.expose
+    def call(self):
+        self.gate.enter()
+        return "done"
+
+    @andiron.expose
+    def numbers(self):
+        return iter(range(10_000))
+
+    @andiron.expose
+    def double(self):
+        return lambda x: 2 * x
+
+
+def a_call(far, guide):
+    call = far.call.start()
+    guide.gate.wait_for(1)
+    return call
+
+
+def end_of_call(call, guide):
+    guide.gate.opened.set()
+    assert call.result(60) == "done"
+
+
+def all_numbers(items, guide):
+    assert list(items) == list(range(10_000))
+
+
+def many_calls(double, guide):
+    assert [double(x) for x in range(100)] == [2 * x for x in range(100)]
+
+
+@pytest.mark.parametrize(
+    ("take", "use"),
+    [
+        (lambda far, guide: None, lambda nothing, guide: None),
+        (a_call, end_of_call),
+        (lambda far, guide: far.numbers(), all_numbers),
+        (lambda far, guide: far.double(), many_calls),
+    ],
+    ids=["nothing", "a call", "a stream", "an object"],
+)
+def test_a_connection_ends_when_nobody_has_anything_of_it(home, take, use):
+    guide = Guide()
+    with andiron.Server({"guide": guide}, f"unix:{home}/socket", state=False) as server:
+        hub = andiron.connect(server.addresses[0])
+        hub["guide"].greet()
+        taken = take(hub["guide"], guide)
+        del hub
+        gc.collect()
+        use(taken, guide)
+        del taken
+        gc.collect()
+        assert guide.ended.wait(60)
+
+
+def test_a_server_that_nobody_has_ends(home):
+    guide = Guide()
+    server = andiron.Server({"guide": guide}, f"unix:{home}/socket", state=False)
+    hub = andiron.connect(server.addresses[0])
+    hub["guide"].greet()
+    del server
+    gc.collect()
+    assert guide.ended.wait(60)
+    with pytest.raises(andiron.UnavailableError):
+        hub["guide"].greet()
+    with andiron.Server({"double": lambda x: 2 * x}, f"unix:{home}/socket", state=False) as server:
+        assert andiron.connect(server.addresses[0])["double"](2) == 4
 
 
 def test_a_wrong_secret_is_logged_by_the_server(home, logged, processes, command):

@@ -153,6 +153,8 @@ class Connection:
         pool = self._own_pool = Pool(threads)
         self.attend_by(pool)
         pool.start()
+        cache, line = self.cache, self._line
+        pool.belong_to(self, lambda: line.link.is_used(), lambda: _end(cache, line, pool))
 
     def attend_by(self, pool: Pool) -> None:
         """Has the threads of another one read it, and run what is called."""
@@ -279,11 +281,15 @@ class Connection:
 
     def close(self) -> None:
         """Ends the connection."""
-        self.cache.close()
-        self._line.close()
         pool, self._own_pool = self._own_pool, None
-        if pool is not None:
-            pool.stop(1.0)
+        _end(self.cache, self._line, pool)
+
+
+def _end(cache: Cache, line: Line, pool: Pool | None) -> None:
+    cache.close()
+    line.close()
+    if pool is not None:
+        pool.stop(1.0)
 
 
 class Batch:

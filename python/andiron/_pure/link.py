@@ -52,6 +52,12 @@ class Link(Flows):
         self._held = Held(self)
         self._notified: dict[int, str] = {}
 
+    def is_used(self) -> bool:
+        """Whether something of it is in use: a call of either end, a stream, or an object of the other end that somebody here has."""
+        with self.lock:
+            streams = self._sendings or any(watched() is not None for watched in self._inflows.values())
+            return bool(self._calls or self._handling or streams or self.objects.holds_any())
+
     def know(self, name: str, target: Target) -> None:
         """An object of this process was registered at the other end."""
         if self.directory is not None and self.directory.lookup(name) is None:

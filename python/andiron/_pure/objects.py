@@ -79,6 +79,10 @@ class Objects:
         held.count += 1
         return far
 
+    def holds_any(self) -> bool:
+        """Whether anybody here has an object of the other end."""
+        return any(held() is not None for held in self._held.values())
+
     def give_back(self, session: Session, held: _Held) -> None:
         """Tells the session what was dropped, so that the other end is told with what is sent next."""
         if self._held.get(held.id) is held:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import selectors
 import socket
+import weakref
 from _collections import deque
 from _thread import allocate_lock, get_ident
 from time import monotonic
@@ -95,8 +96,25 @@ class Pool:
         #: Since when the host ends, as the thread that reads has seen it; and what it does when nobody else has ended this then.
         self._ending: float | None = None
         self.when_left: Callable[[], object] = lambda: self.stop(0.0)
+        #: Who has this, whether something else is waited for here, and what ends it once neither is so.
+        self._owned: tuple[Callable[[], object], Callable[[], bool], Callable[[], object]] | None = None
 
     # What others ask for.
+
+    def belong_to(self, owner: object, is_used: Callable[[], bool], end: Callable[[], Any]) -> None:
+        """Has ``end()`` called by a thread when nobody has the owner any more, and nothing else is in use.
+
+        The collector drops owners at any moment and under any lock, also when this interpreter is nearly gone: so all that is done then is to wake who reads.
+        """
+        there = self._there
+
+        def dropped(_owner: object) -> None:
+            try:
+                there.send(b"\0")
+            except OSError:  # it is full, and wakes as well; or closed
+                pass
+
+        self._owned = weakref.ref(owner, dropped), is_used, end
 
     def attend(self, link: Link) -> None:
         """Reads this connection from now on."""
@@ -147,7 +165,7 @@ class Pool:
         """Has a thread read."""
         self._start(self._run)
 
-    def _start(self, run: Callable[[], None]) -> None:
+    def _start(self, run: Callable[[], object]) -> None:
         import threading
 
         thread = threading.Thread(target=run, name="andiron", daemon=True)
@@ -166,6 +184,8 @@ class Pool:
                     self.step(SLICE)
                     if _host.anywhere and self._is_left():
                         self.when_left()
+                    elif self._owned is not None:
+                        self._end_if_dropped(*self._owned)
                 except Exception as error:  # noqa: PERF203 - a defect must not end all connections
                     hooks.package.log("error", "the loop that reads connections had a defect", error)
         finally:  # also where the host raises something here to end it: nobody else would wake those that sleep
@@ -181,6 +201,13 @@ class Pool:
         if self._ending is None:
             self._ending = now
         return now - self._ending >= _LEFT
+
+    def _end_if_dropped(
+        self, owner: Callable[[], object], is_used: Callable[[], bool], end: Callable[[], object]
+    ) -> None:
+        if owner() is None and not is_used():
+            self._start(end)  # which reads on meanwhile
+            self._owned = None
 
     def turn(self, seconds: float) -> bool:
         """Reads and runs calls for so long at most, on this thread. False where threads do that."""

@@ -1,6 +1,6 @@
 """A server of this process: its places, those who come, the names of their objects, and a store.
 
-Locking rule: `Running._lock` guards who is connected, and nothing else is locked, called or dropped under it.
+Locking rule: `Site._lock` guards who is connected, and nothing else is locked, called or dropped under it.
 """
 
 from __future__ import annotations
@@ -69,13 +69,46 @@ def serve(
         if usual_state and addresses:
             first = parse(addresses[0])
             state = keep.state_folder(first.place) if first.kind == "name" else None
-        return Running(addresses, objects, state, secret_file, threads)
+        return Running(Site(addresses, objects, state, secret_file, threads))
     except Failure as failure:
         raise failure.exception() from None
 
 
 class Running:
-    """A server that runs."""
+    """A server that runs until it is stopped, or nobody has this any more."""
+
+    __slots__ = ("__weakref__", "_site")
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        site.belong_to(self)
+
+    def addresses(self) -> list[str]:
+        """By which it is reached."""
+        return self._site.addresses()
+
+    def turn(self, seconds: float) -> bool:
+        """Serves on this thread for so long at most; false at once where threads of its own do that."""
+        return self._site.turn(seconds)
+
+    def connect(self) -> Connection:
+        """A connection within this process."""
+        return self._site.connect()
+
+    def open(self, bell: Bell, token: Any) -> Driver:
+        """The same for a loop."""
+        return self._site.open(bell, token)
+
+    def stop(self) -> bool:
+        """Takes no further calls, waits a while for those under way, and ends all connections. True if all were finished in time.
+
+        In a forked child, whose parent the server belongs to, it does nothing.
+        """
+        return self._site.stop()
+
+
+class Site:
+    """What there is of a server, and what its threads have."""
 
     def __init__(
         self,
@@ -134,14 +167,16 @@ class Running:
                 self._store.close()
             raise
 
-    # What users ask of it.
+    def belong_to(self, owner: Running) -> None:
+        """Has it stop when nobody has the owner any more."""
+        self._pool.belong_to(owner, lambda: False, self.stop)
+
+    # What is asked of `Running`.
 
     def addresses(self) -> list[str]:
-        """By which it is reached."""
         return [] if self._stopped else list(self._directory.addresses)
 
     def turn(self, seconds: float) -> bool:
-        """Serves on this thread for so long at most; false at once where threads of its own do that."""
         if self._pool.threads is not None:
             return False
         if self._turning.acquire(True, max(0.0, seconds)):
@@ -152,7 +187,6 @@ class Running:
         return True
 
     def connect(self) -> Connection:
-        """A connection within this process."""
         try:
             near = self._inside()
             try:
@@ -169,7 +203,6 @@ class Running:
         return connection
 
     def open(self, bell: Bell, token: Any) -> Driver:
-        """The same for a loop."""
         from andiron._pure import loop
 
         try:
@@ -178,10 +211,6 @@ class Running:
             failure.throw("connect")
 
     def stop(self) -> bool:
-        """Takes no further calls, waits a while for those under way, and ends all connections. True if all were finished in time.
-
-        In a forked child, whose parent the server belongs to, it does nothing.
-        """
         if self._process != os.getpid():
             return True
         with self._lock:
@@ -450,10 +479,10 @@ class Running:
 class _Beside:
     """Who looks after the near end of a connection within this process, where nobody but the thread that waits there can serve."""
 
-    def __init__(self, running: Running, near: Link) -> None:
-        self._running = running
+    def __init__(self, site: Site, near: Link) -> None:
+        self._site = site
         self._near = near
-        self._pool = running._pool
+        self._pool = site._pool
         #: It has to serve when a call of the chain runs, which it does not where it waits at the near end.
         self.chains: dict[int, Link] = {}
         self._pool.listen(near.channel, self._came)
@@ -464,17 +493,17 @@ class _Beside:
 
     def drives(self) -> bool:
         """Whether this thread serves, or could."""
-        return self._pool.drives() or not self._running._turning.locked()
+        return self._pool.drives() or not self._site._turning.locked()
 
     def step(self, timeout: float) -> None:
         """Serves, and reads what the server said to that."""
         if self._pool.drives():
             self._pool.step(timeout)
-        elif self._running._turning.acquire(False):
+        elif self._site._turning.acquire(False):
             try:
                 self._pool.turn_once(timeout)
             finally:
-                self._running._turning.release()
+                self._site._turning.release()
                 self._near.step(0)
                 self._near.wake(True)  # if this thread has what it waits for, another one serves on
 
