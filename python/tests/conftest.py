@@ -4,6 +4,7 @@ import asyncio
 import os
 import pathlib
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -15,6 +16,10 @@ import pytest
 import andiron
 import as_native  # noqa: F401 - from here on the pure engine begins threads by itself, as the native one does
 from andiron import _choice
+
+# A shell that runs this in the background has had Ctrl-C ignored, which the programs under test would inherit.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples each time; others, and many, in `make soak`.
 hypothesis.settings.register_profile("test", derandomize=True, deadline=None)
