@@ -280,6 +280,18 @@ class Guide:
         return lambda x: 2 * x
 
 
+class Ears:
+    """Keeps what it is given, and tells it something."""
+
+    @andiron.expose
+    def keep(self, ear):
+        self.ear = ear
+
+    @andiron.expose
+    def tell(self, said):
+        return self.ear(said)
+
+
 def a_call(far, guide):
     call = far.call.start()
     guide.gate.wait_for(1)
@@ -321,6 +333,18 @@ def test_a_connection_ends_when_nobody_has_anything_of_it(home, take, use):
         del taken
         gc.collect()
         assert guide.ended.wait(60)
+
+
+def test_what_was_registered_is_there_though_nobody_has_the_hub(home):
+    with andiron.Server({"ears": Ears()}, f"unix:{home}/socket", state=False) as server:
+        provider = andiron.connect(server.addresses[0])
+        provider.register("double", lambda x: 2 * x)
+        provider["ears"].keep(lambda x: 3 * x)
+        del provider
+        gc.collect()
+        with andiron.connect(server.addresses[0]) as hub:
+            assert [hub["double"](x) for x in range(100)] == [2 * x for x in range(100)]
+            assert hub["ears"].tell(2) == 6
 
 
 def test_a_server_that_nobody_has_ends(home):

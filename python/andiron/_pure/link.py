@@ -53,10 +53,10 @@ class Link(Flows):
         self._notified: dict[int, str] = {}
 
     def is_used(self) -> bool:
-        """Whether something of it is in use: a call of either end, a stream, or an object of the other end that somebody here has."""
+        """Whether something of it is in use: a call of either end, a stream, or an object that the other end has, as one that was registered."""
         with self.lock:
             streams = self._sendings or any(watched() is not None for watched in self._inflows.values())
-            return bool(self._calls or self._handling or streams or self.objects.holds_any())
+            return bool(self._calls or self._handling or streams or self.objects.are_held())
 
     def know(self, name: str, target: Target) -> None:
         """An object of this process was registered at the other end."""

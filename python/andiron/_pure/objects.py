@@ -79,9 +79,9 @@ class Objects:
         held.count += 1
         return far
 
-    def holds_any(self) -> bool:
-        """Whether anybody here has an object of the other end."""
-        return any(held() is not None for held in self._held.values())
+    def are_held(self) -> bool:
+        """Whether either end has an object of the other."""
+        return bool(self._shown) or any(held() is not None for held in self._held.values())
 
     def give_back(self, session: Session, held: _Held) -> None:
         """Tells the session what was dropped, so that the other end is told with what is sent next."""
