@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import re
+import select
 import shutil
 import socket
 import subprocess
@@ -799,6 +800,30 @@ def test_all_proxies_of_a_process_share_one_connection(serve):
         kept._pyroRelease()
         connections.add(kept.connection())
     assert len(connections) == 1
+
+
+@pytest.mark.skipif(not hasattr(select, "poll"), reason="nobody tells of an end here")
+def test_the_first_call_behind_a_crash_of_the_server_reaches_the_next_one(processes):
+    program = """
+        import os, sys
+        from andiron.compat.ipc import IPCServer
+
+        class Who:
+            def pid(self):
+                return os.getpid()
+
+        IPCServer(Who(), port=int(sys.argv[1])).start()
+        print("started")
+        sys.stdin.read()
+    """
+    port = free_port()
+    who = IPCClient(port=port).get_exposed_object()
+    for _ in range(3):
+        server = processes.python(program, str(port))
+        assert server.stdout.readline() == "started\n", server.stderr.read()
+        assert who.pid() == server.pid
+        server.kill()
+        server.communicate()
 
 
 def test_silent_connections_are_in_nobodys_way(serve):

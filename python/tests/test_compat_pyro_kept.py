@@ -12,6 +12,7 @@ import andiron.compat.pyro as Pyro5
 import pyro_parts
 from andiron.compat.pyro import errors
 from pyro_parts import Radio, proxy_of
+from stores import free_port
 
 pyro_settings, loops, daemon, threaded, hooks = pyro_parts.FIXTURES
 
@@ -155,6 +156,31 @@ def test_a_forked_child_has_a_connection_of_its_own(processes):
         flags=("-W", "ignore::DeprecationWarning"),  # of Python 3.12 and later, that there are threads
     )
     assert program.communicate(timeout=60) == ("0 True\n", "")
+
+
+@pytest.mark.skipif(not hasattr(select, "poll"), reason="nobody tells of an end here")
+def test_the_first_call_behind_a_crash_of_the_daemon_reaches_the_next_one(processes):
+    program = """
+        import os, sys
+        import andiron.compat.pyro as Pyro5
+
+        class Who:
+            @Pyro5.expose
+            def pid(self):
+                return os.getpid()
+
+        with Pyro5.Daemon(port=int(sys.argv[1])) as daemon:
+            print(daemon.register(Who(), "who"), flush=True)
+            daemon.requestLoop()
+    """
+    port = free_port()
+    who = Pyro5.Proxy(f"PYRO:who@localhost:{port}")
+    for _ in range(3):
+        daemon = processes.python(program, str(port))
+        assert daemon.stdout.readline().startswith("PYRO:who@"), daemon.stderr.read()
+        assert who.pid() == daemon.pid
+        daemon.kill()
+        daemon.communicate()
 
 
 def test_a_program_ends_by_ctrl_c(processes):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 from _thread import allocate_lock
 
 import andiron
@@ -340,6 +341,19 @@ def in_words(error: andiron.Error, how: str = "secret=") -> andiron.Error:
 # Connections.
 
 
+def is_over(hub: andiron.Hub) -> bool:
+    """Whether a connection has ended, as far as this machine knows: also where its other end was killed while nobody asked anything of it.
+
+    What was sent then might have run, so who looks before he asks can go on with another connection.
+    """
+    number = hub.fileno()
+    if number < 0 or not hasattr(select, "poll"):
+        return number < 0
+    looking = select.poll()
+    looking.register(number, getattr(select, "POLLRDHUP", 0))  # where that is not there, an end is told unasked
+    return bool(looking.poll(0))
+
+
 class Connected:
     """The connection to an address, which all threads of this process share, and the objects that were found there."""
 
@@ -349,7 +363,7 @@ class Connected:
 
     def is_open(self) -> bool:
         """Whether it is there still, as far as anybody knows."""
-        return self.hub.fileno() >= 0
+        return not is_over(self.hub)
 
     def object(self, name: str) -> Any:
         """The object of this name; that it was found is kept."""

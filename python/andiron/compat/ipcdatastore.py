@@ -339,7 +339,7 @@ class IPCClientX(IPCClient):
         """The connection to where `uri` says now."""
         with self._lock:
             hub, uri = self._hub, self.uri
-            if hub is None or self._hub_of != uri:
+            if hub is None or self._hub_of != uri or _shared.is_over(hub):
                 self._forget()
                 hub = self._hub = _opened(_shared.place_of(uri, self.secret))
                 self._hub_of = uri

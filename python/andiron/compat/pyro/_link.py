@@ -54,7 +54,7 @@ class Link:
 
     def is_over(self) -> bool:
         """Whether it has ended, or is one of a parent of this process."""
-        return self.process != os.getpid() or self.hub.fileno() < 0
+        return self.process != os.getpid() or _shared.is_over(self.hub)
 
     def close(self) -> None:
         """Ends it."""

@@ -180,7 +180,7 @@ class LocatedNameServer(NameServer):
 
     def _connected(self) -> andiron.Store:
         at = self._at
-        if at is not None and at[0].fileno() >= 0:
+        if at is not None and not _shared.is_over(at[0]):
             return at[1]
         try:
             hub = andiron.connect(
@@ -216,7 +216,7 @@ class LocatedNameServer(NameServer):
     def _pyroConnection(self) -> andiron.Hub | None:
         """The connection, where there is one."""
         at = self._at
-        return at[0] if at is not None and at[0].fileno() >= 0 else None
+        return at[0] if at is not None and not _shared.is_over(at[0]) else None
 
     def _pyroRelease(self) -> None:
         """Ends the connection."""
