@@ -525,6 +525,8 @@ def test_names_are_in_the_modules_in_which_they_were():
         ("core", "locate_ns", names.locate_ns),
         ("core", "resolve", names.resolve),
         ("core", "type_meta", names.type_meta),
+        ("core", "batch", batches.batch),
+        ("core", "expose", expose),
         ("client", "BatchProxy", batches.BatchProxy),
         ("nameserver", "start_ns", nameserver.start_ns),
         ("nameserver", "start_ns_loop", nameserver.start_ns_loop),
@@ -538,6 +540,10 @@ def test_names_are_in_the_modules_in_which_they_were():
     assert pyro.naming.locateNS is pyro.locateNS
     assert pyro.socketutil.getIpAddress("localhost", ipVersion=4) == "127.0.0.1"
     assert str(pyro.socketutil.get_ip_address("127.0.0.1")) == "127.0.0.1"
+    everything = {}
+    exec("from andiron.compat.pyro.api import *", everything)
+    assert everything["locate_ns"] is names.locate_ns
+    assert everything["start_ns"] is nameserver.start_ns
     for module in (pyro.core, pyro.client, pyro):
         with pytest.raises(AttributeError):
             module.nothing

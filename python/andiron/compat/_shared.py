@@ -350,7 +350,8 @@ def is_over(hub: andiron.Hub) -> bool:
     if number < 0 or not hasattr(select, "poll"):
         return number < 0
     looking = select.poll()
-    looking.register(number, getattr(select, "POLLRDHUP", 0))  # where that is not there, an end is told unasked
+    # Where a system has no name for it, it tells of an end unasked.
+    looking.register(number, getattr(select, "POLLRDHUP", 0))
     return bool(looking.poll(0))
 
 

@@ -82,6 +82,8 @@ _LATER = {
     "type_meta": "names",
 }
 
+__all__ += [*_LATER]  # for ``from andiron.compat.pyro.api import *``
+
 
 def __getattr__(name: str) -> Any:
     from importlib import import_module

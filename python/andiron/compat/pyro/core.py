@@ -188,7 +188,13 @@ _ELSEWHERE = {
     "Daemon": "server",
     "DaemonObject": "server",
     "Proxy": "client",
+    "asyncproxy": "futures",
+    "batch": "batches",
+    "behavior": "server",
+    "callback": "server",
+    "expose": "server",
     "locate_ns": "names",
+    "oneway": "server",
     "resolve": "names",
     "type_meta": "names",
 }
