@@ -93,6 +93,17 @@ def test_a_method_that_exits_ends_nothing_but_itself(daemon):
     assert Pyro5.Proxy(radio._pyroUri).double(1) == 2
 
 
+def test_what_would_mean_something_else_to_the_caller_is_an_error_of_the_other_end(threaded):
+    class Ending:
+        @Pyro5.expose
+        def next(self):
+            raise StopIteration(5)
+
+    with pytest.raises(errors.RemoteError) as raised:
+        proxy_of(threaded, Ending()).next()
+    assert (raised.value.type_name, raised.value.remote_args) == ("StopIteration", (5,))
+
+
 def test_a_call_that_takes_too_long_is_made_once_and_is_told_to_end(threaded):
     ran = []
     release, ended = threading.Event(), threading.Event()
