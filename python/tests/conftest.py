@@ -1,6 +1,7 @@
 """Servers and other processes for tests."""
 
 import asyncio
+import itertools
 import os
 import pathlib
 import re
@@ -73,6 +74,20 @@ def named(value):
 def in_thread(work, *arguments):
     """What a task awaits that blocks; `asyncio.to_thread` is there from Python 3.9 on."""
     return asyncio.get_running_loop().run_in_executor(None, work, *arguments)
+
+
+#: Ports that no system gives to who asks for any, so that nobody else takes one before it is listened at; others for each process of tests.
+_ports = itertools.cycle((number + os.getpid() * 97) % 12_000 + 20_000 for number in range(12_000))
+
+
+def _is_free(port):
+    with socket.socket() as found:
+        return found.connect_ex(("127.0.0.1", port)) != 0
+
+
+def free_port():
+    """A port of this machine at which nobody listens, and another one each time."""
+    return next(filter(_is_free, _ports))
 
 
 class Processes:

@@ -20,12 +20,6 @@ VALUES = [None, 0, 20, 3.14159, "", "\1", "\2", "abcdef", (7, "hello"), [0, 8.1,
 ADDON = "service.ipcdatastore"
 
 
-def free_port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
-
-
 @contextlib.contextmanager
 def served(port, folder=None):
     server = IPCServer(DataObjects(persist_dir=folder), port=port)

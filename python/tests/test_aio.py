@@ -521,7 +521,7 @@ def test_no_thread_and_no_descriptor_is_left(begin):
             await hub.store.set("x", 1)
             async for _ in await (await hub["count"])(10**9):
                 break
-            assert threading.active_count() == threads
+            assert threading.active_count() <= threads
 
     threads = threading.active_count()
     run(use())
@@ -531,7 +531,7 @@ def test_no_thread_and_no_descriptor_is_left(begin):
         run(use())
     gc.collect()
     assert len(os.listdir("/proc/self/fd")) <= before
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads
 
 
 @pytest.mark.parametrize(

@@ -366,14 +366,17 @@ def test_a_value_without_end_can_be_interrupted(begin):
     def stop(*_):
         raise StopError
 
+    def interrupted():
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        begin(value)
+
     value = [1]
     for _ in range(40):
         value = [value, value]
     before = signal.signal(signal.SIGALRM, stop)
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.05)
         with pytest.raises(StopError):
-            begin(value)
+            interrupted()
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

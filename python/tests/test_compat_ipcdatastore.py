@@ -15,8 +15,8 @@ import andiron
 from andiron.compat import ipcdatastore
 from andiron.compat.ipc import IPCClient, IPCServer
 from andiron.compat.ipcdatastore import DataObject, DataObjects, IPCClientX
-from conftest import ROOT, needs_unix
-from stores import Scenario, free_port, served
+from conftest import ROOT, free_port, needs_unix
+from stores import Scenario, served
 
 #: How many scenarios there are; 1000 in `make soak`.
 SCENARIOS = int(os.environ.get("ANDIRON_SCENARIOS", "20"))

@@ -15,7 +15,7 @@ from andiron.compat import kaa_rpc as kaa
 from andiron.compat._kaa import functions, proof
 from andiron.compat._kaa.addresses import Place
 from andiron.compat._kaa.calls import End
-from conftest import needs_unix
+from conftest import free_port, needs_unix
 from kaa_house import LONG, House, happening
 
 
@@ -430,7 +430,7 @@ def test_no_thread_is_left_behind(house):
     assert not of_channels & threads(), "to close a channel waits for its threads"
     for thread in threads() - before:  # that of all channels, which have nothing more to do
         thread.join(LONG)
-    assert threads() == before
+    assert threads() <= before
 
 
 # Who may connect.
@@ -520,12 +520,6 @@ def test_a_password_does_not_leave_this_machine(home, monkeypatch):  # K10
                 Place(address, "password", server)
     with pytest.raises(andiron.AuthenticationError, match=r"give it to both ends by `auth_secret`$"):
         kaa.rpc.Server(("0.0.0.0", free_port()))
-
-
-def free_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 @pytest.mark.parametrize(

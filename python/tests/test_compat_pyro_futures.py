@@ -375,6 +375,7 @@ def test_an_asynchronous_call_ends_with_its_connection(thing):
 
 def test_a_time_limit_holds_for_asynchronous_calls_and_batches(thing):
     proxy, own = thing
+    proxy._pyroBind()
     proxy._pyroTimeout = 0.05
     proxy._pyroAsync()
     with pytest.raises(errors.TimeoutError):

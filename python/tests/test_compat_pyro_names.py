@@ -16,7 +16,7 @@ from andiron.compat.pyro._config import config
 from andiron.compat.pyro.client import Proxy
 from andiron.compat.pyro.core import URI
 from andiron.compat.pyro.server import Daemon, expose
-from conftest import needs_unix
+from conftest import free_port, needs_unix
 from test_compat_pyro_daemon import certificate, new_secret  # noqa: F401 - a fixture
 
 HERE = "PYRO:thing@localhost:4444"
@@ -267,8 +267,8 @@ def test_a_name_server_that_ended_and_came_back_is_found_again(home):
     def serve(port):
         return andiron.Server({}, f"tcp://localhost:{port}", state=False, threads=_shared.serving_threads())
 
-    with serve(0) as server:
-        port = int(server.addresses[0].rpartition(":")[2])
+    port = free_port()
+    with serve(port):
         ns = names.locate_ns("localhost", port)
         ns.register("a", HERE)
     for attempt in (lambda: ns.lookup("a"), lambda: ns._pyroReconnect(tries=1)):

@@ -223,5 +223,5 @@ def test_what_is_sent_to_many_at_once_is_mapped_once():
     assert len(os.listdir("/proc/self/fd")) <= before + 1
     assert {bytes(view) for view in views} == {b"abcde"}
     del views
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before
     assert bytes(whole.buffer()) == b"abcde"
