@@ -45,7 +45,7 @@ def test_a_loop_ends_when_its_condition_does(daemon):
         thread.start()
         with proxy_of(other, Ending()) as ending:
             assert ending.end() == "ended"
-            thread.join(30)
+            thread.join(60)
             assert not thread.is_alive()
         assert other.objectsById
 
@@ -75,7 +75,7 @@ def test_a_daemon_without_a_loop_is_shut_down_by_its_method_too():
     assert proxy_of(daemon, Ending()).end() == "ended"
     closing = [thread for thread in threading.enumerate() if thread.name == "andiron-pyro-close"]
     for thread in closing:
-        thread.join(30)
+        thread.join(60)
     daemon.requestLoop()  # comes back at once
 
 
@@ -313,7 +313,7 @@ def test_resources_are_closed_with_their_connection(daemon):
     assert knowing.open() == 0
     resource = radio.last
     knowing._pyroRelease()
-    assert resource.gone.wait(30)
+    assert resource.gone.wait(60)
     assert knowing.open() == 1
     knowing.untrack()
     last = radio.last
@@ -357,14 +357,14 @@ def test_a_daemon_chooses_whom_it_serves(loops, kind):
     assert heard == [["welcome", "friend"]]
     assert len(daemon.who) == 1
     radio._pyroRelease()
-    assert daemon.left.acquire(timeout=30)
+    assert daemon.left.acquire(timeout=60)
     # A proxy that nobody has any more ends its connection as well.
     radio = Pyro5.Proxy(daemon.uriFor("radio"))
     radio._pyroHandshake = "friend"
     radio._pyroBind()
     del radio
     gc.collect()
-    assert daemon.left.acquire(timeout=30)
+    assert daemon.left.acquire(timeout=60)
     with andiron.connect(f"tcp://{daemon.locationStr}") as hub, pytest.raises(
         Exception, match="validates who connects"
     ):
@@ -418,7 +418,7 @@ def test_items_come_one_by_one(daemon):
     numbers = source.numbers()
     assert [next(numbers) for _ in range(3)] == [0, 1, 2]
     numbers.close()
-    assert closed.wait(30)
+    assert closed.wait(60)
     failing = source.failing()
     assert next(failing) == 1
     with pytest.raises(ValueError, match="the second") as caught:

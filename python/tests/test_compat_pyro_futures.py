@@ -24,7 +24,7 @@ def gated(value):
     gate = threading.Event()
 
     def work():
-        gate.wait(10)
+        gate.wait(60)
         return value
 
     return gate, work
@@ -61,9 +61,9 @@ def test_an_error_is_raised_by_the_value_and_skips_the_steps():
 def test_an_error_is_told_once_however_late_one_asks_for_it():
     early, late = [], []
     gate = threading.Event()
-    result = futures.begun(lambda: gate.wait(10) and fails()).iferror(early.append)
+    result = futures.begun(lambda: gate.wait(60) and fails()).iferror(early.append)
     gate.set()
-    result.wait(10)
+    result.wait(60)
     result.then(print)
     result.iferror(late.append)
     assert [[type(error) for error in heard] for heard in (early, late)] == [[Failed], [Failed]]
@@ -76,7 +76,7 @@ def test_a_step_that_fails_is_the_error_of_the_result():
         result.value
     assert [type(error) for error in heard] == [Failed]
     result = futures.begun(lambda: 1)
-    result.wait(10)
+    result.wait(60)
     result.then(fails)
     with pytest.raises(Failed):
         result.value
@@ -87,9 +87,9 @@ def test_a_handler_of_errors_that_fails_keeps_nobody_waiting():
     threading.excepthook = lambda _: None
     try:
         gate = threading.Event()
-        result = futures.begun(lambda: gate.wait(10) and fails()).iferror(fails)
+        result = futures.begun(lambda: gate.wait(60) and fails()).iferror(fails)
         gate.set()
-        assert result.wait(10)
+        assert result.wait(60)
     finally:
         threading.excepthook = threads
 
@@ -102,7 +102,7 @@ def test_work_does_not_hold_the_end_of_the_program_up():
     assert thread.daemon
     gate.set()
     assert result.value == 1
-    thread.join(10)
+    thread.join(60)
     assert not thread.is_alive()
 
 
@@ -224,7 +224,7 @@ class Thing:
     def __init__(self):
         self.done = []
         self.gate = threading.Event()
-        self.meeting = threading.Barrier(8, timeout=10)
+        self.meeting = threading.Barrier(8, timeout=60)
 
     @expose
     def add(self, number):
@@ -239,7 +239,7 @@ class Thing:
 
     @expose
     def wait(self):
-        self.gate.wait(10)
+        self.gate.wait(60)
         return "waited"
 
     @expose
@@ -308,7 +308,7 @@ def test_a_batch_that_is_not_waited_for_is_done_in_its_order(thing):
         batch.add(number)
     batch.open()
     assert batch(oneway=True) is None
-    assert own.gate.wait(10)
+    assert own.gate.wait(60)
     assert own.done == list(range(5))
 
 
@@ -355,7 +355,7 @@ def test_of_an_asynchronous_proxy_only_the_methods_are(thing):
     with pytest.raises(AttributeError):
         proxy.nothing
     assert proxy.open().value is None
-    assert own.gate.wait(10)
+    assert own.gate.wait(60)
     with pytest.raises(RuntimeError) as caught:
         proxy.fail(3).value
     assert caught.value.code == 3
@@ -365,7 +365,7 @@ def test_an_asynchronous_call_ends_with_its_connection(thing):
     proxy, own = thing
     proxy._pyroAsync()
     waiting = proxy.wait()
-    proxy.add(1).wait(10)  # by then it is on its way
+    proxy.add(1).wait(60)  # by then it is on its way
     assert not waiting.ready
     proxy._pyroRelease()
     with pytest.raises(errors.CommunicationError):

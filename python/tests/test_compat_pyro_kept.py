@@ -31,7 +31,7 @@ def test_connections_take_no_threads(loops):
 
 
 def test_methods_run_at_once(threaded):
-    both = threading.Barrier(2, timeout=30)
+    both = threading.Barrier(2, timeout=60)
 
     class Meeting:
         @Pyro5.expose
@@ -113,9 +113,9 @@ def test_what_waits_for_a_loop_is_refused_at_its_end():
     radio._pyroBind()
     going.clear()
     daemon._loop.wake()
-    loop.join(30)
+    loop.join(60)
     pending = radio._pyroStart("double", (1,), {})
-    assert select.select(daemon.sockets, [], [], 30)[0]  # it has come, and nobody runs it
+    assert select.select(daemon.sockets, [], [], 60)[0]  # it has come, and nobody runs it
     daemon.close()
     with pytest.raises(errors.CommunicationError, match="closing"):
         pending.result(30)

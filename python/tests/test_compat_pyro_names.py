@@ -237,7 +237,7 @@ def test_a_name_that_is_not_there_yet_is_waited_for(at, ns, monkeypatch):
     monkeypatch.setattr(names.NameServer, "lookup", seen)
 
     def register():
-        asked.wait(10)
+        asked.wait(60)
         ns.register("late", HERE, metadata={"late"})
 
     thread = threading.Thread(target=register)
@@ -337,7 +337,7 @@ def running(**options):
         yield daemon
     finally:
         daemon.shutdown()
-        thread.join(20)
+        thread.join(60)
         assert not thread.is_alive()
 
 
@@ -426,7 +426,7 @@ def test_the_loop_of_a_name_server_may_be_that_of_another_daemon(home, monkeypat
             proxy.register("a", HERE)
             assert ns.lookup("a") == URI(HERE)
         daemon.shutdown()
-        thread.join(20)
+        thread.join(60)
         assert not thread.is_alive()
 
 
@@ -566,7 +566,7 @@ def test_the_server_of_this_machine_may_be_one_that_the_environment_says(at, mon
 def test_threads_that_find_no_connection_make_one(at):
     with names.locate_ns(*at) as ns:
         ns._pyroRelease()
-        met = threading.Barrier(5, timeout=10)
+        met = threading.Barrier(5, timeout=60)
         hubs = []
 
         def use():

@@ -43,7 +43,7 @@ def make_steps(driver, until):
     """Makes steps when bytes come, until something is so; gives the tokens of what is there."""
     tokens = list(driver.step()[3])
     while not until():
-        assert select.select([driver.fileno()], [], [], 10)[0], "nothing came"
+        assert select.select([driver.fileno()], [], [], 60)[0], "nothing came"
         tokens += driver.step()[3]
     return tokens
 

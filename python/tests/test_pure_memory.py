@@ -3,6 +3,7 @@
 import errno
 import os
 import tempfile
+import types
 
 import pytest
 
@@ -28,8 +29,13 @@ def made(data=b"x" * 10_000, seals=15, size=None, flags=0):
     os.write(number, data)
     if size is not None:
         os.ftruncate(number, size)
-    fcntl.fcntl(number, memory._F_ADD_SEALS, seals)
+    seal(number, seals)
     return number
+
+
+def seal(number, seals):
+    """Seals what nobody has mapped, also where the kernel itself has one of its pages in its hands for a moment."""
+    memory._seal(types.SimpleNamespace(fileno=lambda: number), seals)
 
 
 def test_sealed_memory_is_taken_with_so_many_bytes_as_were_announced():
@@ -110,7 +116,7 @@ def test_pages_behind_the_end_hide_no_hole():
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.fallocate(number, keep_size, ctypes.c_long(MIB), ctypes.c_long(MIB)):
         pytest.skip("no pages can be put there")
-    fcntl.fcntl(number, memory._F_ADD_SEALS, 15)
+    seal(number, 15)
     assert os.fstat(number).st_blocks * 512 >= MIB
     with pytest.raises(Failure, match="has holes"):
         memory.Memory.received(number)

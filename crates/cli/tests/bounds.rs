@@ -240,8 +240,10 @@ fn two_thousand_connections_that_read_once_cost_little_at_both_ends() {
         })
         .collect();
     let each = |grown: u64| grown / hubs.len() as u64;
-    let (more_here, more_there) = (open_of("self") - here.0, open_of(daemon.id()) - open);
-    assert!(more_here < 2100 && more_there <= 2000, "one each: {more_here}, {more_there}");
+    let more = open_of("self") - here.0;
+    assert!(more < 2100, "one each: {more}");
+    // The board that was just passed may be open still.
+    until("there is one each", || (open_of(daemon.id()) <= open + 2000).then_some(()));
     let there = each(figure(daemon.id(), "RssAnon").saturating_sub(memory));
     let here_each = each(figure("self", "RssAnon").saturating_sub(here.1));
     println!("a connection that read once takes {there} bytes at the daemon, {here_each} at the client");

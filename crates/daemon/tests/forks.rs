@@ -83,7 +83,7 @@ impl Inherited {
 }
 
 /// A child that has not ended by then hangs. It is ended by the system, so that nothing is left.
-const PATIENCE: u32 = 30;
+const PATIENCE: u32 = 60;
 
 #[test]
 #[ignore = "run by the test above, in a process of its own"]

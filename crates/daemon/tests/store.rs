@@ -29,8 +29,9 @@ fn what_expires_is_gone_and_told_though_nobody_asks_for_it() {
     let (_folder, _running, hub) = serving(StoreLimits::default());
     let store = hub.store();
     let changes = store.watch_with("*", false, false).unwrap();
-    store.set_with(put("later", 2).ttl(Duration::from_millis(60))).unwrap();
-    store.set_with(put("sooner", 1).ttl(Duration::from_millis(20))).unwrap();
+    // Both times begin in the same moment.
+    let puts = [("later", 60), ("sooner", 20)].map(|(name, ms)| put(name, 1).ttl(Duration::from_millis(ms)));
+    store.set_many(puts).unwrap();
     // Whoever reads late is told only that they are gone.
     let gone = changes.map(|change| change.unwrap()).filter(|change| change.entry.is_none()).take(2);
     let gone: std::collections::BTreeMap<u64, String> = gone.map(|gone| (gone.version, gone.name)).collect();

@@ -18,7 +18,7 @@ fn at_both<F: Future<Output = ()>>(test: impl Fn(Connector, bool) -> F) {
         let connector = site.connector.clone();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let in_time = tokio::time::timeout(Duration::from_secs(30), test(connector, transport == "unix"));
+            let in_time = tokio::time::timeout(Duration::from_secs(60), test(connector, transport == "unix"));
             in_time.await.expect("it hangs");
         });
         site.running.stop();

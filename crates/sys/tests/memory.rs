@@ -254,7 +254,6 @@ fn what_somebody_writes_to_a_file_is_frozen_unless_that_fails_or_leaves_holes() 
     assert_eq!(refused(|file| file.set_len(MIB as u64)), io::ErrorKind::Other);
 }
 
-/// Memory of `length` bytes, of which these are written, with these seals.
 /// Puts the first page of a file into a pipe, as it is: until it is read there, the kernel has it in its hands.
 fn into_pipe(file: &File, pipe: &io::PipeWriter) {
     let mut offset = 0;
@@ -288,13 +287,21 @@ fn a_page_that_the_kernel_has_in_its_hands_keeps_no_memory_from_being_frozen() {
     assert!(*sealed.unwrap().map().unwrap() == *pattern(MIB));
 }
 
+/// Memory of `length` bytes, of which these are written, with these seals.
 fn memory(bytes: &[u8], length: u64, seals: SealFlags) -> OwnedFd {
     let file = rustix::fs::memfd_create("test", MemfdFlags::ALLOW_SEALING | MemfdFlags::CLOEXEC).unwrap();
     let mut file = File::from(file);
     file.write_all(bytes).unwrap();
     file.set_len(length).unwrap();
-    rustix::fs::fcntl_add_seals(&file, seals).unwrap();
+    seal(&file, seals);
     file.into()
+}
+
+/// Seals what nobody has mapped, also where the kernel itself has one of its pages in its hands for a moment.
+fn seal(file: &impl AsFd, seals: SealFlags) {
+    while let Err(error) = rustix::fs::fcntl_add_seals(file, seals) {
+        assert_eq!(error, rustix::io::Errno::BUSY);
+    }
 }
 
 const FROZEN: SealFlags = SealFlags::WRITE.union(SealFlags::SHRINK).union(SealFlags::GROW);
@@ -348,7 +355,7 @@ fn memory_with_holes_is_refused_however_long_it_is() {
 fn holes_that_are_hidden_by_pages_behind_the_end_are_found() {
     let file = memory(&[7; 4096], 2 * MIB as u64, SealFlags::empty());
     rustix::fs::fallocate(&file, FallocateFlags::KEEP_SIZE, 2 * MIB as u64, 4 * MIB as u64).unwrap();
-    rustix::fs::fcntl_add_seals(&file, FROZEN).unwrap();
+    seal(&file, FROZEN);
     let counted = File::from(file.try_clone().unwrap()).metadata().unwrap();
     assert!(counted.blocks() * 512 > counted.len());
     let (why, text) = refused(file, 2 * MIB as u64);
@@ -357,7 +364,7 @@ fn holes_that_are_hidden_by_pages_behind_the_end_are_found() {
     // Who has everything where it belongs may have more behind it.
     let file = memory(&pattern(MIB), MIB as u64, SealFlags::empty());
     rustix::fs::fallocate(&file, FallocateFlags::KEEP_SIZE, MIB as u64, MIB as u64).unwrap();
-    rustix::fs::fcntl_add_seals(&file, FROZEN).unwrap();
+    seal(&file, FROZEN);
     let received = Sealed::received(file, MIB as u64).unwrap();
     assert!(*received.map().unwrap() == *pattern(MIB));
 }

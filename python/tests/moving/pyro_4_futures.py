@@ -8,7 +8,7 @@ GENERATION = 4
 
 
 def main(pyro):
-    barrier = threading.Barrier(3, timeout=10)
+    barrier = threading.Barrier(3, timeout=60)
 
     @pyro.expose
     @pyro.behavior(instance_mode="single")
@@ -23,7 +23,7 @@ def main(pyro):
     go_on = threading.Event()
 
     def slow(first, second=1):
-        go_on.wait(10)
+        go_on.wait(60)
         return first + second
 
     said = []
@@ -33,9 +33,9 @@ def main(pyro):
             said.append(thing.divide(100, 5))
             thing._pyroAsync()
             result = thing.divide(200, 5)
-            said += [type(result).__name__, result.wait(10), result.ready, result.value, result.value]
+            said += [type(result).__name__, result.wait(60), result.ready, result.value, result.value]
             failed = thing.divide(1, 0)
-            said += [failed.wait(10), raised(ZeroDivisionError, lambda: failed.value)]
+            said += [failed.wait(60), raised(ZeroDivisionError, lambda: failed.value)]
 
             # Three at once, each of which waits for the others.
             said.append([met.value for met in [thing.meet(), thing.meet(), thing.meet()]])
@@ -53,7 +53,7 @@ def main(pyro):
 
             failed, errors = threading.Event(), []
             thing.divide(1, 0).iferror(lambda error: (errors.append(type(error).__name__), failed.set()))
-            failed.wait(10)
+            failed.wait(60)
             said.append(errors)
             pyro.asyncproxy(thing, False)
             said.append(thing.divide(9, 3))

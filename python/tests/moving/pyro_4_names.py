@@ -51,7 +51,7 @@ def main(pyro):
             ) as other:
                 said += [one.ping(), other.ping()]
             daemon.shutdown()
-            simple.join(20)
+            simple.join(60)
             said.append(simple.is_alive())
     return said
 

@@ -64,7 +64,7 @@ def main(pyro):
                 said.append(service.close())
                 service.open()
                 said.append(closed.is_set())
-            closed.wait(10)
+            closed.wait(60)
             said.append(closed.is_set())
     try:
         context.track_resource(Resource())

@@ -35,7 +35,7 @@ def main(pyro):
                 said += [thing.ping(), heard]
                 said.append([thing._pyroBind(), thing._pyroConnection is not None])
                 said.append(left.is_set())
-            left.wait(10)
+            left.wait(60)
             said.append(left.is_set())
             said.append(thing._pyroConnection)
             wrong = pyro.Proxy(uri)

@@ -34,7 +34,7 @@ def main(pyro):
             loop.start()
             with pyro.Proxy(uri) as thing:
                 said += [thing.ping(), thing.ping()]
-            loop.join(20)
+            loop.join(60)
             said.append(loop.is_alive())
         with pyro.Daemon() as daemon:
             uri = daemon.register(Thing(daemon))
@@ -42,7 +42,7 @@ def main(pyro):
             loop.start()
             with pyro.Proxy(uri) as thing:
                 thing.stop()
-            loop.join(20)
+            loop.join(60)
             said.append(loop.is_alive())
     pyro.config.SERVERTYPE = "thread"
     pyro.config.POLLTIMEOUT = before

@@ -16,7 +16,7 @@ def main(pyro):
         @pyro.oneway
         def work(self, what):
             begun.set()
-            go_on.wait(10)
+            go_on.wait(60)
             self.done.append(what)
             ended.set()
 
@@ -34,10 +34,10 @@ def main(pyro):
         uri = daemon.register(Slow())
         with serving(daemon), pyro.Proxy(uri) as slow:
             said.append(slow.work("a"))
-            begun.wait(10)
+            begun.wait(60)
             said.append(slow.so_far())
             go_on.set()
-            ended.wait(10)
+            ended.wait(60)
             said.append(slow.so_far())
             said.append(slow.fail())
             said.append(sorted(slow._pyroOneway))

@@ -7,7 +7,7 @@ from pyro_serving import serving
 
 
 def main(pyro):
-    barrier = threading.Barrier(3, timeout=10)
+    barrier = threading.Barrier(3, timeout=60)
 
     @pyro.expose
     @pyro.behavior(instance_mode="single")

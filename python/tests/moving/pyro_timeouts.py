@@ -14,7 +14,7 @@ def main(pyro):
 
         def work(self):
             Slow.calls += 1
-            done.wait(10)
+            done.wait(60)
             return "worked"
 
         def quick(self):

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use andiron::{PassedDescriptor, Value};
 use andiron_proto::codec;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
+use rustix::io::Errno;
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -20,7 +21,10 @@ pub fn memory(written: &[u8], length: u64, seals: SealFlags) -> OwnedFd {
     let mut file = File::from(file);
     file.write_all(written).unwrap();
     file.set_len(length).unwrap();
-    fcntl_add_seals(&file, seals).unwrap();
+    // The kernel itself may have one of its pages in its hands for a moment.
+    while let Err(error) = fcntl_add_seals(&file, seals) {
+        assert_eq!(error, Errno::BUSY);
+    }
     file.into()
 }
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use andiron::{Connector, Hub, Proxy, Result, Running, Secret, Security, Server};
 
 /// Long enough that only a hang comes to its end.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 type Body = dyn Fn(i64, Vec<Proxy>) -> Result<i64> + Send + Sync;
 

@@ -1,12 +1,11 @@
 //! Objects that one client registers and another calls, through the server.
 
 use std::sync::mpsc;
-use std::time::Duration;
 
 use andiron::{ErrorKind, Proxy, Stream};
 
 use crate::common::{Gate, eventually, next};
-use crate::objects::{fun, passing, quick, slow};
+use crate::objects::{Endless, fun, is_over, out_of_time, passing, quick, slow};
 use crate::scene::{At, Hub, Site};
 use crate::streams::Mill;
 
@@ -82,35 +81,20 @@ fn streams_and_promises_go_through(at: At) {
 }
 
 fn who_gives_up_is_heard_by_the_provider(at: At) {
-    struct Told(mpsc::Sender<&'static str>);
-    impl Drop for Told {
-        fn drop(&mut self) {
-            let _ = self.0.send("over");
-        }
-    }
     let (_site, provider, consumer) = three(at);
     let (told, heard) = mpsc::channel();
-    let endless = fun(move |_, _| {
-        let over = Told(told.clone());
-        told.send("begun").unwrap();
-        async move {
-            let _over = over;
-            std::future::pending().await
-        }
-    });
-    let _serving = provider.provide("endless", endless).unwrap();
+    let _serving = provider.provide("endless", Endless(told)).unwrap();
     let endless = consumer.object("endless").unwrap();
-    let started = endless.start_run(0, &[]);
-    assert_eq!(next(&heard), "begun");
+    let started = endless.start_run(-1, &[]);
+    assert_eq!(next(&heard), (-1, "begun"));
     started.cancel();
-    assert_eq!(next(&heard), "over");
-    let error = endless.with_timeout(Duration::from_secs(1)).run(0, &[]).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Deadline, "{error}");
-    assert_eq!((next(&heard), next(&heard)), ("begun", "over"));
-    let started = endless.start_run(0, &[]);
-    assert_eq!(next(&heard), "begun");
+    assert_eq!(next(&heard), (-1, "over"));
+    let number = out_of_time(&endless, &[], &heard);
+    is_over(&heard, number);
+    let started = endless.start_run(-2, &[]);
+    while next(&heard) != (-2, "begun") {}
     consumer.close();
-    assert_eq!(next(&heard), "over");
+    is_over(&heard, -2);
     drop(started);
     provider.close();
 }

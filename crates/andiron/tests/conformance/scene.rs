@@ -20,7 +20,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::common::{eventually, net};
 
 /// Long enough that only a hang comes to its end.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Driver {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use andiron::{ErrorKind, Proxy, current};
 
 use crate::common::{Gate, next};
-use crate::objects::{Fun, fun, run, slow};
+use crate::objects::{Endless, Fun, fun, is_over, out_of_time, run, slow};
 use crate::scene::At;
 
 everywhere! {
@@ -16,39 +16,16 @@ everywhere! {
     a_method_that_answers_in_time_is_not_disturbed,
 }
 
-const SHORT: Duration = Duration::from_millis(30);
-
-/// Tells when it begins, and when it is over without an answer.
-struct Endless(Sender<&'static str>);
-
-struct Over(Sender<&'static str>);
-
-impl Drop for Over {
-    fn drop(&mut self) {
-        let _ = self.0.send("over");
-    }
-}
-
-#[andiron::expose]
-impl Endless {
-    async fn run(&self, _number: i64, _others: Vec<Proxy>) -> i64 {
-        let _over = Over(self.0.clone());
-        self.0.send("begun").unwrap();
-        std::future::pending().await
-    }
-}
-
 fn a_call_that_takes_too_long_ends_and_so_does_its_method(at: At) {
     let (told, heard) = mpsc::channel();
     let site = at.serve(|server| server.object("endless", Endless(told)));
     let endless = site.object("endless");
-    let waiting = endless.start_run(1, &[]);
-    assert_eq!(next(&heard), "begun");
-    let error = endless.with_timeout(SHORT).run(0, &[]).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Deadline, "{error}");
-    assert_eq!((next(&heard), next(&heard)), ("begun", "over"));
+    let waiting = endless.start_run(-1, &[]);
+    assert_eq!(next(&heard), (-1, "begun"));
+    let number = out_of_time(&endless, &[], &heard);
+    is_over(&heard, number);
     waiting.cancel();
-    assert_eq!(next(&heard), "over");
+    is_over(&heard, -1);
 }
 
 fn a_callers_time_goes_on_in_the_calls_of_its_method(at: At) {
@@ -103,16 +80,15 @@ fn who_gives_up_ends_the_method_and_what_it_called(at: At) {
     let endless = [Proxy::local(Endless(told))];
     let runs = hub.clone();
     let running = std::thread::spawn(move || runs.run()); // where no thread waits none reads
-    let started = asking.start_run(0, &endless);
-    assert_eq!(next(&heard), "begun");
+    let started = asking.start_run(-1, &endless);
+    assert_eq!(next(&heard), (-1, "begun"));
     started.cancel();
     assert_eq!(next(&outcome), ErrorKind::Cancelled);
-    assert_eq!(next(&heard), "over");
+    assert_eq!(next(&heard), (-1, "over"));
     // A limit does the same.
-    let error = asking.with_timeout(SHORT).run(0, &endless).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Deadline, "{error}");
+    let number = out_of_time(&asking, &endless, &heard);
     assert_eq!(next(&outcome), ErrorKind::Cancelled);
-    assert_eq!((next(&heard), next(&heard)), ("begun", "over"));
+    is_over(&heard, number);
     hub.close();
     running.join().unwrap().unwrap();
 }
