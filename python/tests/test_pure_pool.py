@@ -142,7 +142,7 @@ class Busy:
 def test_who_reads_looks_again_soon_while_a_thread_is_about_to_begin(monkeypatch):
     """Else a method that takes long, and began after the look, held up the next call of its connection for a second."""
     threads = pool.Pool(2)
-    monkeypatch.setattr(threads, "_start", lambda run: None)
+    monkeypatch.setattr(threads, "begin", lambda run: None)
     first, second = Busy(), Busy()
     threads._have_run(first)
     assert threads._ought_to_hand_over()  # a thread is on its way

@@ -105,6 +105,9 @@ class Connection:
     def raw(self, buffer):
         return self
 
+    def over(self, connection):
+        return self
+
     def idempotent(self):
         return self
 

@@ -1,5 +1,6 @@
 """How many methods run at once, what is logged, and how a server ends."""
 
+import contextlib
 import gc
 import logging
 import threading
@@ -7,6 +8,7 @@ import threading
 import pytest
 
 import andiron
+import as_native
 
 
 class Gate:
@@ -326,6 +328,8 @@ def test_a_connection_ends_when_nobody_has_anything_of_it(home, take, use):
     with andiron.Server({"guide": guide}, f"unix:{home}/socket", state=False) as server:
         hub = andiron.connect(server.addresses[0])
         hub["guide"].greet()
+        hub.store["x"] = 1
+        assert hub.store["x"] == 1
         taken = take(hub["guide"], guide)
         del hub
         gc.collect()
@@ -347,6 +351,64 @@ def test_what_was_registered_is_there_though_nobody_has_the_hub(home):
             assert hub["ears"].tell(2) == 6
 
 
+def test_what_was_registered_is_there_again_though_nobody_has_the_hub_or_calls(home):
+    address = f"unix:{home}/socket"
+    with andiron.Server({}, address, state=False):
+        provider = andiron.connect(address, retry=60)
+        provider.register("double", lambda x: 2 * x)
+        del provider
+        gc.collect()
+    with andiron.Server({}, address, state=False), andiron.connect(address, wait=60) as hub:
+        assert hub["double"](2) == 4
+
+
+@pytest.mark.parametrize("begins", [contextlib.nullcontext, as_native.bare], ids=["threads", "none"])
+def test_who_serves_over_connections_after_one_another_comes_back_when_they_are_closed(home, begins):
+    with begins():
+        address = f"unix:{home}/socket"
+        server = andiron.Server({}, address, state=False, threads=1)
+        hub = andiron.connect(address, retry=60)
+        hub.register("double", lambda x: 2 * x)
+        serving = threading.Thread(target=hub.run)
+        serving.start()
+        server.stop()
+        with andiron.Server({}, address, state=False, threads=1), andiron.connect(address, wait=60) as other:
+            assert other["double"](2) == 4
+            hub.close()
+            serving.join(60)
+        assert not serving.is_alive()
+
+
+@pytest.mark.parametrize("begins", [contextlib.nullcontext, as_native.bare], ids=["threads", "none"])
+def test_who_serves_is_told_why_there_will_be_no_other_connection(home, begins, processes, command):
+    with begins():
+        server = andiron.Server(
+            {},
+            "tcp://localhost:0",
+            state=False,
+            secret_file=secret(processes, command, home / "one"),
+            threads=1,
+        )
+        address = server.addresses[0]
+        hub = andiron.connect(address, retry=60, secret_file=home / "one")
+        raised = []
+
+        def run():
+            with pytest.raises(andiron.AuthenticationError) as told:
+                hub.run()
+            raised.append(told.value)
+
+        serving = threading.Thread(target=run)
+        serving.start()
+        server.stop()
+        with andiron.Server(
+            {}, address, state=False, secret_file=secret(processes, command, home / "other"), threads=1
+        ):
+            serving.join(60)
+        assert len(raised) == 1
+        hub.close()
+
+
 def test_a_server_that_nobody_has_ends(home):
     guide = Guide()
     server = andiron.Server({"guide": guide}, f"unix:{home}/socket", state=False)
@@ -361,16 +423,18 @@ def test_a_server_that_nobody_has_ends(home):
         assert andiron.connect(server.addresses[0])["double"](2) == 4
 
 
-def test_a_wrong_secret_is_logged_by_the_server(home, logged, processes, command):
-    def secret(name):
-        made = processes.start(command, "secret", "new", "--secret-file", str(home / name))
-        made.communicate(timeout=60)
-        assert made.returncode == 0
-        return home / name
+def secret(processes, command, path):
+    made = processes.start(command, "secret", "new", "--secret-file", str(path))
+    made.communicate(timeout=60)
+    assert made.returncode == 0
+    return path
 
-    with andiron.Server({}, "tcp://localhost:0", state=False, secret_file=secret("one")) as server:
+
+def test_a_wrong_secret_is_logged_by_the_server(home, logged, processes, command):
+    one, other = (secret(processes, command, home / name) for name in ("one", "other"))
+    with andiron.Server({}, "tcp://localhost:0", state=False, secret_file=one) as server:
         with pytest.raises(andiron.AuthenticationError):
-            andiron.connect(server.addresses[0], secret_file=secret("other"))
+            andiron.connect(server.addresses[0], secret_file=other)
         assert logged.wait("a connection was refused", "secret").levelname == "WARNING"
 
 

@@ -124,7 +124,7 @@ class Cache:
         self.hits = 0
         #: The store of the connection that was asked last.
         self.source: Source | None = None
-        #: The object that is the store, once it was found.
+        #: The object that is the store, once it was found. It does not know of the connection, which has this and could never be dropped else.
         self.remote: Any = None
         self._authors: dict[str, dict[str, Kept]] = {}
         self._bytes = 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from time import monotonic
 
+from andiron import _host
+from andiron._pure import hooks
 from andiron._pure.cache import DEFAULT_LIMIT, Cache
 from andiron._pure.failure import Failure
 from andiron._pure.line import Line, Named, ask
@@ -151,16 +153,13 @@ class Connection:
         from andiron._pure.pool import Pool
 
         pool = self._own_pool = Pool(threads)
-        self.attend_by(pool)
-        pool.start()
-        cache, line = self.cache, self._line
-        pool.belong_to(self, lambda: line.link.is_used(), lambda: _end(cache, line, pool))
-
-    def attend_by(self, pool: Pool) -> None:
-        """Has the threads of another one read it, and run what is called."""
         self._is_attended = True
-        pool.attend(self._line.link)
-        self._line.renewed = pool.attend
+        _attend(pool, self._line, self._line.link)
+        pool.start()
+        line = self._line
+        pool.belong_to(
+            self, line.is_used, lambda: _end(line, pool)
+        )  # without the cache, which has an object of the other end
 
     def root(self) -> Remote:
         """The object that knows the names of the others."""
@@ -238,10 +237,13 @@ class Connection:
         def over(failure: Failure) -> None:
             if line.closed_here:
                 ended(None)
-            elif not line.retries:
+            else:
                 ended(failure.exception("run"))
 
-        line.link.on_end(over)
+        if line.retries:
+            line.on_over(over)
+        else:
+            line.link.on_end(over)
 
     def turn(self, seconds: float) -> bool:
         """Serves on this thread for so many seconds at most; false where threads of its own do that."""
@@ -253,7 +255,7 @@ class Connection:
             if link.ended is None:
                 link.poll(seconds)
             elif line.retries and not line.closed_here:
-                line.after(link)
+                line.follow(link)
         except Failure as failure:
             if line.closed_here or line.retries or link.ended is not None:
                 return True  # and whoever pumps was told why
@@ -281,12 +283,28 @@ class Connection:
 
     def close(self) -> None:
         """Ends the connection."""
+        self.cache.close()
         pool, self._own_pool = self._own_pool, None
-        _end(self.cache, self._line, pool)
+        _end(self._line, pool)
 
 
-def _end(cache: Cache, line: Line, pool: Pool | None) -> None:
-    cache.close()
+def _attend(pool: Pool, line: Line, link: Link) -> None:
+    """Has the threads of this one read a connection, and those that take its place."""
+
+    def follow() -> None:
+        try:
+            line.follow(link)
+        except Exception as error:  # that the host ends is no defect
+            if not _host.ends():
+                hooks.package.log("error", "who connects anew met this", error)
+
+    pool.attend(link)
+    if line.retries:
+        line.renewed = lambda following: _attend(pool, line, following)
+        link.on_end(lambda _failure: None if line.closed_here else pool.begin(follow))
+
+
+def _end(line: Line, pool: Pool | None) -> None:
     line.close()
     if pool is not None:
         pool.stop(1.0)

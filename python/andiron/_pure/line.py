@@ -1,7 +1,7 @@
 """The connection of a hub, and those that take its place when it is lost.
 
-Nothing here runs by itself: whoever finds the connection lost has the next one made, on its own thread, and others that find it too wait for that. Restored are registered
-names, and objects that were got by name.
+Nothing here runs by itself: whoever finds the connection lost has the next one made, on its own thread, and others that find it too wait for that. So does a thread of those
+that read it, where there are any. Restored are registered names, and objects that were got by name.
 """
 
 from __future__ import annotations
@@ -49,7 +49,12 @@ class Line:
         #: A thread is at it.
         self._busy = False
         self._closed = False
-        self._failed = 0
+        #: Held until it is closed: who rests between two tries need not rest on.
+        self._closing = allocate_lock()
+        self._closing.acquire()
+        #: Why there will be no other connection, where that is known, and who is told.
+        self._over: Failure | None = None
+        self._on_over: list[Callable[[Failure], object]] = []
         #: Names that were registered, with their objects.
         self._registered: list[tuple[str, Target]] = []
         #: Has it called when another connection took the place of the one that was lost.
@@ -69,8 +74,31 @@ class Line:
 
     def close(self) -> None:
         """Ends the connection, and there will be no other."""
-        self._closed = True
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._closing.release()
         self.link.close()
+        self._ends(_closed_here())
+
+    def is_used(self) -> bool:
+        """Whether something of it is in use, or will be again over the next connection."""
+        return self.link.is_used() or (self.retries and self._over is None and bool(self._registered))
+
+    def on_over(self, hook: Callable[[Failure], object]) -> None:
+        """Has this called when there will be no other connection, with why; at once where that is known. Only where it retries."""
+        with self._lock:
+            if self._over is None:
+                self._on_over.append(hook)
+                return
+        hook(self._over)
+
+    def _ends(self, why: Failure) -> None:
+        with self._lock:
+            self._over = why
+            hooks, self._on_over = self._on_over, []
+        for hook in hooks:
+            hook(why)
 
     def registered(self, name: str, target: Target) -> None:
         """A name was registered, to be restored."""
@@ -90,16 +118,19 @@ class Line:
             return link
         return self._next(link, monotonic() + self.patience if until is None else until)
 
-    def after(self, lost: Link) -> Link:
-        """The connection after this one, waited for without end, but not for what no waiting will change."""
-        return self._next(lost, None)
+    def follow(self, lost: Link) -> None:
+        """Has the connection after this one made, waited for without end, but not for what no waiting will change: that is told to who waits for the end."""
+        try:
+            self._next(lost, None)
+        except Failure as failure:
+            self._ends(failure)
 
     def _next(self, lost: Link, until: float | None) -> Link:
         pause = FIRST_PAUSE
         last: Failure | None = None
         while True:
             if self._closed:
-                raise Failure("unavailable", "the connection was closed here")
+                raise _closed_here()
             if self.link is not lost:
                 return self.link
             left = None if until is None else until - monotonic()
@@ -123,7 +154,7 @@ class Line:
             if not mine and left is not None and left <= 0:
                 text = "the connection was lost and there is no other yet: the server has not answered so far"
                 raise Failure("unavailable", text)
-            rest(pause if left is None else min(pause, max(left / 2, FIRST_PAUSE)))
+            rest(pause if left is None else min(pause, max(left / 2, FIRST_PAUSE)), self._closing)
             pause = min(2 * pause, LONGEST_PAUSE)
 
     def _renew(self, timeout: float) -> Link:
@@ -143,7 +174,8 @@ class Line:
         self._watch(link)
         if self._closed:
             link.close()
-            raise Failure("unavailable", "the connection was closed here")
+            raise _closed_here()
+        self._over = None
         hooks.package.log("info", f"connected to {self._peer} again", None)
         self.renewed(link)
         return link
@@ -158,14 +190,18 @@ class Line:
         link.on_end(lost)
 
 
-def rest(seconds: float) -> None:
-    """Pauses, unless the host ends meanwhile. Others wait as long, give or take a half, so that they do not all come back in the same moment."""
-    import time
+def _closed_here() -> Failure:
+    return Failure("unavailable", "the connection was closed here")
 
+
+def rest(seconds: float, closing: Any) -> None:
+    """Pauses, unless the host ends meanwhile, or this lock becomes free. Others wait as long, give or take a half, so that they do not all come back in the same moment."""
     share = int.from_bytes(os.urandom(2), "big") / 65536
     left = seconds * (0.5 + 0.5 * share)
     while left > 0:
-        time.sleep(min(left, _host.SLICE))
+        if closing.acquire(True, min(left, _host.SLICE)):
+            closing.release()
+            return
         _host.check()
         left -= _host.SLICE
 
@@ -246,7 +282,7 @@ class Named:
                     or self._line.closed_here
                 ):
                     raise missing from None
-            rest(min(pause, max(left / 2, 0.001)))
+            rest(min(pause, max(left / 2, 0.001)), self._line._closing)
             pause = min(2 * pause, LONGEST_PAUSE)
 
     def _look_up(self, link: Link, until: float | None) -> Far:

@@ -163,9 +163,10 @@ class Pool:
 
     def start(self) -> None:
         """Has a thread read."""
-        self._start(self._run)
+        self.begin(self._run)
 
-    def _start(self, run: Callable[[], object]) -> None:
+    def begin(self, run: Callable[[], object]) -> None:
+        """Has a thread do this."""
         import threading
 
         thread = threading.Thread(target=run, name="andiron", daemon=True)
@@ -206,7 +207,7 @@ class Pool:
         self, owner: Callable[[], object], is_used: Callable[[], bool], end: Callable[[], object]
     ) -> None:
         if owner() is None and not is_used():
-            self._start(end)  # which reads on meanwhile
+            self.begin(end)  # which reads on meanwhile
             self._owned = None
 
     def turn(self, seconds: float) -> bool:
@@ -398,7 +399,7 @@ class Pool:
             self._idle.pop().release()
         elif self._workers < (self.threads or 0):
             self._workers += 1
-            self._start(self._work)
+            self.begin(self._work)
 
     def _ought_to_hand_over(self) -> bool:
         """Whether another thread is to run what waits, should the method that began last take long."""

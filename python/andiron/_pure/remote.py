@@ -109,6 +109,13 @@ class Remote:
         other._buffer = buffer
         return other
 
+    def over(self, connection: Connection | None) -> Remote:
+        """The same object, as what was got over this connection; `None`: as what does not keep it open."""
+        other = Remote(self._far, connection, self.label, self.named)
+        other._idempotent = self._idempotent
+        other._buffer = self._buffer
+        return other
+
     def same(self, other: Remote) -> bool:
         """Whether it is the same object of the same process."""
         one, another = self.far, other.far

@@ -143,8 +143,8 @@ class Store:
                     raise
                 text = "this server has no store; a daemon (`andiron serve`) has one"
                 raise Failure("unsupported", text).exception() from None
-            cache.remote = remote.raw(_buffer)
-        found: Remote = cache.remote
+            cache.remote = remote.raw(_buffer).over(None)
+        found: Remote = cache.remote.over(self._connection)
         return found
 
     def _ask(self, name: str, known: Kept | None) -> Kept:
@@ -186,7 +186,8 @@ class Store:
     def look(self, remote: Remote) -> Pending | None:
         """Has this be the object that is the store, and asks for what shows its writes, where that was not done: then this has to be awaited, and nothing later has to wait."""
         cache = self._cache
-        cache.remote = raw = remote.raw(_buffer)
+        raw = remote.raw(_buffer)
+        cache.remote = raw.over(None)
         self._methods.clear()
         link, incarnation, passes = self._connection.place()
         if cache.source_of(link) is not None:
