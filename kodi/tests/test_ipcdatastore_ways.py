@@ -1,14 +1,18 @@
 """service.ipcdatastore in a real Kodi, where no program has the store: it is in the service itself, or in a server that somebody else has started, here or on another machine."""
 
+import contextlib
+import os
 import shutil
+import signal
 import socket
 import subprocess
+import threading
 
 import pytest
 
 from conftest import PROGRAM, TESTS, zip_of
 from kodi import OTHER_HOST
-from test_ipcdatastore import CLIENT, ID, WATCHER, begun, get, set_, shown
+from test_ipcdatastore import CLIENT, ID, WATCHER, begun, close, get, set_, shown
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +66,107 @@ def test_a_program_that_the_settings_name_has_the_store_from_then_on(kodi):
     assert why.startswith("/nowhere/andiron cannot run here: ")
     assert get(kodi, "kept") == 1
     kodi.setting(ID, program="")
+    begun(kodi, since)
+
+
+def test_what_the_settings_name_and_is_not_the_program_does_not_hold_the_service_up(kodi, tmp_path):
+    other = tmp_path / "other"
+    other.write_text(f"#!/bin/sh\nsleep 60 &\necho $! > {tmp_path}/left\necho something else\n")
+    since = len(kodi.log())
+    kodi.setting(ID, program=str(other))
+    what, why, since = begun(kodi, since)
+    os.kill(int((tmp_path / "left").read_text()), signal.SIGKILL)  # what it has started, and left behind
+    assert (what, why) == (
+        "This service",
+        f"{other} cannot run here: `--version` says 'something else'",
+    )
+    kodi.setting(ID, program="")
+    begun(kodi, since)
+
+
+#: A script that has the modules of the service.
+OF_SERVICE = """
+import os, sys, xbmcaddon, xbmcvfs
+sys.path.insert(0, xbmcvfs.translatePath(xbmcaddon.Addon("service.ipcdatastore").getAddonInfo("path")))
+"""
+
+
+def test_where_there_is_no_room_for_a_program_no_part_of_it_is_left(kodi):
+    told = kodi.python(
+        OF_SERVICE
+        + """
+from resources.lib.store_service import host, program
+
+def full(source, copy):
+    with open(copy, "wb") as file:
+        file.write(b"a part of it")
+    raise OSError(28, "No space left on device")
+
+program.shutil.copyfile = full
+try:
+    program.found("/bin/sh")
+except program.CannotRun as error:
+    answer([str(error), os.listdir(host.folder("bin"))])
+"""
+    )
+    assert told[0] == "/bin/sh cannot run here: [Errno 28] No space left on device"
+    assert "andiron.new" not in told[1]
+
+
+def test_results_of_the_tests_are_shown_also_where_no_file_can_have_them(kodi):
+    (kodi.data(ID) / "selftest.log").mkdir()
+    since = len(kodi.log())
+    script = kodi.begin(
+        OF_SERVICE
+        + """
+from resources.lib.store_service import actions, selftest
+selftest.detailed = lambda settings: (part for part in [(1.0, "", selftest.Result("here", "A test.", 1.0, None))])
+actions.run(["detailed"])
+answer(True)
+"""
+    )
+    kodi.wait_for_log("All 1 tests have passed.", since)
+    close(kodi, "Text viewer")
+    assert script.result()
+    (kodi.data(ID) / "selftest.log").rmdir()
+
+
+def test_the_simple_test_asks_once_where_nobody_answers(kodi, tmp_path):
+    secret = new_secret(tmp_path)
+    asked = []
+
+    def hang_up():
+        with contextlib.suppress(OSError):
+            while True:
+                asked.append(server.accept()[0].close())
+
+    since = len(kodi.log())
+    with socket.create_server((OTHER_HOST, 9150)) as server:
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        kodi.setting(ID, startserver=False, host=OTHER_HOST, port=9150, secret=str(secret))
+        kodi.wait_for_log(f"{ID}: Not wanted", since)
+        kodi.rpc("Addons.ExecuteAddon", addonid=ID, params=["simple"])
+        kodi.wait_for_log(f"{ID}: The store is not there", since)
+        close(kodi, "OK dialog")
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join()
+    assert len(asked) == 1
+    since = len(kodi.log())
+    kodi.setting(ID, startserver=True, host="localhost", port=9099, secret="")
+    begun(kodi, since)
+
+
+def test_a_secret_that_is_none_is_told_in_the_words_of_the_settings_page(kodi):
+    for settings, why in (
+        ({"secret": "rubbish"}, "Secret is neither a secret nor the path of its file: "),
+        ({"secret": "andiron1-rubbish"}, "`Secret`: this secret is damaged: "),
+        ({"secret": "", "host": "0.0.0.0"}, "and give it to both ends by `Secret`"),
+    ):
+        kodi.setting(ID, **settings)
+        kodi.until(lambda why=why: why in shown(kodi)[2], f"the page to tell {why!r}")
+    since = len(kodi.log())
+    kodi.setting(ID, host="localhost")
     begun(kodi, since)
 
 

@@ -27,6 +27,7 @@ def _simple() -> None:
     """Has the store that is in use keep a value, and says how that went."""
     client = IPCClientX(addon_id=ID)
     client.timeout = 5.0
+    client.num_of_server_retries = 1  # who pressed the button waits
     try:
         said = text(texts.SIMPLE_PASSED, client.uri, f"{selftest.short(client):.1f}")
     except ServerUnavailableError as error:
@@ -66,11 +67,13 @@ def _detailed() -> None:
     version = xbmcaddon.Addon(ID).getAddonInfo("version")
     lines = [f"{time.strftime('%Y-%m-%d %H:%M:%S')} {ID} {version}, engine {andiron.engine}", said, ""]
     lines += [result.lines() for result in results]
-    path = os.path.join(folder(), "selftest.log")
-    with open(path, "w", encoding="utf-8") as file:
-        file.writelines(line + "\n" for line in lines)
+    where: object = xbmcaddon.Addon(ID).getAddonInfo("profile") + "selftest.log"
+    try:
+        with open(os.path.join(folder(), "selftest.log"), "w", encoding="utf-8") as file:
+            file.writelines(line + "\n" for line in lines)
+    except OSError as error:  # no room for it, for example, which is what the tests found, too
+        where = error
     log(said, xbmc.LOGERROR if failed else xbmc.LOGINFO)
-    where = xbmcaddon.Addon(ID).getAddonInfo("profile") + "selftest.log"
     shown = [said, text(texts.LOG_FILE, where), "", *lines[3:]]
     xbmcgui.Dialog().textviewer(text(texts.DETAILED_TESTS), "[CR]".join(shown).replace("\n", "[CR]"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import filecmp
 import os
 import platform
@@ -100,9 +101,14 @@ def _signature(path: str) -> tuple[int, ...]:
 def _copied(source: str) -> str:
     copy = os.path.join(folder("bin"), _NAME)
     if not (os.path.exists(copy) and filecmp.cmp(source, copy, shallow=False)):
-        shutil.copyfile(source, copy + ".new")
-        os.chmod(copy + ".new", 0o755)
-        os.replace(copy + ".new", copy)
+        try:
+            shutil.copyfile(source, copy + ".new")
+            os.chmod(copy + ".new", 0o755)
+            os.replace(copy + ".new", copy)
+        except OSError:  # no room for it, for example: a part of it takes none away
+            with contextlib.suppress(OSError):
+                os.remove(copy + ".new")
+            raise
     return copy
 
 
@@ -114,11 +120,15 @@ def _version(path: str, pause: Callable[[float], bool]) -> str:
         stderr=subprocess.DEVNULL,
         creationflags=_FLAGS,
     )
-    if not _ended(child, _VERSION, pause):
-        child.kill()
-    said = child.communicate()[0].decode(errors="replace").strip()
+    with child.stdout as output:
+        if not _ended(child, _VERSION, pause):
+            child.kill()
+            child.wait()
+        if hasattr(os, "set_blocking"):  # what it has started may have the pipe still, and never close it
+            os.set_blocking(output.fileno(), False)
+        said = (output.read(80) or b"").decode(errors="replace").strip()
     if child.returncode or not said.startswith("andiron "):
-        raise OSError(f"`--version` says {said[:80]!r}")
+        raise OSError(f"`--version` says {said!r}")
     return said
 
 
@@ -184,7 +194,7 @@ class Daemon:
         until = time.monotonic() + _READY
         while not self.addresses():
             if not self.is_alive():
-                last = self._lines()[-1:] or [f"andiron: {self._child.returncode}"]
+                last = self._lines()[-1:] or [f"the program ended with {self._child.returncode}"]
                 raise CannotRun(last[0].replace("andiron: ", "", 1))
             if time.monotonic() > until:
                 raise CannotRun(text(texts.NOT_READY, int(_READY)))

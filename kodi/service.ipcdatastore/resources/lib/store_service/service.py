@@ -119,7 +119,8 @@ class Service:
         except Exception as error:  # whatever is in the way of it
             self._pause, pause = min(2 * self._pause, _PAUSES[1]), self._pause
             self._try_at = time.monotonic() + pause
-            why = f"{error}. {text(texts.AGAIN, int(pause))}"
+            said = str(error).replace("secret=", text(texts.SECRET))  # as the page calls it
+            why = f"{said}. {text(texts.AGAIN, int(pause))}"
             log(f"{text(texts.IS_NOT)}: {why}", xbmc.LOGERROR)
             self._tell(text(texts.IS_NOT), why)
             return
