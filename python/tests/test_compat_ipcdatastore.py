@@ -12,7 +12,7 @@ import threading
 import pytest
 
 import andiron
-from andiron.compat import ipcdatastore
+from andiron.compat import _shared, ipcdatastore
 from andiron.compat.ipc import IPCClient, IPCServer
 from andiron.compat.ipcdatastore import DataObject, DataObjects, IPCClientX
 from conftest import ROOT, free_port, needs_unix
@@ -495,6 +495,21 @@ def test_the_author_is_the_add_on_that_runs(monkeypatch):
     monkeypatch.setitem(sys.modules, "xbmcaddon", type(sys)("xbmcaddon"))
     sys.modules["xbmcaddon"].Addon = Addon
     assert IPCClientX().addonname == "script.weather"
+
+
+def test_a_try_takes_no_longer_than_it_may_also_to_connect(port, monkeypatch):
+    asked = []
+
+    def connect(_address, *, timeout, secret_file):
+        asked.append((timeout, secret_file))
+        raise andiron.UnavailableError("nobody answers")
+
+    monkeypatch.setattr(_shared, "connect", connect)
+    client = IPCClientX(port=port)
+    client.num_of_server_retries = 2
+    for client.timeout in (0.5, 25.0):
+        assert client.get("x") is None
+    assert asked == [(0.5, None)] * 2 + [(5.0, None)] * 2
 
 
 def test_it_gives_the_connection_that_it_has(store, client):

@@ -406,13 +406,13 @@ class _Kept:
         return other
 
 
-def opened(place: Place, address: str, file: str | None) -> andiron.Hub:
-    """A connection of its own to the address of a place, with the file of its secret. Errors are in the words that hold here."""
+def opened(place: Place, address: str, file: str | None, seconds: float = TIMEOUT) -> andiron.Hub:
+    """A connection of its own to the address of a place, with the file of its secret, in so many seconds at most. Errors are in the words that hold here."""
     posted = file is None and place.port and is_this_machine(place.host)
 
     def attempt() -> andiron.Hub:
         try:
-            return connect(address, timeout=TIMEOUT, secret_file=file)
+            return connect(address, timeout=seconds, secret_file=file)
         except andiron.AuthenticationError as error:
             if posted and not is_answered(place):
                 raise andiron.UnavailableError(f"no server at {address}: start it first") from error

@@ -341,7 +341,9 @@ class IPCClientX(IPCClient):
             hub, uri = self._hub, self.uri
             if hub is None or self._hub_of != uri or _shared.is_over(hub):
                 self._forget()
-                hub = self._hub = _opened(_shared.place_of(uri, self.secret))
+                hub = self._hub = _opened(
+                    _shared.place_of(uri, self.secret), min(self.timeout, _shared.TIMEOUT)
+                )
                 self._hub_of = uri
             return hub
 
@@ -411,9 +413,9 @@ class IPCClientX(IPCClient):
             pause *= 2
 
 
-def _opened(place: _shared.Place) -> andiron.Hub:
+def _opened(place: _shared.Place, seconds: float) -> andiron.Hub:
     """A connection for the store of a server: on one machine by a Unix socket where it has one beside its port. There is read without a question what nobody wrote."""
-    hub = _shared.opened(place, _shared.dialled(place), _shared.secret_file(place.secret))
+    hub = _shared.opened(place, _shared.dialled(place), _shared.secret_file(place.secret), seconds)
     try:
         names = sorted(hub)
         if place.name not in names:
@@ -421,19 +423,19 @@ def _opened(place: _shared.Place) -> andiron.Hub:
             raise andiron.UnavailableError(
                 f"no object is named {place.name!r} at {hub.peer}: there are {', '.join(map(repr, names))}"
             )
-        return _nearer(hub, place) or hub
+        return _nearer(hub, place, seconds) or hub
     except BaseException:
         hub.close()
         raise
 
 
-def _nearer(hub: andiron.Hub, place: _shared.Place) -> andiron.Hub | None:
+def _nearer(hub: andiron.Hub, place: _shared.Place, seconds: float) -> andiron.Hub | None:
     """Another connection to the same server, by which less has to be asked."""
     if place.name == "store" or place.port is None or not _shared.is_this_machine(place.host):
         return None
     try:
         beside = hub[place.name].beside()
-        near = None if beside is None else andiron.connect(beside, timeout=_shared.TIMEOUT)
+        near = None if beside is None else andiron.connect(beside, timeout=seconds)
     except andiron.Error:  # it is another object, or its place is for others
         return None
     if near is not None:
