@@ -301,10 +301,30 @@ def test_what_is_persistent_is_there_after_a_kodi_that_was_killed(kodi):
     assert kodi.python(f"{CLIENT}\nanswer(client.get('x', author='tests') == {{'y': (1, b'z')}})") is True
 
 
-def test_kodi_ends_in_time_though_a_client_waits(kodi, bare):
+#: The detailed tests, with one that fails when Kodi ends, as any does that waits then.
+TESTS_UNTIL_THE_END = (
+    OF_SERVICE
+    + """
+import xbmc
+from resources.lib.store_service import actions, selftest
+
+def detailed(settings):
+    answer("running")
+    xbmc.Monitor().waitForAbort()
+    yield 1.0, "", selftest.Result("here", "A test.", 1.0, "failed")
+
+selftest.detailed = detailed
+actions.run(["detailed"])
+"""
+)
+
+
+def test_kodi_ends_in_time_though_a_client_waits_and_tests_run_which_have_not_failed_then(kodi, bare):
     kodi.begin(WATCHER).result()
+    assert kodi.begin(TESTS_UNTIL_THE_END).result() == "running"
     assert kodi.quit() < bare.quit_seconds + 2
     kodi.held_up()
+    assert "tests have failed" not in kodi.log()
 
 
 def test_kodi_ends_in_time_though_the_service_waits_for_a_server_that_never_answers(kodi, bare, tmp_path):

@@ -42,6 +42,7 @@ def _simple() -> None:
 
 def _detailed() -> None:
     """Runs the detailed tests, with their progress, and leaves a log file."""
+    monitor = xbmc.Monitor()  # hears of nothing that was before it
     progress = xbmcgui.DialogProgress()
     progress.create(text(texts.DETAILED_TESTS), "")
     results = []
@@ -57,6 +58,8 @@ def _detailed() -> None:
                     break
     finally:
         progress.close()
+    if monitor.abortRequested():
+        return  # what fails now fails because Kodi ends
     failed = [result for result in results if result.failure]
     if failed:
         said = text(texts.DETAILED_FAILED, len(failed), len(results), failed[0].title)
