@@ -588,6 +588,12 @@ def test_settings_are_used(threaded):
     assert proxy_of(threaded, Radio()).double(1) == 2
 
 
+@pytest.mark.parametrize("said", ["host", "unixsocket", "nathost"])
+def test_a_port_in_the_place_of_a_host_is_named(said):
+    with pytest.raises(TypeError, match=f"{said}=9999: it is a str"):
+        Pyro5.Daemon(**{said: 9999})
+
+
 def test_the_modules_have_the_names_that_they_had():
     from andiron.compat.pyro.api import Daemon, Proxy, expose
 

@@ -122,6 +122,9 @@ class Daemon:
         """
         if connected_socket is not None:
             raise NotImplementedError("a daemon makes its sockets itself: give host and port, or unixsocket")
+        for said, place in (("host", host), ("unixsocket", unixsocket), ("nathost", nathost)):
+            if place is not None and not isinstance(place, str):
+                raise TypeError(f"{said}={place!r}: it is a str; a number is given as port=")
         if unixsocket is not None and nathost is not None:
             raise ValueError("nathost is for ports, and unixsocket is none")
         if config.SERVERTYPE not in SERVER_TYPES:
