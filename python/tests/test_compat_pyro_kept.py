@@ -11,8 +11,8 @@ import pytest
 import andiron.compat.pyro as Pyro5
 import pyro_parts
 from andiron.compat.pyro import errors
+from conftest import free_port
 from pyro_parts import Radio, proxy_of
-from stores import free_port
 
 pyro_settings, loops, daemon, threaded, hooks = pyro_parts.FIXTURES
 
