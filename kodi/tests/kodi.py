@@ -79,7 +79,7 @@ def own_network():
         fcntl.ioctl(any_socket, _SIOCSIFADDR, other)
 
 
-def until(question, what, seconds=30):
+def until(question, what, seconds=60):
     """Asks until the answer is true, which it returns; fails after so many seconds."""
     end = time.monotonic() + seconds
     while True:
@@ -178,7 +178,7 @@ class Script:
         """Whether it has said something, or failed."""
         return self._answer.exists()
 
-    def result(self, seconds=30):
+    def result(self, seconds=60):
         """What it gave to `answer`; fails with what it raised."""
         self._kodi.until(self.answered, f"what {self._answer.stem} answers", seconds)
         told = json.loads(self._answer.read_text())
@@ -210,7 +210,7 @@ class Kodi:
     # A profile.
 
     def bare(self):
-        """A new profile, in which Kodi has run once and ended. Returns the seconds that the end took."""
+        """A new profile, in which Kodi has run once and ended."""
         userdata = self.root / "userdata"
         userdata.mkdir(parents=True)
         # Without a device for sound it waits for one, 7 seconds at its start and 12 before it plays something.
@@ -221,7 +221,7 @@ class Kodi:
             '<advancedsettings version="1.0"><loglevel>1</loglevel></advancedsettings>'
         )
         self.start()
-        return self.quit()
+        self.quit()
 
     def profile_of(self, other):
         """Takes a copy of the profile of another, which does not run."""
@@ -290,13 +290,11 @@ class Kodi:
             return None
 
     def quit(self):
-        """Ends it as its menu does. Returns the seconds that this took."""
-        began = time.monotonic()
+        """Ends it as its menu does."""
         self.rpc("Application.Quit")
         self.process.wait(60)
         self.rpc.close()
         assert self.process.returncode == 0
-        return time.monotonic() - began
 
     def held_up(self):
         """The seconds that scripts kept it from its end, when it has ended. It asks one after the other to end, and kills one that takes 5 seconds."""
@@ -319,7 +317,7 @@ class Kodi:
         except FileNotFoundError:
             return ""
 
-    def until(self, question, what, seconds=30):
+    def until(self, question, what, seconds=60):
         """As `until`, and says what the log has last where it was in vain."""
         try:
             return until(question, what, seconds)
@@ -327,7 +325,7 @@ class Kodi:
             tail = "\n".join(self.log().splitlines()[-60:])
             raise AssertionError(f"{error}; the log ends with:\n{tail}") from None
 
-    def wait_for_log(self, text, since=0, seconds=30):
+    def wait_for_log(self, text, since=0, seconds=60):
         """Waits until the log says this, behind so many characters of it. Returns how long the log is then."""
         log = self.until(
             lambda: (log := self.log()).find(text, since) >= 0 and log, f"{text!r} in the log", seconds
@@ -344,7 +342,7 @@ class Kodi:
         self.rpc("Addons.ExecuteAddon", addonid=addon, params=[str(program)])
         return Script(self, program.with_suffix(".json"))
 
-    def python(self, source, *arguments, seconds=30, **options):
+    def python(self, source, *arguments, seconds=60, **options):
         """Runs a program as `begin` does, and returns what it answers."""
         return self.begin(source, *arguments, **options).result(seconds)
 
@@ -379,7 +377,7 @@ class Kodi:
             finally:
                 process.stdin.close()
                 try:
-                    process.wait(30)
+                    process.wait(60)
                 except subprocess.TimeoutExpired:
                     process.kill()
                     raise
