@@ -139,6 +139,28 @@ def test_ctrl_c_ends_a_wait_for_a_server_that_stands_still(processes, home, serv
         server.send_signal(signal.SIGCONT)
 
 
+@pytest.mark.parametrize("before", [False, True], ids=["first", "later"])
+def test_a_time_limit_ends_a_question_to_a_store_that_stands_still(home, server, before):
+    with andiron.connect(f"unix:{home}/socket") as hub:
+        if before:
+            hub.store["x"] = 1
+        server.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, server.pid, os.WSTOPPED)
+        try:
+            for ask in (
+                lambda: hub.store.get("y"),
+                lambda: hub.store.set("x", 2),
+                lambda: list(hub.store),
+                lambda: hub.store.watch("x"),
+            ):
+                with pytest.raises(andiron.DeadlineError), andiron.timeout(0.1):
+                    ask()
+        finally:
+            server.send_signal(signal.SIGCONT)
+        hub.store["z"] = 3
+        assert hub.store["z"] == 3
+
+
 def test_a_handler_of_a_signal_that_raises_nothing_lets_a_wait_go_on(processes, home):
     code = """
         import signal, threading

@@ -98,9 +98,14 @@ impl Hub {
     /// # Errors
     /// `NoObject` where nothing has that name.
     pub fn object<P: From<Proxy>>(&self, name: &str) -> Result<P> {
-        let found: Proxy =
-            self.root().idempotent().call("lookup", &(name,)).map_err(Error::without_operation)?;
-        Ok(P::from(found.named(&self.line, name)))
+        self.find(name, None).map(P::from)
+    }
+
+    pub(crate) fn find(&self, name: &str, timeout: Option<Duration>) -> Result<Proxy> {
+        let root = self.root().idempotent();
+        let root = timeout.map_or_else(|| root.clone(), |timeout| root.with_timeout(timeout));
+        let found: Proxy = root.call("lookup", &(name,)).map_err(Error::without_operation)?;
+        Ok(found.named(&self.line, name))
     }
 
     /// Calls a method of the object that has this name, with a tuple of arguments. For more than one call keep the

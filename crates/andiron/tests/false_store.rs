@@ -121,6 +121,20 @@ fn header(layout: u32, stamps: u32, incarnation: [u8; 16]) -> Vec<u8> {
 }
 
 #[test]
+fn a_question_takes_no_longer_than_it_may() {
+    let stage = Stage::with(None, || Value::Nil);
+    let hub = stage.site.hub();
+    let stands_still = stage.answer.lock().unwrap();
+    let store = hub.store().with_timeout(Duration::from_millis(20));
+    assert_eq!(store.get::<u64>("x").unwrap_err().kind(), ErrorKind::Deadline);
+    assert_eq!(store.delete_first().unwrap_err().kind(), ErrorKind::Deadline);
+    drop(stands_still);
+    stage.answers(vec![]);
+    // Those of others are not limited by that.
+    assert_eq!(hub.store().delete_first().unwrap_err().kind(), ErrorKind::Encoding);
+}
+
+#[test]
 fn a_board_that_is_none_is_not_used_and_every_read_asks() {
     let right = header(1, STAMPS, INCARNATION);
     let sealed = |bytes: &[u8]| memory(bytes, bytes.len() as u64, KEPT);

@@ -1,5 +1,6 @@
 //! The store.
 
+use std::borrow::Cow;
 use std::ops::Deref;
 
 use andiron::engine::Message;
@@ -14,6 +15,7 @@ use crate::error::{of_kind, to_python};
 use crate::file::PythonFile;
 use crate::flow::Flow;
 use crate::hub::seconds;
+use crate::options::time_left;
 use crate::pending::Pending;
 use crate::remote::Remote;
 use crate::template::Template;
@@ -31,10 +33,19 @@ impl Store {
         Store(store)
     }
 
+    /// It, for a question that is asked now: a block may say how long that may take.
+    fn now(&self, py: Python<'_>) -> PyResult<Cow<'_, andiron::Store>> {
+        Ok(match time_left(py)? {
+            None => Cow::Borrowed(&self.0),
+            Some(left) => Cow::Owned(self.0.with_timeout(left)),
+        })
+    }
+
     /// The value of this name, if there is one: what was made of it before, where it is current.
     fn value<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
         let Some(kept) = self.0.kept(name) else {
-            let entry = detached(py, || self.0.entry(name)).map_err(|error| to_python(py, &error))?;
+            let store = self.now(py)?;
+            let entry = detached(py, || store.entry(name)).map_err(|error| to_python(py, &error))?;
             return entry.map(|entry| value(py, &entry)).transpose();
         };
         if let Some(made) = kept.made::<Template>() {
@@ -51,7 +62,10 @@ impl Store {
     fn read(&self, py: Python<'_>, name: &str) -> PyResult<Option<Entry>> {
         match self.0.current(name) {
             Some(entry) => Ok(entry),
-            None => detached(py, || self.0.entry(name)).map_err(|error| to_python(py, &error)),
+            None => {
+                let store = self.now(py)?;
+                detached(py, || store.entry(name)).map_err(|error| to_python(py, &error))
+            }
         }
     }
 }
@@ -141,7 +155,8 @@ impl Store {
     /// Has this be the object that is the store, and asks for what shows its writes, where that was not done: then this has to be awaited, and nothing later has to wait.
     fn look(&self, py: Python<'_>, remote: &Remote) -> PyResult<Option<Pending>> {
         let object = remote.proxy.clone();
-        let begun = detached(py, || self.0.look(object)).map_err(|error| to_python(py, &error))?;
+        let store = self.now(py)?;
+        let begun = detached(py, || store.look(object)).map_err(|error| to_python(py, &error))?;
         Ok(begun.map(|(looking, pending)| {
             Pending::new(pending, None, None, Some(Question::Board(self.0.clone(), looking)))
         }))
@@ -149,7 +164,8 @@ impl Store {
 
     /// Begins to ask for an entry, whether it is known here or not; the result is what `entry` gives.
     fn start(&self, py: Python<'_>, name: Name<'_>) -> PyResult<Pending> {
-        let begun = detached(py, || self.0.begin(&name));
+        let store = self.now(py)?;
+        let begun = detached(py, || store.begin(&name));
         let (asking, pending) = begun.map_err(|error| to_python(py, &error))?;
         let question = Question::Entry(self.0.clone(), name.0.to_owned(), asking);
         Ok(Pending::new(pending, None, None, Some(question)))
@@ -195,7 +211,8 @@ impl Store {
         if let Some(durability) = self::durability(py, durability)? {
             put = put.durability(durability);
         }
-        detached(py, || self.0.set_with(put)).map_err(|error| to_python(py, &error))
+        let store = self.now(py)?;
+        detached(py, || store.set_with(put)).map_err(|error| to_python(py, &error))
     }
 
     /// Sets the value of an entry that is there, and leaves it as it is otherwise; gives its version.
@@ -207,7 +224,8 @@ impl Store {
         if_version: u64,
     ) -> PyResult<u64> {
         let put = put(&name, value)?.if_version(if_version);
-        detached(py, || self.0.replace(put)).map_err(|error| to_python(py, &error))
+        let store = self.now(py)?;
+        detached(py, || store.replace(put)).map_err(|error| to_python(py, &error))
     }
 
     /// Sets a value where there is none; gives the entry that is there.
@@ -218,7 +236,8 @@ impl Store {
         value: &Bound<'py, PyAny>,
     ) -> PyResult<Option<EntryTuple<'py>>> {
         let put = put(&name, value)?;
-        let found = detached(py, || self.0.set_default(put)).map_err(|error| to_python(py, &error))?;
+        let store = self.now(py)?;
+        let found = detached(py, || store.set_default(put)).map_err(|error| to_python(py, &error))?;
         found.map(|entry| tuple(py, &entry)).transpose()
     }
 
@@ -226,7 +245,8 @@ impl Store {
     fn set_many(&self, py: Python<'_>, items: Vec<(Bound<'_, PyAny>, Bound<'_, PyAny>)>) -> PyResult<u64> {
         let puts = items.iter().map(|(name, value)| put(&name.extract::<Name<'_>>()?, value));
         let puts: Vec<Put> = puts.collect::<PyResult<_>>()?;
-        detached(py, || self.0.set_many(puts)).map_err(|error| to_python(py, &error))
+        let store = self.now(py)?;
+        detached(py, || store.set_many(puts)).map_err(|error| to_python(py, &error))
     }
 
     /// Takes an entry out and gives it back.
@@ -237,9 +257,10 @@ impl Store {
         name: Name<'_>,
         if_version: Option<u64>,
     ) -> PyResult<Option<EntryTuple<'py>>> {
+        let store = self.now(py)?;
         let deleted = detached(py, || match if_version {
-            None => self.0.delete(&name),
-            Some(version) => self.0.delete_if_version(&name, version),
+            None => store.delete(&name),
+            Some(version) => store.delete_if_version(&name, version),
         });
         let deleted = deleted.map_err(|error| to_python(py, &error))?;
         deleted.map(|entry| named(py, &name, &entry, true)).transpose()
@@ -254,34 +275,40 @@ impl Store {
             }
             false => error,
         })?;
-        detached(py, || self.0.incr(&name, by)).map_err(|error| to_python(py, &error))
+        let store = self.now(py)?;
+        detached(py, || store.incr(&name, by)).map_err(|error| to_python(py, &error))
     }
 
     /// Has an entry outlive the server, or not any more; whether there is one.
     fn persist(&self, py: Python<'_>, name: Name<'_>, persist: bool) -> PyResult<bool> {
-        detached(py, || self.0.persist(&name, persist)).map_err(|error| to_python(py, &error))
+        let store = self.now(py)?;
+        detached(py, || store.persist(&name, persist)).map_err(|error| to_python(py, &error))
     }
 
     /// How many entries there are.
     fn count(&self, py: Python<'_>) -> PyResult<u64> {
-        detached(py, || self.0.count()).map_err(|error| to_python(py, &error))
+        let store = self.now(py)?;
+        detached(py, || store.count()).map_err(|error| to_python(py, &error))
     }
 
     /// The names as they are at one moment, sorted.
     fn names(&self, py: Python<'_>) -> PyResult<Vec<String>> {
-        let names = detached(py, || self.0.names()?.collect::<Result<_, Error>>());
+        let store = self.now(py)?;
+        let names = detached(py, || store.names()?.collect::<Result<_, Error>>());
         names.map_err(|error| to_python(py, &error))
     }
 
     /// All entries as they are at one moment, sorted by name.
     fn entries(&self, py: Python<'_>) -> PyResult<Entries> {
-        let entries = detached(py, || self.0.entries()).map_err(|error| to_python(py, &error))?;
+        let store = self.now(py)?;
+        let entries = detached(py, || store.entries()).map_err(|error| to_python(py, &error))?;
         Ok(Entries(Flow::new(Box::new(entries))))
     }
 
     /// Takes out the entry whose name comes first.
     fn delete_first<'py>(&self, py: Python<'py>) -> PyResult<Option<(String, EntryTuple<'py>)>> {
-        let deleted = detached(py, || self.0.delete_first()).map_err(|error| to_python(py, &error))?;
+        let store = self.now(py)?;
+        let deleted = detached(py, || store.delete_first()).map_err(|error| to_python(py, &error))?;
         deleted
             .map(|(name, entry)| {
                 let entry = named(py, &name, &entry, true)?;
@@ -292,58 +319,67 @@ impl Store {
 
     /// Has the server keep the entries as they are, under this name; how many there were.
     fn save(&self, py: Python<'_>, snapshot: Name<'_>) -> PyResult<u64> {
-        detached(py, || self.0.save(&snapshot)).map_err(|error| to_python(py, &error))
+        let store = self.now(py)?;
+        detached(py, || store.save(&snapshot)).map_err(|error| to_python(py, &error))
     }
 
     /// Sets entries as a snapshot has them; how many there were.
     fn load(&self, py: Python<'_>, snapshot: Name<'_>) -> PyResult<u64> {
-        detached(py, || self.0.load(&snapshot)).map_err(|error| to_python(py, &error))
+        let store = self.now(py)?;
+        detached(py, || store.load(&snapshot)).map_err(|error| to_python(py, &error))
     }
 
     /// The snapshots: name, when it was saved, entries and bytes.
     fn snapshots(&self, py: Python<'_>) -> PyResult<Vec<(String, f64, u64, u64)>> {
-        let snapshots = detached(py, || self.0.snapshots()).map_err(|error| to_python(py, &error))?;
+        let store = self.now(py)?;
+        let snapshots = detached(py, || store.snapshots()).map_err(|error| to_python(py, &error))?;
         let rows = snapshots.into_iter().map(|row| (row.name, row.timestamp, row.entries, row.bytes));
         Ok(rows.collect())
     }
 
     /// Deletes a snapshot.
     fn delete_snapshot(&self, py: Python<'_>, snapshot: Name<'_>) -> PyResult<()> {
-        detached(py, || self.0.delete_snapshot(&snapshot)).map_err(|error| to_python(py, &error))
+        let store = self.now(py)?;
+        detached(py, || store.delete_snapshot(&snapshot)).map_err(|error| to_python(py, &error))
     }
 
     /// Writes all that is persistent, of all authors, to a file; how many bytes that were.
     fn backup(&self, py: Python<'_>, file: Py<PyAny>) -> PyResult<u64> {
         let mut file = PythonFile::new(file);
-        let written = detached(py, || self.0.backup(&mut file));
+        let store = self.now(py)?;
+        let written = detached(py, || store.backup(&mut file));
         file.outcome(py, written)
     }
 
     /// Has all that is persistent be as a file says that it was; how many entries that were.
     fn restore(&self, py: Python<'_>, file: Py<PyAny>) -> PyResult<u64> {
         let file = PythonFile::new(file);
-        let restored = detached(py, || self.0.restore(file.clone()));
+        let store = self.now(py)?;
+        let restored = detached(py, || store.restore(file.clone()));
         file.outcome(py, restored)
     }
 
     /// Entries, bytes, authors, hits, questions and evicted of the whole store.
     fn stats(&self, py: Python<'_>) -> PyResult<(u64, u64, u64, u64, u64, u64)> {
-        let stats = detached(py, || self.0.stats()).map_err(|error| to_python(py, &error))?;
+        let store = self.now(py)?;
+        let stats = detached(py, || store.stats()).map_err(|error| to_python(py, &error))?;
         let andiron::Stats { entries, bytes, authors, hits, questions, evicted } = stats;
         Ok((entries, bytes, authors, hits, questions, evicted))
     }
 
     /// Removes the entries; how many there were.
     fn clear(&self, py: Python<'_>) -> PyResult<u64> {
-        detached(py, || self.0.clear()).map_err(|error| to_python(py, &error))
+        let store = self.now(py)?;
+        detached(py, || store.clear()).map_err(|error| to_python(py, &error))
     }
 
     /// Changes of entries whose name fits.
     #[pyo3(signature = (pattern, present=true, since=None))]
     fn watch(&self, py: Python<'_>, pattern: Name<'_>, present: bool, since: Option<u64>) -> PyResult<Watch> {
+        let store = self.now(py)?;
         let watch = detached(py, || match since {
-            Some(version) => self.0.watch_since(&pattern, false, version),
-            None => self.0.watch_with(&pattern, false, present),
+            Some(version) => store.watch_since(&pattern, false, version),
+            None => store.watch_with(&pattern, false, present),
         });
         let watch = watch.map_err(|error| to_python(py, &error))?;
         Ok(Watch(Flow::new(watch)))

@@ -64,6 +64,7 @@ pub struct Store {
     common: Arc<Common>,
     author: Arc<str>,
     max_staleness: Option<Duration>,
+    timeout: Option<Duration>,
 }
 
 /// What all handles of the store of one hub share. Made at its first use: many hubs never ask for it.
@@ -104,7 +105,7 @@ pub struct Looking(Arc<Link>);
 impl Store {
     pub(crate) fn of(hub: Hub) -> Store {
         let common = hub.common().clone();
-        Store { hub, common, author: DEFAULT_AUTHOR.into(), max_staleness: None }
+        Store { hub, common, author: DEFAULT_AUTHOR.into(), max_staleness: None, timeout: None }
     }
 
     /// The entries of another author. Without this the author is `default`.
@@ -123,6 +124,17 @@ impl Store {
     /// ```
     pub fn max_staleness(&self, longest: Duration) -> Store {
         Store { max_staleness: Some(longest), ..self.clone() }
+    }
+
+    /// The same entries with a limit to the time of each question, as [`Proxy::with_timeout`] has it for calls. What comes of a watch is waited for without one.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    /// let store = andiron::connect()?.store().with_timeout(Duration::from_secs(1));
+    /// # Ok::<(), andiron::Error>(())
+    /// ```
+    pub fn with_timeout(&self, timeout: Duration) -> Store {
+        Store { timeout: Some(timeout), ..self.clone() }
     }
 
     /// A handle for an entry that is read often.
@@ -273,7 +285,7 @@ impl Store {
             let Open(answer): Open<Answer> = self.read("get", &(key.name, 0u64, key.author))?;
             return cache.learn(key, ask, None, answer);
         }
-        let alive = context::origin(None, None).and_then(|origin| self.hub.line().alive(origin.deadline));
+        let alive = context::origin(self.timeout, None).and_then(|origin| self.hub.line().alive(origin.deadline));
         let link = alive.map_err(|error| error.during("store.get"))?;
         let source = match cache.source(&link) {
             Some(source) => source,
@@ -460,7 +472,8 @@ impl Store {
             Beginning::Since(version) => Some(version),
             Beginning::Present | Beginning::Now => None,
         };
-        let (store, pattern) = (self.clone(), pattern.to_owned());
+        // Where the connection is made anew it is asked again, and nobody waits for that with this limit in mind.
+        let (store, pattern) = (Store { timeout: None, ..self.clone() }, pattern.to_owned());
         Ok(Watch { store, author, pattern, rows: Some(rows.into_iter()), resume_from })
     }
 
@@ -507,13 +520,14 @@ impl Store {
     fn object(&self) -> Result<Proxy> {
         self.hub.line().check_fork()?;
         let known = lock(&self.common.object).clone();
-        match known {
-            Some(object) => Ok(object),
+        let object = match known {
+            Some(object) => object,
             None => {
-                let found: Proxy = self.hub.object(STORE).map_err(no_store)?;
-                Ok(lock(&self.common.object).insert(found).clone())
+                let found = self.hub.find(STORE, self.timeout).map_err(no_store)?;
+                lock(&self.common.object).insert(found).clone()
             }
-        }
+        };
+        Ok(self.timeout.map_or_else(|| object.clone(), |timeout| object.with_timeout(timeout)))
     }
 }
 
