@@ -285,7 +285,8 @@ impl Store {
             let Open(answer): Open<Answer> = self.read("get", &(key.name, 0u64, key.author))?;
             return cache.learn(key, ask, None, answer);
         }
-        let alive = context::origin(self.timeout, None).and_then(|origin| self.hub.line().alive(origin.deadline));
+        let alive =
+            context::origin(self.timeout, None).and_then(|origin| self.hub.line().alive(origin.deadline));
         let link = alive.map_err(|error| error.during("store.get"))?;
         let source = match cache.source(&link) {
             Some(source) => source,
