@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-def _number() -> int:
+def number() -> int:
     """Of the interpreter that runs this; 0 is the main one."""
     for name in ("_interpreters", "_xxsubinterpreters"):  # from 3.13 on, and before
         try:
@@ -22,7 +22,7 @@ def _number() -> int:
 
 def check() -> None:
     """Refuses to go on where it must not be loaded. In a sub-interpreter it would hand out another interpreter's objects."""
-    if _number() != 0:
+    if number() != 0:
         raise ImportError(
             "the native engine of andiron works in the main interpreter of a process only, and this is a sub-interpreter: use it from another process"
         )

@@ -457,3 +457,38 @@ def test_a_connection_that_is_lost_and_made_anew_is_logged(home, logged):
 def test_logging_is_not_imported_before_there_is_something_to_log(processes):
     process = processes.python("import andiron, sys; print('logging' in sys.modules)")
     assert process.communicate(timeout=60) == ("False\n", "")
+
+
+WITHOUT_DESCRIPTORS = """
+import andiron, os, resource, sys
+with andiron.Server({"double": lambda x: 2 * x}, sys.argv[1], state=False, threads=1) as server:
+    hub = andiron.connect(sys.argv[1])
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    taken = []
+    try:
+        while True:
+            taken.append(os.open("/dev/null", os.O_RDONLY))
+    except OSError:
+        os.close(taken.pop())
+    try:
+        andiron.connect(sys.argv[1], timeout=0.1)
+    except andiron.UnavailableError:
+        pass
+    try:
+        andiron.Server({}, [], state=False)
+    except andiron.OverloadedError:
+        print(hub["double"](2))
+    for one in taken:
+        os.close(one)
+    with andiron.connect(sys.argv[1], wait=60, pump=False) as other:
+        print(other["double"](3))
+    hub.close()
+"""
+
+
+def test_a_server_goes_on_that_had_no_descriptor_left_not_even_to_log_that(processes, home):
+    pytest.importorskip("resource")
+    process = processes.python(WITHOUT_DESCRIPTORS, f"unix:{home}/socket")
+    out, err = process.communicate(timeout=60)
+    assert out == "4\n6\n", err
+    assert "no descriptors or memory left" in err

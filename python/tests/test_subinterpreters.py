@@ -164,3 +164,34 @@ def test_several_serve_at_once_and_each_has_its_own(tmp_path, home):
             hub["desk"].end()
     for server in servers:
         assert server.told() == ["pure served"]
+
+
+LEFT = """
+import sys
+import {interpreters} as interpreters
+sys.path.insert(0, {path!r})
+one = interpreters.{create}
+wrong = interpreters.run_string(one, '''
+import sys
+sys.path[:] = {path!r},  *sys.path
+import andiron
+server = andiron.Server({{"double": lambda x: 2 * x}}, "left", state=False, threads=2)
+hub = andiron.connect("left", pump=True, retry=60)
+hub.register("triple", lambda x: 3 * x)
+inside = andiron.connect(objects={{"double": lambda x: 2 * x}})
+assert (hub["double"](2), inside["double"](2)) == (4, 4)
+''')
+assert wrong is None, wrong.formatted
+interpreters.destroy(one)
+print("ended")
+"""
+
+
+@pytest.mark.skipif(
+    sys.version_info < (3, 12), reason="before Python 3.12 one with threads is not asked to end"
+)
+def test_one_ends_whatever_was_left_open_in_it(processes):
+    """With a thread left in it Python would end the whole process."""
+    create = 'create("legacy")' if interpreters.__name__ == "_interpreters" else "create(isolated=False)"
+    code = LEFT.format(interpreters=interpreters.__name__, create=create, path=str(ROOT / "python"))
+    assert processes.python(code).communicate(timeout=60)[0] == "ended\n"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+from _weakrefset import WeakSet
 from time import monotonic
 
-from andiron import _host
+from andiron import _host, _interpreter
 from andiron._pure import hooks
 from andiron._pure.cache import DEFAULT_LIMIT, Cache
 from andiron._pure.failure import Failure
@@ -152,10 +154,15 @@ class Connection:
         """Has a thread read it, and others run what is called."""
         from andiron._pure.pool import Pool
 
-        pool = self._own_pool = Pool(threads)
+        try:
+            pool = self._own_pool = Pool(threads)
+        except OSError as error:  # no descriptor is left
+            self.close()
+            Failure("overloaded", f"no thread can read the connection: {error.strerror}").throw("connect")
         self._is_attended = True
         _attend(pool, self._line, self._line.link)
         pool.start()
+        _attended.add(self)
         line = self._line
         pool.belong_to(
             self, line.is_used, lambda: _end(line, pool)
@@ -288,6 +295,18 @@ class Connection:
         _end(self._line, pool)
 
 
+#: Those that threads of their own read.
+_attended: WeakSet[Connection] = WeakSet()
+
+
+@atexit.register
+def _end_threads() -> None:
+    """Ends them with a sub-interpreter, whose end with a thread left would be that of the process. Behind the servers of this interpreter, which `andiron._server` stops."""
+    if _interpreter.number() != 0:
+        for connection in list(_attended):
+            connection.close()
+
+
 def _attend(pool: Pool, line: Line, link: Link) -> None:
     """Has the threads of this one read a connection, and those that take its place."""
 
@@ -298,10 +317,17 @@ def _attend(pool: Pool, line: Line, link: Link) -> None:
             if not _host.ends():
                 hooks.package.log("error", "who connects anew met this", error)
 
+    def lost(_failure: Failure) -> None:
+        if not line.closed_here:
+            try:
+                pool.begin(follow)
+            except RuntimeError:  # this interpreter ends, or the system has no more: who calls connects anew
+                pass
+
     pool.attend(link)
     if line.retries:
         line.renewed = lambda following: _attend(pool, line, following)
-        link.on_end(lambda _failure: None if line.closed_here else pool.begin(follow))
+        link.on_end(lost)
 
 
 def _end(line: Line, pool: Pool | None) -> None:

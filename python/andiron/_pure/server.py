@@ -63,6 +63,7 @@ def serve(
     `Running.turn` runs, one call after the other.
     """
     from andiron._pure import keep
+    from andiron._pure.transport import channel
     from andiron._pure.transport.address import parse
 
     try:
@@ -72,6 +73,10 @@ def serve(
         return Running(Site(addresses, objects, state, secret_file, threads))
     except Failure as failure:
         raise failure.exception() from None
+    except OSError as error:
+        if not channel.is_exhausted(error):
+            raise
+        raise Failure("overloaded", f"the server cannot start: {error.strerror}").exception() from None
 
 
 class Running:
