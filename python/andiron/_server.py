@@ -7,7 +7,7 @@ import os
 import time
 from _weakrefset import WeakSet
 
-from andiron import _engine, _errors, _host
+from andiron import _engine, _errors, _host, _log
 from andiron._choice import name as engine
 from andiron._hub import Hub, chosen, named_targets, wait_for
 
@@ -155,8 +155,8 @@ def _serve(
     while True:
         try:
             server = Server(objects, address, threads=threads, **options)
-        except _errors.ConflictError:
-            pass  # a server is there, or was just now
+        except _errors.ConflictError as error:
+            taken = str(error)  # a server is there, or was just now
         else:
             with server:
                 server.wait()
@@ -173,4 +173,6 @@ def _serve(
             pass  # it went
         _host.check()
         time.sleep(pause)
+        if pause < _PAUSES[1] <= 2 * pause:  # once, when it is no server that goes just now
+            _log.log("warning", f"nothing is offered yet, and nobody answers there: {taken}")
         pause = min(2 * pause, _PAUSES[1])

@@ -3,12 +3,14 @@
 import contextlib
 import gc
 import logging
+import socket
 import threading
 
 import pytest
 
 import andiron
 import as_native
+from conftest import needs_unix
 
 
 class Gate:
@@ -492,3 +494,12 @@ def test_a_server_goes_on_that_had_no_descriptor_left_not_even_to_log_that(proce
     out, err = process.communicate(timeout=60)
     assert out == "4\n6\n", err
     assert "no descriptors or memory left" in err
+
+
+@needs_unix
+def test_who_waits_for_a_place_that_a_killed_server_left_says_so(processes, home):
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(f"{home}/socket")
+    code = 'import andiron, sys; andiron.serve({"double": abs}, sys.argv[1], state=False)'
+    process = processes.python(code, f"unix:{home}/socket")
+    assert "left by a server that was killed; remove it" in process.stderr.readline()
