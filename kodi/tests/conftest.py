@@ -69,11 +69,11 @@ def display():
 
 @pytest.fixture(scope="session")
 def bare(display):
-    """A Kodi that has run once, without add-ons, for others to copy its profile."""
+    """A Kodi that has run once, without add-ons, for others to copy its profile; `bare.quit_seconds`: how long its end took."""
     home = Path(tempfile.mkdtemp(prefix="kodi-"))  # short, since sockets have paths of 108 bytes at most
     kodi = harness.Kodi(home, display)
     try:
-        kodi.bare()
+        kodi.quit_seconds = kodi.bare()
         yield kodi
     finally:
         kodi.kill()

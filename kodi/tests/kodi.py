@@ -214,7 +214,7 @@ class Kodi:
     # A profile.
 
     def bare(self):
-        """A new profile, in which Kodi has run once and ended."""
+        """A new profile, in which Kodi has run once and ended. Returns the seconds that the end took."""
         userdata = self.root / "userdata"
         userdata.mkdir(parents=True)
         # Without a device for sound it waits for one, 7 seconds at its start and 12 before it plays something.
@@ -225,7 +225,7 @@ class Kodi:
             '<advancedsettings version="1.0"><loglevel>1</loglevel></advancedsettings>'
         )
         self.start()
-        self.quit()
+        return self.quit()
 
     def profile_of(self, other):
         """Takes a copy of the profile of another, which does not run."""
@@ -304,11 +304,13 @@ class Kodi:
             return None
 
     def quit(self):
-        """Ends it as its menu does."""
+        """Ends it as its menu does. Returns the seconds that this took."""
+        began = time.monotonic()
         self.rpc("Application.Quit")
         self.process.wait(60)
         self.rpc.close()
         assert self.process.returncode == 0
+        return time.monotonic() - began
 
     def held_up(self):
         """The seconds that scripts kept it from its end, when it has ended. It asks one after the other to end, and kills one that takes 5 seconds."""

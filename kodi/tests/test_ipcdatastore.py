@@ -465,12 +465,12 @@ next(watch)
 )
 
 
-def test_kodi_ends_in_time_and_the_program_with_it(kodi):
+def test_kodi_ends_in_time_and_the_program_with_it(kodi, bare):
     """Though a client waits. What is persistent is there at the next start."""
     set_(kodi, "kept", 1, persist=True)
     what, _, _ = begun(kodi)
     kodi.begin(WATCHER).result()
-    kodi.quit()
+    assert kodi.quit() < bare.quit_seconds + 2
     kodi.held_up()
     until(lambda: not runs(process(what)), "the end of the program")
     kodi.start()

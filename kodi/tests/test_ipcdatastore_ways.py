@@ -319,23 +319,23 @@ actions.run(["detailed"])
 )
 
 
-def test_kodi_ends_in_time_though_a_client_waits_and_tests_run_which_have_not_failed_then(kodi):
+def test_kodi_ends_in_time_though_a_client_waits_and_tests_run_which_have_not_failed_then(kodi, bare):
     kodi.begin(WATCHER).result()
     assert kodi.begin(TESTS_UNTIL_THE_END).result() == "running"
-    kodi.quit()
+    assert kodi.quit() < bare.quit_seconds + 2
     kodi.held_up()
     assert "tests have failed" not in kodi.log()
 
 
-def test_kodi_ends_in_time_though_the_service_waits_for_a_server_that_never_answers(kodi, tmp_path):
+def test_kodi_ends_in_time_though_the_service_waits_for_a_server_that_never_answers(kodi, bare, tmp_path):
     secret = new_secret(tmp_path)
     with socket.create_server((OTHER_HOST, 9140)) as silent:
         kodi.configure(ID, host=OTHER_HOST, port=9140, secret=str(secret)).start()
         silent.settimeout(60)
         with silent.accept()[0]:
             kodi.until(lambda: shown(kodi)[0] == "Begins", "the service to wait")
-            kodi.quit()
-    kodi.held_up()
+            assert kodi.quit() < bare.quit_seconds + 2
+    assert kodi.held_up() < 2
 
 
 def test_a_service_that_is_to_have_no_store_runs_and_ends_in_order(kodi):
